@@ -1,0 +1,1 @@
+"""Image editing with diffusion (SDE) priors in JAX."""

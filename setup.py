@@ -1,0 +1,38 @@
+"""The package sdedit_jax. Tool settings are in pyproject.toml."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="sdedit_jax",
+    version="0.1.0",
+    description="Image editing with diffusion (SDE) priors in JAX: SDEdit, NCSN++ and their training",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["sdedit_jax", "sdedit_jax.*"]),
+    install_requires=[
+        "jax>=0.10",
+        "flax>=0.12.8",
+        "optax>=0.2.8",
+        "orbax-checkpoint>=0.12.8",
+        "numpy>=2.0",
+        "ml-collections>=1.0",
+        "absl-py>=2.1",
+        "pillow>=11",
+        "tqdm>=4.66",
+        "grain>=0.2.18",
+        "tensorboardX>=2.6",
+        "matplotlib>=3.9",
+        "tensorflow-datasets>=4.9.10",
+        # tensorflow-datasets 4.9.10 imports importlib_resources but declares it only for Python < 3.9
+        "importlib_resources",
+    ],
+    extras_require={
+        "test": ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "scipy>=1.14"],
+        "dev": ["ruff>=0.12"],
+        "convert": ["torch>=2.4"],
+        "cuda": ["jax[cuda13]>=0.10"],
+        "tpu": ["jax[tpu]>=0.10"],
+    },
+)
