@@ -1,0 +1,190 @@
+"""Priors: a process with a predictor of the noise in x_t, and the exact ones that need no network.
+
+An adapter turns a network with its own convention (label, data range, what it predicts) into
+`predict(params, x, t)` in the units of the project: x [H, W, C] in [-1, 1] x alpha + noise, t in
+(0, 1]. A network here is `net(params, x [1, H, W, C], label [1], y=None, key=None) -> [1, H, W,
+C]`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from sdedit_jax.rules import Prediction
+from sdedit_jax.sde import SDE, eps_from_v, level, x0_from_eps
+
+Net = Callable[..., Array]
+PredictFn = Callable[..., Prediction]
+"""predict(params, x [H, W, C], t, cond=None, key=None) -> Prediction; key is for dropout."""
+
+
+class Codec(NamedTuple):
+    """Between pictures and the space of the prior.
+
+    Attributes:
+        encode: (params, image [H, W, C], z=None) -> x0; z None takes the mode.
+        decode: (params, x0) -> image [H, W, C].
+    """
+
+    encode: Callable[..., Array]
+    decode: Callable[..., Array]
+
+
+def identity_codec() -> Codec:
+    """The codec of pixel space."""
+    return Codec(lambda params, image, z=None: image, lambda params, x0: x0)
+
+
+class Prior(NamedTuple):
+    """A process and a predictor of its noise.
+
+    Attributes:
+        process: gives alpha(t) and sigma(t); x_t = alpha x0 + sigma z.
+        predict: (params, x [H, W, C], t, cond=None, key=None) -> Prediction.
+        params: nested dict of arrays.
+        shape: (H, W, C) of the pictures it was made for.
+        codec: between pictures and x0.
+        card: what prior.json says of it.
+    """
+
+    process: SDE
+    predict: PredictFn
+    params: Any
+    shape: tuple[int, int, int]
+    codec: Codec = identity_codec()
+    card: Mapping[str, Any] = {}
+
+    def eps(self, params: Any, x: Array, t: Array | float, cond: Any = None) -> Array:
+        """Predicted noise [H, W, C] of x [H, W, C] at t in (0, 1]; for VE this is -sigma score."""
+        return self.predict(params, x, jnp.asarray(t, jnp.float32), cond).eps
+
+
+# --- adapters: one for each convention of networks ------------------------------------------------
+
+
+def score_sde_ve(net: Net, process: SDE) -> PredictFn:
+    """Continuous VE networks of score_sde: pictures in [0, 1], label sigma / 2, score out."""
+
+    def predict(params: Any, x: Array, t: Array, cond: Any = None, key: Any = None) -> Prediction:
+        label = level(process, t)[1] / 2
+        score = _call(net, params, (x + 1) / 2, label, cond, key)
+        return Prediction(-label * score)
+
+    return predict
+
+
+def score_sde_ve_discrete(net: Net, process: SDE, levels: int) -> PredictFn:
+    """Discrete VE networks of score_sde: the label counts the levels from the noisiest one."""
+
+    def predict(params: Any, x: Array, t: Array, cond: Any = None, key: Any = None) -> Prediction:
+        label = jnp.round((1 - t) * (levels - 1))
+        score = _call(net, params, (x + 1) / 2, label, cond, key)
+        return Prediction(-level(process, t)[1] / 2 * score)
+
+    return predict
+
+
+def score_sde_vp(net: Net, process: SDE) -> PredictFn:
+    """Continuous VP and subVP networks of score_sde: label 999 t, eps out."""
+
+    def predict(params: Any, x: Array, t: Array, cond: Any = None, key: Any = None) -> Prediction:
+        return Prediction(_call(net, params, x, 999 * t, cond, key))
+
+    return predict
+
+
+def ddpm(net: Net, process: SDE, steps: int = 1000) -> PredictFn:
+    """DDPM networks: label the step round(steps t - 1), eps out."""
+
+    def predict(params: Any, x: Array, t: Array, cond: Any = None, key: Any = None) -> Prediction:
+        label = jnp.clip(jnp.round(steps * t - 1), 0, steps - 1)
+        return Prediction(_call(net, params, x, label, cond, key))
+
+    return predict
+
+
+def velocity(net: Net, process: SDE) -> PredictFn:
+    """Networks that predict v of x_t; label 999 t."""
+
+    def predict(params: Any, x: Array, t: Array, cond: Any = None, key: Any = None) -> Prediction:
+        return Prediction(eps_from_v(process, x, t, _call(net, params, x, 999 * t, cond, key)))
+
+    return predict
+
+
+def edm(net: Net, process: SDE, sigma_data: float = 0.5) -> PredictFn:
+    """EDM's preconditioning (2206.00364 eq. 7, table 1) on any process, label ln(n) / 4.
+
+    With n = sigma / alpha and u = x / alpha: D = c_skip u + c_out F(c_in u, label),
+    c_skip = d^2 / (n^2 + d^2), c_out = n d / sqrt(n^2 + d^2), c_in = 1 / sqrt(n^2 + d^2), d =
+    sigma_data.
+    """
+
+    def predict(params: Any, x: Array, t: Array, cond: Any = None, key: Any = None) -> Prediction:
+        alpha, sigma = level(process, t)
+        u, n = x / alpha, sigma / alpha
+        total = jnp.sqrt(n**2 + sigma_data**2)
+        f = _call(net, params, u / total, jnp.log(n) / 4, cond, key)
+        # (u - D) / n without the cancellation at small n
+        return Prediction(n / total**2 * u - sigma_data / total * f)
+
+    return predict
+
+
+def _call(net: Net, params: Any, x: Array, label: Array, cond: Any, key: Any) -> Array:
+    y = None if cond is None else jnp.asarray(cond)[None]
+    return net(params, x[None], jnp.asarray(label, jnp.float32)[None], y=y, key=key)[0]
+
+
+# --- exact priors ---------------------------------------------------------------------------------
+
+
+def gaussian(process: SDE, mean: Array, std: Array | float) -> Prior:
+    """The prior of data N(mean, diag(std^2)), mean [H, W, C], std [H, W, C] or a number.
+
+    E[z | x_t] = sigma (x - alpha mean) / (alpha^2 std^2 + sigma^2).
+    """
+
+    def predict(params: Any, x: Array, t: Array, cond: Any = None, key: Any = None) -> Prediction:
+        alpha, sigma = level(process, t)
+        variance = alpha**2 * params["std"] ** 2 + sigma**2
+        return Prediction(sigma * (x - alpha * params["mean"]) / variance)
+
+    params = {"mean": jnp.asarray(mean, jnp.float32), "std": jnp.asarray(std, jnp.float32)}
+    return Prior(process, predict, params, tuple(params["mean"].shape))
+
+
+def mixture(process: SDE, means: Array, std: Array | float, weights: Array | None = None) -> Prior:
+    """The prior of data sum_k w_k N(mean_k, std^2), means [K, H, W, C], std a number or [K].
+
+    E[x0 | x_t] = sum_k r_k (mean_k + alpha std_k^2 / v_k (x - alpha mean_k)) with responsibilities
+    r_k and v_k = alpha^2 std_k^2 + sigma^2. With small std it draws the pictures it was given: a
+    demo without weights.
+    """
+    means = jnp.asarray(means, jnp.float32)
+    k = means.shape[0]
+    weights = jnp.full((k,), 1 / k) if weights is None else jnp.asarray(weights, jnp.float32)
+
+    def predict(params: Any, x: Array, t: Array, cond: Any = None, key: Any = None) -> Prediction:
+        alpha, sigma = level(process, t)
+        away = x[None] - alpha * params["means"]
+        variance = alpha**2 * params["std"] ** 2 + sigma**2
+        log_density = -jnp.sum(away**2, axis=(1, 2, 3)) / 2 / variance
+        log_density -= x.size / 2 * jnp.log(variance)
+        r = jax.nn.softmax(log_density + jnp.log(params["weights"]))
+        return Prediction(sigma * jnp.tensordot(r / variance, away, 1))
+
+    params = {
+        "means": means,
+        "std": jnp.broadcast_to(jnp.asarray(std, jnp.float32), (k,)),
+        "weights": weights / jnp.sum(weights),
+    }
+    return Prior(process, predict, params, tuple(means.shape[1:]))
+
+
+def x0_of(prior: Prior, params: Any, x: Array, t: Array | float, cond: Any = None) -> Array:
+    """The denoised picture E[x0 | x_t] that the prior believes in."""
+    return x0_from_eps(prior.process, x, t, prior.eps(params, x, t, cond))

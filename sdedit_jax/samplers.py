@@ -1,0 +1,339 @@
+"""Time grids, the one reverse loop, and the refinements that may stand before or after its steps.
+
+The loop owns the network call, the noise and the carry; a rule (rules.py) is the algebra of one
+step. It handles one image [H, W, C]; batches come from vmap, devices from parallel.py.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from sdedit_jax.rules import Prediction, Rule
+from sdedit_jax.sde import CLEAN, SDE, level, transition
+from sdedit_jax.strength import noise_to_signal, t_from_sigma
+
+Predict = Callable[[Array, Array], Prediction]
+"""(x [H, W, C], t) -> Prediction, everything else bound."""
+
+Draw = Callable[[], Array]
+Noise = Callable[[Array], Draw]
+"""step index -> a function that gives the next standard normal of this step at each call."""
+
+
+# --- grids ----------------------------------------------------------------------------------------
+
+
+class Grid(NamedTuple):
+    """N steps from t [N] to s [N]; s may be CLEAN. s[i] need not be t[i + 1]."""
+
+    t: Array
+    s: Array
+
+
+MakeGrid = Callable[[SDE, Array, int], Grid]
+"""(process, t0, n) -> Grid of n steps down from t0; t0 may be traced, n is static."""
+
+
+def uniform(end: str = "clean") -> MakeGrid:
+    """t_i = t0 (n - i) / n; the last step ends clean, or with end="zero" at t = 0."""
+    _check_end(end)
+
+    def grid(process: SDE, t0: Array, n: int) -> Grid:
+        times = t0 * jnp.arange(n, -1, -1, dtype=jnp.float32) / n
+        return _pairs(times[:-1], CLEAN if end == "clean" else 0.0)
+
+    return grid
+
+
+def paper() -> MakeGrid:
+    """The grid of SDEdit's algorithms: t = t0 n / N .. t0 / N, the last step to t = 0."""
+    return uniform(end="zero")
+
+
+def uniform_log_snr(sigma_end: float = 0.01) -> MakeGrid:
+    """Even in log-SNR, from t0 to noise-to-signal `sigma_end` (or half of t0's, if less)."""
+    _check_sigma_end(sigma_end)
+
+    def grid(process: SDE, t0: Array, n: int) -> Grid:
+        high, low = _sigma_ends(process, t0, sigma_end)
+        return _from_sigmas(process, t0, high ** (1 - _unit(n)) * low ** _unit(n))
+
+    return grid
+
+
+def karras(rho: float = 7.0, sigma_end: float = 0.01) -> MakeGrid:
+    """EDM's spacing (2206.00364 eq. 5) of the noise-to-signal ratio from t0 to `sigma_end`."""
+    _check_sigma_end(sigma_end)
+    if not rho > 0:
+        raise ValueError(f"rho must be above 0, got {rho}")
+
+    def grid(process: SDE, t0: Array, n: int) -> Grid:
+        high, low = (end ** (1 / rho) for end in _sigma_ends(process, t0, sigma_end))
+        return _from_sigmas(process, t0, (high + (low - high) * _unit(n)) ** rho)
+
+    return grid
+
+
+def score_sde(t_end: float = 1e-5, euler: bool = False) -> MakeGrid:
+    """score_sde's grid: t from t0 to `t_end` in n even points, the last step to the clean end.
+
+    With `euler` each step has the length t0 / n instead of reaching the next point, as the
+    original's Euler-Maruyama predictor does. Its own values of t_end: 1e-5 for VE, 1e-3 for VP,
+    subVP.
+    """
+    if not 0 < t_end < 1:
+        raise ValueError(f"t_end must be in (0, 1), got {t_end}")
+
+    def grid(process: SDE, t0: Array, n: int) -> Grid:
+        t = t0 + (jnp.minimum(t_end, t0) - t0) * _unit(n)
+        return Grid(t, t - t0 / n) if euler else _pairs(t, CLEAN)
+
+    return grid
+
+
+# --- noise ----------------------------------------------------------------------------------------
+
+
+def keyed(key: Array, shape: tuple[int, ...]) -> Noise:
+    """Noise drawn from a key: call j of step i depends on (key, i, j) alone."""
+
+    def at(index: Array) -> Draw:
+        step_key, calls = jax.random.fold_in(key, index), iter(range(1_000_000))
+        return lambda: jax.random.normal(jax.random.fold_in(step_key, next(calls)), shape)
+
+    return at
+
+
+def recorded(z: Array) -> Noise:
+    """Recorded noise z [N, calls, H, W, C], replayed in call order."""
+
+    def at(index: Array) -> Draw:
+        row, calls = z[index], iter(range(z.shape[1]))
+        return lambda: row[next(calls)]
+
+    return at
+
+
+# --- refinements ----------------------------------------------------------------------------------
+
+
+class Context(NamedTuple):
+    """What a refinement is told of the step.
+
+    Attributes:
+        process, t, s, index: the process, the step's times, its index in the grid.
+        z: the noise of the rule in this step; None before the step.
+        noisy: 0 where the step takes its mean (the last one with final="mean"), else 1.
+        draw: the noise source. predict: the bound predictor.
+    """
+
+    process: SDE
+    t: Array
+    s: Array
+    index: Array
+    z: Array | None
+    noisy: Array
+    draw: Draw
+    predict: Predict
+
+
+Refinement = Callable[[Array, Context], Array]
+
+
+class Refine(NamedTuple):
+    """Changes of the state before and after each step: (x, Context) -> x, or None."""
+
+    before: Refinement | None = None
+    after: Refinement | None = None
+
+
+def chain(*refines: Refine) -> Refine:
+    """All refinements, in the order given."""
+
+    def join(parts: list[Refinement]) -> Refinement | None:
+        def run(x: Array, context: Context) -> Array:
+            for part in parts:
+                x = part(x, context)
+            return x
+
+        return run if parts else None
+
+    return Refine(
+        join([r.before for r in refines if r.before]), join([r.after for r in refines if r.after])
+    )
+
+
+HOLDS = ("level", "paper", "official")
+
+
+def hold(guide: Array, mask: Array, mode: str = "level", z: Array | None = None) -> Refine:
+    """Keep the guide where mask is 0, noised to the level of the state; fractions blend.
+
+    Args:
+        guide: [H, W, C] in [-1, 1].
+        mask: [H, W, 1] or [H, W, C]; 1 where the edit may change pixels.
+        mode: "level": fresh noise at the level s just reached. "paper": the level t before the step
+            with the step's own noise (SDEdit, masked algorithms). "official": the level t with the
+            one noise `z` of the whole run (released code).
+        z: [H, W, C], for "official".
+    """
+    if mode not in HOLDS:
+        raise ValueError(f"mode must be one of {list(HOLDS)}, got {mode!r}")
+    mask = jnp.broadcast_to(mask, guide.shape)
+
+    def after(x: Array, context: Context) -> Array:
+        noise = {"level": context.draw, "paper": lambda: context.noisy * context.z}.get(mode)
+        at = context.s if mode == "level" else context.t
+        alpha, sigma = level(context.process, at)
+        kept = alpha * guide + sigma * (noise() if noise else z)
+        return mask * x + (1 - mask) * kept
+
+    return Refine(after=after)
+
+
+NORMS = ("image", "batch")
+
+
+def langevin(snr: float = 0.16, steps: int = 1, norm: str = "image", axis: str = "batch") -> Refine:
+    """Langevin corrector before each step (score_sde Algorithms 4 and 5).
+
+    x <- x + e g + sqrt(2 e) z with g the score, e = 2 a^2 (snr |z| / |g|)^2, a^2 = alpha_t^2 /
+    alpha_s^2 (1 for VE).
+
+    Args:
+        norm: |z|, |g| of the image, or with "batch" their means over the vmapped axis `axis`, as
+            the original has it; a result then depends on its neighbours, so it serves replays only.
+    """
+    if norm not in NORMS:
+        raise ValueError(f"norm must be one of {list(NORMS)}, got {norm!r}")
+    if not snr > 0 or steps < 1:
+        raise ValueError(f"langevin needs snr > 0 and steps >= 1, got snr={snr}, steps={steps}")
+
+    def size(v: Array) -> Array:
+        length = jnp.sqrt(jnp.sum(v**2))
+        return jax.lax.pmean(length, axis) if norm == "batch" else length
+
+    def before(x: Array, context: Context) -> Array:
+        a = transition(context.process, context.t, context.s)[0]
+        sigma = level(context.process, context.t)[1]
+        for _ in range(steps):
+            score = -context.predict(x, context.t).eps / sigma
+            z = context.draw()
+            e = 2 * a**2 * (snr * size(z) / size(score)) ** 2
+            x = x + e * score + jnp.sqrt(2 * e) * z
+        return x
+
+    return Refine(before=before)
+
+
+# --- the loop -------------------------------------------------------------------------------------
+
+
+class State(NamedTuple):
+    """The carry: the state x, the rule's memory, the largest squared norm of the score so far."""
+
+    x: Array
+    memory: Any
+    score_sq: Array
+
+
+FINALS = ("mean", "sample")
+
+
+def begin(rule: Rule, x: Array) -> State:
+    """The carry before the first step from x [H, W, C]."""
+    return State(x, rule.init(x), jnp.zeros(()))
+
+
+def advance(
+    predict: Predict,
+    process: SDE,
+    rule: Rule,
+    grid: Grid,
+    noise: Noise,
+    state: State,
+    *,
+    first: Array | int = 0,
+    count: int | None = None,
+    refine: Refine | None = None,
+    final: str = "mean",
+) -> tuple[State, Array]:
+    """`count` steps of the grid from step `first` on, as one lax.scan.
+
+    Args:
+        first: index of the first step; may be traced, so that equal chunks share one program.
+        final: whether the grid's last step takes its mean or a sample.
+
+    Returns:
+        the carry after the steps, and x after each of them [count, H, W, C].
+    """
+    if final not in FINALS:
+        raise ValueError(f"final must be one of {list(FINALS)}, got {final!r}")
+    refine = refine or Refine()
+    last = len(grid.t) - 1
+
+    def one(state: State, i: Array) -> tuple[State, Array]:
+        t, s, draw = grid.t[i], grid.s[i], noise(i)
+        noisy = jnp.where((i == last) & (final == "mean"), 0.0, 1.0)
+        context = Context(process, t, s, i, None, noisy, draw, predict)
+        x = refine.before(state.x, context) if refine.before else state.x
+        prediction = predict(x, t)
+        score_sq = jnp.sum(prediction.eps**2) / level(process, t)[1] ** 2
+        if rule.probe:
+            prediction = prediction, predict(*rule.probe(process, x, prediction, t, s))
+        law, memory = rule.step(process, state.memory, x, prediction, t, s)
+        z = draw()
+        x = law.mean + noisy * law.std * z
+        x = refine.after(x, context._replace(z=z)) if refine.after else x
+        return State(x, memory, jnp.maximum(state.score_sq, score_sq)), x
+
+    count = len(grid.t) if count is None else count
+    return jax.lax.scan(one, state, first + jnp.arange(count))
+
+
+def reverse(
+    predict: Predict,
+    process: SDE,
+    rule: Rule,
+    grid: Grid,
+    noise: Noise,
+    x: Array,
+    *,
+    refine: Refine | None = None,
+    final: str = "mean",
+) -> tuple[State, Array]:
+    """The whole grid from x; see `advance`."""
+    return advance(predict, process, rule, grid, noise, begin(rule, x), refine=refine, final=final)
+
+
+def _pairs(t: Array, end: float) -> Grid:
+    return Grid(t, jnp.append(t[1:], end))
+
+
+def _unit(n: int) -> Array:
+    return jnp.arange(n, dtype=jnp.float32) / max(n - 1, 1)
+
+
+def _sigma_ends(process: SDE, t0: Array, sigma_end: float) -> tuple[Array, Array]:
+    high = noise_to_signal(process, t0)
+    floor = noise_to_signal(process, jnp.float32(0.0))
+    low = jnp.minimum(jnp.maximum(sigma_end, floor), jnp.maximum(high / 2, floor))
+    return high, jnp.minimum(low, high)
+
+
+def _from_sigmas(process: SDE, t0: Array, sigmas: Array) -> Grid:
+    """Times of these noise-to-signal ratios; the first is t0 itself, to the last digit."""
+    return _pairs(t_from_sigma(process, sigmas).at[0].set(t0), CLEAN)
+
+
+def _check_end(end: str) -> None:
+    if end not in ("clean", "zero"):
+        raise ValueError(f"end must be one of ['clean', 'zero'], got {end!r}")
+
+
+def _check_sigma_end(sigma_end: float) -> None:
+    if not sigma_end > 0:
+        raise ValueError(f"sigma_end must be above 0, got {sigma_end}")

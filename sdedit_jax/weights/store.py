@@ -1,0 +1,154 @@
+"""Parameters on disk: an orbax folder with a prior.json beside it.
+
+    NAME/prior.json    what the weights are: network, process, prediction, size, data, sha256
+    NAME/params/       the orbax checkpoint, a nested dict of arrays
+
+Only this module and the training loop know orbax.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+Params = Mapping[str, Any]
+
+
+def leaves(params: Params) -> list[tuple[str, Any]]:
+    """(path, array) of every leaf, names joined by "/", in the order of the paths."""
+    flat = jax.tree_util.tree_flatten_with_path(params)[0]
+    return sorted((_name(path), leaf) for path, leaf in flat) if flat else []
+
+
+def digest(params: Params) -> str:
+    """sha256 over the leaves in path order: path, dtype, shape, C-order bytes of each."""
+    total = hashlib.sha256()
+    for path, leaf in leaves(params):
+        array = np.asarray(leaf)
+        total.update(path.encode())
+        total.update(str(array.dtype).encode())
+        total.update(str(tuple(array.shape)).encode())
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()
+
+
+def save(folder: str | Path, params: Params, card: Mapping[str, Any]) -> None:
+    """Write a prior's folder; it appears whole or not at all, and replaces an older one.
+
+    The card gets the sha256 of the parameters.
+    """
+    folder = Path(folder).absolute()
+    aside = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(aside / "params", jax.tree.map(np.asarray, dict(params)))
+        text = json.dumps({**card, "sha256": digest(params)}, indent=1)
+        (aside / "prior.json").write_text(text + "\n")
+        _replace(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def read_card(folder: str | Path) -> dict[str, Any]:
+    """The contents of prior.json.
+
+    Raises:
+        ValueError: no such folder, no prior.json, or no JSON object in it.
+    """
+    file = Path(folder) / "prior.json"
+    if not file.is_file():
+        raise ValueError(f"prior: {file} does not exist; a prior is a folder with a prior.json")
+    try:
+        card = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"prior: {file} is not JSON: {error}") from None
+    if not isinstance(card, dict):
+        raise ValueError(f"prior: {file} must hold a JSON object")
+    return card
+
+
+def load(folder: str | Path, shapes: Params, *, sha256: str | None = None) -> Params:
+    """Restore the parameters with the structure and shapes of `shapes`; dtypes as on disk.
+
+    Args:
+        sha256: expected digest; None takes no check.
+
+    Raises:
+        ValueError: missing, truncated, of another structure or shape, of another sha256, or with
+            values that are not finite. The message names the folder and the leaf.
+    """
+    path = Path(folder).absolute() / "params"
+    if not path.is_dir():
+        raise ValueError(f"prior: {path} does not exist")
+    _check_structure(path, shapes)
+    try:
+        params = _restore(path)
+    except Exception as error:  # orbax and tensorstore raise many kinds for damaged files
+        reason = str(error).strip().splitlines()
+        raise ValueError(f"prior: cannot read {path}: {reason[0] if reason else error!r}") from None
+    if sha256 is not None and digest(params) != sha256:
+        raise ValueError(
+            f"prior: weights in {path} have sha256 {digest(params)}, prior.json says {sha256}"
+        )
+    _check_finite(path, params)
+    return params
+
+
+def _restore(path: Path) -> Params:
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    with ocp.StandardCheckpointer() as checkpointer:
+        target = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), _stored(checkpointer, path)
+        )
+        return checkpointer.restore(path, target)
+
+
+def _stored(checkpointer: ocp.StandardCheckpointer, path: Path) -> Params:
+    """Shapes and dtypes as they stand on disk."""
+    return checkpointer.metadata(path).item_metadata.tree
+
+
+def _check_structure(path: Path, shapes: Params) -> None:
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            stored = dict(leaves(_stored(checkpointer, path)))
+    except Exception as error:
+        raise ValueError(f"prior: cannot read {path}: {error}") from None
+    wanted = dict(leaves(shapes))
+    for name in sorted(wanted.keys() | stored.keys()):
+        if name not in stored:
+            raise ValueError(f"prior: {path} lacks {name}, which the network of prior.json has")
+        if name not in wanted:
+            raise ValueError(f"prior: {path} holds {name}, which the network of prior.json lacks")
+        if tuple(stored[name].shape) != tuple(wanted[name].shape):
+            raise ValueError(
+                f"prior: {name} in {path} has shape {tuple(stored[name].shape)}, "
+                f"the network of prior.json needs {tuple(wanted[name].shape)}"
+            )
+
+
+def _check_finite(path: Path, params: Params) -> None:
+    for name, leaf in leaves(params):
+        if not np.isfinite(np.asarray(leaf, np.float32)).all():
+            raise ValueError(f"prior: {name} in {path} holds values that are not finite")
+
+
+def _replace(aside: Path, folder: Path) -> None:
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    aside.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return "/".join(str(getattr(p, "key", getattr(p, "idx", p))) for p in path)
