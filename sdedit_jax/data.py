@@ -1,10 +1,9 @@
 """Pictures for training: a folder, a zip or a tfds name -> a random-access source -> batches.
 
-Step n of the stream is a function of (seed, n) alone, by index arithmetic on grain's MapDataset, so a
-run that restarts at step n reads nothing of the steps before it. Augmentation is drawn for each picture
-from its place in the stream and done for a batch at once.
+Step n of the stream is a function of (seed, n) alone, by index arithmetic on grain's MapDataset, so
+a run that restarts at step n reads nothing of the steps before it.
 
-Not here: the noise of training (train/loss.py) and how results are written (images.py).
+Not here: augmentation (augment.py) and the noise of training (train/loss.py).
 """
 
 import csv
@@ -13,16 +12,21 @@ import posixpath
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import grain
 import jax
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
+
+from sdedit_jax.augment import Augment, draw, stack
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 LABELS = (None, "folder", "captions")
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
+"""What Pillow raises on damaged files."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -30,7 +34,7 @@ class Source:
     """Pictures by number.
 
     Attributes:
-        images: uint8 [H, W, 3] each; one array in memory for small sets, else decoded when asked for.
+        images: uint8 [H, W, 3] each; one array for small sets, else decoded when asked for.
         labels: an int for each picture, or None.
         names: what the labels mean: folder names, or the different captions, sorted.
     """
@@ -47,25 +51,6 @@ class Source:
         return element if self.labels is None else {**element, "label": self.labels[i]}
 
 
-class Augment(NamedTuple):
-    """Random changes of a training picture; the defaults suit an object on a plain ground.
-
-    Attributes:
-        flip: mirror left-right with probability 1/2.
-        shift: whole pixels, uniform in -shift .. shift in both directions.
-        scale: bounds of a factor, uniform in the logarithm.
-        often: the probability of scaling; the other pictures keep their pixels as they are.
-        fill: what comes in from outside: "border", the median colour of the picture's border, or
-            "edge", the nearest pixel.
-    """
-
-    flip: bool = True
-    shift: int = 4
-    scale: tuple[float, float] = (0.85, 1.1)
-    often: float = 0.5
-    fill: str = "border"
-
-
 def source(
     path: str | Path,
     split: str | None = None,
@@ -79,8 +64,9 @@ def source(
     Args:
         path: a folder (searched in depth), a zip, a prepared tfds folder, or a tfds name.
         split: keep pictures that have this folder on their path, e.g. "train"; for tfds its split.
-        labels: None; "folder" (the folder a picture stands in; tfds: its label); "captions" (columns
-            path and caption of captions.csv, path relative to that file). Numbers do not depend on `split`.
+        labels: None; "folder", the folder that a picture stands in (tfds: its label); "captions",
+            columns path (relative to the file) and caption of captions.csv. Numbers do not depend
+            on `split`.
         size: crop the middle square and resize to size x size; None takes pictures as they are.
         memory: bytes up to which all pictures are decoded once and kept.
 
@@ -137,8 +123,9 @@ def loader(
         raise ValueError(f"batch must be a positive multiple of {count} processes, got {batch}")
     stream = grain.MapDataset.source(data).seed(seed).shuffle().repeat()
     if augment is not None:
-        stream = stream.random_map(lambda element, rng: {**element, "draw": _draw(augment, rng)})
-    stream = stream[index::count].batch(batch // count, batch_fn=_stack(augment))[start_step:]
+        stream = stream.random_map(lambda element, rng: {**element, "draw": draw(augment, rng)})
+    stream = stream[index::count].batch(batch // count, batch_fn=partial(stack, augment=augment))
+    stream = stream[start_step:]
     ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     batches = stream.to_iter_dataset(ahead)
     if workers:
@@ -146,79 +133,10 @@ def loader(
     return iter(batches)
 
 
-def warp(
-    images: np.ndarray, flip: np.ndarray, shift: np.ndarray, scale: np.ndarray, fill: str = "border"
-) -> np.ndarray:
-    """Mirror, scale about the middle and move pictures, by Keys' cubic (Catmull-Rom) along each axis.
-
-    A whole shift at scale 1 moves pixels exactly.
-
-    Args:
-        images: uint8 [B, H, W, C].
-        flip: bool [B], left-right.
-        shift: pixels down and right [B, 2].
-        scale: factors > 0 [B].
-        fill: see Augment.
-
-    Returns:
-        float32 [B, H, W, C] in [-1, 1].
-    """
-    if fill not in ("border", "edge"):
-        raise ValueError(f"augment.fill must be 'border' or 'edge', got {fill!r}")
-    ground = _border(images) if fill == "border" else np.zeros((), np.float32)
-    planes = np.moveaxis(to_float(images) - ground, 3, 1)
-    height, width = images.shape[1:3]
-    down = _axis(height, shift[:, 0], scale, np.zeros_like(flip), fill)
-    right = _axis(width, shift[:, 1], scale, flip, fill)
-    moved = down[:, None] @ np.ascontiguousarray(planes) @ right.transpose(0, 2, 1)[:, None]
-    return np.clip(np.moveaxis(moved, 1, 3) + ground, -1, 1).astype(np.float32, order="C")
-
-
-def to_float(images: np.ndarray) -> np.ndarray:
-    """uint8 -> float32 in [-1, 1]."""
-    return images.astype(np.float32) / np.float32(127.5) - 1
-
-
-def _draw(augment: Augment, rng: np.random.Generator) -> tuple[bool, int, int, float]:
-    low, high = np.log(augment.scale)
-    flip, often, place = rng.random(3)
-    moves = rng.integers(-augment.shift, augment.shift, 2, endpoint=True)
-    scale = np.exp(low + place * (high - low)) if often < augment.often else 1.0
-    return augment.flip and flip < 0.5, moves[0], moves[1], scale
-
-
-def _stack(augment: Augment | None) -> Callable[[Sequence[dict]], dict[str, np.ndarray]]:
-    def stack(elements: Sequence[dict]) -> dict[str, np.ndarray]:
-        images = np.stack([element["image"] for element in elements])
-        if augment is None:
-            out = {"image": to_float(images)}
-        else:
-            flip, down, right, scale = np.asarray([e["draw"] for e in elements], np.float32).T
-            shift = np.stack([down, right], 1)
-            out = {"image": warp(images, flip > 0, shift, scale, augment.fill)}
-        if "label" in elements[0]:
-            out["label"] = np.asarray([element["label"] for element in elements], np.int32)
-        return out
-
-    return stack
-
-
-def _axis(n: int, shift: np.ndarray, scale: np.ndarray, flip: np.ndarray, fill: str) -> np.ndarray:
-    """Resampling matrices [B, n out, n in] along one axis."""
-    middle = np.float32((n - 1) / 2)
-    place = (np.arange(n, dtype=np.float32) - middle - shift[:, None]) / scale[:, None]
-    place = middle + np.where(flip[:, None], -place, place)
-    if fill == "edge":
-        place = np.clip(place, 0, n - 1)
-    d = np.abs(place[:, :, None] - np.arange(n, dtype=np.float32))
-    near, far = (1.5 * d - 2.5) * d * d + 1, ((-0.5 * d + 2.5) * d - 4) * d + 2
-    return np.where(d < 1, near, np.where(d < 2, far, 0)).astype(np.float32)
-
-
-def _border(images: np.ndarray) -> np.ndarray:
-    """The median colour of each picture's border, float32 [B, 1, 1, C] in [-1, 1]."""
-    sides = (images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1])
-    return to_float(np.median(np.concatenate(sides, 1), 1)[:, None, None])
+def batch_of(data: Source, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pictures by number: (float32 [B, H, W, 3] in [-1, 1], int32 labels [B] or None)."""
+    batch = stack([data[int(i)] for i in rows], None)
+    return batch["image"], batch.get("label")
 
 
 @dataclass(frozen=True)
@@ -303,34 +221,42 @@ def _from_tfds(path: Path, split: str | None, labels: str | None, size: int | No
     images = _Decoded(lambda i: rows[i]["image"], range(len(rows)), size)
     if labels is None:
         return images, None, ()
-    raw = builder.as_data_source(
-        split=split or "train", decoders={"image": tfds.decode.SkipDecoding()}
-    )
+    undecoded = {"image": tfds.decode.SkipDecoding()}
+    raw = builder.as_data_source(split=split or "train", decoders=undecoded)
     numbers = np.array([raw[i]["label"] for i in range(len(raw))], np.int32)
     return images, numbers, tuple(builder.info.features["label"].names)
 
 
 def _decode(data: bytes | np.ndarray, size: int | None, name: str) -> np.ndarray:
     try:
-        picture = (
-            Image.open(io.BytesIO(data))
-            if isinstance(data, bytes)
-            else Image.fromarray(np.squeeze(data))
-        )
-        picture = ImageOps.exif_transpose(picture).convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError) as error:
+        if isinstance(data, bytes):
+            picture = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+        else:
+            picture = Image.fromarray(np.squeeze(data))
+        picture = _on_white(picture)
+    except DAMAGE as error:
         raise ValueError(f"data: cannot read picture {name}: {error}") from error
     if size is not None and picture.size != (size, size):
-        picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
+        side = min(picture.size)
+        left, top = ((n - side) // 2 for n in picture.size)
+        # cropped first: a resize from a box would read pixels outside of it
+        picture = picture.crop((left, top, left + side, top + side))
+        picture = picture.resize((size, size), Image.Resampling.LANCZOS)
     return np.asarray(picture)
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    white = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
 
 
 def _decode_all(images: Sequence[np.ndarray]) -> np.ndarray:
     out = np.empty((len(images), *images[0].shape), np.uint8)
     for i, image in enumerate(images):
         if image.shape != out.shape[1:]:
-            raise ValueError(
-                f"data: pictures of several sizes, {out.shape[1:3]} and {image.shape[:2]}; give `size`"
-            )
+            sizes = f"{out.shape[1:3]} and {image.shape[:2]}"
+            raise ValueError(f"data: pictures of several sizes, {sizes}; give `size`")
         out[i] = image
     return out

@@ -62,6 +62,9 @@ class Prior(NamedTuple):
         return self.predict(params, x, jnp.asarray(t, jnp.float32), cond).eps
 
 
+LABELS = ("log", "sigma")
+
+
 # --- adapters: one for each convention of networks ------------------------------------------------
 
 
@@ -115,19 +118,24 @@ def velocity(net: Net, process: SDE) -> PredictFn:
     return predict
 
 
-def edm(net: Net, process: SDE, sigma_data: float = 0.5) -> PredictFn:
-    """EDM's preconditioning (2206.00364 eq. 7, table 1) on any process, label ln(n) / 4.
+def edm(net: Net, process: SDE, sigma_data: float = 0.5, label: str = "log") -> PredictFn:
+    """EDM's preconditioning (2206.00364 eq. 7, table 1) on any process.
 
-    With n = sigma / alpha and u = x / alpha: D = c_skip u + c_out F(c_in u, label),
-    c_skip = d^2 / (n^2 + d^2), c_out = n d / sqrt(n^2 + d^2), c_in = 1 / sqrt(n^2 + d^2), d =
-    sigma_data.
+    With n = sigma / alpha, u = x / alpha and d = sigma_data: D = c_skip u + c_out F(c_in u, label),
+    c_skip = d^2 / (n^2 + d^2), c_out = n d / sqrt(n^2 + d^2), c_in = 1 / sqrt(n^2 + d^2).
+
+    Args:
+        label: "log" gives the network ln(n) / 4; "sigma" gives n, for networks that take the
+            logarithm themselves (Fourier embedding).
     """
+    if label not in LABELS:
+        raise ValueError(f"label must be one of {list(LABELS)}, got {label!r}")
 
     def predict(params: Any, x: Array, t: Array, cond: Any = None, key: Any = None) -> Prediction:
         alpha, sigma = level(process, t)
         u, n = x / alpha, sigma / alpha
         total = jnp.sqrt(n**2 + sigma_data**2)
-        f = _call(net, params, u / total, jnp.log(n) / 4, cond, key)
+        f = _call(net, params, u / total, n if label == "sigma" else jnp.log(n) / 4, cond, key)
         # (u - D) / n without the cancellation at small n
         return Prediction(n / total**2 * u - sigma_data / total * f)
 

@@ -1,0 +1,1 @@
+"""Training of priors: loss, step, loop, report. Knows no network, only `predict`."""

@@ -113,7 +113,10 @@ def _restore(path: Path) -> Params:
 
 def _stored(checkpointer: ocp.StandardCheckpointer, path: Path) -> Params:
     """Shapes and dtypes as they stand on disk."""
-    return checkpointer.metadata(path).item_metadata.tree
+    found = checkpointer.metadata(path).item_metadata
+    if found is None:
+        raise ValueError("its description is missing or damaged")
+    return found.tree
 
 
 def _check_structure(path: Path, shapes: Params) -> None:

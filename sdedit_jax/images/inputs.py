@@ -1,0 +1,77 @@
+"""Which files are meant by a file, folder or glob; output names; files that belong together."""
+
+import glob
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def find_inputs(pattern: str | Path) -> list[Path]:
+    """Sorted picture files named by a file, a folder or a glob ("**" goes into subfolders).
+
+    Folders and globs give the files that end in .png, .jpg, .jpeg or .webp (any case), not hidden
+    ones, and folders not their subfolders.
+
+    Raises:
+        ValueError: nothing was found.
+    """
+    path = Path(pattern)
+    if path.is_file():
+        return [path]
+    names = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(pattern), recursive=True))
+    found = sorted(name for name in names if _is_picture(name))
+    if not found:
+        kind = "in the folder" if path.is_dir() else "matches"
+        raise ValueError(f"input: no PNG, JPEG or WebP picture {kind} {str(pattern)!r}")
+    return found
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.name[0] != "." and path.is_file()
+
+
+def output_names(paths: Sequence[Path]) -> list[str]:
+    """A distinct output name for each input: its stem where that is unique.
+
+    Inputs that share a stem (upper and lower case count as the same) also get their suffix: a.png
+    and a.jpg become a_png and a_jpg. Those that share this too (from several folders) are numbered
+    from the second on, in the order given: a_png, a_png_2.
+    """
+    shared = Counter(path.stem.lower() for path in paths)
+    names: list[str] = []
+    taken = {path.stem.lower() for path in paths if shared[path.stem.lower()] == 1}
+    for path in paths:
+        name = path.stem
+        if shared[name.lower()] > 1:
+            name = _free(f"{path.stem}_{path.suffix[1:].lower()}", taken)
+        taken.add(name.lower())
+        names.append(name)
+    return names
+
+
+def _free(name: str, taken: set[str]) -> str:
+    number, free = 1, name
+    while free.lower() in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free
+
+
+def paired(where: str | Path, path: str | Path, name: str) -> Path:
+    """The file that belongs to the input `path`: `where` itself, or in a folder the same stem.
+
+    Args:
+        where: a file (used for every input) or a folder.
+        path: the input picture.
+        name: what is looked for, for the message.
+    """
+    where, stem = Path(where), Path(path).stem
+    if not where.is_dir():
+        return where
+    found = sorted(file for file in where.iterdir() if file.stem == stem and _is_picture(file))
+    if len(found) != 1:
+        what = f"several files: {[file.name for file in found]}" if found else "no picture"
+        raise ValueError(f"{name}: the folder {where} has {what} for the input {stem!r}")
+    return found[0]

@@ -1,0 +1,120 @@
+"""Pixel arithmetic: units, colours, alpha, growing masks, pasting with exact kept pixels."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageColor
+
+WHITE = (255, 255, 255)
+
+
+class Picture(NamedTuple):
+    """A picture as read: rgb uint8 [H, W, 3], alpha uint8 [H, W] or None."""
+
+    rgb: np.ndarray
+    alpha: np.ndarray | None = None
+
+
+def to_unit(pixels: np.ndarray) -> np.ndarray:
+    """uint8 levels 0..255 to float32 in [-1, 1]; `from_unit` takes each level back exactly."""
+    return np.asarray(pixels, np.float32) / np.float32(127.5) - np.float32(1)
+
+
+def from_unit(image: np.ndarray) -> np.ndarray:
+    """Values in [-1, 1] (others are clipped) to the nearest uint8 level.
+
+    Raises:
+        ValueError: some values are not finite.
+    """
+    image = np.asarray(image, np.float32)
+    bad = int(image.size - np.count_nonzero(np.isfinite(image)))
+    if bad:
+        raise ValueError(f"image: {bad} of {image.size} values are not finite (NaN or infinity)")
+    return np.clip(np.rint((image + 1) * 127.5), 0, 255).astype(np.uint8)
+
+
+def color(text: str) -> tuple[int, int, int]:
+    """A colour by hexadecimal code ("#c81e1e", "#c22") or CSS name, as three levels."""
+    try:
+        return ImageColor.getrgb(text.strip())[:3]
+    except ValueError as error:
+        raise ValueError(f"color must be #rrggbb or a CSS name, got {text!r}") from error
+
+
+def luminance(rgb: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3] to uint8 [H, W] by the ITU-R 601 weights; greys are kept exactly."""
+    return np.array(Image.fromarray(rgb).convert("L"))
+
+
+def flatten(picture: Picture, background: tuple[int, int, int] = WHITE) -> np.ndarray:
+    """The picture laid on a plain background: uint8 [H, W, 3], alpha gone."""
+    if picture.alpha is None:
+        return picture.rgb
+    plain = np.broadcast_to(np.array(background, np.uint8), picture.rgb.shape)
+    return over(picture.rgb, picture.alpha, plain)
+
+
+def over(rgb: np.ndarray, alpha: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """uint8 `rgb` laid over `below` with uint8 alpha [H, W]; exact where alpha is 0 or 255."""
+    a = alpha[..., None].astype(np.int32)
+    return ((rgb * a + below * (255 - a) + 127) // 255).astype(np.uint8)
+
+
+def grow(mask: np.ndarray, radius: int) -> np.ndarray:
+    """The largest value within `radius` pixels (square window), [H, W] -> [H, W]."""
+    return _window(_window(mask, radius, 0, np.maximum), radius, 1, np.maximum)
+
+
+def shrink(mask: np.ndarray, radius: int) -> np.ndarray:
+    """The smallest value within `radius` pixels; beyond the border the mask goes on as it is."""
+    return _window(_window(mask, radius, 0, np.minimum), radius, 1, np.minimum)
+
+
+def _window(values: np.ndarray, radius: int, axis: int, pick: Callable) -> np.ndarray:
+    """Sliding maximum or minimum along one axis in log2(radius) passes."""
+    width = 2 * radius + 1
+    out = np.pad(
+        np.moveaxis(values, axis, 0), [(radius, radius)] + [(0, 0)] * (values.ndim - 1), "edge"
+    )
+    seen = 1
+    while 2 * seen <= width:
+        out, seen = pick(out[:-seen], out[seen:]), 2 * seen
+    rest = width - seen
+    out = pick(out[: out.shape[0] - rest], out[rest:])
+    return np.moveaxis(out, 0, axis)
+
+
+def feathered(mask: np.ndarray, feather: int) -> np.ndarray:
+    """The mask with a ramp of `feather` pixels inside its editable region; zeros stay zero.
+
+    A pixel d steps (chessboard) from the nearest kept one gets min(d / (feather + 1), 1).
+    """
+    if feather < 0:
+        raise ValueError(f"feather must be at least 0 pixels, got {feather}")
+    mask = np.asarray(mask, np.float32)
+    weight, total = mask, mask
+    for _ in range(feather):
+        weight = shrink(weight, 1)
+        total = total + weight
+    return total / np.float32(feather + 1)
+
+
+def paste(result: np.ndarray, guide: np.ndarray, mask: np.ndarray, feather: int = 0) -> np.ndarray:
+    """Put the edited pixels into the guide: guide + weight (result - guide), rounded.
+
+    Pixels with mask 0 are the guide's bit for bit; fractions blend; with mask 1 beyond the
+    feather they are the result's bit for bit.
+
+    Args:
+        result: uint8 [H, W, 3].
+        guide: uint8 [H, W, 3].
+        mask: [H, W] in [0, 1], 1 where the edit may change pixels.
+        feather: width in pixels of the ramp inside the editable region.
+    """
+    if result.shape != guide.shape or mask.shape != guide.shape[:2]:
+        shapes = f"{result.shape}, {guide.shape} and {mask.shape}"
+        raise ValueError(f"result, guide and mask must have one size, got {shapes}")
+    below = guide.astype(np.float32)
+    step = feathered(mask, feather)[..., None] * (result.astype(np.float32) - below)
+    return np.clip(np.rint(below + step), 0, 255).astype(np.uint8)

@@ -1,0 +1,90 @@
+"""Grids of pictures, and labelled contact sheets."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+GAP = 4
+INK = (0, 0, 0)
+PAPER = (228, 228, 228)  # white pictures and masks show their edges on it
+LONGEST = 220  # pixels of a row label
+
+
+def grid(
+    images: Sequence[np.ndarray], columns: int, pad: int = 2, background: int = 255
+) -> np.ndarray:
+    """Pictures uint8 [h, w, 3] of one size side by side, row by row: uint8 [H, W, 3]."""
+    if not len(images) or columns < 1:
+        raise ValueError(f"grid needs pictures and columns >= 1, got {len(images)} and {columns}")
+    height, width = images[0].shape[:2]
+    rows = -(-len(images) // columns)
+    size = (rows * (height + pad) + pad, columns * (width + pad) + pad, 3)
+    out = np.full(size, background, np.uint8)
+    for i, image in enumerate(images):
+        top, left = (pad + (i // columns) * (height + pad), pad + (i % columns) * (width + pad))
+        out[top : top + height, left : left + width] = image
+    return out
+
+
+def contact_sheet(
+    rows: Sequence[Sequence[np.ndarray | None]],
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    scale: int = 1,
+) -> np.ndarray:
+    """A sheet of pictures with a label before each row and above each column: uint8 [H, W, 3].
+
+    Args:
+        rows: rows of uint8 [h, w, 3], or [h, w] for grey; None leaves the place empty. Smaller
+            pictures stand in the top left corner of their place.
+        row_labels: one for each row, or none. Long ones are cut to a fixed width.
+        column_labels: one for each column, or none. Long ones are cut to the column.
+        scale: whole factor; pixels are repeated.
+    """
+    if scale < 1:
+        raise ValueError(f"scale must be at least 1, got {scale}")
+    cells = [[None if cell is None else _enlarge(cell, scale) for cell in row] for row in rows]
+    shapes = [cell.shape for row in cells for cell in row if cell is not None]
+    if not shapes:
+        raise ValueError("rows: there is no picture for the contact sheet")
+    font = ImageFont.load_default()
+    row_labels = [_cut(font, text, LONGEST) for text in row_labels]
+    height, width = (max(shape[i] for shape in shapes) + GAP for i in (0, 1))
+    left = max((_width(font, text) + GAP for text in row_labels), default=0) + GAP
+    top = (_line(font) if column_labels else 0) + GAP
+    size = (left + width * max(map(len, cells)), top + height * len(cells))
+    sheet = Image.new("RGB", size, PAPER)
+    for i, row in enumerate(cells):
+        for j, cell in enumerate(row):
+            if cell is not None:
+                sheet.paste(Image.fromarray(cell), (left + j * width, top + i * height))
+    draw = ImageDraw.Draw(sheet)
+    for i, text in enumerate(row_labels):
+        draw.text((GAP, top + i * height + (height - GAP - _line(font)) // 2), text, INK, font)
+    for j, text in enumerate(column_labels):
+        draw.text((left + j * width, GAP // 2), _cut(font, text, width - GAP), INK, font)
+    return np.array(sheet)
+
+
+def _enlarge(cell: np.ndarray, scale: int) -> np.ndarray:
+    if cell.ndim == 2:
+        cell = np.repeat(cell[..., None], 3, axis=-1)
+    return np.repeat(np.repeat(cell, scale, axis=0), scale, axis=1)
+
+
+def _width(font: ImageFont.ImageFont, text: str) -> int:
+    return int(np.ceil(font.getlength(text)))
+
+
+def _line(font: ImageFont.ImageFont) -> int:
+    return int(np.ceil(font.getbbox("Ag")[3])) + 3
+
+
+def _cut(font: ImageFont.ImageFont, text: str, width: int) -> str:
+    """The text, shortened by dots until it is at most `width` pixels wide."""
+    if _width(font, text) <= width:
+        return text
+    while text and _width(font, text + "..") > width:
+        text = text[:-1]
+    return text + ".."

@@ -1,0 +1,100 @@
+"""The one bridge out of flax: a network as pure functions of a plain nested dict of arrays.
+
+Outside this folder nothing knows flax. Parameters are dicts with string keys at every level
+(`{"all_modules": {"0": {"kernel": ...}}}`), so optax, orbax, `jax.grad`, `lax.scan` and `pmap` see
+an ordinary tree. The dict is checked against the network's own structure at every trace.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+Params = dict[str, Any]
+
+# compute mode -> (precision of every product, dtype of the activations)
+COMPUTE = {
+    "float32": ("highest", jnp.float32),
+    "tf32": ("tensorfloat32", jnp.float32),
+    "bfloat16": ("tensorfloat32", jnp.bfloat16),
+}
+
+
+class Functional(NamedTuple):
+    """A network as functions.
+
+    Attributes:
+        apply: `(params, x [B,H,W,C], label [B], *, y=None, key=None) -> [B,H,W,C]` float32. `y` are
+            class labels [B]; `key` switches dropout on (None: off).
+        init: `key -> params`, freshly initialised.
+        shapes: the tree of `jax.ShapeDtypeStruct` that `params` must match.
+    """
+
+    apply: Callable[..., jax.Array]
+    init: Callable[[jax.Array], Params]
+    shapes: Params
+
+
+def functional(make: Callable[..., nnx.Module], compute: str = "float32") -> Functional:
+    """Turns a network constructor into (apply, init, shapes).
+
+    Args:
+        make: called as `make(rngs=nnx.Rngs(...))`; the module is called as
+            `module(x, label, y=y, key=key, dtype=dtype)`.
+        compute: "float32" (full float32 products on every backend), "tf32" (float32 activations,
+            TensorFloat-32 products where the hardware has them) or "bfloat16" (activations and
+            products in bfloat16; norms, softmax, embeddings and output in float32). Parameters
+            are float32 in each.
+
+    Raises:
+        ValueError: an unknown `compute`, or (from `apply`) parameters of another structure.
+    """
+    if compute not in COMPUTE:
+        raise ValueError(f"compute must be one of {list(COMPUTE)}, got {compute!r}")
+    precision, dtype = COMPUTE[compute]
+    graph, state = nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
+    skeleton = nnx.to_pure_dict(state)
+
+    def apply(
+        params: Params,
+        x: jax.Array,
+        label: jax.Array,
+        *,
+        y: jax.Array | None = None,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        module = nnx.merge(graph, _to_flax(params, skeleton))
+        with jax.default_matmul_precision(precision):
+            return module(x, label, y=y, key=key, dtype=dtype).astype(jnp.float32)
+
+    def init(key: jax.Array) -> Params:
+        return _to_plain(nnx.to_pure_dict(nnx.state(make(rngs=nnx.Rngs(key)))))
+
+    return Functional(apply, init, _to_plain(skeleton))
+
+
+def _to_plain(tree: Any) -> Any:
+    """The same tree with every key a string."""
+    if not isinstance(tree, Mapping):
+        return tree
+    return {str(name): _to_plain(child) for name, child in tree.items()}
+
+
+def _to_flax(params: Any, skeleton: Any, path: str = "") -> Any:
+    """The same tree with the keys of `skeleton` (integers in lists); accepts both kinds."""
+    if not isinstance(skeleton, Mapping):
+        if isinstance(params, Mapping) or params.shape != skeleton.shape:
+            found = "a dict" if isinstance(params, Mapping) else f"shape {params.shape}"
+            raise ValueError(f"params{path} must have shape {skeleton.shape}, got {found}")
+        return params
+    named = {str(name): child for name, child in params.items()}
+    wanted = {str(name): name for name in skeleton}
+    if named.keys() != wanted.keys():
+        missing, extra = sorted(wanted.keys() - named), sorted(named.keys() - wanted)
+        raise ValueError(f"params{path or ' '} lacks {missing} and has unknown {extra}")
+    return {
+        name: _to_flax(named[text], skeleton[name], f"{path}[{text!r}]")
+        for text, name in wanted.items()
+    }

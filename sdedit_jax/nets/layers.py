@@ -1,0 +1,175 @@
+"""The small parts that the networks share: products, group norm, embeddings, attention, dropout.
+
+Each layer computes in the dtype of its input and keeps float32 parameters; norms and softmax always
+compute in float32. Images are [B,H,W,C].
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+
+Activation = Callable[[jax.Array], jax.Array]
+
+ACTIVATIONS: dict[str, Activation] = {
+    "swish": jax.nn.silu,
+    "elu": jax.nn.elu,
+    "relu": jax.nn.relu,
+    "lrelu": lambda x: jax.nn.leaky_relu(x, 0.2),
+}
+
+
+def fan_avg(scale: float) -> nnx.Initializer:
+    """Uniform variance scaling over the mean of fan-in and fan-out; scale 0 means almost zero."""
+    return jax.nn.initializers.variance_scaling(scale or 1e-10, "fan_avg", "uniform")
+
+
+class Dense(nnx.Module):
+    """Linear map over the last axis."""
+
+    def __init__(self, n_in: int, n_out: int, *, rngs: nnx.Rngs) -> None:
+        self.kernel = nnx.Param(fan_avg(1)(rngs.params(), (n_in, n_out)))
+        self.bias = nnx.Param(jnp.zeros(n_out))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return dense(x, self.kernel[...], self.bias[...])
+
+
+class NIN(nnx.Module):
+    """Linear map over channels, with the parameter names of score_sde (W [in,out], b)."""
+
+    def __init__(self, n_in: int, n_out: int, scale: float = 0.1, *, rngs: nnx.Rngs) -> None:
+        self.W = nnx.Param(fan_avg(scale)(rngs.params(), (n_in, n_out)))
+        self.b = nnx.Param(jnp.zeros(n_out))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return dense(x, self.W[...], self.b[...])
+
+
+class Conv(nnx.Module):
+    """Convolution with bias; kernel [kh,kw,I,O]."""
+
+    def __init__(
+        self, n_in: int, n_out: int, size: int = 3, scale: float = 1, *, rngs: nnx.Rngs
+    ) -> None:
+        self.kernel = nnx.Param(fan_avg(scale)(rngs.params(), (size, size, n_in, n_out)))
+        self.bias = nnx.Param(jnp.zeros(n_out))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Stride 1, output of the input's size."""
+        kernel, bias = self.kernel[...], self.bias[...]
+        if kernel.shape[:2] == (1, 1):
+            return dense(x, kernel[0, 0], bias)
+        return add_bias(conv(x, kernel), bias)
+
+    def halve(self, x: jax.Array) -> jax.Array:
+        """Stride 2 over the picture padded by one pixel at its right and bottom."""
+        last = ((0, 1), (0, 1))
+        return add_bias(conv(x, self.kernel[...], stride=2, padding=last), self.bias[...])
+
+
+class GroupNorm(nnx.Module):
+    """Group normalisation over pixels and channels of a group (eps 1e-6), in float32."""
+
+    def __init__(self, channels: int, groups: int, *, rngs: nnx.Rngs) -> None:
+        if channels % groups:
+            raise ValueError(f"channels must be a multiple of {groups} groups, got {channels}")
+        self.groups = groups
+        self.scale = nnx.Param(jnp.ones(channels))
+        self.bias = nnx.Param(jnp.zeros(channels))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B,H,W,C] -> [B,H,W,C] in the dtype of x."""
+        return group_norm(x, self.scale[...], self.bias[...], self.groups)
+
+
+class GaussianFourierProjection(nnx.Module):
+    """Random Fourier features of log sigma; the frequencies W are never trained."""
+
+    def __init__(self, features: int, scale: float, *, rngs: nnx.Rngs) -> None:
+        self.W = nnx.Param(scale * jax.random.normal(rngs.params(), (features,)))
+
+    def __call__(self, log_sigma: jax.Array) -> jax.Array:
+        """[B] -> [B, 2 features]. The order of the products is that of score_sde: the phases
+        reach 1e3, where a float32 rounding in another place changes the network's output."""
+        w = lax.stop_gradient(self.W[...])
+        phase = log_sigma[:, None] * w[None, :] * 2 * np.float32(np.pi)
+        return jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], axis=-1)
+
+
+class Embedding(nnx.Module):
+    """A table of vectors, one per label."""
+
+    def __init__(self, size: int, features: int, *, rngs: nnx.Rngs) -> None:
+        self.embedding = nnx.Param(0.02 * jax.random.normal(rngs.params(), (size, features)))
+
+    def __call__(self, y: jax.Array) -> jax.Array:
+        """Integers [B] -> [B, features]."""
+        return self.embedding[...][y]
+
+
+def positional_embedding(t: jax.Array, dim: int) -> jax.Array:
+    """[B] -> [B, dim]: sines, then cosines, of t over dim//2 frequencies from 1 to 1e-4.
+
+    An odd dim gets a last column of zeros.
+    """
+    half = dim // 2
+    rate = np.float32(-math.log(10000) / (half - 1))
+    freqs = np.exp(np.arange(half, dtype=np.float32) * rate)
+    angle = t.astype(jnp.float32)[:, None] * freqs[None, :]
+    parts = [jnp.sin(angle), jnp.cos(angle)]
+    return jnp.concatenate(parts + [jnp.zeros_like(angle[:, :1])] * (dim % 2), axis=-1)
+
+
+def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """x [..., I] times kernel [I, O] plus bias [O], in the dtype of x."""
+    return add_bias(jnp.dot(x, kernel.astype(x.dtype)), bias)
+
+
+def conv(
+    x: jax.Array, kernel: jax.Array, stride: int = 1, padding: str | tuple = "SAME"
+) -> jax.Array:
+    """x [B,H,W,I] convolved with kernel [kh,kw,I,O], in the dtype of x."""
+    dims = ("NHWC", "HWIO", "NHWC")
+    kernel = kernel.astype(x.dtype)
+    return lax.conv_general_dilated(x, kernel, (stride,) * 2, padding, dimension_numbers=dims)
+
+
+def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
+    """x [..., O] plus bias [O] (or [..., O] of the same rank)."""
+    return x + bias.astype(x.dtype).reshape((1,) * (x.ndim - bias.ndim) + bias.shape)
+
+
+def group_norm(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int, eps: float = 1e-6
+) -> jax.Array:
+    """Normalises x [B,H,W,C] per group, as one affine map per channel."""
+    b, h, w, c = x.shape
+    wide = x.astype(jnp.float32)
+    moments = jnp.stack([wide.mean((1, 2)), (wide * wide).mean((1, 2))])  # [2,B,C]
+    mean, square = moments.reshape(2, b, groups, c // groups).mean(-1)
+    rate = lax.rsqrt(jnp.maximum(square - mean * mean, 0) + eps)
+    rate = jnp.repeat(rate, c // groups, axis=-1) * scale[None]
+    shift = bias[None] - jnp.repeat(mean, c // groups, axis=-1) * rate
+    return (wide * rate[:, None, None] + shift[:, None, None]).astype(x.dtype)
+
+
+def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    """Single-head attention over all pixels; q, k, v and the result are [B,H,W,C]."""
+    b, h, w, c = q.shape
+    q, k, v = (a.reshape(b, h * w, c) for a in (q, k, v))
+    logits = jnp.einsum("bqc,bkc->bqk", q, k).astype(jnp.float32) * c**-0.5
+    weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
+    return jnp.einsum("bqk,bkc->bqc", weights, v).reshape(b, h, w, c)
+
+
+def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """Zeroes elements with probability `rate` and rescales the rest; key None leaves x alone."""
+    if key is None or rate == 0:
+        return x
+    kept = jax.random.bernoulli(key, 1 - rate, x.shape)
+    return jnp.where(kept, x / (1 - rate), jnp.zeros_like(x))

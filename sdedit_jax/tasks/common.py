@@ -1,0 +1,151 @@
+"""What all tasks share: the types, reading options, finding and reading pictures, fitting."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from sdedit_jax import images
+
+T = TypeVar("T")
+Color = tuple[int, int, int]
+
+
+class Guide(NamedTuple):
+    """What an edit starts from.
+
+    image: float32 [H, W, 3] in [-1, 1]. mask: float32 [H, W, 1] in [0, 1], 1 = may change.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+
+
+class TaskInput(NamedTuple):
+    """One input, ready to edit, and what is needed to show it and to bring the edit back.
+
+    id: the stem of the input's file. guide: what the edit starts from.
+    fitted: the guide as uint8 [size, size, 3]. mask: float32 [size, size].
+    original: the input picture, uint8 [H, W, 3]. placement: how it was fitted.
+    original_mask: float32 [H, W], where the edit may change the input's own pixels.
+    """
+
+    id: str
+    guide: Guide
+    fitted: np.ndarray
+    mask: np.ndarray
+    original: np.ndarray
+    placement: images.Placement
+    original_mask: np.ndarray
+
+
+def read_options(kind: type[T], values: Mapping[str, object]) -> T:
+    """The dataclass `kind` filled from a mapping; fields left out keep their defaults.
+
+    Raises:
+        ValueError: a name that `kind` does not have, or a value of another type.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+    unknown = sorted(set(values) - set(defaults))
+    if unknown:
+        raise ValueError(f"task options {unknown} are unknown; there are {sorted(defaults)}")
+    return kind(**{name: _typed(name, values[name], defaults[name]) for name in values})
+
+
+def _typed(name: str, value: object, default: object) -> object:
+    """The value in the default's type; None stands for the default, a list for a tuple."""
+    if value is None:
+        return default
+    if isinstance(default, tuple) and isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if isinstance(default, tuple) and isinstance(value, list | tuple):
+        return tuple(value)
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(default, str) and isinstance(value, Path):
+        return str(value)
+    if type(value) is not type(default):
+        kind = type(default).__name__
+        raise ValueError(f"task option {name} must be of type {kind}, got {value!r}")
+    return value
+
+
+def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise ValueError unless `value` is allowed."""
+    if value not in allowed:
+        raise ValueError(f"task option {name} must be one of {list(allowed)}, got {value!r}")
+
+
+def background_of(text: str) -> Color | None:
+    """The colour of the option `background`; "" is None."""
+    return images.color(text) if text else None
+
+
+def read_flat(path: str | Path, background: str = "") -> np.ndarray:
+    """A picture file as uint8 [H, W, 3], transparent parts on `background` ("" is white)."""
+    return images.flatten(images.read(path), images.color(background or "#ffffff"))
+
+
+def read_beside(where: str, path: str | Path, name: str, size: tuple[int, int]) -> images.Picture:
+    """The picture in a file or folder that belongs to the input `path` and has its size."""
+    file = images.paired(where, path, name)
+    picture = images.read(file)
+    images.same_size(f"{name} {file}", picture.rgb.shape[:2], size)
+    return picture
+
+
+def read_mask_beside(
+    where: str, path: str | Path, size: tuple[int, int], invert: bool
+) -> np.ndarray:
+    """The mask in a file or folder that belongs to the input `path`: float32 [H, W]."""
+    return images.read_mask(images.paired(where, path, "mask"), size, invert)
+
+
+def grow(mask: np.ndarray, width: float, placement: images.Placement) -> np.ndarray:
+    """The mask grown by `width` pixels of the prior's size; the mask itself has the input's."""
+    if width < 0:
+        raise ValueError(f"task option grow or seam must be at least 0 pixels, got {width}")
+    return images.grow(mask, int(width * max(placement.scale, 1)))
+
+
+def assemble(
+    path: str | Path,
+    guide: np.ndarray,
+    mask: np.ndarray | None,
+    original: np.ndarray,
+    placement: images.Placement,
+    background: str = "",
+) -> TaskInput:
+    """Fit guide and mask by one placement.
+
+    Args:
+        path: the input; its stem becomes the id.
+        guide: uint8 [H, W, 3], at the input's size.
+        mask: float32 [H, W] at the input's size; None is 1 everywhere.
+        original: the input picture, uint8 [H, W, 3].
+        placement: how to fit.
+        background: colour of the margin of fit "pad"; "" repeats the edge.
+    """
+    mask = np.ones(original.shape[:2], np.float32) if mask is None else mask.astype(np.float32)
+    small = images.fit_mask(mask, placement)
+    if mask.any() and not small.any():
+        raise ValueError(
+            f"{path}: fit {placement.how!r} leaves nothing of the mask at {placement.size} pixels"
+        )
+    fitted = images.fit_rgb(guide, placement, background_of(background))
+    return finish(Path(path).stem, fitted, small, original, placement, mask)
+
+
+def finish(
+    id: str,
+    fitted: np.ndarray,
+    mask: np.ndarray,
+    original: np.ndarray,
+    placement: images.Placement,
+    original_mask: np.ndarray,
+) -> TaskInput:
+    """The TaskInput of a fitted guide uint8 [size, size, 3] and mask float32 [size, size]."""
+    guide = Guide(images.to_unit(fitted), mask[..., None])
+    return TaskInput(id, guide, fitted, mask, original, placement, original_mask)

@@ -1,0 +1,82 @@
+"""Photo + patch: the patch is laid on the photo; it and its seam may change to fit together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from sdedit_jax import images
+from sdedit_jax.tasks import common
+
+UNITS = ("fraction", "pixel")
+
+
+@dataclass(frozen=True)
+class Options:
+    """patch: picture file, usually with alpha, or a folder with files named as the inputs.
+
+    x, y: where the patch's centre comes. units: "fraction" of the photo's width and height, or
+    "pixel" of the photo, both from the top left corner. scale: factor on the patch's own pixels.
+    seam: width in pixels of the prior's size of the ring around the patch that may change.
+    background: colour behind transparent parts and in the margin of fit "pad".
+    """
+
+    patch: str = ""
+    x: float = 0.5
+    y: float = 0.5
+    units: str = "fraction"
+    scale: float = 1.0
+    seam: float = 2.0
+    background: str = ""
+
+
+def make(path: str, options: Mapping[str, object], size: int, fit: str) -> common.TaskInput:
+    """The photo `path` with the patch on it as a guide; the mask is the patch and its seam."""
+    chosen = common.read_options(Options, options)
+    common.one_of("units", chosen.units, UNITS)
+    if not chosen.patch:
+        raise ValueError("composite needs the task option patch: a picture file or a folder")
+    photo = common.read_flat(path, chosen.background)
+    patch = _scaled(images.read(images.paired(chosen.patch, path, "patch")), chosen.scale)
+    guide, alpha = lay(photo, patch, _corner(photo, patch, chosen))
+    if not alpha.any():
+        raise ValueError(f"patch at x={chosen.x}, y={chosen.y} shows nothing on {path}")
+    placement = images.place(photo.shape[:2], size, fit)
+    mask = common.grow(alpha > 0, chosen.seam, placement)
+    return common.assemble(path, guide, mask, photo, placement, chosen.background)
+
+
+def _scaled(patch: images.Picture, scale: float) -> images.Picture:
+    """The patch resized, as a picture with alpha (255 where it had none)."""
+    if not scale > 0:
+        raise ValueError(f"task option scale must be above 0, got {scale}")
+    alpha = np.full(patch.rgb.shape[:2], 255, np.uint8) if patch.alpha is None else patch.alpha
+    image = Image.fromarray(np.dstack([patch.rgb, alpha]))
+    size = [max(1, round(length * scale)) for length in image.size]
+    # Pillow weighs the colours by alpha, so that hidden ones do not bleed into the rim; this
+    # kernel does not ring, so that alpha stays 0 around the patch
+    rgba = np.array(image.resize(size, Image.Resampling.HAMMING))
+    return images.Picture(rgba[..., :3], rgba[..., 3])
+
+
+def _corner(photo: np.ndarray, patch: images.Picture, chosen: Options) -> tuple[int, int]:
+    """Row and column of the patch's top left corner in the photo."""
+    (height, width), (h, w) = photo.shape[:2], patch.rgb.shape[:2]
+    unit = (height, width) if chosen.units == "fraction" else (1, 1)
+    return round(chosen.y * unit[0] - h / 2), round(chosen.x * unit[1] - w / 2)
+
+
+def lay(
+    photo: np.ndarray, patch: images.Picture, corner: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lay a patch over a photo, cut at the photo's border: uint8 [H, W, 3], its alpha [H, W]."""
+    size = np.array(photo.shape[:2])
+    start = np.clip(corner, 0, size)
+    stop = np.clip(np.add(corner, patch.rgb.shape[:2]), 0, size)
+    here = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    there = tuple(slice(a - c, b - c) for a, b, c in zip(start, stop, corner, strict=True))
+    guide, alpha = photo.copy(), np.zeros(photo.shape[:2], np.uint8)
+    alpha[here] = patch.alpha[there]
+    guide[here] = images.over(patch.rgb[there], alpha[here], photo[here])
+    return guide, alpha

@@ -1,0 +1,257 @@
+"""Sources against the pictures written; the stream against its definition; exact warps."""
+
+import zipfile
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sdedit_jax.augment import Augment, draw, warp
+from sdedit_jax.data import Source, batch_of, loader, source
+from sdedit_jax.images.pixels import to_unit
+
+CAPTIONS = {"a_0": "red", "a_1": "green", "b_0": "red", "b_1": "blue"}
+
+
+def pictures(rng, n=10, size=8):
+    return rng.integers(0, 256, (n, size, size, 3), np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path, rng):
+    """set/{train,test}/{a,b}/<class>_<i>.png and set/captions.csv; the pictures by path."""
+    written = {}
+    lines = ["path,caption,note"]
+    for split in ("train", "test"):
+        for name in ("a_0", "a_1", "b_0", "b_1"):
+            path = tmp_path / "data" / "set" / split / name[0] / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            written[f"{split}/{name}"] = pictures(rng, 1)[0]
+            Image.fromarray(written[f"{split}/{name}"]).save(path)
+            lines.append(f"{split}/{name[0]}/{name}.png,{CAPTIONS[name]},")
+    (tmp_path / "data" / "set" / "captions.csv").write_text("\n".join(lines))
+    return tmp_path / "data", written
+
+
+def zipped(folder):
+    path = folder.parent / "set.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        for p in sorted(folder.rglob("*")):
+            file.write(p, p.relative_to(folder))
+    return path
+
+
+@pytest.mark.parametrize("memory", [0, 2**20], ids=["lazy", "kept"])
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_pictures_and_labels_are_those_written(folder, kind, memory):
+    path, written = folder
+    path = path if kind == "folder" else zipped(path)
+    for split in ("train", "test"):
+        data = source(path, split, "folder", memory=memory)
+        assert data.names == ("a", "b") and data.labels.tolist() == [0, 0, 1, 1]
+        for i, name in enumerate(("a_0", "a_1", "b_0", "b_1")):
+            np.testing.assert_array_equal(data[i]["image"], written[f"{split}/{name}"])
+    assert len(source(path)) == 8
+
+
+def test_captions_number_the_different_captions(folder):
+    data = source(folder[0], "test", "captions")
+    assert data.names == ("blue", "green", "red")
+    assert [data.names[data[i]["label"]] for i in range(4)] == list(CAPTIONS.values())
+
+
+def test_size_takes_the_middle_square(tmp_path):
+    picture = np.zeros((10, 30, 3), np.uint8)
+    picture[:, 10:20] = (10, 200, 30)
+    Image.fromarray(picture).save(tmp_path / "wide.png")
+    image = source(tmp_path, size=5)[0]["image"]
+    np.testing.assert_array_equal(image, np.broadcast_to([10, 200, 30], (5, 5, 3)))
+
+
+def test_transparent_parts_are_white(tmp_path, rng):
+    rgba = rng.integers(0, 256, (8, 8, 4), np.uint8)
+    rgba[..., 3] = 255 * (np.arange(8) > 3)[:, None]
+    Image.fromarray(rgba).save(tmp_path / "x.png")
+    image = source(tmp_path)[0]["image"]
+    assert (image[:4] == 255).all() and (image[4:] == rgba[4:, :, :3]).all()
+
+
+def test_bad_input_is_named(tmp_path, folder):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ValueError, match="no picture"):
+        source(empty)
+    with pytest.raises(ValueError, match="no picture.*'valid'"):
+        source(folder[0], "valid")
+    with pytest.raises(ValueError, match="captions.csv"):
+        source(folder[0] / "set" / "train", labels="captions")
+    with pytest.raises(ValueError, match="labels must be one of"):
+        source(folder[0], labels="colour")
+    with pytest.raises(ValueError, match="cannot open"):
+        source(tmp_path / "none.zip")
+    (tmp_path / "torn.zip").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(ValueError, match="cannot open"):
+        source(tmp_path / "torn.zip")
+    (empty / "x.png").write_bytes(b"not a picture")
+    with pytest.raises(ValueError, match="cannot read picture x.png"):
+        source(empty)
+
+
+def test_pictures_of_several_sizes_need_size(tmp_path, rng):
+    for i, size in enumerate((8, 9)):
+        Image.fromarray(pictures(rng, 1, size)[0]).save(tmp_path / f"{i}.png")
+    with pytest.raises(ValueError, match="give `size`"):
+        source(tmp_path)
+    assert source(tmp_path, size=8)[1]["image"].shape == (8, 8, 3)
+
+
+def test_tfds_set_without_tensorflow(tmp_path, rng):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    images = pictures(rng, 4)
+
+    class Builder(tfds.core.GeneratorBasedBuilder):
+        name, pkg_dir_path, VERSION = "tiny_set", tmp_path, tfds.core.Version("1.0.0")
+
+        def _info(self):
+            label = tfds.features.ClassLabel(names=["a", "b"])
+            features = {"image": tfds.features.Image(shape=(8, 8, 3)), "label": label}
+            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            for i, image in enumerate(images):
+                yield i, {"image": Image.fromarray(image), "label": i % 2}
+
+    builder = Builder(data_dir=tmp_path / "tfds", file_format="array_record")
+    builder.download_and_prepare()
+    data = source(builder.data_path, "train", "folder")
+    assert data.names == ("a", "b")
+    found = {(data[i]["image"].tobytes(), int(data[i]["label"])) for i in range(4)}
+    assert found == {(image.tobytes(), i % 2) for i, image in enumerate(images)}
+    with pytest.raises(ValueError, match="no folder, zip or prepared tfds set"):
+        source("no_such_set_at_all")
+
+
+# --- the stream -----------------------------------------------------------------------------------
+
+
+def take(stream, n):
+    return [next(stream) for _ in range(n)]
+
+
+@pytest.fixture
+def data(rng):
+    return Source(pictures(rng), np.arange(10, dtype=np.int32), tuple("abcdefghij"))
+
+
+def test_each_epoch_holds_each_picture_once_in_another_order(data):
+    labels = np.concatenate([b["label"] for b in take(loader(data, 4, seed=1), 5)]).tolist()
+    assert Counter(labels[:10]) == Counter(labels[10:]) == Counter(range(10))
+    assert labels[:10] != labels[10:]
+
+
+def test_batches_are_the_pictures_of_their_labels_in_range(data):
+    batch = next(loader(data, 8))
+    expected = data.images[batch["label"]].astype(np.float64) / 127.5 - 1
+    np.testing.assert_allclose(batch["image"], expected, atol=1e-6)
+    assert batch["image"].dtype == np.float32
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_stream_restarts_at_any_step(data, threads):
+    whole = take(loader(data, 4, 7, Augment(shift=2)), 8)
+    for start in (1, 5):
+        rest = take(loader(data, 4, 7, Augment(shift=2), start, threads=threads), 8 - start)
+        for a, b in zip(whole[start:], rest, strict=True):
+            np.testing.assert_array_equal(a["image"], b["image"])
+            np.testing.assert_array_equal(a["label"], b["label"])
+    far = next(loader(data, 4, 7, start_step=10**7))
+    assert far["image"].shape == (4, 8, 8, 3)
+
+
+def test_seeds_give_other_streams(data):
+    a, b = (next(loader(data, 8, seed))["label"].tolist() for seed in (0, 1))
+    assert a != b
+
+
+def test_processes_share_a_batch(data):
+    whole = next(loader(data, 6, 3, Augment()))
+    for p in range(3):
+        share = next(loader(data, 6, 3, Augment(), process=(p, 3)))
+        np.testing.assert_array_equal(share["label"], whole["label"][p::3])
+        np.testing.assert_allclose(share["image"], whole["image"][p::3], atol=1e-6)
+
+
+def test_loader_refuses_bad_arguments(data):
+    with pytest.raises(ValueError, match="empty"):
+        loader(Source(np.zeros((0, 8, 8, 3), np.uint8)), 4)
+    with pytest.raises(ValueError, match="multiple of 3"):
+        loader(data, 4, process=(0, 3))
+
+
+def test_batch_of_takes_rows(data):
+    images, labels = batch_of(data, [3, 1])
+    assert labels.tolist() == [3, 1]
+    np.testing.assert_array_equal(images, to_unit(data.images[[3, 1]]))
+
+
+# --- augmentation ---------------------------------------------------------------------------------
+
+
+def still(n):
+    return np.zeros(n, bool), np.zeros((n, 2)), np.ones(n)
+
+
+def test_identity_flip_and_whole_shifts_are_exact(rng):
+    images = pictures(rng, 3)
+    flip, shift, scale = still(3)
+    np.testing.assert_allclose(warp(images, flip, shift, scale), to_unit(images), atol=1e-6)
+    mirrored = warp(images, ~flip, shift, scale)
+    np.testing.assert_allclose(mirrored, to_unit(images[:, :, ::-1]), atol=1e-6)
+    moved = warp(images, flip, shift + [2, -3], scale, "edge")
+    rows, cols = np.clip(np.arange(8) - 2, 0, 7), np.clip(np.arange(8) + 3, 0, 7)
+    np.testing.assert_allclose(moved, to_unit(images[:, rows][:, :, cols]), atol=1e-6)
+
+
+def test_border_fill_is_the_median_colour_of_the_border(rng):
+    images = np.full((1, 8, 8, 3), (250, 20, 100), np.uint8)
+    images[:, 2:6, 2:6] = rng.integers(0, 256, (4, 4, 3))
+    flip, shift, scale = still(1)
+    moved = warp(images, flip, shift + [3, 3], scale)
+    ground = np.broadcast_to(to_unit(images[0, 0, 0]), (3, 8, 3))
+    np.testing.assert_allclose(moved[0, :3], ground, atol=1e-6)
+    np.testing.assert_allclose(moved[0, 3:, 3:], to_unit(images[0, :5, :5]), atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.85, 1.1])
+def test_scaling_keeps_a_linear_ramp_linear(scale):
+    """Keys' cubic reproduces polynomials of degree 2, so a ramp scales exactly inside."""
+    ramp = np.broadcast_to((np.arange(16) * 10 + 40).astype(np.uint8)[:, None, None], (16, 16, 3))
+    scaled = warp(ramp[None], np.zeros(1, bool), np.zeros((1, 2)), np.array([scale]), "edge")[0]
+    place = 7.5 + (np.arange(16) - 7.5) / scale
+    inside = (place >= 1) & (place <= 14)
+    expected = (place * 10 + 40) / 127.5 - 1
+    np.testing.assert_allclose(scaled[inside, 8, 0], expected[inside], atol=2e-6)
+
+
+def test_augmented_pictures_stay_in_range(rng):
+    images = (pictures(rng, 64) > 127).astype(np.uint8) * 255
+    data = Source(images)
+    for fill in ("border", "edge"):
+        image = next(loader(data, 64, 0, Augment(often=1.0, fill=fill)))["image"]
+        assert image.min() >= -1 and image.max() <= 1 and np.isfinite(image).all()
+    with pytest.raises(ValueError, match="augment.fill"):
+        next(loader(data, 4, 0, Augment(fill="white")))
+
+
+def test_draws_follow_the_settings(rng):
+    """1000 draws: binomial counts within 5 standard deviations (false alarm below 1e-5)."""
+    flips, down, right, scales = np.array([draw(Augment(shift=3), rng) for _ in range(1000)]).T
+    assert abs(flips.sum() - 500) < 79 and abs((scales == 1).sum() - 500) < 79
+    assert set(down) == set(right) == set(range(-3, 4))
+    assert 0.85 <= scales.min() < 0.87 and 1.08 < scales.max() <= 1.1
+    flips, *_ = np.array([draw(Augment(flip=False), rng) for _ in range(50)]).T
+    assert not flips.any()

@@ -1,0 +1,475 @@
+"""Pictures: reading against Pillow, exact pasting, fit round trips, atomic writing, names."""
+
+import errno
+import io
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+from scipy import ndimage
+
+from sdedit_jax import images
+
+few = settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+sizes = st.tuples(st.integers(1, 40), st.integers(1, 40))
+seeds = st.integers(0, 2**32 - 1)
+fits = st.sampled_from(images.FITS)
+
+
+def picture(seed, size):
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def some_mask(seed, size):
+    """About a third kept, a third fractions, a third free."""
+    rng = np.random.default_rng(seed)
+    return np.clip(rng.uniform(-1, 2, size), 0, 1).astype(np.float32)
+
+
+def saved(image, path, **options):
+    image.save(path, **options)
+    return path
+
+
+# Units
+
+
+def test_every_level_survives_units():
+    levels = np.arange(256, dtype=np.uint8)
+    unit = images.to_unit(levels)
+    assert unit.dtype == np.float32 and unit[0] == -1 and unit[255] == 1
+    assert np.array_equal(images.from_unit(unit), levels)
+
+
+def test_from_unit_clips_rounds_and_refuses_nan():
+    values = np.array([-3, -1 + 1.02 / 127.5, -1 + 0.98 / 255, 1.5])
+    assert images.from_unit(values).tolist() == [0, 1, 0, 255]
+    with pytest.raises(ValueError, match="2 of 3 values are not finite"):
+        images.from_unit(np.array([0, np.nan, np.inf]))
+
+
+# Reading
+
+
+@few
+@given(seed=seeds, size=sizes, mode=st.sampled_from(["RGB", "L", "1", "P", "RGBA", "LA"]))
+def test_png_pixels_are_read_exactly(tmp_path, seed, size, mode):
+    image = Image.fromarray(picture(seed, size)).convert(mode)
+    if mode in ("RGBA", "LA"):
+        image.putalpha(Image.fromarray(picture(seed + 1, size)[..., 0]))
+    read = images.read(saved(image, tmp_path / "a.png"))
+    assert np.array_equal(read.rgb, np.array(image.convert("RGBA"))[..., :3])
+    if mode in ("RGBA", "LA"):
+        assert np.array_equal(read.alpha, np.array(image.getchannel("A")))
+    else:
+        assert read.alpha is None
+
+
+def test_16_bit_grey_is_rounded_not_clipped(tmp_path):
+    values = np.arange(0, 65536, 7, dtype=np.uint16)[:9360].reshape(72, 130)
+    read = images.read(saved(Image.fromarray(values), tmp_path / "a.png"))
+    wanted = np.rint(values * (255 / 65535)).astype(np.uint8)
+    assert np.array_equal(read.rgb, np.repeat(wanted[..., None], 3, -1))
+
+
+def test_palette_transparency_becomes_alpha(tmp_path):
+    image = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8), "P")
+    image.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
+    read = images.read(saved(image, tmp_path / "a.png", transparency=1))
+    assert read.alpha.tolist() == [[255, 0], [255, 0]]
+    assert read.rgb[0, 0].tolist() == [10, 20, 30]
+
+
+def test_cmyk_jpeg_is_converted(tmp_path):
+    image = Image.new("CMYK", (16, 8), (0, 255, 255, 0))
+    read = images.read(saved(image, tmp_path / "a.jpg", quality=100))
+    assert read.rgb.shape == (8, 16, 3)
+    assert np.abs(read.rgb.astype(int) - [255, 0, 0]).max() <= 3
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_exif_rotation_is_honoured(tmp_path, orientation, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.fromarray(np.kron(picture(0, (2, 3)), np.ones((8, 8, 1), np.uint8)))
+    path = saved(image, tmp_path / f"a.{suffix}", exif=exif)
+    assert np.array_equal(images.read(path).rgb, ImageOps.exif_transpose(Image.open(path)))
+
+
+def png_header(width, height):
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + b"\0" * 4
+
+
+def encoded(form):
+    buffer = io.BytesIO()
+    Image.fromarray(picture(0, (32, 32))).save(buffer, form)
+    return buffer.getvalue()
+
+
+BAD = {
+    "empty.png": (b"", "the file is empty"),
+    "text.jpg": (b"hello, this is text", "not a PNG, JPEG or WebP"),
+    "other.png": (encoded("BMP"), "not a PNG, JPEG or WebP"),
+    "cut.png": (encoded("PNG")[:700], "damaged or truncated"),
+    "cut.jpg": (encoded("JPEG")[:900], "damaged or truncated"),
+    "cut.webp": (encoded("WEBP")[:300], "damaged or truncated|header is damaged"),
+    "bomb.png": (png_header(60000, 60000), "megapixels"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_give_one_clear_error(tmp_path, name):
+    data, message = BAD[name]
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=message) as caught:
+        images.read(path)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_file_and_folder_are_named(tmp_path):
+    with pytest.raises(ValueError, match="no such file"):
+        images.read(tmp_path / "none.png")
+    with pytest.raises(ValueError, match="it is a folder"):
+        images.read(tmp_path)
+
+
+@few
+@given(seed=seeds, suffix=st.sampled_from(["PNG", "JPEG", "WEBP"]))
+def test_damaged_bytes_never_escape_as_other_errors(tmp_path, seed, suffix):
+    rng = np.random.default_rng(seed)
+    data = bytearray(encoded(suffix))
+    for _ in range(rng.integers(1, 6)):
+        data[rng.integers(0, len(data))] = rng.integers(0, 256)
+    path = tmp_path / "a.png"
+    path.write_bytes(data[: rng.integers(1, len(data) + 1)])
+    try:
+        images.read(path)
+    except ValueError as error:
+        assert str(error).startswith(f"cannot read {path}")
+
+
+# Masks
+
+
+def test_mask_white_is_one_and_greys_are_fractions(tmp_path):
+    grey = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    path = saved(Image.fromarray(grey), tmp_path / "m.png")
+    mask = images.read_mask(path, (8, 32))
+    assert np.array_equal(mask, grey.astype(np.float32) / 255)
+    assert mask.min() == 0 and mask.max() == 1
+    assert np.array_equal(images.read_mask(path, (8, 32), invert=True), 1 - mask)
+
+
+def test_mask_of_another_size_names_both(tmp_path):
+    path = saved(Image.new("L", (20, 10)), tmp_path / "m.png")
+    with pytest.raises(ValueError, match="20x10 pixels, the picture has 30x15"):
+        images.read_mask(path, (15, 30))
+
+
+def test_transparent_parts_of_a_mask_are_kept(tmp_path):
+    rgba = np.full((1, 3, 4), 255, np.uint8)
+    rgba[0, 1, 3], rgba[0, 2, :3] = 0, 0
+    path = saved(Image.fromarray(rgba), tmp_path / "m.png")
+    assert images.read_mask(path, (1, 3)).tolist() == [[1, 0, 0]]
+
+
+def test_jpeg_mask_has_pure_ends(tmp_path):
+    grey = np.zeros((64, 64), np.uint8)
+    grey[13:40, 21:50] = 255
+    path = saved(Image.fromarray(grey), tmp_path / "m.jpg", quality=95)
+    assert np.array_equal(images.read_mask(path, (64, 64)), grey / 255)
+
+
+# Growing, feathering, pasting
+
+
+@few
+@given(seed=seeds, size=sizes, radius=st.integers(0, 9))
+def test_grow_and_shrink_are_window_extrema(seed, size, radius):
+    mask = some_mask(seed, size)
+    width = 2 * radius + 1
+    assert np.array_equal(images.grow(mask, radius), ndimage.maximum_filter(mask, width))
+    assert np.array_equal(images.shrink(mask, radius), ndimage.minimum_filter(mask, width))
+
+
+@few
+@given(seed=seeds, size=sizes, feather=st.integers(0, 5))
+def test_feather_is_the_distance_to_the_kept_pixels(seed, size, feather):
+    free = np.random.default_rng(seed).random(size) < 0.9
+    weight = images.feathered(free.astype(np.float32), feather)
+    if free.all():
+        assert (weight == 1).all()
+    else:
+        distance = ndimage.distance_transform_cdt(free, "chessboard")
+        wanted = np.minimum(distance / (feather + 1), 1)
+        assert np.allclose(weight, wanted, atol=1e-6)
+        assert (weight[~free] == 0).all()
+
+
+@few
+@given(seed=seeds, size=sizes, feather=st.integers(0, 4))
+def test_paste_keeps_kept_pixels_exactly(seed, size, feather):
+    result, guide, mask = picture(seed, size), picture(seed + 1, size), some_mask(seed, size)
+    out = images.paste(result, guide, mask, feather)
+    assert out.dtype == np.uint8
+    assert np.array_equal(out[mask == 0], guide[mask == 0])
+    low, high = np.minimum(result, guide), np.maximum(result, guide)
+    assert ((low <= out) & (out <= high)).all()
+    if feather == 0:
+        assert np.array_equal(out[mask == 1], result[mask == 1])
+        exact = guide + mask[..., None].astype(float) * (result.astype(float) - guide)
+        assert np.abs(out - exact).max() <= 0.5001
+
+
+def test_paste_refuses_other_shapes():
+    a = picture(0, (4, 4))
+    with pytest.raises(ValueError, match="one size"):
+        images.paste(a, a, np.ones((5, 4)))
+    with pytest.raises(ValueError, match="feather must be at least 0"):
+        images.paste(a, a, np.ones((4, 4)), -1)
+
+
+def test_flatten_lays_on_the_background():
+    rgb = np.array([[[10, 20, 30]] * 3], np.uint8)
+    alpha = np.array([[0, 255, 51]], np.uint8)
+    out = images.flatten(images.Picture(rgb, alpha), (255, 255, 255))
+    assert out.tolist() == [[[255, 255, 255], [10, 20, 30], [206, 208, 210]]]
+
+
+def test_color_names():
+    assert images.color("#c81e1e") == (200, 30, 30) and images.color(" white") == (255,) * 3
+    with pytest.raises(ValueError, match="got 'reddish'"):
+        images.color("reddish")
+
+
+# Fitting
+
+
+@few
+@given(seed=seeds, size=sizes, side=st.integers(1, 24), how=fits)
+def test_boxes_lie_inside_and_keep_proportions(seed, size, side, how):
+    rgb = picture(seed, size)
+    fitted, place = images.fit(rgb, side, how)
+    assert fitted.shape == (side, side, 3) and fitted.dtype == np.uint8
+    for (top, left, height, width), (h, w) in ((place.window, size), (place.target, (side, side))):
+        assert top >= 0 and left >= 0 and height >= 1 and width >= 1
+        assert top + height <= h and left + width <= w
+        assert abs(2 * top + height - h) <= 1 and abs(2 * left + width - w) <= 1
+    if how == "crop":
+        assert place.window[2:] == (min(size),) * 2
+    if how == "pad":
+        assert max(place.target[2:]) == side
+        assert abs(place.target[2] - max(1, side * size[0] / max(size))) <= 0.5
+
+
+@few
+@given(seed=seeds, size=sizes, side=st.integers(1, 24), how=fits)
+def test_unfit_is_exact_outside_the_mask_and_the_window(seed, size, side, how):
+    original, mask = picture(seed, size), some_mask(seed, size)
+    _, place = images.fit(original, side, how)
+    out = images.unfit(picture(seed + 2, (side, side)), original, mask, place)
+    assert out.shape == original.shape
+    assert np.array_equal(out[mask == 0], original[mask == 0])
+    shown = np.zeros(size, bool)
+    top, left, height, width = place.window
+    shown[top : top + height, left : left + width] = True
+    assert np.array_equal(out[~shown], original[~shown])
+
+
+@few
+@given(seed=seeds, side=st.integers(1, 24), how=fits)
+def test_a_picture_of_the_right_size_goes_through_unchanged(seed, side, how):
+    rgb, mask = picture(seed, (side, side)), some_mask(seed, (side, side))
+    fitted, place = images.fit(rgb, side, how)
+    assert np.array_equal(fitted, rgb)
+    assert np.allclose(images.fit_mask(mask, place), mask, atol=1e-5)
+    edit = picture(seed + 1, (side, side))
+    ones = np.ones((side, side), np.float32)
+    assert np.array_equal(images.unfit(edit, rgb, ones, place), edit)
+
+
+@few
+@given(seed=seeds, size=sizes, side=st.integers(1, 24), how=fits)
+def test_one_colour_stays_and_comes_back(seed, size, side, how):
+    rgb = np.broadcast_to(picture(seed, (1, 1)), (*size, 3)).copy()
+    fitted, place = images.fit(rgb, side, how)
+    assert (fitted == rgb[0, 0]).all()
+    edit = np.broadcast_to(picture(seed + 1, (1, 1)), fitted.shape)
+    out = images.unfit(edit, rgb, np.ones(size, np.float32), place)
+    top, left, height, width = place.window
+    assert (out[top : top + height, left : left + width] == edit[0, 0]).all()
+
+
+@few
+@given(size=sizes, side=st.integers(1, 24), how=fits, value=st.sampled_from([0, 1]))
+def test_uniform_masks_stay_exactly_uniform(size, side, how, value):
+    place = images.place(size, side, how)
+    assert (images.fit_mask(np.full(size, value, np.float32), place) == value).all()
+
+
+@few
+@given(seed=seeds, factor=st.integers(1, 5), side=st.integers(1, 9))
+def test_masks_shrink_by_block_means_and_grow_by_repetition(seed, factor, side):
+    mask = some_mask(seed, (side * factor, side * factor))
+    small = images.fit_mask(mask, images.place(mask.shape, side, "crop"))
+    assert np.allclose(small, mask.reshape(side, factor, side, factor).mean((1, 3)), atol=2e-5)
+    tiny = some_mask(seed, (side, side))
+    large = images.fit_mask(tiny, images.place(tiny.shape, side * factor, "stretch"))
+    assert np.allclose(large, np.kron(tiny, np.ones((factor, factor))), atol=2e-5)
+
+
+def test_pad_margin_is_background_or_edge():
+    rgb = np.zeros((4, 8, 3), np.uint8)
+    rgb[0], rgb[-1] = 50, 200
+    plain, place = images.fit(rgb, 8, "pad", (1, 2, 3))
+    assert place.target == (2, 0, 4, 8)
+    assert (plain[:2] == [1, 2, 3]).all() and (plain[6:] == [1, 2, 3]).all()
+    assert np.array_equal(plain[2:6], rgb)
+    edge, _ = images.fit(rgb, 8, "pad")
+    assert (edge[:2] == 50).all() and (edge[6:] == 200).all()
+
+
+def test_crop_shows_the_centre():
+    rgb = picture(0, (10, 30))
+    assert np.array_equal(images.fit(rgb, 10, "crop")[0], rgb[:, 10:20])
+
+
+def test_fit_names_wrong_values():
+    with pytest.raises(ValueError, match="fit must be one of .*'zoom'"):
+        images.fit(picture(0, (4, 4)), 4, "zoom")
+    with pytest.raises(ValueError, match="size must be at least 1"):
+        images.fit(picture(0, (4, 4)), 0, "crop")
+
+
+# Writing
+
+
+def test_png_and_text_come_back(tmp_path):
+    rgb = picture(0, (5, 7))
+    text = {"parameters": "Steps: 20, t0: 0.5", "recipe": '{"a": "ä → ü"}'}
+    images.write_png(tmp_path / "a.png", rgb, text)
+    assert np.array_equal(images.read(tmp_path / "a.png").rgb, rgb)
+    assert images.read_text(tmp_path / "a.png") == text
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_existing_files_are_replaced_only_with_overwrite(tmp_path):
+    path = tmp_path / "a.png"
+    first, second = picture(0, (3, 3)), picture(1, (3, 3))
+    images.write_png(path, first)
+    with pytest.raises(FileExistsError, match="a.png exists already"):
+        images.write_png(path, second)
+    assert np.array_equal(images.read(path).rgb, first)
+    images.write_png(path, second, overwrite=True)
+    assert np.array_equal(images.read(path).rgb, second)
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_full_disk_leaves_no_half_file(tmp_path, monkeypatch, failing):
+    path = tmp_path / "a.png"
+    images.write_png(path, picture(0, (3, 3)))
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, failing, full)
+    with pytest.raises(OSError, match="cannot write .*a.png: No space left"):
+        images.write_png(path, picture(1, (3, 3)), overwrite=True)
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["a.png"]
+
+
+def test_unwritable_folder_is_named(tmp_path):
+    with pytest.raises(OSError, match="cannot write .*none"):
+        images.write_png(tmp_path / "none" / "a.png", picture(0, (3, 3)))
+    with pytest.raises(ValueError, match="pixels must be uint8"):
+        images.write_png(tmp_path / "a.png", np.zeros((3, 3, 3)))
+
+
+def test_text_of_a_jpeg_is_refused(tmp_path):
+    path = saved(Image.new("RGB", (4, 4)), tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match="not a PNG file but JPEG"):
+        images.read_text(path)
+
+
+# Inputs
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in ("b.png", "a.JPG", "a.png", "c.webp", ".hidden.png", "x.txt", "sub/d.png"):
+        (tmp_path / name).write_bytes(b"x")
+    return tmp_path
+
+
+def test_find_inputs(folder):
+    def found(pattern):
+        return [str(path.relative_to(folder)) for path in images.find_inputs(pattern)]
+
+    assert found(folder) == ["a.JPG", "a.png", "b.png", "c.webp"]
+    assert found(f"{folder}/*.png") == ["a.png", "b.png"]
+    assert found(f"{folder}/**/*") == ["a.JPG", "a.png", "b.png", "c.webp", "sub/d.png"]
+    assert found(folder / "x.txt") == ["x.txt"]
+    for nothing in (folder / "none.png", f"{folder}/*.gif"):
+        with pytest.raises(ValueError, match="input: no PNG, JPEG or WebP picture"):
+            images.find_inputs(nothing)
+
+
+def test_output_names_are_distinct_and_documented(folder):
+    def names(*paths):
+        return images.output_names([folder / path for path in paths])
+
+    assert names("b.png", "c.webp") == ["b", "c"]
+    assert names("a.JPG", "a.png", "b.png") == ["a_jpg", "a_png", "b"]
+    assert names("a.png", "sub/a.png", "A.png") == ["a_png", "a_png_2", "A_png_3"]
+    assert names("a_png.png", "a.png", "a.jpg") == ["a_png", "a_png_2", "a_jpg"]
+
+
+def test_paired(folder):
+    assert images.paired(folder / "b.png", "z.png", "mask") == folder / "b.png"
+    assert images.paired(folder, "elsewhere/b.jpg", "mask") == folder / "b.png"
+    with pytest.raises(ValueError, match="mask: the folder .* has no picture for the input 'z'"):
+        images.paired(folder, "z.png", "mask")
+    with pytest.raises(ValueError, match=r"several files: \['a.JPG', 'a.png'\]"):
+        images.paired(folder, "a.png", "mask")
+
+
+# Sheets
+
+
+def test_grid_places_pictures():
+    pictures = [picture(i, (2, 3)) for i in range(3)]
+    sheet = images.grid(pictures, 2, pad=1)
+    assert sheet.shape == (7, 9, 3)
+    assert np.array_equal(sheet[1:3, 1:4], pictures[0])
+    assert np.array_equal(sheet[1:3, 5:8], pictures[1])
+    assert np.array_equal(sheet[4:6, 1:4], pictures[2])
+    assert (sheet[4:6, 5:8] == 255).all()
+
+
+def test_contact_sheet_holds_enlarged_pictures_and_labels():
+    cells = [[picture(0, (8, 8)), picture(1, (8, 8))[..., 0]], [None, picture(2, (8, 8))]]
+    plain = images.contact_sheet(cells, scale=3)
+    labelled = images.contact_sheet(cells, ["one", "two"], ["guide", "a very long label"], 3)
+    assert labelled.shape[0] > plain.shape[0] and labelled.shape[1] > plain.shape[1]
+    big = np.kron(cells[0][0], np.ones((3, 3, 1), np.uint8))
+    assert np.array_equal(plain[4:28, 4:28], big)
+    assert np.array_equal(labelled[-56:-32, -56:-32], big)
+    margin = labelled[:, : labelled.shape[1] - 56]
+    assert (margin < 128).any()
+    with pytest.raises(ValueError, match="there is no picture"):
+        images.contact_sheet([[None]])

@@ -1,0 +1,542 @@
+"""Tasks: what each one makes of pictures whose right answer is known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse
+import scipy.sparse.linalg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageFilter
+from scipy import ndimage
+
+from sdedit_jax import images
+from sdedit_jax.tasks import (
+    colors,
+    composite,
+    fill,
+    inpaint,
+    recolor,
+    regions,
+    scribble,
+    simulate,
+    sketch,
+    strokes,
+)
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+few = settings(max_examples=25, deadline=None)
+seeds = st.integers(0, 2**32 - 1)
+
+RUNS = {
+    "strokes": (strokes, "strokes/red_apple.png", {}),
+    "scribble-layer": (scribble, "scribble/apple.png", {"strokes": "scribble/strokes"}),
+    "scribble-difference": (scribble, "scribble/apple.png", {"painted": "scribble/painted"}),
+    "scribble-mask": (scribble, "scribble/painted/apple.png", {"mask": "scribble/masks"}),
+    "composite": (composite, "composite/tomato.jpg", {"patch": "composite/patches/star.png"}),
+    "inpaint": (inpaint, "inpaint/apple.webp", {"mask": "inpaint/masks"}),
+    "recolor": (recolor, "recolor/apple.jpg", {"reference": "recolor/references/green.jpg"}),
+    "recolor-auto": (recolor, "recolor/apple.jpg", {"palette": "#204010,#a0c040", "mask": "auto"}),
+    "sketch": (sketch, "sketch/apple.png", {"hints": "sketch/hints", "lines": "held"}),
+    "simulate": (simulate, "recolor/apple.jpg", {}),
+}
+
+
+def example(name, size=64, fit="crop", **more):
+    module, path, options = RUNS[name]
+    here = dict(options)
+    for key in {"strokes", "painted", "mask", "patch", "reference", "hints"} & set(here):
+        here[key] = here[key] if here[key] == "auto" else str(EXAMPLES / here[key])
+    return module.make(str(EXAMPLES / path), {**here, **more}, size, fit)
+
+
+def write(path, array):
+    Image.fromarray(array).save(path)
+    return str(path)
+
+
+def noise(seed, size):
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def square(size, top, left, side):
+    mask = np.zeros(size, np.uint8)
+    mask[top : top + side, left : left + side] = 255
+    return mask
+
+
+# All tasks
+
+
+@pytest.mark.parametrize("fit", images.FITS)
+@pytest.mark.parametrize("name", RUNS)
+def test_every_task_keeps_the_contract(name, fit):
+    got = example(name, 48, fit)
+    assert got.guide.image.shape == (48, 48, 3) and got.guide.image.dtype == np.float32
+    assert got.guide.mask.shape == (48, 48, 1) and got.guide.mask.dtype == np.float32
+    assert np.array_equal(images.from_unit(got.guide.image), got.fitted)
+    assert np.array_equal(got.guide.mask[..., 0], got.mask)
+    assert got.mask.min() >= 0 and got.mask.max() == 1
+    assert got.original.shape[:2] == got.original_mask.shape == got.placement.source
+    if name != "sketch":  # its lines are grown at the prior's size only
+        assert np.array_equal(got.mask, images.fit_mask(got.original_mask, got.placement))
+    assert got.id == Path(RUNS[name][1]).stem
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_kept_pixels_of_the_guide_are_those_of_the_input(name):
+    """At the input's own size the guide equals the input where nothing may change."""
+    if name == "sketch":
+        pytest.skip("the guide of a sketch is filled with colours beside its held lines")
+    got = example(name, 256)
+    assert np.array_equal(got.fitted[got.mask == 0], got.original[got.mask == 0])
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_unknown_and_ill_typed_options_are_named(name):
+    with pytest.raises(ValueError, match=r"\['colour', 'foo'\] are unknown"):
+        example(name, foo=1, colour=2)
+    with pytest.raises(ValueError, match="background must be of type str, got 3"):
+        example(name, background=3)
+    with pytest.raises(ValueError, match="fit must be one of"):
+        example(name, fit="zoom")
+
+
+def test_input_size_and_form_do_not_matter(tmp_path):
+    """The same mask drawn at four times the size gives the same fitted mask and guide."""
+    photo, mask = noise(0, (16, 16)), square((16, 16), 4, 5, 6)
+    got = []
+    for k in (1, 4):
+        path = write(tmp_path / f"{k}.png", np.kron(photo // 8 * 0 + 90, np.ones((k, k, 1), "u1")))
+        options = {"mask": write(tmp_path / f"m{k}.png", np.kron(mask, np.ones((k, k), "u1")))}
+        got.append(inpaint.make(path, options, 16, "crop"))
+    assert np.array_equal(got[0].mask, mask / 255) and np.array_equal(got[1].mask, mask / 255)
+    assert np.array_equal(got[0].fitted, got[1].fitted)
+
+
+def test_crop_that_loses_the_mask_is_an_error(tmp_path):
+    path = write(tmp_path / "a.png", noise(0, (8, 40)))
+    mask = write(tmp_path / "m.png", square((8, 40), 2, 1, 4))
+    with pytest.raises(ValueError, match="fit 'crop' leaves nothing of the mask"):
+        inpaint.make(path, {"mask": mask}, 8, "crop")
+    assert inpaint.make(path, {"mask": mask}, 8, "pad").mask.any()
+
+
+def test_folders_of_masks_go_by_stem(tmp_path):
+    (tmp_path / "masks").mkdir()
+    for i, name in enumerate("ab"):
+        write(tmp_path / f"{name}.png", noise(i, (8, 8)))
+        write(tmp_path / "masks" / f"{name}.png", square((8, 8), 2 * i, 2, 4))
+    for i, name in enumerate("ab"):
+        options = {"mask": str(tmp_path / "masks")}
+        got = inpaint.make(str(tmp_path / f"{name}.png"), options, 8, "crop")
+        assert np.array_equal(got.mask, square((8, 8), 2 * i, 2, 4) / 255)
+
+
+# Strokes
+
+
+def test_strokes_are_laid_on_white_or_the_background(tmp_path):
+    rgba = np.zeros((8, 8, 4), np.uint8)
+    rgba[2:5, 2:5] = (200, 10, 20, 255)
+    path = write(tmp_path / "a.png", rgba)
+    white = strokes.make(path, {}, 8, "crop")
+    blue = strokes.make(path, {"background": "blue"}, 8, "crop")
+    assert (white.mask == 1).all()
+    assert white.fitted[0, 0].tolist() == [255] * 3 and blue.fitted[0, 0].tolist() == [0, 0, 255]
+    assert white.fitted[3, 3].tolist() == blue.fitted[3, 3].tolist() == [200, 10, 20]
+
+
+# Scribble
+
+
+@pytest.fixture
+def scribbled(tmp_path):
+    """A photo, a layer with one stroke, the painted photo, the stroke's mask."""
+    photo, stroke = noise(0, (20, 20)) // 2, square((20, 20), 5, 8, 6)
+    color = np.array([250, 240, 30], np.uint8)
+    layer = np.dstack([np.broadcast_to(color, photo.shape), stroke])
+    painted = np.where(stroke[..., None] > 0, color, photo)
+    paths = {
+        "photo": write(tmp_path / "photo.png", photo),
+        "strokes": write(tmp_path / "strokes.png", layer),
+        "painted": write(tmp_path / "painted.png", painted),
+        "mask": write(tmp_path / "mask.png", stroke),
+    }
+    return paths, painted, stroke > 0
+
+
+@pytest.mark.parametrize("source", ["strokes", "painted", "painted mask", "strokes mask"])
+@pytest.mark.parametrize("grow", [0, 2])
+def test_three_sources_of_strokes_agree(scribbled, source, grow):
+    paths, painted, stroke = scribbled
+    options = {"grow": grow, **{name: paths[name] for name in source.split()}}
+    got = scribble.make(paths["photo"], options, 20, "crop")
+    assert np.array_equal(got.fitted, painted)
+    wide = stroke if "mask" in source else ndimage.maximum_filter(stroke, 2 * grow + 1)
+    assert np.array_equal(got.mask, wide)
+    assert np.array_equal(got.original, images.read(paths["photo"]).rgb)
+
+
+def test_no_strokes_found(scribbled, tmp_path):
+    paths, _, _ = scribbled
+    empty = write(tmp_path / "none.png", np.zeros((20, 20, 4), np.uint8))
+    black = write(tmp_path / "black.png", np.zeros((20, 20), np.uint8))
+    for options in ({"strokes": empty}, {"painted": paths["photo"]}, {"mask": black}):
+        with pytest.raises(ValueError, match="no strokes found for .*photo.png"):
+            scribble.make(paths["photo"], options, 20, "crop")
+    with pytest.raises(ValueError, match="needs one of"):
+        scribble.make(paths["photo"], {}, 20, "crop")
+    with pytest.raises(ValueError, match="no alpha channel"):
+        scribble.make(paths["photo"], {"strokes": paths["painted"]}, 20, "crop")
+
+
+def test_a_layer_of_another_size_names_both(scribbled, tmp_path):
+    paths, _, _ = scribbled
+    layer = write(tmp_path / "small.png", np.zeros((10, 12, 4), np.uint8))
+    with pytest.raises(ValueError, match="strokes .*small.png has 12x10 .* has 20x20"):
+        scribble.make(paths["photo"], {"strokes": layer}, 20, "crop")
+
+
+# Composite
+
+
+@pytest.mark.parametrize("where", [{"x": 0.4, "y": 0.7}, {"x": 8, "y": 14, "units": "pixel"}])
+def test_composite_puts_the_patch_at_its_place(tmp_path, where):
+    photo, patch = noise(0, (20, 20)), noise(1, (4, 6))
+    alpha = np.full((4, 6), 255, np.uint8)
+    alpha[0] = 0
+    options = {"patch": write(tmp_path / "p.png", np.dstack([patch, alpha])), "seam": 1, **where}
+    got = composite.make(write(tmp_path / "a.png", photo), options, 20, "crop")
+    wanted, shown = photo.copy(), np.zeros((20, 20), bool)
+    wanted[13:16, 5:11], shown[13:16, 5:11] = patch[1:], True
+    assert np.array_equal(got.fitted, wanted)
+    assert np.array_equal(got.mask, ndimage.binary_dilation(shown, np.ones((3, 3))))
+    assert np.array_equal(got.original, photo)
+
+
+@few
+@given(seed=seeds, row=st.integers(-6, 14), column=st.integers(-6, 14))
+def test_patches_are_cut_at_the_border(seed, row, column):
+    photo, patch = noise(seed, (12, 10)), noise(seed + 1, (5, 4))
+    guide, alpha = composite.lay(
+        photo, images.Picture(patch, np.full((5, 4), 255, np.uint8)), (row, column)
+    )
+    large = np.pad(photo, [(20, 20), (20, 20), (0, 0)])
+    large[20 + row : 25 + row, 20 + column : 24 + column] = patch
+    assert np.array_equal(guide, large[20:32, 20:30])
+    inside = max(0, min(12, row + 5) - max(0, row)) * max(0, min(10, column + 4) - max(0, column))
+    assert np.count_nonzero(alpha) == inside
+
+
+def test_patch_scale_and_errors(tmp_path):
+    path = write(tmp_path / "a.png", np.zeros((20, 20, 3), np.uint8))
+    patch = write(tmp_path / "p.png", np.full((4, 4, 3), 200, np.uint8))
+    got = composite.make(path, {"patch": patch, "scale": 2.5, "seam": 0}, 20, "crop")
+    assert np.array_equal(got.mask, square((20, 20), 5, 5, 10) / 255)
+    assert (got.fitted[5:15, 5:15] == 200).all() and got.fitted.sum() == 100 * 600
+    with pytest.raises(ValueError, match="shows nothing"):
+        composite.make(path, {"patch": patch, "x": 3.0}, 20, "crop")
+    with pytest.raises(ValueError, match="scale must be above 0"):
+        composite.make(path, {"patch": patch, "scale": 0.0}, 20, "crop")
+    with pytest.raises(ValueError, match="units must be one of"):
+        composite.make(path, {"patch": patch, "units": "cm"}, 20, "crop")
+
+
+# Inpaint
+
+
+def solved(photo, hole):
+    """Laplace's equation in the hole by a direct sparse solver."""
+    height, width = hole.shape
+    index = np.arange(hole.size).reshape(hole.shape)
+    pairs = np.concatenate(
+        [
+            np.stack([index[:-1].ravel(), index[1:].ravel()]),
+            np.stack([index[:, :-1].ravel(), index[:, 1:].ravel()]),
+        ],
+        axis=1,
+    )
+    ones = np.ones(pairs.shape[1])
+    graph = scipy.sparse.coo_array((ones, pairs), shape=(hole.size, hole.size)).tocsr()
+    laplacian = scipy.sparse.csgraph.laplacian(graph + graph.T).tocsr()
+    inside, values = hole.ravel(), photo.reshape(-1, 3).astype(float)
+    right = -laplacian[inside][:, ~inside] @ values[~inside]
+    values[inside] = scipy.sparse.linalg.spsolve(laplacian[inside][:, inside].tocsc(), right)
+    return values.reshape(photo.shape)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_smooth_fill_solves_laplace(seed):
+    rng = np.random.default_rng(seed)
+    photo = ndimage.gaussian_filter(noise(seed, (40, 50)), (3, 3, 0))
+    hole = ndimage.gaussian_filter(rng.standard_normal((40, 50)), 4) > 0
+    filled = fill.fill_smooth(photo, hole)
+    assert np.abs(filled - solved(photo, hole)).max() <= 0.6
+    assert np.array_equal(filled[~hole], photo[~hole])
+
+
+def test_smooth_fill_continues_a_ramp():
+    y, x = np.mgrid[:96, :96]
+    ramp = np.stack([x, y, x + y], -1).astype(np.uint8)
+    hole = (x - 40) ** 2 + (y - 50) ** 2 < 30**2
+    photo = np.where(hole[..., None], 255, ramp).astype(np.uint8)
+    assert np.abs(fill.fill_smooth(photo, hole).astype(int) - ramp).max() <= 1
+
+
+def test_mean_fill_is_the_mean_of_the_ring():
+    photo = np.full((64, 64, 3), 10, np.uint8)
+    photo[20:40, 20:40] = (255, 0, 255)
+    photo[18:42, 18:42][:2] = (90, 60, 30)
+    hole = square((64, 64), 20, 20, 20) > 0
+    ring = ndimage.binary_dilation(hole, np.ones((5, 5))) & ~hole
+    filled = fill.fill_mean(photo, hole)
+    assert np.abs(filled[hole] - photo[ring].mean(0)).max() <= 0.5
+    assert np.array_equal(filled[~hole], photo[~hole])
+
+
+def test_noise_fill_has_the_kept_pixels_law_and_is_repeatable(tmp_path):
+    rng = np.random.default_rng(0)
+    photo = np.clip(rng.normal((120, 90, 140), (20, 10, 15), (128, 128, 3)), 0, 255).astype("u1")
+    hole = square((128, 128), 20, 20, 90)
+    options = {"mask": write(tmp_path / "m.png", hole), "fill": "noise"}
+    got = inpaint.make(write(tmp_path / "a.png", photo), options, 128, "crop")
+    inside, kept = got.fitted[hole > 0], photo[hole == 0]
+    # 8100 draws: means within 5 standard errors, spreads within 5 %
+    assert (np.abs(inside.mean(0) - kept.mean(0)) < 5 * kept.std(0) / 90 + 0.1).all()
+    assert np.allclose(inside.std(0), kept.std(0), rtol=0.05)
+    again = inpaint.make(str(tmp_path / "a.png"), options, 128, "crop")
+    assert np.array_equal(got.fitted, again.fitted)
+
+
+def test_original_fill_and_soft_masks(tmp_path):
+    photo = noise(0, (16, 16))
+    mask = (np.arange(256).reshape(16, 16)).astype(np.uint8)
+    options = {"mask": write(tmp_path / "m.png", mask), "fill": "original"}
+    path = write(tmp_path / "a.png", photo)
+    assert np.array_equal(inpaint.make(path, options, 16, "crop").fitted, photo)
+    soft = inpaint.make(path, {**options, "fill": "mean"}, 16, "crop")
+    flat = fill.fill_mean(photo, mask > 0)
+    assert np.array_equal(soft.fitted, images.paste(flat, photo, mask / np.float32(255)))
+
+
+def test_inpaint_errors(tmp_path):
+    path = write(tmp_path / "a.png", noise(0, (8, 8)))
+    black = write(tmp_path / "m.png", np.zeros((8, 8), np.uint8))
+    with pytest.raises(ValueError, match="black everywhere; white marks what may change"):
+        inpaint.make(path, {"mask": black}, 8, "crop")
+    with pytest.raises(ValueError, match="covers the whole picture"):
+        inpaint.make(path, {"mask": black, "invert": True}, 8, "crop")
+    with pytest.raises(ValueError, match="fill must be one of"):
+        inpaint.make(path, {"mask": black, "fill": "grey"}, 8, "crop")
+    with pytest.raises(ValueError, match="needs the task option mask"):
+        inpaint.make(path, {}, 8, "crop")
+
+
+# Recolor
+
+
+def test_oklab_of_known_colours():
+    """Values of Ottosson's post (rounded there to three digits) for sRGB white, red and blue."""
+    rgb = np.array([[255, 255, 255], [255, 0, 0], [0, 0, 255]], np.uint8)
+    known = [[1, 0, 0], [0.628, 0.2249, 0.1258], [0.452, -0.0324, -0.3115]]
+    assert np.allclose(colors.to_oklab(rgb), known, atol=1e-3)
+
+
+@few
+@given(seed=seeds)
+def test_oklab_gives_each_colour_back(seed):
+    rgb = noise(seed, (20, 20))
+    assert np.array_equal(colors.from_oklab(colors.to_oklab(rgb)), rgb)
+
+
+@few
+@given(seed=seeds)
+def test_matching_its_own_colours_changes_nothing(seed):
+    pixels = noise(seed, (10, 10)).reshape(-1, 3)
+    shuffled = np.random.default_rng(seed).permutation(pixels)
+    assert np.array_equal(colors.match_histogram(pixels, shuffled), pixels)
+    assert np.array_equal(colors.match_statistics(pixels, shuffled), pixels)
+
+
+def test_histogram_of_the_reference_is_reached():
+    """Sliced Wasserstein distance to the reference falls to a few per cent of what it was."""
+    rng = np.random.default_rng(0)
+    red = np.clip(rng.normal((180, 40, 40), (30, 15, 10), (4000, 3)), 0, 255).astype(np.uint8)
+    two = np.concatenate([rng.normal((60, 150, 50), 12, (3000, 3)), np.full((2000, 3), 250.0)])
+    two = np.clip(two, 0, 255).astype(np.uint8)
+
+    def distance(a, b):
+        axes = rng.standard_normal((3, 20))
+        at = np.linspace(0, 1, 200)
+        quantiles = [np.quantile(colors.to_oklab(p) @ axes, at, axis=0) for p in (a, b)]
+        return np.abs(quantiles[0] - quantiles[1]).mean()
+
+    assert distance(colors.match_histogram(red, two), two) < 0.06 * distance(red, two)
+
+
+def test_statistics_of_the_reference_are_reached():
+    rng = np.random.default_rng(0)
+    first = np.clip(rng.normal((150, 80, 80), 12, (5000, 3)), 0, 255).astype(np.uint8)
+    second = np.clip(rng.normal((90, 130, 100), (8, 15, 11), (5000, 3)), 0, 255).astype(np.uint8)
+    lab = colors.to_oklab(colors.match_statistics(first, second))
+    goal = colors.to_oklab(second)
+    assert np.allclose(lab.mean(0), goal.mean(0), atol=1e-3)
+    assert np.allclose(lab.std(0), goal.std(0), rtol=0.03)
+
+
+def test_palette_goes_from_dark_to_light():
+    grey = np.repeat(np.array([20, 120, 235], np.uint8), [50, 30, 20])
+    pixels = np.repeat(grey[:, None], 3, axis=1)
+    palette = np.array([[250, 230, 120], [60, 20, 10], [190, 60, 40]], np.uint8)
+    new = colors.match_palette(pixels, palette)
+    assert (new[:50] == palette[1]).all()
+    assert (new[50:80] == palette[2]).all() and (new[80:] == palette[0]).all()
+
+
+def test_clusters_of_separated_values():
+    values = np.concatenate([np.full(90, 1.0), np.full(5, 5.0), [8.0, 9.0]])
+    centres = colors.clusters(values, 2)
+    assert np.isclose(centres[0], 1) and np.isclose(centres[1], (25 + 17) / 7)
+
+
+def test_foreground_is_what_stands_on_the_ground(tmp_path):
+    photo = np.full((30, 30, 3), 250, np.uint8)
+    photo[5:25, 8:22] = (180, 30, 30)
+    photo[10:12, 10:12] = 255  # a highlight belongs to the thing
+    thing = np.zeros((30, 30), bool)
+    thing[5:25, 8:22] = True
+    assert np.array_equal(recolor.foreground(photo, 24), thing)
+    options = {"palette": ["#00ff00"], "mask": "auto"}
+    got = recolor.make(write(tmp_path / "a.png", photo), options, 30, "crop")
+    assert np.array_equal(got.mask, thing)
+    assert (got.fitted[~thing] == 250).all()
+    assert (got.fitted[thing][:, 1] > got.fitted[thing][:, 0]).all()
+
+
+def test_recolor_errors(tmp_path):
+    path = write(tmp_path / "a.png", np.full((8, 8, 3), 9, np.uint8))
+    with pytest.raises(ValueError, match="one of the task options palette and reference"):
+        recolor.make(path, {}, 8, "crop")
+    with pytest.raises(ValueError, match="color must be #rrggbb"):
+        recolor.make(path, {"palette": "red,#12345"}, 8, "crop")
+    with pytest.raises(ValueError, match="nothing to recolor"):
+        recolor.make(path, {"palette": "red", "mask": "auto"}, 8, "crop")
+
+
+# Sketch
+
+
+@few
+@given(seed=seeds, height=st.integers(1, 25), width=st.integers(1, 25))
+def test_spread_stays_in_its_region_and_enclosed_numbers_regions(seed, height, width):
+    rng = np.random.default_rng(seed)
+    walls = rng.random((height, width)) < 0.4
+    label, _ = ndimage.label(~walls)
+    seeds_ = rng.random((height, width)) < 0.1
+    source = regions.spread(seeds_, walls)
+    reached = source >= 0
+    assert np.array_equal(reached, np.isin(label, np.unique(label[seeds_ & ~walls])) & ~walls)
+    assert (label.ravel()[source[reached]] == label[reached]).all()
+    assert (seeds_ & ~walls).ravel()[source[reached]].all()
+
+    number = regions.enclosed(walls)
+    ground = np.unique(label[regions.rim(walls.shape)])
+    assert np.array_equal(number >= 0, ~walls & ~np.isin(label, ground))
+    count = number.max() + 1
+    sizes = [np.count_nonzero(number == k) for k in range(count)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert all(len(np.unique(label[number == k])) == 1 for k in range(count))
+    assert count == len(np.setdiff1d(np.unique(label[~walls]), ground))
+
+
+def test_spread_takes_the_nearest_seed_along_the_way():
+    walls = np.zeros((5, 7), bool)
+    walls[:4, 3] = True
+    seeds_ = np.zeros((5, 7), bool)
+    seeds_[0, 0] = seeds_[0, 6] = True
+    source = regions.spread(seeds_, walls)
+    assert (source[:4, :3] == 0).all() and (source[:4, 4:] == 6).all()
+
+
+@pytest.fixture
+def drawing(tmp_path):
+    """Two frames on white paper, the larger one first."""
+    paper = np.full((24, 24), 255, np.uint8)
+    for top, left, side in ((2, 2, 12), (16, 16, 6)):
+        paper[top : top + side, left : left + side] = 0
+        paper[top + 1 : top + side - 1, left + 1 : left + side - 1] = 255
+    return write(tmp_path / "a.png", paper), paper
+
+
+def test_sketch_lines_held_or_free(drawing):
+    path, paper = drawing
+    assert (sketch.make(path, {}, 24, "crop").mask == 1).all()
+    held = sketch.make(path, {"lines": "held", "grow": 0.0}, 24, "crop")
+    assert np.array_equal(held.mask, paper / 255)
+    grown = sketch.make(path, {"lines": "held", "grow": 1.0}, 24, "crop")
+    assert np.array_equal(grown.mask, ndimage.minimum_filter(paper, 3) / 255)
+
+
+def test_held_lines_survive_shrinking(tmp_path):
+    paper = np.full((256, 256), 255, np.uint8)
+    paper[:, 101] = 0
+    got = sketch.make(write(tmp_path / "a.png", paper), {"lines": "held"}, 64, "crop")
+    assert (got.mask[:, 25] == 0).all()
+    assert np.array_equal(got.original_mask, paper / 255)
+
+
+def test_sketch_regions_are_filled_by_size_or_hints(drawing, tmp_path):
+    path, paper = drawing
+    got = sketch.make(path, {"colors": ("#ff0000", "#00ff00")}, 24, "crop").fitted
+    assert (got[3:13, 3:13] == [255, 0, 0]).all() and (got[17:21, 17:21] == [0, 255, 0]).all()
+    assert (got[paper == 0] == 0).all() and (got[0] == 255).all()
+    hints = np.zeros((24, 24, 4), np.uint8)
+    hints[18, 18] = (10, 20, 200, 255)
+    hinted = sketch.make(path, {"hints": write(tmp_path / "h.png", hints)}, 24, "crop").fitted
+    assert (hinted[17:21, 17:21] == [10, 20, 200]).all()
+    wanted = np.repeat(paper[..., None], 3, -1)
+    wanted[17:21, 17:21] = (10, 20, 200)
+    assert np.array_equal(hinted, wanted)
+
+
+def test_sketch_errors(drawing, tmp_path):
+    path, _ = drawing
+    with pytest.raises(ValueError, match="lines must be one of"):
+        sketch.make(path, {"lines": "kept"}, 24, "crop")
+    with pytest.raises(ValueError, match="no lines darker than 128"):
+        sketch.make(write(tmp_path / "w.png", np.full((8, 8), 255, np.uint8)), {}, 8, "crop")
+
+
+# Simulate
+
+
+@pytest.mark.parametrize(
+    "shape, width", [((30, 41), 3), ((64, 64), 5), ((40, 33), 13), ((9, 9), 15)]
+)
+def test_median_filter_is_pillows(shape, width):
+    rgb = noise(0, shape)
+    rgb[:10] //= 16
+    wanted = Image.fromarray(rgb).filter(ImageFilter.MedianFilter(width))
+    assert np.array_equal(simulate.median_filter(rgb, width), wanted)
+
+
+def test_window_scales_with_the_picture():
+    assert [simulate.window(side) for side in (16, 64, 256, 512, 1024)] == [3, 5, 23, 45, 91]
+
+
+@pytest.mark.parametrize("count", [3, 6, 50])
+def test_simulation_has_few_colours_and_is_the_papers_recipe(count):
+    photo = images.read(EXAMPLES / "recolor/apple.jpg").rgb[::2, ::2]
+    painting = simulate.simulate(photo, count)
+    assert len(np.unique(painting.reshape(-1, 3), axis=0)) <= count
+    blurred = Image.fromarray(photo).filter(ImageFilter.MedianFilter(11))
+    wanted = blurred.convert("P", palette=Image.Palette.ADAPTIVE, colors=count).convert("RGB")
+    assert np.array_equal(painting, wanted)
+
+
+@pytest.mark.parametrize("options", [{"colors": 2}, {"colors": 51}, {"median": 4}])
+def test_simulate_errors(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        example("simulate", **options)
