@@ -1,1 +1,34 @@
 """Image editing with diffusion (SDE) priors in JAX."""
+
+from sdedit_jax.api import edit, load_prior
+from sdedit_jax.edits.sdedit import Request, SDEdit
+from sdedit_jax.guide import Guide
+from sdedit_jax.prior import Prior, gaussian, mixture
+from sdedit_jax.rules import Rule
+from sdedit_jax.samplers import Grid, Refine, reverse
+from sdedit_jax.sde import VE, VP, SubVP, Tabulated
+from sdedit_jax.strength import Strength, describe, to_t0
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "VE",
+    "VP",
+    "Grid",
+    "Guide",
+    "Prior",
+    "Refine",
+    "Request",
+    "Rule",
+    "SDEdit",
+    "Strength",
+    "SubVP",
+    "Tabulated",
+    "describe",
+    "edit",
+    "gaussian",
+    "load_prior",
+    "mixture",
+    "reverse",
+    "to_t0",
+]

@@ -25,8 +25,8 @@ from sdedit_jax.augment import Augment, draw, stack
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 LABELS = (None, "folder", "captions")
+# what Pillow raises on damaged files
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
-"""What Pillow raises on damaged files."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -107,7 +107,8 @@ def loader(
         augment: None takes the pictures as they are.
         start_step: the step of the first batch.
         threads: batches made ahead by this many threads; 0 makes each when asked for.
-        workers: processes that decode, for sets that do not fit into memory.
+        workers: processes that decode, for sets that do not fit into memory; grain then wants
+            absl's flags parsed (absl.app.run does it).
         process: (index, count), by default jax's.
 
     Returns:
@@ -183,17 +184,14 @@ def _from_files(path: Path, split: str | None, labels: str | None, size: int | N
     kept = [name for name in pictures if split is None or f"/{split}/" in f"/{name}"]
     if labels is None:
         return _Decoded(files, kept, size), None, ()
-    told = _captions(files, names) if labels == "captions" else {p: _folder(p) for p in pictures}
+    captions = labels == "captions"
+    told = _captions(files, names) if captions else {p: Path(p).parent.name for p in pictures}
     missing = [name for name in kept if name not in told]
     if missing:
         raise ValueError(f"data: captions.csv of {path} has no caption for {missing[0]}")
     words = tuple(sorted(set(told.values())))
     number = {word: i for i, word in enumerate(words)}
     return _Decoded(files, kept, size), np.array([number[told[p]] for p in kept], np.int32), words
-
-
-def _folder(name: str) -> str:
-    return posixpath.basename(posixpath.dirname(name))
 
 
 def _captions(files: _Files, names: list[str]) -> dict[str, str]:
@@ -240,8 +238,8 @@ def _decode(data: bytes | np.ndarray, size: int | None, name: str) -> np.ndarray
         side = min(picture.size)
         left, top = ((n - side) // 2 for n in picture.size)
         # cropped first: a resize from a box would read pixels outside of it
-        picture = picture.crop((left, top, left + side, top + side))
-        picture = picture.resize((size, size), Image.Resampling.LANCZOS)
+        square = picture.crop((left, top, left + side, top + side))
+        picture = square.resize((size, size), Image.Resampling.LANCZOS)
     return np.asarray(picture)
 
 

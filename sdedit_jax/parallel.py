@@ -5,44 +5,62 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+import numpy as np
 
 
-def over_devices(fn: Callable[..., Any], devices: int | None = None) -> Callable[..., Any]:
+def count(devices: int = 0) -> int:
+    """How many local devices to use; 0 means all.
+
+    Raises:
+        ValueError: more than there are.
+    """
+    there = jax.local_device_count()
+    if not 0 <= devices <= there:
+        raise ValueError(f"devices must be in [0, {there}] on this machine, got {devices}")
+    return devices or there
+
+
+def spread(batch: Any, devices: int) -> Any:
+    """Leaves [B, ...] -> [devices, b, ...]; the last row is repeated until all devices are even."""
+    size = jax.tree.leaves(batch)[0].shape[0]
+    rows = np.minimum(np.arange(size + -size % devices), size - 1).reshape(devices, -1)
+    return jax.tree.map(lambda a: a[rows], batch)
+
+
+def gather(batch: Any, size: int) -> Any:
+    """Leaves [devices, b, ...] -> [size, ...], the inverse of spread."""
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:size], batch)
+
+
+def mapped(fn: Callable[..., Any], in_axes: tuple[int | None, ...], devices: int) -> Any:
+    """fn on one device's rows [b, ...] -> the same on spread leaves [devices, b, ...]."""
+    return jax.pmap(fn, in_axes=in_axes, devices=jax.local_devices()[:devices])
+
+
+def over_devices(fn: Callable[..., Any], devices: int = 0) -> Callable[..., Any]:
     """fn(params, batch) on one shard -> the same over local devices, for any batch size.
 
-    `batch` is a pytree with a leading axis of equal length; it is padded to a multiple of the
-    device count by repeating its last row, and the padding is taken off the result. Give params
-    that went through `replicate` once.
+    `batch` is a pytree with a leading axis of equal length. Give params that went through
+    `replicate` once.
     """
-    n = devices or jax.local_device_count()
-    mapped = jax.pmap(fn, in_axes=(None, 0), devices=jax.local_devices()[:n])
+    n = count(devices)
+    run = mapped(fn, (None, 0), n)
 
-    def run(params: Any, batch: Any) -> Any:
+    def wrapped(params: Any, batch: Any) -> Any:
         size = jax.tree.leaves(batch)[0].shape[0]
-        rows = jnp.minimum(jnp.arange(size + -size % n), size - 1).reshape(n, -1)
-        out = mapped(params, jax.tree.map(lambda a: a[rows], batch))
-        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:size], out)
+        return gather(run(params, spread(batch, n)), size)
 
-    return run
+    return wrapped
 
 
-def replicate(params: Any, devices: int | None = None) -> Any:
-    """The parameters on every local device, to be done once."""
-    n = devices or jax.local_device_count()
-    mesh = jax.make_mesh(
-        (n,),
-        ("data",),
-        axis_types=(jax.sharding.AxisType.Auto,),
-        devices=jax.local_devices()[:n],
-    )
+def replicate(params: Any, devices: int = 0) -> Any:
+    """The parameters on every device used, to be done once."""
+    n = count(devices)
+    auto = (jax.sharding.AxisType.Auto,)
+    mesh = jax.make_mesh((n,), ("data",), axis_types=auto, devices=jax.local_devices()[:n])
     return jax.device_put(params, jax.NamedSharding(mesh, jax.P()))
 
 
 def stack(rows: list[Any]) -> Any:
     """Pytrees of equal structure, stacked along a new leading axis."""
-    return jax.tree.map(lambda *a: _stack(a), *rows)
-
-
-def _stack(leaves: tuple[Any, ...]) -> Array:
-    return jnp.stack([jnp.asarray(leaf) for leaf in leaves])
+    return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *rows)

@@ -93,7 +93,7 @@ def ancestral(eta: float = 1.0, variance: str = "small", clip_x0: bool = False) 
         a, q = transition(process, t, s)
         eps = _clipped(process, x, t, prediction.eps)[1] if clip_x0 else prediction.eps
         fresh = (1 - q) * (1 + q)
-        along = sigma_s * jnp.sqrt(1 - eta**2 * fresh)
+        along = sigma_s * jnp.sqrt(q**2 + (1 - eta**2) * fresh)
         mean = x / a + (along - sigma_t / a) * eps
         small, large = sigma_s**2 * fresh, sigma_t**2 * fresh
         return Step(mean, eta * jnp.sqrt(_variance(variance, small, large, prediction))), memory
@@ -201,7 +201,8 @@ def dpmpp_2m_sde(clip_x0: bool = False) -> Rule:
         h = -jnp.log(jnp.where(clean, 1.0, q))
         x0 = _clipped(process, x, t, prediction.eps)[0] if clip_x0 else None
         x0 = x0_from_eps(process, x, t, prediction.eps) if x0 is None else x0
-        ahead = jnp.where(memory.started & ~clean, h / (2 * memory.h), 0.0)
+        second = memory.started & ~clean & (memory.h > 0)  # equal times give h = 0
+        ahead = jnp.where(second, h / (2 * memory.h), 0.0)
         fresh = (1 - q) * (1 + q)
         mean = sigma_s / sigma_t * q * x + alpha_s * fresh * (x0 + ahead * (x0 - memory.x0))
         return Step(mean, sigma_s * jnp.sqrt(fresh)), _Multistep(x0, h, jnp.ones((), bool))

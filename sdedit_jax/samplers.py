@@ -4,6 +4,7 @@ The loop owns the network call, the noise and the carry; a rule (rules.py) is th
 step. It handles one image [H, W, C]; batches come from vmap, devices from parallel.py.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -42,7 +43,7 @@ def uniform(end: str = "clean") -> MakeGrid:
     _check_end(end)
 
     def grid(process: SDE, t0: Array, n: int) -> Grid:
-        times = t0 * jnp.arange(n, -1, -1, dtype=jnp.float32) / n
+        times = t0 * (jnp.arange(n, -1, -1, dtype=jnp.float32) / n)  # the first is t0 itself
         return _pairs(times[:-1], CLEAN if end == "clean" else 0.0)
 
     return grid
@@ -101,18 +102,29 @@ def keyed(key: Array, shape: tuple[int, ...]) -> Noise:
     """Noise drawn from a key: call j of step i depends on (key, i, j) alone."""
 
     def at(index: Array) -> Draw:
-        step_key, calls = jax.random.fold_in(key, index), iter(range(1_000_000))
+        step_key, calls = jax.random.fold_in(key, index), itertools.count()
         return lambda: jax.random.normal(jax.random.fold_in(step_key, next(calls)), shape)
 
     return at
 
 
 def recorded(z: Array) -> Noise:
-    """Recorded noise z [N, calls, H, W, C], replayed in call order."""
+    """Recorded noise z [N, calls, H, W, C], replayed in call order.
+
+    Raises:
+        ValueError: a step draws more often than was recorded.
+    """
 
     def at(index: Array) -> Draw:
-        row, calls = z[index], iter(range(z.shape[1]))
-        return lambda: row[next(calls)]
+        row, calls = z[index], itertools.count()
+
+        def draw() -> Array:
+            call = next(calls)
+            if call >= len(row):
+                raise ValueError(f"z holds {len(row)} draws for each step, a step asks for more")
+            return row[call]
+
+        return draw
 
     return at
 
@@ -182,6 +194,8 @@ def hold(guide: Array, mask: Array, mode: str = "level", z: Array | None = None)
     """
     if mode not in HOLDS:
         raise ValueError(f"mode must be one of {list(HOLDS)}, got {mode!r}")
+    if mode == "official" and z is None:
+        raise ValueError('hold with mode "official" needs z, the noise of the start')
     mask = jnp.broadcast_to(mask, guide.shape)
 
     def after(x: Array, context: Context) -> Array:

@@ -290,8 +290,8 @@ def same(a, b):
     )
 
 
-def child(folder, slow):
-    """This file as a program: a run whose log points take `slow` seconds each."""
+def child(folder, hang):
+    """This file as a program: a run that sleeps a little at each log point, long at step `hang`."""
     env = {
         **os.environ,
         "PYTHONPATH": str(Path(__file__).parent.parent),
@@ -300,15 +300,17 @@ def child(folder, slow):
         "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
-    command = [sys.executable, __file__, str(folder), str(slow)]
-    return subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
+    command = [sys.executable, __file__, str(folder), str(hang)]
+    folder.mkdir(exist_ok=True)
+    with (folder / "stderr.txt").open("w") as file:
+        return subprocess.Popen(command, env=env, stderr=file)
 
 
 def wait_for(folder, lines, process):
     for _ in range(6000):
         if len(read(folder / "metrics.jsonl")) >= lines:
             return
-        assert process.poll() is None, "the run ended by itself"
+        assert process.poll() is None, (folder / "stderr.txt").read_text()
         time.sleep(0.01)
     raise AssertionError("the run wrote nothing")
 
@@ -319,8 +321,8 @@ def told(folder):
 
 
 def test_a_run_killed_twice_ends_with_the_weights_of_an_unbroken_one(tmp_path, unbroken):
-    for lines in (5, 11):
-        process = child(tmp_path, 0.1)
+    for lines, hang in ((5, 14), (11, 26)):
+        process = child(tmp_path, hang)
         wait_for(tmp_path, lines, process)
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -411,6 +413,10 @@ def test_a_summary_is_the_mean_and_names_the_bad_step():
 
 
 if __name__ == "__main__":
-    where, slow = Path(sys.argv[1]), float(sys.argv[2])
-    final = tiny_run(where, publish=lambda params, n: time.sleep(slow), run={"publish_every": 2})
+    where, hang = Path(sys.argv[1]), int(sys.argv[2])
+
+    def slowly(params, n):
+        time.sleep(60 if n == hang else 0.03)
+
+    final = tiny_run(where, publish=slowly, run={"publish_every": 2})
     np.savez(where / "end.npz", *[np.asarray(leaf) for leaf in jax.tree.leaves(final)])

@@ -123,6 +123,7 @@ def edit(plan: SDEdit) -> Callable[..., Edited]:
 
         carry = (request.guide.image, jnp.zeros(()))
         (x0, score_sq), _ = jax.lax.scan(repeat, carry, jnp.arange(plan.repeats))
+        score_sq = jnp.where(jnp.asarray(request.t0) > 0, score_sq, 0.0)
         return Edited(finish(plan, params, request, x0), score_sq)
 
     return run

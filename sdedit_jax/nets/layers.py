@@ -4,8 +4,10 @@ Each layer computes in the dtype of its input and keeps float32 parameters; norm
 compute in float32. Images are [B,H,W,C].
 """
 
+import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,10 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
+from sdedit_jax.nets import kernels
+
 Activation = Callable[[jax.Array], jax.Array]
+Config = TypeVar("Config")
 
 ACTIVATIONS: dict[str, Activation] = {
     "swish": jax.nn.silu,
@@ -21,6 +26,30 @@ ACTIVATIONS: dict[str, Activation] = {
     "relu": jax.nn.relu,
     "lrelu": lambda x: jax.nn.leaky_relu(x, 0.2),
 }
+
+
+def config_from(kind: type[Config], values: Mapping[str, Any]) -> Config:
+    """A configuration dataclass from plain values; lists become tuples.
+
+    Raises:
+        ValueError: an unknown or missing field, by name.
+    """
+    fields = dataclasses.fields(kind)
+    known = {field.name for field in fields}
+    needed = {field.name for field in fields if field.default is dataclasses.MISSING}
+    unknown, missing = sorted(set(values) - known), sorted(needed - set(values))
+    if unknown:
+        raise ValueError(f"unknown network fields {unknown}; known are {sorted(known)}")
+    if missing:
+        raise ValueError(f"network fields {missing} are missing")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def check_input(x: jax.Array, channels: int, multiple: int) -> None:
+    """Raises ValueError unless x is [B,H,W,channels] with H and W multiples of `multiple`."""
+    if x.ndim != 4 or x.shape[1] % multiple or x.shape[2] % multiple or x.shape[3] != channels:
+        wanted = f"[B,H,W,{channels}] with H and W multiples of {multiple}"
+        raise ValueError(f"x must be {wanted}, got shape {x.shape}")
 
 
 def fan_avg(scale: float) -> nnx.Initializer:
@@ -84,7 +113,7 @@ class GroupNorm(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B,H,W,C] -> [B,H,W,C] in the dtype of x."""
-        return group_norm(x, self.scale[...], self.bias[...], self.groups)
+        return kernels.group_norm(x, self.scale[...], self.bias[...], self.groups)
 
 
 class GaussianFourierProjection(nnx.Module):
@@ -134,28 +163,17 @@ def conv(
     x: jax.Array, kernel: jax.Array, stride: int = 1, padding: str | tuple = "SAME"
 ) -> jax.Array:
     """x [B,H,W,I] convolved with kernel [kh,kw,I,O], in the dtype of x."""
-    dims = ("NHWC", "HWIO", "NHWC")
     kernel = kernel.astype(x.dtype)
-    return lax.conv_general_dilated(x, kernel, (stride,) * 2, padding, dimension_numbers=dims)
+    if stride == 1 and padding == "SAME" and kernel.shape[:2] == (3, 3):
+        return kernels.conv3x3(x, kernel)
+    return lax.conv_general_dilated(
+        x, kernel, (stride,) * 2, padding, dimension_numbers=kernels.NHWC
+    )
 
 
 def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
     """x [..., O] plus bias [O] (or [..., O] of the same rank)."""
     return x + bias.astype(x.dtype).reshape((1,) * (x.ndim - bias.ndim) + bias.shape)
-
-
-def group_norm(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int, eps: float = 1e-6
-) -> jax.Array:
-    """Normalises x [B,H,W,C] per group, as one affine map per channel."""
-    b, h, w, c = x.shape
-    wide = x.astype(jnp.float32)
-    moments = jnp.stack([wide.mean((1, 2)), (wide * wide).mean((1, 2))])  # [2,B,C]
-    mean, square = moments.reshape(2, b, groups, c // groups).mean(-1)
-    rate = lax.rsqrt(jnp.maximum(square - mean * mean, 0) + eps)
-    rate = jnp.repeat(rate, c // groups, axis=-1) * scale[None]
-    shift = bias[None] - jnp.repeat(mean, c // groups, axis=-1) * rate
-    return (wide * rate[:, None, None] + shift[:, None, None]).astype(x.dtype)
 
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:

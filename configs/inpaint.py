@@ -1,0 +1,17 @@
+"""A photo with a hole, filled by a rule and then redrawn."""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    config = base.get_config()
+    config.task = "inpaint"
+    config.input = "examples/inpaint"
+    config.options.mask = "examples/inpaint/masks"
+    config.options.invert = False
+    config.options.fill = "smooth"  # smooth | mean | noise | original
+    config.options.background = ""
+    config.t0 = 0.6
+    return config

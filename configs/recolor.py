@@ -1,0 +1,20 @@
+"""A photo in the colours of a palette or of another picture."""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    config = base.get_config()
+    config.task = "recolor"
+    config.input = "examples/recolor"
+    config.options.palette = ()
+    config.options.reference = "examples/recolor/references/green.jpg"
+    config.options.transfer = "histogram"  # or statistics
+    config.options.mask = "auto"  # "": everything; auto: what stands on a plain ground; or a file
+    config.options.invert = False
+    config.options.threshold = 24
+    config.options.background = ""
+    config.t0 = 0.4
+    return config

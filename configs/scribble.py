@@ -1,0 +1,23 @@
+"""A photo with strokes on it; what the strokes cover is redrawn.
+
+The strokes come from a layer with alpha, from a mask, or from the difference to a painted copy.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    config = base.get_config()
+    config.task = "scribble"
+    config.input = "examples/scribble"
+    config.options.strokes = "examples/scribble/strokes"  # file or folder: layer with alpha
+    config.options.mask = ""  # file or folder: white = may change
+    config.options.painted = ""  # file or folder: the photo with strokes on it
+    config.options.invert = False
+    config.options.threshold = 24
+    config.options.grow = 1.0
+    config.options.background = ""
+    config.t0 = 0.45
+    return config

@@ -1,0 +1,19 @@
+"""A line drawing becomes a photo; its lines are free, or held."""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    config = base.get_config()
+    config.task = "sketch"
+    config.input = "examples/sketch"
+    config.options.lines = "free"  # or held
+    config.options.threshold = 128
+    config.options.grow = 0.75
+    config.options.colors = ()
+    config.options.hints = "examples/sketch/hints"
+    config.options.background = ""
+    config.t0 = 0.6
+    return config

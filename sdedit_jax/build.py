@@ -1,0 +1,288 @@
+"""Values become objects here and nowhere else: names of configs and of prior.json into code.
+
+The tables are ordinary dicts; a wrong name gives one ValueError that lists what is allowed.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sdedit_jax import prior as priors
+from sdedit_jax import rules, samplers, sde
+from sdedit_jax.augment import Augment
+from sdedit_jax.edits.sdedit import SDEdit
+from sdedit_jax.nets.ddpm import DDPM, DDPMConfig
+from sdedit_jax.nets.functional import COMPUTE, functional
+from sdedit_jax.nets.ncsnpp import NCSNpp, NCSNppConfig
+from sdedit_jax.prior import Prior
+from sdedit_jax.strength import t_from_log_snr
+from sdedit_jax.tasks import composite, inpaint, recolor, scribble, simulate, sketch, strokes
+from sdedit_jax.tasks.common import TaskInput
+from sdedit_jax.weights import store
+
+SDES: dict[str, Callable[..., sde.SDE]] = {
+    "ve": sde.VE,
+    "vp": sde.VP,
+    "subvp": sde.SubVP,
+    "linear": sde.linear_table,
+    "scaled_linear": sde.scaled_linear_table,
+    "cosine": sde.cosine_table,
+}
+
+NETS = {
+    "ncsnpp": (NCSNpp, NCSNppConfig.from_mapping),
+    "ddpm_unet": (DDPM, DDPMConfig.from_mapping),
+}
+
+PRIORS: dict[str, Callable[..., priors.PredictFn]] = {
+    "score_sde_ve": priors.score_sde_ve,
+    "score_sde_ve_discrete": priors.score_sde_ve_discrete,
+    "score_sde_vp": priors.score_sde_vp,
+    "ddpm": priors.ddpm,
+    "v": priors.velocity,
+    "edm": priors.edm,
+}
+
+TASKS: dict[str, Callable[[str, Mapping[str, Any], int, str], TaskInput]] = {
+    "strokes": strokes.make,
+    "scribble": scribble.make,
+    "composite": composite.make,
+    "inpaint": inpaint.make,
+    "recolor": recolor.make,
+    "sketch": sketch.make,
+    "simulate": simulate.make,
+}
+
+RULES: dict[str, Callable[["Sampling"], rules.Rule]] = {
+    "ancestral": lambda s: rules.ancestral(s.eta, s.variance, s.clip_x0),
+    "ddim": lambda s: rules.ancestral(0.0, s.variance, s.clip_x0),
+    "reverse_diffusion": lambda s: rules.reverse_diffusion(),
+    "reverse_diffusion_flow": lambda s: rules.reverse_diffusion(probability_flow=True),
+    "euler_maruyama": lambda s: rules.euler_maruyama(),
+    "probability_flow": lambda s: rules.probability_flow(),
+    "heun": lambda s: rules.heun(),
+    "dpmpp_2m_sde": lambda s: rules.dpmpp_2m_sde(s.clip_x0),
+}
+
+GRIDS: dict[str, Callable[["Sampling"], samplers.MakeGrid]] = {
+    "uniform": lambda s: samplers.uniform(),
+    "log_snr": lambda s: samplers.uniform_log_snr(s.sigma_end),
+    "karras": lambda s: samplers.karras(s.rho, s.sigma_end),
+    "score_sde": lambda s: samplers.score_sde(s.t_end),
+    "score_sde_euler": lambda s: samplers.score_sde(s.t_end, euler=True),
+    "paper": lambda s: samplers.paper(),
+}
+
+REFINES: dict[str, Callable[["Sampling"], samplers.Refine]] = {
+    "none": lambda s: samplers.Refine(),
+    "langevin": lambda s: samplers.langevin(s.snr, s.corrector_steps, s.norm),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """How the reverse SDE is run; the fields of `config.sampler`.
+
+    Attributes:
+        rule: one of RULES. steps: number of steps, N asked = N run. grid: one of GRIDS.
+        eta, variance: of "ancestral". clip_x0: clip the predicted picture to [-1, 1] ("ancestral",
+            "ddim", "dpmpp_2m_sde").
+        sigma_end: last noise-to-signal ratio of "log_snr" and "karras"; rho: of "karras"; t_end: of
+            "score_sde".
+        corrector: one of REFINES; snr, corrector_steps, norm: of "langevin".
+        hold: how the kept region is held, one of samplers.HOLDS.
+        repeats: the paper's K.
+        final: whether the last step takes its mean or a sample.
+    """
+
+    rule: str = "dpmpp_2m_sde"
+    steps: int = 20
+    grid: str = "karras"
+    eta: float = 1.0
+    variance: str = "small"
+    clip_x0: bool = True
+    sigma_end: float = 0.02
+    rho: float = 7.0
+    t_end: float = 1e-5
+    corrector: str = "none"
+    snr: float = 0.16
+    corrector_steps: int = 1
+    norm: str = "image"
+    hold: str = "level"
+    repeats: int = 1
+    final: str = "mean"
+
+
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    # name: (process it needs, fields of Sampling); steps are the preset's unless the user says them
+    "paper-ve": (
+        "ve",
+        {"rule": "reverse_diffusion", "grid": "paper", "hold": "paper", "final": "sample"}
+        | {"steps": 500, "clip_x0": False},
+    ),
+    "paper-vp": (
+        "vp",
+        {"rule": "ancestral", "variance": "large", "grid": "paper", "hold": "paper"}
+        | {"final": "sample", "steps": 500, "clip_x0": False},
+    ),
+    "official": (
+        "linear",
+        {"rule": "ancestral", "variance": "small", "grid": "paper", "hold": "official"}
+        | {"final": "mean", "clip_x0": False},
+    ),
+}
+
+
+def pick(table: Mapping[str, Any], name: str, field: str) -> Any:
+    """table[name].
+
+    Raises:
+        ValueError: no such name; the message names the field and what is allowed.
+    """
+    if name not in table:
+        raise ValueError(f"{field} must be one of {sorted(table)}, got {name!r}")
+    return table[name]
+
+
+def process(values: Mapping[str, Any], field: str = "process") -> sde.SDE:
+    """{"name": one of SDES, further arguments} -> a process."""
+    return _call(SDES, values, field)
+
+
+def load_prior(folder: str | Path, compute: str = "float32") -> Prior:
+    """The prior in a folder with prior.json and params/, checked against each other.
+
+    Raises:
+        ValueError: missing, damaged or contradicting files; an unknown network, process or compute.
+    """
+    card = store.read_card(folder)
+    made = prior_of(card, compute, str(folder))
+    shapes = made.params
+    params = store.load(Path(folder), shapes, sha256=card.get("sha256"))
+    params = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), params)
+    return made._replace(params=params)
+
+
+def prior_of(card: Mapping[str, Any], compute: str = "float32", name: str = "prior") -> Prior:
+    """The prior that a card describes; its params are the shapes they must have."""
+    for field in ("network", "config", "process", "prediction", "size"):
+        if field not in card:
+            raise ValueError(f"{name}: prior.json lacks {field!r}")
+    pick(COMPUTE, compute, "compute")
+    kind, read_config = pick(NETS, card["network"], f"{name}: network")
+    config = read_config(card["config"])
+    net = functional(lambda rngs: kind(config, rngs=rngs), compute)
+    made = process(card["process"], f"{name}: process")
+    predict = _call(PRIORS, card["prediction"], f"{name}: prediction", net.apply, made)
+    return Prior(made, predict, net.shapes, tuple(card["size"]), card=dict(card))
+
+
+def initial_params(card: Mapping[str, Any], seed: int) -> Any:
+    """Freshly initialised parameters of the network of a card."""
+    kind, read_config = pick(NETS, card["network"], "network")
+    config = read_config(card["config"])
+    net = functional(lambda rngs: kind(config, rngs=rngs))
+    return jax.jit(net.init)(jax.random.key(seed))
+
+
+def as_process(prior: Prior, target: sde.SDE) -> Prior:
+    """The same prior seen through another process, by equal noise-to-signal ratio.
+
+    Noise outside the range of the prior's own process is answered at the end of that range.
+    """
+    if target == prior.process:
+        return prior
+    own = prior.process
+
+    def predict(params: Any, x: Any, t: Any, cond: Any = None, key: Any = None) -> Any:
+        at = t_from_log_snr(own, sde.log_snr(target, t))
+        scale = sde.level(own, at)[0] / sde.level(target, t)[0]
+        return prior.predict(params, x * scale, at, cond, key)
+
+    return prior._replace(process=target, predict=predict)
+
+
+def sampling(values: Mapping[str, Any], preset: str = "", t0: float = 0.5) -> Sampling:
+    """The sampling settings: the preset's where there is one, the values' else.
+
+    Args:
+        values: fields of Sampling; steps None takes the preset's number or the default.
+        preset: "" or one of PRESETS.
+        t0: strength; the preset "official" runs 1000 t0 steps.
+
+    Raises:
+        ValueError: an unknown name or a value out of its range.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    if preset:
+        fixed = dict(pick(PRESETS, preset, "preset")[1])
+        if preset == "official":
+            given["steps"] = max(round(1000 * t0), 1)
+        given = given | fixed | ({"steps": given["steps"]} if "steps" in given else {})
+    s = Sampling(**given)
+    if s.steps < 1:
+        raise ValueError(f"sampler.steps must be at least 1, got {s.steps}")
+    if s.repeats < 1:
+        raise ValueError(f"sampler.repeats must be at least 1, got {s.repeats}")
+    for field, allowed in (("hold", samplers.HOLDS), ("final", samplers.FINALS)):
+        pick(dict.fromkeys(allowed), getattr(s, field), f"sampler.{field}")
+    return s
+
+
+def preset_process(prior: Prior, preset: str) -> Prior:
+    """The prior on the process that the preset is written for."""
+    if not preset:
+        return prior
+    name = pick(PRESETS, preset, "preset")[0]
+    kinds = {"ve": sde.VE, "vp": sde.VP, "linear": sde.Tabulated}
+    own = prior.process
+    if isinstance(own, kinds[name]) and not getattr(own, "exploding", False):
+        return prior
+    return as_process(prior, SDES[name]())
+
+
+def plan(prior: Prior, s: Sampling) -> SDEdit:
+    """The static plan of an edit."""
+    return SDEdit(
+        prior=prior,
+        rule=pick(RULES, s.rule, "sampler.rule")(s),
+        grid=pick(GRIDS, s.grid, "sampler.grid")(s),
+        n=s.steps,
+        hold=s.hold,
+        repeats=s.repeats,
+        refine=pick(REFINES, s.corrector, "sampler.corrector")(s),
+        final=s.final,
+    )
+
+
+def augment(values: Mapping[str, Any]) -> Augment:
+    """The changes of training pictures; lists become tuples."""
+    return Augment(**{**values, "scale": tuple(values["scale"])})
+
+
+def task(name: str) -> Callable[[str, Mapping[str, Any], int, str], TaskInput]:
+    """The task of this name: (path, options, size, fit) -> TaskInput, its mask in 1/255 steps."""
+    make = pick(TASKS, name, "task")
+
+    def made(path: str, options: Mapping[str, Any], size: int, fit: str) -> TaskInput:
+        item = make(path, options, size, fit)
+        mask = np.round(item.mask * 255).astype(np.float32) / 255  # what a PNG beside it can hold
+        return item._replace(mask=mask, guide=item.guide._replace(mask=mask[..., None]))
+
+    return made
+
+
+def _call(table: Mapping[str, Any], values: Mapping[str, Any], field: str, *args: Any) -> Any:
+    if not isinstance(values, Mapping) or "name" not in values:
+        raise ValueError(f"{field} must be an object with a name, got {values!r}")
+    rest = {name: value for name, value in values.items() if name != "name"}
+    make = pick(table, values["name"], f"{field}.name")
+    try:
+        return make(*args, **rest)
+    except TypeError as error:
+        raise ValueError(f"{field} {values['name']!r}: {error}") from None

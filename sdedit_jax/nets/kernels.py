@@ -1,0 +1,127 @@
+"""The two operations that take nearly all of a network's time, with their own backward rules.
+
+XLA derives correct gradients for both, but slow ones on CPU: for the kernel of a convolution it
+makes another convolution whose window is as large as the picture, and for group norm it computes
+the same chains again in every consumer. Both functions are reverse-mode only (`jax.custom_vjp`):
+forward-mode derivatives of a network raise.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+NHWC = ("NHWC", "HWIO", "NHWC")
+
+
+def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x [B,H,W,I] with kernel [3,3,I,O], stride 1, zero padding -> [B,H,W,O]."""
+    # the backward pass is traced outside the precision context of the forward pass: carry it along
+    return _conv(x, kernel, jax.config.jax_default_matmul_precision)
+
+
+def group_norm(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int, eps: float = 1e-6
+) -> jax.Array:
+    """Normalises x [B,H,W,C] over the pixels and channels of each group, then scale and bias [C].
+
+    Computed in float32, returned in the dtype of x.
+    """
+    return _norm(x, scale, bias, groups, eps)
+
+
+def _plain_conv(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:
+    with jax.default_matmul_precision(precision):
+        return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=NHWC)
+
+
+_conv = jax.custom_vjp(_plain_conv, nondiff_argnums=(2,))
+
+
+def _conv_forward(x: jax.Array, kernel: jax.Array, precision: str | None) -> tuple:
+    return _plain_conv(x, kernel, precision), (x, kernel)
+
+
+def _conv_backward(precision: str | None, saved: tuple, g: jax.Array) -> tuple:
+    x, kernel = saved
+    x, g = lax.optimization_barrier((x, g))
+    slow, fast = (partial(f, precision=precision) for f in (_by_conv, _by_products))
+    if min(kernel.shape[2:]) < 8:  # the ends of a network: products this thin do not pay
+        by_kernel = slow(x, g)
+    else:
+        by_kernel = lax.platform_dependent(x, g, cpu=fast, default=slow)
+    return _plain_conv(g, kernel[::-1, ::-1].swapaxes(2, 3), precision), by_kernel
+
+
+_conv.defvjp(_conv_forward, _conv_backward)
+
+
+def _by_conv(x: jax.Array, g: jax.Array, precision: str | None) -> jax.Array:
+    """The kernel's gradient [3,3,I,O] as XLA derives it."""
+    zeros = jnp.zeros((3, 3, x.shape[-1], g.shape[-1]), x.dtype)
+    return jax.vjp(lambda kernel: _plain_conv(x, kernel, precision), zeros)[1](g)[0]
+
+
+def _by_products(x: jax.Array, g: jax.Array, precision: str | None) -> jax.Array:
+    """The same as one product per kernel row, over all pixels at once."""
+    b, h, w, n_in = x.shape
+    n_out = g.shape[-1]
+    rows = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0)))
+    wide = lax.optimization_barrier(jnp.pad(g, ((0, 0), (0, 0), (1, 1), (0, 0))))
+    columns = jnp.concatenate([wide[:, :, 2 - j : 2 - j + w] for j in range(3)], axis=-1)
+    rows, columns = lax.optimization_barrier((rows, columns.reshape(b * h * w, 3 * n_out)))
+    pixels = (((0,), (0,)), ((), ()))
+    with jax.default_matmul_precision(precision):
+        parts = [
+            lax.dot_general(rows[:, i : i + h].reshape(b * h * w, n_in), columns, pixels)
+            for i in range(3)
+        ]
+    return jnp.stack(parts).reshape(3, n_in, 3, n_out).swapaxes(1, 2)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _norm(x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int, eps: float) -> jax.Array:
+    return _norm_forward(x, scale, bias, groups, eps)[0]
+
+
+def _norm_forward(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int, eps: float
+) -> tuple:
+    """One affine map per image and channel, from the two moments of its group."""
+    wide = x.astype(jnp.float32)
+    mean = _over_group(wide.mean((1, 2)), groups)
+    square = _over_group((wide * wide).mean((1, 2)), groups)
+    rate = lax.rsqrt(jnp.maximum(square - mean * mean, 0) + eps)
+    slope = rate * scale[None]
+    y = wide * _per_pixel(slope) + _per_pixel(bias[None] - mean * slope)
+    return y.astype(x.dtype), (x, mean, rate, scale)
+
+
+def _norm_backward(groups: int, eps: float, saved: tuple, g: jax.Array) -> tuple:
+    """dx = rate (scale g - <scale g> - n <scale g n>), n = (x - mean) rate, <> over a group."""
+    x, mean, rate, scale = saved
+    g = lax.optimization_barrier(g)
+    wide, tall = x.astype(jnp.float32), g.astype(jnp.float32)
+    pixels = x.shape[1] * x.shape[2]
+    by_bias = tall.sum((1, 2))  # [B,C]
+    by_scale = ((tall * wide).sum((1, 2)) - mean * by_bias) * rate
+    offset = -rate * _over_group(scale[None] * by_bias / pixels, groups)
+    slope = -rate * rate * _over_group(scale[None] * by_scale / pixels, groups)
+    dx = tall * _per_pixel(rate * scale[None]) + wide * _per_pixel(slope)
+    dx = dx + _per_pixel(offset - mean * slope)
+    return dx.astype(x.dtype), by_scale.sum(0), by_bias.sum(0)
+
+
+_norm.defvjp(_norm_forward, _norm_backward)
+
+
+def _over_group(v: jax.Array, groups: int) -> jax.Array:
+    """[B,C] -> [B,C]: every channel gets the mean over its group."""
+    b, c = v.shape
+    return jnp.repeat(v.reshape(b, groups, c // groups).mean(-1), c // groups, axis=-1)
+
+
+def _per_pixel(v: jax.Array) -> jax.Array:
+    """[B,C] -> [B,1,1,C]."""
+    return v[:, None, None]

@@ -1,0 +1,409 @@
+"""SDEdit against its law on Gaussian data, the algorithms in float64, and its identities."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+from scipy import stats
+
+from sdedit_jax import rules, samplers, sde
+from sdedit_jax.edits import sdedit
+from sdedit_jax.edits.sdedit import Randomness, Request, SDEdit
+from sdedit_jax.guide import Guide
+from sdedit_jax.prior import Prior, gaussian, mixture
+
+M, S = 0.4, 0.5  # the data: N(M, S^2)
+ALARM = 1e-6  # the chance that a statistical test below fails by accident, each; keys are fixed
+
+PROCESSES = {
+    "ve": (sde.VE(0.02, 10.0), oracles.ve(0.02, 10.0)),
+    "vp": (sde.VP(), oracles.vp()),
+}
+
+
+def plan(process, shape, rule=None, grid=None, n=6, **options):
+    prior = gaussian(process, jnp.full(shape, M), S)
+    return SDEdit(prior, rule or rules.dpmpp_2m_sde(), grid or samplers.uniform(), n, **options)
+
+
+def run(made, request, key, randomness=None):
+    return jax.jit(
+        lambda request, key: sdedit.edit(made)(made.prior.params, request, key, randomness)
+    )(request, key)
+
+
+def picture(rng, *shape):
+    return jnp.asarray(rng.uniform(-1, 1, shape or (4, 4, 3)), jnp.float32)
+
+
+def everywhere(image):
+    return Guide(image, jnp.ones((*image.shape[:2], 1)))
+
+
+def recorded(start, steps):
+    """start [K, H, W, C], steps [K, N, calls, H, W, C]."""
+    start, steps = jnp.asarray(start, jnp.float32), jnp.asarray(steps, jnp.float32)
+    return Randomness(lambda k: start[k], lambda k: samplers.recorded(steps[k]))
+
+
+# --- the law on Gaussian data ---------------------------------------------------------------------
+
+ALGORITHMS = {
+    "ve": (rules.reverse_diffusion(), oracles.reverse_diffusion(), "sample"),  # Algorithm 1
+    "vp": (rules.ancestral(), oracles.ddpm_step, "mean"),
+}
+
+
+def law_probes(n):
+    """guide, z0 [n + 3] and z [n, n + 3]: one pixel per source of the result."""
+    guide, z0 = np.zeros(n + 3), np.zeros(n + 3)
+    guide[1], z0[2] = 1.0, 1.0
+    return guide, z0, np.eye(n, n + 3, 3)
+
+
+def read_law(out, guide):
+    out = np.asarray(out, np.float64).ravel()
+    return (out[1] - out[0]) * guide + out[0], np.sqrt(np.sum((out[2:] - out[0]) ** 2))
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_law_of_the_discrete_algorithm(process):
+    """Mean and std of the result for each source of randomness, exactly, by pixels."""
+    ours, form = PROCESSES[process]
+    rule, step, final = ALGORITHMS[process]
+    n, t0 = 10, 0.6
+    guide, z0, z = law_probes(n)
+    made = plan(
+        ours, (n + 3, 1, 1), rule, samplers.paper() if process == "ve" else None, n, final=final
+    )
+    times = [t0 * (n - i) / n for i in range(n)] + [0.0 if process == "ve" else sde.CLEAN]
+    a, s = form.at(t0)
+    want = oracles.run(
+        step,
+        form,
+        oracles.gaussian_eps(form, M, S),
+        list(zip(times[:-1], times[1:], strict=True)),
+        a * guide + s * z0,
+        z,
+        final,
+    )
+    noise = recorded(z0[None, :, None, None], z[None, :, None, :, None, None])
+    image = jnp.asarray(guide, jnp.float32)[:, None, None]
+    out = run(made._replace(hold=None), Request(t0, everywhere(image)), jax.random.key(0), noise)
+    np.testing.assert_allclose(out.image.ravel(), want, atol=5e-5)
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_law_tends_to_the_posterior(process):
+    """The same law at 20 and 40 steps halves its distance to the limit of many steps, and more."""
+    ours, form = PROCESSES[process]
+    t0, guide = 0.6, -0.8
+    want = oracles.sdedit_law(form, t0, guide, M, S)
+    errors = []
+    for n in (24, 48):
+        values, z0, z = law_probes(n)
+        grid = samplers.uniform_log_snr(0.02)
+        made = plan(ours, (n + 3, 1, 1), rules.dpmpp_2m_sde(), grid, n, hold=None)
+        noise = recorded(z0[None, :, None, None], z[None, :, None, :, None, None])
+        image = jnp.asarray(values, jnp.float32)[:, None, None]
+        out = run(made, Request(t0, everywhere(image)), jax.random.key(0), noise)
+        errors.append(np.abs(np.subtract(read_law(out.image, guide), want)))
+    assert errors[1].max() < 4e-3
+    assert errors[1].max() < errors[0].max()
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_law_of_drawn_edits(process):
+    """4096 pixels with keyed noise: z-test of the mean, chi^2 of the variance, no correlation."""
+    ours, form = PROCESSES[process]
+    shape, t0, guide = (64, 64, 1), 0.6, -0.8
+    made = plan(ours, shape, grid=samplers.uniform_log_snr(0.01), n=100, hold=None)
+    request = Request(t0, everywhere(jnp.full(shape, guide)))
+    x = np.asarray(run(made, request, jax.random.key(5)).image, np.float64)[..., 0]
+    mean, std = oracles.sdedit_law(form, t0, guide, M, S)
+    z = (x - mean) / std
+    bound = stats.norm.isf(ALARM / 2)
+    assert abs(z.mean()) * np.sqrt(z.size) < bound
+    low, high = stats.chi2.ppf([ALARM / 2, 1 - ALARM / 2], z.size)
+    assert low < np.sum(z**2) < high
+    for neighbour in (z[1:] * z[:-1], z[:, 1:] * z[:, :-1]):  # variance 1 each if independent
+        assert abs(neighbour.mean()) * np.sqrt(neighbour.size) < bound
+
+
+@pytest.mark.parametrize("process", [sde.VE(0.02, 20.0), sde.VP()])
+def test_full_strength_draws_from_a_mixture(process):
+    """t0 = 1: Kolmogorov-Smirnov between edits and data on four projections (Bonferroni)."""
+    rng, n, shape = np.random.default_rng(3), 3000, (2, 2, 1)
+    means = rng.normal(size=(3, *shape))
+    weights = np.array([0.5, 0.3, 0.2])
+    prior = mixture(process, means, 0.2, weights)
+    made = SDEdit(prior, rules.dpmpp_2m_sde(), samplers.uniform_log_snr(0.02), 64, hold=None)
+    request = Request(1.0, everywhere(jnp.zeros(shape)))
+    keys = jax.random.split(jax.random.key(0), n)
+    edit = sdedit.edit(made)
+    got = jax.jit(jax.vmap(lambda key: edit(prior.params, request, key).image))(keys)
+    data = means[rng.choice(3, n, p=weights)] + 0.2 * rng.normal(size=(n, *shape))
+    directions = rng.normal(size=(4, 4))
+    for direction in directions:
+        a, b = (np.reshape(x, (n, 4)) @ direction for x in (got, data))
+        assert stats.ks_2samp(a, b).pvalue > ALARM / len(directions)
+
+
+# --- masks and repeats: the algorithms in float64 -------------------------------------------------
+
+
+def algorithm(form, step, times, guide, mask, mode, z0, z, final="mean"):
+    """SDEdit with a mask, K repeats, in float64; z0 [K, ...], z [K, N, calls, ...]."""
+    eps = oracles.gaussian_eps(form, M, S)
+    for k in range(len(z0)):
+        a, s = form.at(times[0])
+        x, memory = a * guide + s * z0[k], None
+        for i, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
+            noisy = 0.0 if final == "mean" and i == len(times) - 2 else 1.0
+            mean, std, memory = step(form, memory, x, eps(x, t), t, s)
+            x = mean + noisy * std * z[k, i, 0]
+            (at, st), (as_, ss) = form.at(t), form.at(s)
+            kept = {
+                "level": as_ * guide + ss * z[k, i, 1],
+                "paper": at * guide + st * noisy * z[k, i, 0],
+                "official": at * guide + st * z0[k],
+            }[mode]
+            x = mask * x + (1 - mask) * kept
+        guide = mask * x + (1 - mask) * guide
+    return guide
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize("mode", samplers.HOLDS)
+def test_masked_algorithms_with_repeats(process, mode, rng):
+    """The three modes with hard and soft masks and K = 2, with recorded noise."""
+    ours, form = PROCESSES[process]
+    rule, step, final = ALGORITHMS[process]
+    guide = picture(rng, 4, 6, 1)
+    mask = jnp.asarray(rng.choice([0.0, 0.25, 1.0], (4, 6, 1)), jnp.float32)
+    z0, z = rng.normal(size=(2, 4, 6, 1)), rng.normal(size=(2, 5, 2, 4, 6, 1))
+    made = plan(ours, (4, 6, 1), rule, n=5, hold=mode, repeats=2, final=final)
+    out = run(made, Request(0.5, Guide(guide, mask)), jax.random.key(0), recorded(z0, z))
+    read = (np.asarray(mask) > 0) if mode == "official" else np.asarray(mask, np.float64)
+    times = [0.5 * (5 - i) / 5 for i in range(5)] + [sde.CLEAN]
+    args = np.asarray(guide, np.float64), read, mode, z0, z, final
+    np.testing.assert_allclose(out.image, algorithm(form, step, times, *args), atol=5e-5)
+
+
+@pytest.mark.parametrize("mode", samplers.HOLDS)
+def test_masks_of_one_value(mode, rng):
+    """A mask of ones is no mask; a mask of zeros returns the guide, bit for bit."""
+    guide = picture(rng)
+    made = plan(sde.VP(), guide.shape, hold=mode, repeats=2)
+    held, free = compiled(made), compiled(made._replace(hold=None))
+    key, (ones, zeros) = jax.random.key(1), (jnp.ones((4, 4, 1)), jnp.zeros((4, 4, 1)))
+    all_free = held(Request(0.5, Guide(guide, ones)), key).image
+    np.testing.assert_allclose(
+        all_free, free(Request(0.5, Guide(guide, ones)), key).image, atol=1e-6
+    )
+    assert jnp.array_equal(held(Request(0.5, Guide(guide, zeros)), key).image, guide)
+
+
+def test_masks_by_channel_and_by_pixel_agree(rng):
+    guide, mask = picture(rng), jnp.asarray(rng.choice([0.0, 0.5, 1.0], (4, 4, 1)), jnp.float32)
+    made = plan(sde.VP(), guide.shape)
+    one, many = (
+        run(made, Request(0.5, Guide(guide, m)), jax.random.key(1)).image
+        for m in (mask, jnp.broadcast_to(mask, guide.shape))
+    )
+    assert jnp.array_equal(one, many)
+
+
+def test_kept_pixels_are_the_guides(rng):
+    guide = picture(rng)
+    mask = jnp.zeros((4, 4, 1)).at[:2].set(1.0)
+    for mode in samplers.HOLDS:
+        made = plan(sde.VE(0.02, 10.0), guide.shape, hold=mode, repeats=2)
+        out = run(made, Request(0.7, Guide(guide, mask)), jax.random.key(2)).image
+        assert jnp.array_equal(out[2:], guide[2:])
+        assert not np.any(out[:2] == guide[:2])
+
+
+def test_official_binarises_the_mask(rng):
+    """Anything but fully kept is edited in full."""
+    guide, mask = picture(rng), jnp.asarray(rng.choice([0.0, 1e-3, 1.0], (4, 4, 1)), jnp.float32)
+    edit = compiled(plan(sde.VP(), guide.shape, rules.ancestral(), hold="official"))
+    soft, hard = (
+        edit(Request(0.5, Guide(guide, m)), jax.random.key(1)).image for m in (mask, jnp.ceil(mask))
+    )
+    assert jnp.array_equal(soft, hard)
+
+
+def test_repeats_are_the_edit_applied_again(rng):
+    """K = 3 is three edits in a row, the k-th with the randomness of repeat k."""
+    guide, key = picture(rng), jax.random.key(4)
+    mask = jnp.asarray(rng.choice([0.0, 1.0], (4, 4, 1)), jnp.float32)
+    made = plan(sde.VE(0.02, 10.0), guide.shape, repeats=3)
+    noise = sdedit.random(key, guide.shape)
+    edit, image = sdedit.edit(made._replace(repeats=1)), guide
+
+    @jax.jit
+    def once(image, k):
+        only = Randomness(lambda _: noise.start(k), lambda _: noise.steps(k))
+        return edit(made.prior.params, Request(0.5, Guide(image, mask)), key, only).image
+
+    for k in range(3):
+        image = once(image, k)
+    got = run(made, Request(0.5, Guide(guide, mask)), key).image
+    np.testing.assert_allclose(got, image, atol=2e-6)
+    # different repeats have different noise
+    assert not np.any(noise.start(0) == noise.start(1))
+    assert not np.any(noise.steps(0)(0)() == noise.steps(1)(0)())
+    assert not np.any(noise.start(0) == noise.steps(0)(0)())
+
+
+# --- strength, tracing ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("process", "grid"),
+    [
+        (sde.VE(0.02, 10.0), samplers.karras()),
+        (sde.VP(), samplers.uniform()),
+        (sde.linear_table(), samplers.uniform_log_snr()),
+    ],
+)
+def test_strength_0_is_the_identity(process, grid, rng):
+    guide = picture(rng)
+    mask = jnp.asarray(rng.uniform(size=(4, 4, 1)), jnp.float32)
+    made = plan(process, guide.shape, grid=grid, repeats=2)
+    out = run(made, Request(0.0, Guide(guide, mask)), jax.random.key(0))
+    assert jnp.array_equal(out.image, guide)
+    assert out.score_sq == 0
+
+
+@pytest.mark.parametrize("process", [sde.VE(0.02, 10.0), sde.VP(), sde.linear_table()])
+@pytest.mark.parametrize(
+    "grid", [samplers.karras(), samplers.uniform_log_snr(), samplers.score_sde()]
+)
+def test_small_strengths_stay_finite_and_small(process, grid, rng):
+    """t0 down to 1e-7: no NaN, and no more change than the noise at t0 allows."""
+    guide = jnp.full((4, 4, 1), M)
+    made = plan(process, guide.shape, grid=grid)
+    edit = jax.jit(
+        jax.vmap(
+            lambda t0, key: sdedit.edit(made)(
+                made.prior.params, Request(t0, everywhere(guide)), key
+            ),
+        )
+    )
+    t0 = jnp.asarray([1e-7, 1e-6, 1e-5, 1e-4, 1e-3], jnp.float32)
+    out = edit(t0, jax.random.split(jax.random.key(0), len(t0)))
+    assert np.isfinite(out.image).all() and np.isfinite(out.score_sq).all()
+    sigma = jax.vmap(lambda t: sde.level(process, t)[1])(t0)
+    assert np.all(np.max(np.abs(out.image - guide), axis=(1, 2, 3)) < 10 * sigma)
+
+
+def counted(prior):
+    """The prior, and the list that grows whenever its predictor is traced."""
+    traces = []
+
+    def predict(*args):
+        traces.append(len(args))
+        return prior.predict(*args)
+
+    return prior._replace(predict=predict), traces
+
+
+@pytest.mark.parametrize("grid", [samplers.karras(), samplers.uniform()])
+def test_a_sweep_compiles_once(grid, rng):
+    """t0, seeds, masks and guides change without a new trace, also in a batch."""
+    made = plan(sde.VP(), (4, 4, 3), grid=grid, repeats=2)
+    prior, traces = counted(made.prior)
+    edit = sdedit.edit(made._replace(prior=prior))
+    batch = jax.jit(jax.vmap(edit, in_axes=(None, 0, 0)))
+    seen, pictures = set(), []
+    for i, t0 in enumerate((0.0, 1e-3, 0.35, 0.5, 1.0)):
+        guides = Guide(picture(rng, 2, 4, 4, 3), jnp.asarray(rng.uniform(size=(2, 4, 4, 1))))
+        request = Request(jnp.full(2, t0), jax.tree.map(jnp.float32, guides))
+        keys = jax.random.split(jax.random.key(i), 2)
+        pictures.append(batch(prior.params, request, keys).image)
+        seen.add(len(traces))
+    assert len(seen) == 1 and len(traces) > 0
+    assert len({p.tobytes() for p in map(np.asarray, pictures)}) == 5
+
+
+def test_seeds_and_keys_matter(rng):
+    guide = everywhere(picture(rng))
+    edit = compiled(plan(sde.VP(), (4, 4, 3)))
+    one, again, other = (
+        edit(Request(0.5, guide), jax.random.key(seed)).image for seed in (0, 0, 1)
+    )
+    assert jnp.array_equal(one, again)
+    assert not np.any(one == other)
+
+
+def test_cond_and_codec_reach_the_prior(rng):
+    """The label goes to predict, the guide through encode, the result through decode."""
+    seen = []
+
+    def predict(params, x, t, cond=None, key=None):
+        seen.append(cond)
+        return rules.Prediction(jnp.zeros_like(x))
+
+    codec = (lambda params, image, z=None: image[:, :, :1] * 2, lambda params, x0: x0 / 2)
+    prior = Prior(sde.VP(), predict, {}, (4, 4, 1))
+    prior = prior._replace(codec=prior.codec._replace(encode=codec[0], decode=codec[1]))
+    made = SDEdit(prior, rules.ancestral(), samplers.uniform(), 2)
+    guide = Guide(picture(rng), jnp.zeros((4, 4, 1)))
+    out = sdedit.edit(made)({}, Request(0.5, guide, jnp.int32(7)), jax.random.key(0))
+    assert {int(c) for c in seen} == {7}
+    np.testing.assert_array_equal(out.image, guide.image[:, :, :1])
+
+
+def test_nfe():
+    made = plan(sde.VP(), (2, 2, 1), rules.heun(), n=6, repeats=3)
+    assert made.nfe == 36
+
+
+# --- Proposition 1 --------------------------------------------------------------------------------
+
+
+def test_proposition_1_formula():
+    """d = 3, sigma = 2, C = 5, delta = e^-3: 4 (20 + 3 + 2 sqrt(9) + 6) = 140."""
+    assert sdedit.proposition_1(2.0, 5.0, 3, np.exp(-3)) == pytest.approx(140.0)
+    with pytest.raises(ValueError, match=r"delta must be in \(0, 1\), got 1"):
+        sdedit.proposition_1(2.0, 5.0, 3, 1)
+
+
+def test_proposition_1_holds_on_toy_edits(rng):
+    """1000 edits by Algorithm 1, all strengths with sigma(t0) at least the data's std."""
+    process, shape, count = sde.VE(0.02, 10.0), (4, 4, 1), 1000
+    made = plan(
+        process, shape, rules.reverse_diffusion(), samplers.paper(), 20, hold=None, final="sample"
+    )
+    t0 = jnp.asarray(rng.uniform(0.55, 1.0, count), jnp.float32)
+    guides = picture(rng, count, *shape)
+
+    def one(t0, image, key):
+        out = sdedit.edit(made)(made.prior.params, Request(t0, everywhere(image)), key)
+        return jnp.sum((out.image - image) ** 2), out.score_sq, process.sigma(t0)
+
+    keys = jax.random.split(jax.random.key(0), count)
+    for distance, score_sq, sigma in zip(*jax.jit(jax.vmap(one))(t0, guides, keys), strict=True):
+        assert distance <= sdedit.proposition_1(float(sigma), float(score_sq), 16)
+
+
+def test_score_sq_is_the_largest_on_the_way():
+    """Against the path of the loop itself, by the score of the prior."""
+    made = plan(sde.VE(0.02, 10.0), (4, 4, 1), rules.reverse_diffusion(), hold=None)
+    key, guide = jax.random.key(3), jnp.zeros((4, 4, 1))
+    noise = sdedit.random(key, guide.shape)
+    process, predict = made.prior.process, functools.partial(made.prior.predict, made.prior.params)
+    grid = made.grid(process, jnp.float32(0.5), made.n)
+    x = sde.perturb(process, guide, 0.5, noise.start(0))
+    _, path = samplers.reverse(predict, process, made.rule, grid, noise.steps(0), x)
+    sizes = [
+        jnp.sum(sde.score_from_eps(process, t, predict(x, t).eps) ** 2)
+        for x, t in zip([x, *path[:-1]], grid.t, strict=True)
+    ]
+    got = run(made, Request(0.5, everywhere(guide)), key).score_sq
+    assert float(got) == pytest.approx(float(max(sizes)), rel=1e-4)
