@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from sdedit_jax.run import MODES, mode
@@ -24,7 +24,10 @@ def main(argv: Sequence[str]) -> int:
             raise ValueError("config: give one, e.g. --config=configs/strokes.py")
         if not WORKDIR.value and MODE.value != "replay":
             raise ValueError("workdir: give a folder for the results, e.g. --workdir=out")
-        return mode(MODE.value)(CONFIG.value, Path(WORKDIR.value), OVERWRITE.value)
+        workdir = Path(WORKDIR.value)
+        if WORKDIR.value:
+            workdir.mkdir(parents=True, exist_ok=True)
+        return mode(MODE.value)(CONFIG.value, workdir, OVERWRITE.value)
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -36,7 +39,10 @@ def main(argv: Sequence[str]) -> int:
 def parse(argv: Sequence[str]) -> list[str]:
     """absl's flags; a wrong one is one line that names it."""
     try:
-        return flags.FLAGS(list(argv))
+        rest = flags.FLAGS(list(argv))
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)  # orbax tells much at INFO
+        return rest
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         text = " ".join(str(error).split())
         print(f"error: {text}", file=sys.stderr)

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sdedit_jax import images, rules, samplers, sde
 from sdedit_jax import prior as priors
-from sdedit_jax import rules, samplers, sde
 from sdedit_jax.augment import Augment
 from sdedit_jax.edits.sdedit import SDEdit
 from sdedit_jax.nets.ddpm import DDPM, DDPMConfig
@@ -38,6 +38,9 @@ NETS = {
     "ncsnpp": (NCSNpp, NCSNppConfig.from_mapping),
     "ddpm_unet": (DDPM, DDPMConfig.from_mapping),
 }
+
+EXACT = ("mixture",)
+"""Networks of prior.json that are closed forms; the pictures in the folder are the data."""
 
 PRIORS: dict[str, Callable[..., priors.PredictFn]] = {
     "score_sde_ve": priors.score_sde_ve,
@@ -161,11 +164,29 @@ def load_prior(folder: str | Path, compute: str = "float32") -> Prior:
         ValueError: missing, damaged or contradicting files; an unknown network, process or compute.
     """
     card = store.read_card(folder)
+    if card.get("network") in EXACT:
+        return exact_prior(card, Path(folder))
     made = prior_of(card, compute, str(folder))
     shapes = made.params
     params = store.load(Path(folder), shapes, sha256=card.get("sha256"))
     params = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), params)
     return made._replace(params=params)
+
+
+def exact_prior(card: Mapping[str, Any], folder: Path) -> Prior:
+    """The exact prior of data that are the folder's pictures, each with noise of std card["std"].
+
+    Its params are the pictures; the sha256 in its card is theirs.
+    """
+    for field in ("process", "size", "std"):
+        if field not in card:
+            raise ValueError(f"{folder}: prior.json lacks {field!r}")
+    side = card["size"][0]
+    files = images.find_inputs(folder)
+    pictures = [images.fit(images.flatten(images.read(f)), side)[0] for f in files]
+    means = np.stack([images.to_unit(p) for p in pictures])
+    made = priors.mixture(process(card["process"], f"{folder}: process"), means, card["std"])
+    return made._replace(card={**card, "sha256": store.digest(made.params)})
 
 
 def prior_of(card: Mapping[str, Any], compute: str = "float32", name: str = "prior") -> Prior:
@@ -187,7 +208,7 @@ def initial_params(card: Mapping[str, Any], seed: int) -> Any:
     kind, read_config = pick(NETS, card["network"], "network")
     config = read_config(card["config"])
     net = functional(lambda rngs: kind(config, rngs=rngs))
-    return jax.jit(net.init)(jax.random.key(seed))
+    return net.init(jax.random.key(seed))
 
 
 def as_process(prior: Prior, target: sde.SDE) -> Prior:

@@ -1,7 +1,10 @@
 """The networks against the originals' outputs, closed forms, scipy and plain autodiff."""
 
+import dataclasses
 import functools
 import json
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,14 +56,21 @@ TINY = NCSNppConfig(
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
+class Net(NamedTuple):
+    apply: Callable  # as the library gives it
+    run: Callable  # the same, compiled
+    params: dict
+
+
 @functools.cache
 def tiny(compute="float32", **changes):
-    """(net, params) of a small network with nothing near zero; float32 results are shared."""
-    values = {**vars(TINY), **changes}
-    kind = DDPM if "ch" in changes else NCSNpp
-    config = DDPMConfig(**changes) if "ch" in changes else NCSNppConfig(**values)
-    net = functional(functools.partial(kind, config), compute)
-    return net, jit(net.init)(jax.random.key(0))
+    """A small network with nothing near zero."""
+    if "ch" in changes:
+        make = functools.partial(DDPM, DDPMConfig(**changes))
+    else:
+        make = functools.partial(NCSNpp, dataclasses.replace(TINY, **changes))
+    apply, init, _ = functional(make, compute)
+    return Net(apply, jit(apply), init(jax.random.key(0)))
 
 
 def pictures(n=2, seed=0):
@@ -185,7 +195,7 @@ def test_embeddings_match_the_original():
         ours = layers.positional_embedding(jnp.asarray(table["positional_t"]), dim)
         assert np.abs(ours - table[f"positional_dim{dim}"]).max() < 1e-4  # sines of 1000 rad
     projection = functools.partial(layers.GaussianFourierProjection, 64, 16.0)
-    graph, _ = nnx.split(nnx.eval_shape(lambda: projection(rngs=nnx.Rngs(0))))
+    graph, _ = nnx.split(nnx.eval_shape(lambda: projection(rngs=layers.Draws())))
     w = jnp.asarray(table["fourier_W"], jnp.float32)
     ours = jit(lambda v: nnx.merge(graph, {"W": w})(v))(jnp.asarray(table["fourier_logsigma"]))
     assert np.abs(ours - table["fourier_out"]).max() < 1e-4  # phases of 1000 rad
@@ -229,37 +239,31 @@ def test_group_norm_and_its_gradients(rng):
         assert relative(a, b) < 1e-5
 
 
-@pytest.mark.parametrize("changes", [{}, {"resblock_type": "ddpm", "fir": False}])
-def test_network_gradient_is_the_slope(changes):
-    """Directional derivative against central differences, for parameters and input."""
-    net, params = tiny(**changes)
+def test_network_gradient_is_the_slope():
+    """Along the gradient, for parameters and input, against central differences."""
+    net = tiny()
     x, label = pictures()
-    loss = jit(lambda p, x: jnp.mean(jnp.sin(net.apply(p, x, label))))
-    grads = jit(jax.grad(loss, argnums=(0, 1)))(params, x)
+
+    def loss(p, x):
+        out = label.reshape(-1, 1, 1, 1) * net.apply(p, x, label)
+        return jnp.sum(out * jnp.cos(jnp.arange(out.size)).reshape(out.shape))
+
+    grads = jit(jax.grad(loss, argnums=(0, 1)))(net.params, x)
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
-    way = jax.tree.map(lambda g: g / 30, grads)
-    ahead, behind = (
-        loss(*jax.tree.map(lambda a, d, s=s: a + s * d, (params, x), way)) for s in (1, -1)
-    )
-    squares = jax.tree.reduce(jnp.add, jax.tree.map(lambda g, d: jnp.sum(g * d), grads, way))
-    assert ahead - behind == pytest.approx(2 * float(squares), rel=0.05)
-
-
-def test_fourier_frequencies_are_not_trained():
-    net, params = tiny()
-    x, label = pictures()
-    grads = jit(jax.grad(lambda p: jnp.sum(net.apply(p, x, label) ** 2)))(params)
-    assert not np.any(grads["all_modules"]["0"]["W"])
-    others = dict(grads["all_modules"])
-    del others["0"]
-    assert all(np.any(g) for g in jax.tree.leaves(others))
+    norm = np.sqrt(sum(float(jnp.sum(g * g)) for g in jax.tree.leaves(grads)))
+    move = jit(lambda h, g: loss(*jax.tree.map(lambda a, d: a + h * d / norm, (net.params, x), g)))
+    slope = (move(2e-3, grads) - move(-2e-3, grads)) / 4e-3
+    assert slope == pytest.approx(norm, rel=0.01)
+    frequencies = grads[0]["all_modules"].pop("0")["W"]  # fixed, never trained
+    assert not np.any(frequencies) and all(np.any(g) for g in jax.tree.leaves(grads))
 
 
 # ---- the bridge
 
 
 def test_params_are_plain_dicts_with_string_keys():
-    net, params = tiny()
+    net = tiny()
+    _, _, shapes = functional(functools.partial(NCSNpp, TINY))
 
     def walk(tree):
         if type(tree) is dict:
@@ -267,44 +271,56 @@ def test_params_are_plain_dicts_with_string_keys():
             return [leaf for child in tree.values() for leaf in walk(child)]
         return [tree]
 
-    assert all(isinstance(leaf, jax.Array) for leaf in walk(params))
-    same = jax.tree.map(lambda a, s: a.shape == s.shape and a.dtype == s.dtype, params, net.shapes)
+    assert all(isinstance(leaf, jax.Array) for leaf in walk(net.params))
+    same = jax.tree.map(lambda a, s: a.shape == s.shape and a.dtype == s.dtype, net.params, shapes)
     assert all(jax.tree.leaves(same))
     x, label = pictures()
-    whole = {**params, "all_modules": {int(k): v for k, v in params["all_modules"].items()}}
-    assert np.array_equal(jit(net.apply)(params, x, label), jit(net.apply)(whole, x, label))
+    modules = {int(k): v for k, v in net.params["all_modules"].items()}  # as flax has them
+    by_number = net.run({"all_modules": modules}, x, label)
+    assert np.array_equal(by_number, net.run(net.params, x, label))
 
 
 def test_wrong_params_are_named():
-    net, params = tiny()
+    net = tiny()
     x, label = pictures()
-    short = {**params, "all_modules": {k: v for k, v in params["all_modules"].items() if k != "3"}}
+    short = dict(net.params["all_modules"])
+    del short["3"]
     with pytest.raises(ValueError, match=r"\['all_modules'\] lacks \['3'\]"):
-        net.apply(short, x, label)
+        net.apply({"all_modules": short}, x, label)
     with pytest.raises(ValueError, match=r"unknown \['new'\]"):
-        net.apply({**params, "new": params}, x, label)
+        net.apply({**net.params, "new": short}, x, label)
+    with pytest.raises(ValueError, match="must have shape"):
+        net.apply(jax.tree.map(lambda a: a[None], net.params), x, label)
     with pytest.raises(ValueError, match="compute must be one of"):
         functional(functools.partial(NCSNpp, TINY), "float16")
 
 
 def test_a_row_does_not_depend_on_its_batch():
-    net, params = tiny()
-    x, label = pictures(3)
-    together = jit(net.apply)(params, x, label)
-    one = lambda x, label: net.apply(params, x[None], label[None])[0]  # noqa: E731
-    alone = jnp.stack([jit(one)(*row) for row in zip(x, label, strict=True)])
-    assert relative(alone, together) < 1e-5
-    assert relative(jit(jax.vmap(one))(x, label), together) < 1e-5
-
-
-def test_works_in_scan_and_pmap():
-    net, params = tiny()
+    net = tiny()
     x, label = pictures(4)
-    wanted = jit(net.apply)(params, x, label)
-    step = lambda carry, row: (carry, net.apply(params, row[0][None], row[1][None])[0])  # noqa: E731
-    assert relative(jax.lax.scan(step, 0, (x, label))[1], wanted) < 1e-5
-    spread = jax.pmap(net.apply, in_axes=(None, 0, 0))(params, x[:, None], label[:, None])
-    assert relative(spread[:, 0], wanted) < 1e-5
+    together = net.run(net.params, x, label)
+
+    def one(params, x, label):
+        return net.apply(params, x[None], label[None])[0]
+
+    alone = jnp.stack([jit(one)(net.params, *row) for row in zip(x, label, strict=True)])
+    assert relative(alone, together) < 1e-5
+    rows = (None, 0, 0)
+    assert relative(jit(jax.vmap(one, rows))(net.params, x, label), together) < 1e-5
+    assert relative(jax.pmap(one, in_axes=rows)(net.params, x, label), together) < 1e-5
+
+
+def test_steps_in_a_scan_are_the_steps_of_a_loop():
+    net = tiny()
+    x, label = pictures()
+
+    def step(x, label):
+        return x - 0.01 * net.apply(net.params, x, label), None
+
+    scanned, _ = jit(lambda x: jax.lax.scan(step, x, jnp.stack([label, label / 2])))(x)
+    for now in (label, label / 2):
+        x = x - 0.01 * net.run(net.params, x, now)
+    assert relative(scanned, x) < 1e-5
 
 
 # ---- compute modes, dropout, classes
@@ -323,38 +339,42 @@ def products(jaxpr):
                 yield from products(inner)
 
 
-@pytest.mark.parametrize("model", [{}, {"ch": 32, "image_size": 8, "ch_mult": (1, 2)}])
+SDEDIT = {"ch": 32, "image_size": 8, "ch_mult": (1, 2)}
+
+
+@pytest.mark.parametrize("model", [{}, SDEDIT])
 def test_float32_means_full_precision_forward_and_backward(model):
-    net, params = tiny(**model)
+    net = tiny(**model)
     x, label = pictures()
-    jaxpr = jax.make_jaxpr(jax.grad(lambda p: jnp.sum(net.apply(p, x, label) ** 2)))(params)
-    found = list(products(jaxpr.jaxpr))
+    loss = jax.grad(lambda p: jnp.sum(net.apply(p, x, label) ** 2))
+    found = list(products(jax.make_jaxpr(loss)(net.params).jaxpr))
     highest = (jax.lax.Precision.HIGHEST,) * 2
     assert len(found) > 60
     assert all(p == highest and d == jnp.float32 for p, d in found)
 
 
-def test_other_compute_modes_are_near():
+@pytest.mark.parametrize("compute, low, high", [("tf32", 0, 1e-5), ("bfloat16", 1e-4, 0.05)])
+def test_other_compute_modes_are_near(compute, low, high):
     x, label = pictures()
-    net, params = tiny()
-    exact = jit(net.apply)(params, x, label)
-    for compute, low, high in (("tf32", 0, 1e-5), ("bfloat16", 1e-4, 0.05)):
-        other, _ = tiny(compute)
-        out = jit(other.apply)(params, x, label)
-        assert out.dtype == jnp.float32 and low <= relative(out, exact) < high
-    jaxpr = jax.make_jaxpr(tiny("bfloat16")[0].apply)(params, x, label)
-    dtypes = [d for _, d in products(jaxpr.jaxpr)]
-    assert dtypes.count(jnp.bfloat16) > len(dtypes) / 2
+    net, exact = tiny(compute), tiny()
+    out = net.run(net.params, x, label)
+    error = relative(out, exact.run(exact.params, x, label))
+    assert out.dtype == jnp.float32 and low <= error < high
+    dtypes = [d for _, d in products(jax.make_jaxpr(net.apply)(net.params, x, label).jaxpr)]
+    narrow = dtypes.count(jnp.bfloat16)
+    assert narrow > len(dtypes) / 2 if compute == "bfloat16" else narrow == 0
 
 
-def test_dropout_is_off_without_a_key_and_leaves_the_mean():
+def test_dropout_is_off_without_a_key():
     x, label = pictures()
-    net, params = tiny(dropout=0.3)
-    plain, _ = tiny()
-    assert np.array_equal(jit(net.apply)(params, x, label), jit(plain.apply)(params, x, label))
-    noisy = jit(lambda key: net.apply(params, x, label, key=key))
-    a, b = (noisy(jax.random.key(i)) for i in (1, 2))
-    assert relative(a, b) > 0.01 and np.array_equal(a, noisy(jax.random.key(1)))
+    net, plain = tiny(dropout=0.3), tiny()
+    exact = plain.run(plain.params, x, label)
+    assert np.array_equal(net.run(net.params, x, label), exact)
+    a, b, again = (net.run(net.params, x, label, key=jax.random.key(i)) for i in (1, 2, 1))
+    assert relative(a, exact) > 0.01 and relative(a, b) > 0.01 and np.array_equal(a, again)
+
+
+def test_dropout_leaves_the_mean():
     ones = layers.dropout(jnp.ones(200_000), 0.3, jax.random.key(0))
     assert np.mean(ones == 0) == pytest.approx(0.3, abs=0.005)  # 5 standard errors
     assert np.mean(ones) == pytest.approx(1, abs=0.008)
@@ -362,25 +382,25 @@ def test_dropout_is_off_without_a_key_and_leaves_the_mean():
 
 def test_classes_shift_the_embedding():
     x, label = pictures()
-    net, params = tiny(num_classes=3)
-    run = jit(lambda y: net.apply(params, x, label, y=y))
-    none = jit(net.apply)(params, x, label)
-    assert np.array_equal(none, run(jnp.array([3, 3])))
-    assert relative(run(jnp.array([0, 1])), none) > 1e-4
-    rest = {k: v for k, v in params.items() if k != "class_embedding"}
-    assert jax.tree.structure(rest) == jax.tree.structure(tiny()[1])
-    zero = {"class_embedding": {"embedding": jnp.zeros((4, 32))}}
-    unlabelled = jit(tiny()[0].apply)(rest, x, label)
-    assert relative(jit(net.apply)(rest | zero, x, label), unlabelled) < 1e-6
+    net, plain = tiny(num_classes=3), tiny()
+    rest = {"all_modules": net.params["all_modules"]}
+    assert jax.tree.structure(rest) == jax.tree.structure(plain.params)
+    none, same, other = (
+        net.run(net.params, x, label, y=y) for y in (None, jnp.array([3, 3]), jnp.array([0, 1]))
+    )
+    assert relative(same, none) < 1e-5 and relative(other, none) > 1e-3
+    zero = jax.tree.map(jnp.zeros_like, {"class_embedding": net.params["class_embedding"]})
+    assert relative(net.run(rest | zero, x, label), plain.run(rest, x, label)) < 1e-5
     with pytest.raises(ValueError, match="y must be None"):
-        tiny()[0].apply(rest, x, label, y=jnp.array([0, 1]))
+        plain.apply(rest, x, label, y=jnp.array([0, 1]))
 
 
 def test_fresh_weights_have_the_documented_spread():
-    net, params = tiny(init_scale=0.0, nf=32)
+    net = tiny(init_scale=0.0, nf=32)
     x, label = pictures()
-    assert np.abs(jit(net.apply)(params, x, label) * label[:, None, None, None]).max() < 1e-3
-    modules = params["all_modules"]
+    # the network's own end, before the division by sigma, is almost zero
+    assert np.abs(net.run(net.params, x, label) * label.reshape(-1, 1, 1, 1)).max() < 1e-3
+    modules = net.params["all_modules"]
     assert np.std(modules["0"]["W"]) == pytest.approx(16, rel=0.4)
     kernel = modules["4"]["Conv_0"]["kernel"]  # [3,3,32,32]: variance 1 / (9 * 32), uniform
     assert np.var(kernel) == pytest.approx(1 / (9 * 32), rel=0.05)
@@ -410,8 +430,8 @@ def test_lists_become_tuples():
 
 
 def test_pictures_that_do_not_halve_are_refused():
-    net, params = tiny()
+    net = tiny()
     with pytest.raises(ValueError, match="multiples of 2"):
-        net.apply(params, jnp.zeros((1, 9, 8, 3)), jnp.ones(1))
+        net.apply(net.params, jnp.zeros((1, 9, 8, 3)), jnp.ones(1))
     with pytest.raises(ValueError, match=r"\[B,H,W,3\]"):
-        net.apply(params, jnp.zeros((1, 8, 8, 1)), jnp.ones(1))
+        net.apply(net.params, jnp.zeros((1, 8, 8, 1)), jnp.ones(1))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sdedit_jax.nets import layers, resample
-from sdedit_jax.nets.layers import Conv, Dense, GroupNorm
+from sdedit_jax.nets.layers import Conv, Dense, Draws, GroupNorm
 
 GROUPS = 32
 
@@ -43,7 +43,7 @@ class DDPMConfig:
 class ResnetBlock(nnx.Module):
     """Norm, swish, convolution, twice, with the time embedding between; residual."""
 
-    def __init__(self, c: DDPMConfig, n_in: int, n_out: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, c: DDPMConfig, n_in: int, n_out: int, *, rngs: Draws) -> None:
         self.rate = c.dropout
         self.norm1 = GroupNorm(n_in, GROUPS, rngs=rngs)
         self.conv1 = Conv(n_in, n_out, rngs=rngs)
@@ -64,7 +64,7 @@ class ResnetBlock(nnx.Module):
 class AttnBlock(nnx.Module):
     """Single-head self-attention over all pixels, residual."""
 
-    def __init__(self, channels: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, channels: int, *, rngs: Draws) -> None:
         self.norm = GroupNorm(channels, GROUPS, rngs=rngs)
         self.q = Conv(channels, channels, 1, rngs=rngs)
         self.k = Conv(channels, channels, 1, rngs=rngs)
@@ -80,7 +80,7 @@ class AttnBlock(nnx.Module):
 class Embedder(nnx.Module):
     """The time embedding's two dense layers."""
 
-    def __init__(self, c: DDPMConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, c: DDPMConfig, *, rngs: Draws) -> None:
         self.dense = nnx.List([Dense(n, 4 * c.ch, rngs=rngs) for n in (c.ch, 4 * c.ch)])
 
     def __call__(self, features: jax.Array) -> jax.Array:
@@ -91,7 +91,7 @@ class Embedder(nnx.Module):
 class Halve(nnx.Module):
     """Half the resolution: a strided convolution, or the 2x2 mean."""
 
-    def __init__(self, channels: int, learned: bool, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, channels: int, learned: bool, *, rngs: Draws) -> None:
         if learned:
             self.conv = Conv(channels, channels, rngs=rngs)
 
@@ -102,7 +102,7 @@ class Halve(nnx.Module):
 class Double(nnx.Module):
     """Twice the resolution: nearest neighbour, then a convolution if learned."""
 
-    def __init__(self, channels: int, learned: bool, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, channels: int, learned: bool, *, rngs: Draws) -> None:
         if learned:
             self.conv = Conv(channels, channels, rngs=rngs)
 
@@ -115,7 +115,7 @@ class Level(nnx.Module):
     """The blocks of one resolution, each followed by attention where the level has it."""
 
     def __init__(
-        self, c: DDPMConfig, widths: list[int], n_out: int, attends: bool, *, rngs: nnx.Rngs
+        self, c: DDPMConfig, widths: list[int], n_out: int, attends: bool, *, rngs: Draws
     ) -> None:
         self.block = nnx.List([ResnetBlock(c, n, n_out, rngs=rngs) for n in widths])
         count = len(widths) if attends else 0
@@ -130,7 +130,7 @@ class Level(nnx.Module):
 class Middle(nnx.Module):
     """Block, attention, block at the lowest resolution."""
 
-    def __init__(self, c: DDPMConfig, channels: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, c: DDPMConfig, channels: int, *, rngs: Draws) -> None:
         self.block_1 = ResnetBlock(c, channels, channels, rngs=rngs)
         self.attn_1 = AttnBlock(channels, rngs=rngs)
         self.block_2 = ResnetBlock(c, channels, channels, rngs=rngs)
@@ -139,7 +139,7 @@ class Middle(nnx.Module):
 class DDPM(nnx.Module):
     """The network: eps of a noisy picture in [-1, 1] at a step number."""
 
-    def __init__(self, config: DDPMConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: DDPMConfig, *, rngs: Draws) -> None:
         self.config = c = config
         wide = [c.ch * m for m in c.ch_mult]
         before = [c.ch, *wide[:-1]]  # the width that enters each level on the way down

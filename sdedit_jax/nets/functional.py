@@ -5,12 +5,16 @@ Outside this folder nothing knows flax. Parameters are dicts with string keys at
 an ordinary tree. The dict is checked against the network's own structure at every trace.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+
+from sdedit_jax.nets import layers
 
 Params = dict[str, Any]
 
@@ -41,7 +45,7 @@ def functional(make: Callable[..., nnx.Module], compute: str = "float32") -> Fun
     """Turns a network constructor into (apply, init, shapes).
 
     Args:
-        make: called as `make(rngs=nnx.Rngs(...))`; the module is called as
+        make: called as `make(rngs=layers.Draws(...))`; the module is called as
             `module(x, label, y=y, key=key, dtype=dtype)`.
         compute: "float32" (full float32 products on every backend), "tf32" (float32 activations,
             TensorFloat-32 products where the hardware has them) or "bfloat16" (activations and
@@ -54,8 +58,9 @@ def functional(make: Callable[..., nnx.Module], compute: str = "float32") -> Fun
     if compute not in COMPUTE:
         raise ValueError(f"compute must be one of {list(COMPUTE)}, got {compute!r}")
     precision, dtype = COMPUTE[compute]
-    graph, state = nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
+    graph, state = nnx.split(nnx.eval_shape(lambda: make(rngs=layers.Draws())))
     skeleton = nnx.to_pure_dict(state)
+    size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(skeleton))
 
     def apply(
         params: Params,
@@ -70,7 +75,12 @@ def functional(make: Callable[..., nnx.Module], compute: str = "float32") -> Fun
             return module(x, label, y=y, key=key, dtype=dtype).astype(jnp.float32)
 
     def init(key: jax.Array) -> Params:
-        return _to_plain(nnx.to_pure_dict(nnx.state(make(rngs=nnx.Rngs(key)))))
+        above = np.nextafter(np.float32(-1), np.float32(0))
+        numbers = jax.random.uniform(key, (size,), minval=above, maxval=1)
+        if not isinstance(numbers, jax.core.Tracer):
+            numbers = np.asarray(numbers)  # slicing on the host compiles nothing
+        module = make(rngs=layers.Draws(numbers))
+        return jax.tree.map(jnp.asarray, _to_plain(nnx.to_pure_dict(nnx.state(module))))
 
     return Functional(apply, init, _to_plain(skeleton))
 

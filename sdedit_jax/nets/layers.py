@@ -52,17 +52,42 @@ def check_input(x: jax.Array, channels: int, multiple: int) -> None:
         raise ValueError(f"x must be {wanted}, got shape {x.shape}")
 
 
-def fan_avg(scale: float) -> nnx.Initializer:
-    """Uniform variance scaling over the mean of fan-in and fan-out; scale 0 means almost zero."""
-    return jax.nn.initializers.variance_scaling(scale or 1e-10, "fan_avg", "uniform")
+class Draws:
+    """Random numbers for fresh parameters: slices, in order of asking, of one long draw.
+
+    One draw for all: compiling a generator for every shape takes a minute for a whole network.
+    """
+
+    def __init__(self, numbers: np.ndarray | jax.Array | None = None) -> None:
+        """`numbers` are uniform in (-1, 1); None hands out zeros, to learn the shapes."""
+        self.numbers, self.used = numbers, 0
+
+    def uniform(self, shape: tuple[int, ...]) -> np.ndarray | jax.Array:
+        """An array uniform in (-1, 1)."""
+        start, self.used = self.used, self.used + math.prod(shape)
+        if self.numbers is None:
+            return np.zeros(shape, np.float32)
+        return self.numbers[start : self.used].reshape(shape)
+
+    def normal(self, shape: tuple[int, ...]) -> jax.Array:
+        """An array of standard normal numbers."""
+        return math.sqrt(2) * jax.scipy.special.erfinv(self.uniform(shape))
+
+    def fan_avg(self, shape: tuple[int, ...], scale: float) -> np.ndarray | jax.Array:
+        """A kernel [..., I, O] of variance scale over the mean of fan-in and fan-out, uniform.
+
+        Scale 0 means almost zero (1e-10), as in score_sde.
+        """
+        fan = math.prod(shape[:-2]) * (shape[-2] + shape[-1]) / 2
+        return np.float32(math.sqrt(3 * (scale or 1e-10) / fan)) * self.uniform(shape)
 
 
 class Dense(nnx.Module):
     """Linear map over the last axis."""
 
-    def __init__(self, n_in: int, n_out: int, *, rngs: nnx.Rngs) -> None:
-        self.kernel = nnx.Param(fan_avg(1)(rngs.params(), (n_in, n_out)))
-        self.bias = nnx.Param(jnp.zeros(n_out))
+    def __init__(self, n_in: int, n_out: int, *, rngs: Draws) -> None:
+        self.kernel = nnx.Param(rngs.fan_avg((n_in, n_out), 1))
+        self.bias = nnx.Param(np.zeros(n_out, np.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return dense(x, self.kernel[...], self.bias[...])
@@ -71,9 +96,9 @@ class Dense(nnx.Module):
 class NIN(nnx.Module):
     """Linear map over channels, with the parameter names of score_sde (W [in,out], b)."""
 
-    def __init__(self, n_in: int, n_out: int, scale: float = 0.1, *, rngs: nnx.Rngs) -> None:
-        self.W = nnx.Param(fan_avg(scale)(rngs.params(), (n_in, n_out)))
-        self.b = nnx.Param(jnp.zeros(n_out))
+    def __init__(self, n_in: int, n_out: int, scale: float = 0.1, *, rngs: Draws) -> None:
+        self.W = nnx.Param(rngs.fan_avg((n_in, n_out), scale))
+        self.b = nnx.Param(np.zeros(n_out, np.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return dense(x, self.W[...], self.b[...])
@@ -83,10 +108,10 @@ class Conv(nnx.Module):
     """Convolution with bias; kernel [kh,kw,I,O]."""
 
     def __init__(
-        self, n_in: int, n_out: int, size: int = 3, scale: float = 1, *, rngs: nnx.Rngs
+        self, n_in: int, n_out: int, size: int = 3, scale: float = 1, *, rngs: Draws
     ) -> None:
-        self.kernel = nnx.Param(fan_avg(scale)(rngs.params(), (size, size, n_in, n_out)))
-        self.bias = nnx.Param(jnp.zeros(n_out))
+        self.kernel = nnx.Param(rngs.fan_avg((size, size, n_in, n_out), scale))
+        self.bias = nnx.Param(np.zeros(n_out, np.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Stride 1, output of the input's size."""
@@ -104,12 +129,12 @@ class Conv(nnx.Module):
 class GroupNorm(nnx.Module):
     """Group normalisation over pixels and channels of a group (eps 1e-6), in float32."""
 
-    def __init__(self, channels: int, groups: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, channels: int, groups: int, *, rngs: Draws) -> None:
         if channels % groups:
             raise ValueError(f"channels must be a multiple of {groups} groups, got {channels}")
         self.groups = groups
-        self.scale = nnx.Param(jnp.ones(channels))
-        self.bias = nnx.Param(jnp.zeros(channels))
+        self.scale = nnx.Param(np.ones(channels, np.float32))
+        self.bias = nnx.Param(np.zeros(channels, np.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B,H,W,C] -> [B,H,W,C] in the dtype of x."""
@@ -119,8 +144,8 @@ class GroupNorm(nnx.Module):
 class GaussianFourierProjection(nnx.Module):
     """Random Fourier features of log sigma; the frequencies W are never trained."""
 
-    def __init__(self, features: int, scale: float, *, rngs: nnx.Rngs) -> None:
-        self.W = nnx.Param(scale * jax.random.normal(rngs.params(), (features,)))
+    def __init__(self, features: int, scale: float, *, rngs: Draws) -> None:
+        self.W = nnx.Param(scale * rngs.normal((features,)))
 
     def __call__(self, log_sigma: jax.Array) -> jax.Array:
         """[B] -> [B, 2 features]. The order of the products is that of score_sde: the phases
@@ -133,8 +158,8 @@ class GaussianFourierProjection(nnx.Module):
 class Embedding(nnx.Module):
     """A table of vectors, one per label."""
 
-    def __init__(self, size: int, features: int, *, rngs: nnx.Rngs) -> None:
-        self.embedding = nnx.Param(0.02 * jax.random.normal(rngs.params(), (size, features)))
+    def __init__(self, size: int, features: int, *, rngs: Draws) -> None:
+        self.embedding = nnx.Param(0.02 * rngs.normal((size, features)))
 
     def __call__(self, y: jax.Array) -> jax.Array:
         """Integers [B] -> [B, features]."""

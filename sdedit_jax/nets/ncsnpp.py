@@ -17,7 +17,7 @@ from flax import nnx
 
 from sdedit_jax.nets import layers
 from sdedit_jax.nets import ncsnpp_blocks as blocks
-from sdedit_jax.nets.layers import Conv, Dense
+from sdedit_jax.nets.layers import Conv, Dense, Draws
 from sdedit_jax.nets.ncsnpp_config import DDPM_VALUES, NCSNppConfig
 
 __all__ = ["DDPM_VALUES", "NCSNpp", "NCSNppConfig", "layout"]
@@ -33,7 +33,7 @@ class Part(NamedTuple):
 class NCSNpp(nnx.Module):
     """The score network; see `NCSNppConfig`. The forward pass walks `layout(config)`."""
 
-    def __init__(self, config: NCSNppConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: NCSNppConfig, *, rngs: Draws) -> None:
         self.config = config
         makers = [part.make for part in layout(config) if part.make]
         self.all_modules = nnx.List([make(rngs=rngs) for make in makers])

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from sdedit_jax.nets import layers, resample
-from sdedit_jax.nets.layers import NIN, Conv, Dense, GroupNorm
+from sdedit_jax.nets.layers import NIN, Conv, Dense, Draws, GroupNorm
 from sdedit_jax.nets.ncsnpp_config import NCSNppConfig
 
 
@@ -16,7 +16,7 @@ class ResnetBlock(nnx.Module):
     """The residual block; `way` "shrink" or "enlarge" makes it resample too (BigGAN)."""
 
     def __init__(
-        self, c: NCSNppConfig, n_in: int, n_out: int, way: str = "", *, rngs: nnx.Rngs
+        self, c: NCSNppConfig, n_in: int, n_out: int, way: str = "", *, rngs: Draws
     ) -> None:
         self.act, self.rate, self.rescale = c.nonlinearity, c.dropout, c.skip_rescale
         self.way, self.kernel = way, c.fir_kernel if c.fir else None
@@ -52,7 +52,7 @@ class ResnetBlock(nnx.Module):
 class AttnBlock(nnx.Module):
     """Single-head self-attention over all pixels, residual."""
 
-    def __init__(self, c: NCSNppConfig, channels: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, c: NCSNppConfig, channels: int, *, rngs: Draws) -> None:
         self.rescale = c.skip_rescale
         self.GroupNorm_0 = norm(c, channels, rngs=rngs)
         self.NIN_0 = NIN(channels, channels, rngs=rngs)
@@ -79,7 +79,7 @@ class Resize(nnx.Module):
         n_out: int,
         learned: bool = True,
         *,
-        rngs: nnx.Rngs,
+        rngs: Draws,
     ) -> None:
         self.way, self.kernel = way, c.fir_kernel if c.fir else None
         if learned and c.fir:
@@ -102,7 +102,7 @@ class Resize(nnx.Module):
 class Combine(nnx.Module):
     """Joins the input pyramid with the features: their sum or concatenation."""
 
-    def __init__(self, c: NCSNppConfig, n_in: int, n_out: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, c: NCSNppConfig, n_in: int, n_out: int, *, rngs: Draws) -> None:
         self.cat = c.progressive_combine == "cat"
         self.Conv_0 = Conv(n_in, n_out, 1, rngs=rngs)
 
@@ -111,7 +111,7 @@ class Combine(nnx.Module):
         return jnp.concatenate([pyramid, h], axis=-1) if self.cat else pyramid + h
 
 
-def norm(c: NCSNppConfig, channels: int, *, rngs: nnx.Rngs) -> GroupNorm:
+def norm(c: NCSNppConfig, channels: int, *, rngs: Draws) -> GroupNorm:
     return GroupNorm(channels, c.groups or min(channels // 4, 32), rngs=rngs)
 
 

@@ -1,0 +1,12 @@
+"""The strokes edit on a prior without weights: the closed-form mixture of a few drawn pictures."""
+
+from ml_collections import ConfigDict
+
+from configs import strokes
+
+
+def get_config() -> ConfigDict:
+    config = strokes.get_config()
+    config.prior = "checkpoints/exact"
+    config.t0 = 0.65
+    return config
