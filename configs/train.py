@@ -91,6 +91,5 @@ def get_config() -> ConfigDict:
     config.run.levels = (0.1, 0.3, 1.0, 3.0)
     config.run.threads = 1
     config.run.workers = 0
-    # what is published before the end: the newest checkpoint as it stands
-    config.export = False
+    config.export = False  # True: publish the newest checkpoint as it stands, and train nothing
     return config

@@ -53,11 +53,13 @@ def edit(
         ValueError: an argument out of its range. FloatingPointError: the model gave NaN.
     """
     strength.check_t0(t0)
+    build.check_label(prior, cond)
     size = prior.shape[0]
     fitted, placement = images.fit(_pixels(image), size, fit)
     kept = _mask(mask, np.shape(image)[:2])
     small = images.fit_mask(kept, placement) if mask is not None else np.ones(fitted.shape[:2])
-    guide = Guide(images.to_unit(fitted), small[..., None].astype(np.float32))
+    small = np.round(small * 255).astype(np.float32) / 255  # as the program's masks
+    guide = Guide(images.to_unit(fitted), small[..., None])
     request = Request(np.float32(t0), guide, None if cond is None else np.int32(cond))
     key = editor.image_key(seed, id, sample)
     rows = jax.tree.map(lambda a: jnp.asarray(a)[None], (request, key))
@@ -86,7 +88,7 @@ def _compiled(
 
 def _pixels(image: np.ndarray) -> np.ndarray:
     image = np.asarray(image)
-    if image.ndim != 3 or image.shape[-1] != 3:
+    if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
         raise ValueError(f"image must be [H, W, 3], got shape {image.shape}")
     if image.dtype == np.uint8:
         return image
@@ -104,6 +106,8 @@ def _mask(mask: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
     flat = mask[..., 0] if mask.ndim == 3 and mask.shape[-1] == 1 else mask
     if flat.shape != tuple(size):
         raise ValueError(f"mask must be {tuple(size)} like the image, got shape {mask.shape}")
+    if mask.dtype == np.uint8 and flat.max() == 1:
+        raise ValueError("mask: in uint8 white is 255, got values up to 1; give bool or 0 .. 255")
     flat = flat.astype(np.float32) / (255 if mask.dtype == np.uint8 else 1)
     if not (np.isfinite(flat).all() and 0 <= flat.min() and flat.max() <= 1):
         raise ValueError("mask must be in [0, 1], or uint8; white = may change")

@@ -4,6 +4,7 @@ The tables are ordinary dicts; a wrong name gives one ValueError that lists what
 """
 
 import dataclasses
+import numbers
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -167,8 +168,10 @@ def load_prior(folder: str | Path, compute: str = "float32") -> Prior:
     if card.get("network") in EXACT:
         return exact_prior(card, Path(folder))
     made = prior_of(card, compute, str(folder))
+    if "sha256" not in card:
+        raise ValueError(f"{folder}: prior.json lacks 'sha256'")
     shapes = made.params
-    params = store.load(Path(folder), shapes, sha256=card.get("sha256"))
+    params = store.load(Path(folder), shapes, sha256=card["sha256"])
     params = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), params)
     return made._replace(params=params)
 
@@ -181,7 +184,7 @@ def exact_prior(card: Mapping[str, Any], folder: Path) -> Prior:
     for field in ("process", "size", "std"):
         if field not in card:
             raise ValueError(f"{folder}: prior.json lacks {field!r}")
-    side = card["size"][0]
+    side = size_of(card, str(folder))[0]
     files = images.find_inputs(folder)
     pictures = [images.fit(images.flatten(images.read(f)), side)[0] for f in files]
     means = np.stack([images.to_unit(p) for p in pictures])
@@ -200,7 +203,35 @@ def prior_of(card: Mapping[str, Any], compute: str = "float32", name: str = "pri
     net = functional(lambda rngs: kind(config, rngs=rngs), compute)
     made = process(card["process"], f"{name}: process")
     predict = _call(PRIORS, card["prediction"], f"{name}: prediction", net.apply, made)
-    return Prior(made, predict, net.shapes, tuple(card["size"]), card=dict(card))
+    return Prior(made, predict, net.shapes, size_of(card, name), card=dict(card))
+
+
+def size_of(card: Mapping[str, Any], name: str) -> tuple[int, int, int]:
+    """(H, W, C) of the pictures of a card's prior.
+
+    Raises:
+        ValueError: it is not the size of square pictures.
+    """
+    size = card["size"]
+    whole = isinstance(size, list | tuple) and all(type(n) is int and n > 0 for n in size)
+    if not whole or len(size) != 3 or size[0] != size[1]:
+        raise ValueError(f"{name}: size in prior.json must be [side, side, channels], got {size!r}")
+    return tuple(size)
+
+
+def check_label(prior: Prior, cond: int | None) -> None:
+    """See that a label is one that the prior knows.
+
+    Raises:
+        ValueError: a label for a prior without classes, or none of its classes.
+    """
+    if cond is None or not prior.card:
+        return
+    classes = prior.card.get("config", {}).get("num_classes")
+    if classes is None:
+        raise ValueError(f"cond: the prior has no classes, got label {cond}")
+    if not 0 <= cond < classes:
+        raise ValueError(f"cond must be in [0, {classes - 1}], got {cond}")
 
 
 def initial_params(card: Mapping[str, Any], seed: int) -> Any:
@@ -237,13 +268,19 @@ def sampling(values: Mapping[str, Any], preset: str = "", t0: float = 0.5) -> Sa
         t0: strength; the preset "official" runs 1000 t0 steps.
 
     Raises:
-        ValueError: an unknown name or a value out of its range.
+        ValueError: an unknown name, or a value of another type or out of its range.
     """
     given = {name: value for name, value in values.items() if value is not None}
+    _check_types(given)
     if preset:
         fixed = dict(pick(PRESETS, preset, "preset")[1])
         if preset == "official":
-            given["steps"] = max(round(1000 * t0), 1)
+            own = max(round(1000 * t0), 1)
+            if given.setdefault("steps", own) != own:
+                raise ValueError(
+                    f'preset "official" runs 1000 t0 = {own} steps, sampler.steps asks for'
+                    f" {given['steps']}"
+                )
         given = given | fixed | ({"steps": given["steps"]} if "steps" in given else {})
     s = Sampling(**given)
     if s.steps < 1:
@@ -296,6 +333,18 @@ def task(name: str) -> Callable[[str, Mapping[str, Any], int, str], TaskInput]:
         return item._replace(mask=mask, guide=item.guide._replace(mask=mask[..., None]))
 
     return made
+
+
+KINDS = {int: numbers.Integral, float: numbers.Real, str: str, bool: bool | np.bool_}
+
+
+def _check_types(values: Mapping[str, Any]) -> None:
+    defaults = {f.name: f.default for f in dataclasses.fields(Sampling)}
+    for name, value in values.items():
+        kind = type(pick(defaults, name, "field of sampler"))
+        mixed = isinstance(value, bool) and kind is not bool  # Python counts bool as int
+        if mixed or not isinstance(value, KINDS[kind]):
+            raise ValueError(f"sampler.{name} must be of type {kind.__name__}, got {value!r}")
 
 
 def _call(table: Mapping[str, Any], values: Mapping[str, Any], field: str, *args: Any) -> Any:

@@ -43,7 +43,13 @@ class Editor(NamedTuple):
 
 
 def image_key(seed: int, id: str, sample: int = 0) -> Array:
-    """The key of one picture: it depends on seed, id and sample number alone."""
+    """The key of one picture: it depends on seed, id and sample number alone.
+
+    Raises:
+        ValueError: the seed is not in [0, 2**32), where each seed gives noise of its own.
+    """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be in [0, 2**32 - 1], got {seed}")
     name = int.from_bytes(hashlib.sha256(id.encode()).digest()[:4], "big")
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), name), sample)
 

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+import math
 import platform
 from collections.abc import Mapping
 from typing import Any
@@ -39,7 +40,12 @@ def digest(array: np.ndarray) -> str:
 
 def chunks(recipe: Mapping[str, Any]) -> dict[str, str]:
     """The text chunks of a PNG: the recipe, and the `parameters` line of the web UIs."""
-    return {RECIPE: json.dumps(recipe, sort_keys=True), PARAMETERS: parameters(recipe)}
+    return {RECIPE: dumps(recipe, sort_keys=True), PARAMETERS: parameters(recipe)}
+
+
+def dumps(values: Any, **options: Any) -> str:
+    """JSON; numbers that are not finite, which JSON lacks, become null."""
+    return json.dumps(_finite(values), allow_nan=False, **options)
 
 
 def read_recipe(text: Mapping[str, str], name: str) -> dict[str, Any]:
@@ -74,7 +80,7 @@ def parameters(recipe: Mapping[str, Any]) -> str:
         "Sample": recipe["sample"],
         "Version": f"sdedit_jax {recipe['environment']['versions']['sdedit_jax']}",
     }
-    line = ", ".join(f"{name}: {value}" for name, value in fields.items())
+    line = ", ".join(f"{name}: {_quoted(value)}" for name, value in fields.items())
     return f"SDEdit {config['task']}: {recipe['id']}\n{line}"
 
 
@@ -88,6 +94,20 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any], path: str = "")
         elif a != b:
             lines.append(f"{path}{name}: {a} then, {b} now")
     return lines
+
+
+def _quoted(value: Any) -> str:
+    """The web UIs put values with their own separators between quotes."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if set(text) & set(',:\n"') else text
+
+
+def _finite(values: Any) -> Any:
+    if isinstance(values, Mapping):
+        return {name: _finite(value) for name, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def _version(name: str) -> str:

@@ -131,12 +131,13 @@ class Tabulated:
         return jnp.exp(-lam / 2) if self.exploding else jnp.sqrt(jax.nn.sigmoid(-lam))
 
     def _log_snr(self, t: Array) -> Array:
-        table = jnp.asarray(self.log_snrs, jnp.float32)
+        # the level is found by comparing t with the levels' own times, which is exact; a floor of
+        # t N - 1 may come out as two different numbers within one compiled program
         n = len(self.log_snrs)
-        place = t * n - 1
-        i = jnp.clip(jnp.floor(place), 0, n - 2).astype(jnp.int32)
-        inside = table[i] + (table[i + 1] - table[i]) * (place - i)
-        return jnp.where(place < 0, table[0] - jnp.log(t * n), inside)
+        times = ((np.arange(n) + 1) / n).astype(np.float32)
+        table = np.asarray(self.log_snrs, np.float32)
+        below = table[0] - jnp.log(t * n)
+        return jnp.where(t < times[0], below, jnp.interp(t, times, table))
 
 
 def from_betas(betas: Sequence[float]) -> Tabulated:

@@ -7,6 +7,7 @@ official SDEdit option `--t 500` is step 499. The same t0 means different noise 
 processes; the other three do not.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -34,6 +35,7 @@ class Strength(NamedTuple):
         )
 
 
+@functools.partial(jax.jit, static_argnames="process")
 def t_from_log_snr(process: SDE, lam: Array) -> Array:
     """The time in [0, 1] at which the process has log-SNR `lam` (any shape), by bisection.
 

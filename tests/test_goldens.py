@@ -279,7 +279,6 @@ def test_score_sde_sampling(golden, name):
     config, arrays = load(golden(f"traj_ve_{name}"))
     table, grid, predict, sigma = ve_on_levels(config, arrays["timesteps"])
     rule = rules.reverse_diffusion(probability_flow=config["probability_flow"])
-    seen = []
     refine = Refine()
     if config["corrector"] == "langevin":
         refine = samplers.langevin(config["snr"], config["n_steps"], norm="batch")

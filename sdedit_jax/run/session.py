@@ -1,6 +1,7 @@
 """What editing modes share: the prior and its sampler, jobs in batches, the recipe of a result."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from sdedit_jax import build, editor, images, parallel, record, strength
 from sdedit_jax.build import Sampling
 from sdedit_jax.edits.sdedit import Request, SDEdit, proposition_1
 from sdedit_jax.prior import Prior
-from sdedit_jax.sde import VE, level
+from sdedit_jax.sde import SDE, VE, level
 from sdedit_jax.strength import Strength
 from sdedit_jax.tasks import TaskInput
 
@@ -33,6 +34,11 @@ class Job(NamedTuple):
     sample: int
     cut: str = ""  # what the output name adds to the name of the guide beside it
 
+    @property
+    def stem(self) -> str:
+        """What the names of the guide and its results have in common."""
+        return self.name.removesuffix(self.cut)
+
 
 class Done(NamedTuple):
     """A finished job: the picture uint8, its measurements and its recipe."""
@@ -41,6 +47,13 @@ class Done(NamedTuple):
     picture: np.ndarray
     entry: dict[str, Any]
     recipe: dict[str, Any]
+
+
+class Failed(NamedTuple):
+    """A job that gave no picture."""
+
+    job: Job
+    reason: str
 
 
 class Session(NamedTuple):
@@ -60,23 +73,36 @@ class Session(NamedTuple):
 
 def open_session(config: ConfigDict) -> Session:
     """Load the prior, settle strength and sampler, and print what will run."""
+    check(config)
     use_cache(config.cache)
     devices = parallel.count(config.devices)
     prior = build.load_prior(config.prior, config.compute)
+    build.check_label(prior, config.cond)
     prior = build.preset_process(prior, config.preset)
     t0 = strength_of(config, prior)
     sampling = build.sampling(config.sampler.to_dict(), config.preset, t0)
     if sampling.corrector != "none" and sampling.norm == "batch":
         raise ValueError('sampler.norm must be "image" here: a batch norm mixes the pictures')
-    build.pick(dict.fromkeys(OUTPUTS), config.output, "output")
-    if config.samples < 1 or config.batch < 1:
-        raise ValueError(
-            f"samples and batch must be at least 1, got {config.samples} and {config.batch}"
-        )
     plan = build.plan(prior._replace(params=None), sampling)
     session = Session(config, prior, parallel.replicate(prior.params, devices), plan, sampling, t0)
     introduce(session, devices)
     return session
+
+
+def check(config: ConfigDict) -> None:
+    """See that the fields that are used last are fit for use, before any work.
+
+    Raises:
+        ValueError: a field out of its range.
+    """
+    build.pick(dict.fromkeys(OUTPUTS), config.output, "output")
+    build.pick(dict.fromkeys(images.FITS), config.fit, "fit")
+    least = {"samples": 1, "batch": 1, "feather": 0, "scale": 0}
+    for name, bound in least.items():
+        if config[name] < bound:
+            raise ValueError(f"{name} must be at least {bound}, got {config[name]}")
+    for seed in (config.seed, *config.sweep.seeds):
+        editor.image_key(seed, "")
 
 
 def strength_of(config: ConfigDict, prior: Prior) -> float:
@@ -84,6 +110,12 @@ def strength_of(config: ConfigDict, prior: Prior) -> float:
     units = ("sigma", "snr_db", "step")
     given = {unit: config[unit] for unit in units if config[unit] is not None}
     return strength.to_t0(prior.process, **(given or {"t0": config.t0}))
+
+
+@functools.lru_cache(maxsize=256)
+def described(process: SDE, t0: float) -> Strength:
+    """`strength.describe`, computed once for all pictures of one strength."""
+    return strength.describe(process, t0)
 
 
 def introduce(session: Session, devices: int) -> None:
@@ -95,7 +127,7 @@ def introduce(session: Session, devices: int) -> None:
     )
     print(f"prior     {session.config.prior}, sha256 {prior.card.get('sha256', '')[:16]}")
     print(f"process   {process_name(prior)}")
-    print(f"strength  {strength.describe(prior.process, session.t0)}")
+    print(f"strength  {described(prior.process, session.t0)}")
     print(
         f"sampler   {s.rule}, {s.grid} grid, {s.steps} steps x {s.repeats} repeat(s)"
         f" = {session.plan.nfe} evaluations, hold {s.hold}"
@@ -121,24 +153,57 @@ def use_cache(where: str) -> None:
 
 
 def read_inputs(session: Session) -> tuple[list[tuple[TaskInput, str]], list[str]]:
-    """The inputs with their output names, and one line for each that could not be read."""
+    """The inputs with their output names, and one line for each that could not be read.
+
+    Raises:
+        ValueError: there is no input, or none can be read and the reason is the same for all.
+    """
     config = session.config
     make = build.task(config.task)
     paths = images.find_inputs(config.input)
-    items, bad = [], []
+    items, bad, reasons = [], [], set()
     for path, name in zip(paths, images.output_names(paths), strict=True):
         try:
             options = config.options.to_dict()
             items.append((make(str(path), options, session.size, config.fit), name))
         except (ValueError, OSError) as error:
-            if len(paths) == 1:
-                raise
             bad.append(f"{path}: {error}")
+            reasons.add(str(error))
+    if not items and len(reasons) == 1:
+        raise ValueError(reasons.pop())
     return items, bad
 
 
-def run_jobs(session: Session, jobs: Sequence[Job]) -> Iterator[Done]:
-    """Edit all jobs, `config.batch` at a time, in one compiled program."""
+def refuse_own_folder(config: ConfigDict, workdir: Path) -> None:
+    """Stop before results are put among the inputs, where the next run would take them up.
+
+    Raises:
+        ValueError: the input is a folder and the workdir is the same.
+    """
+    folder = Path(config.input)
+    if folder.is_dir() and folder.resolve() == workdir.resolve():
+        raise ValueError(f"workdir: {workdir} is the folder of the inputs; give another --workdir")
+
+
+def run_jobs(session: Session, jobs: Sequence[Job]) -> Iterator[Done | Failed]:
+    """Edit all jobs, `config.batch` at a time, in one compiled program.
+
+    Raises:
+        ValueError: the device fails, as it does for want of memory.
+    """
+    try:
+        yield from batches(session, jobs)
+    except jax.errors.JaxRuntimeError as error:
+        text = str(error).strip().splitlines()[0]
+        rows = min(session.config.batch, len(jobs))
+        raise ValueError(
+            f"batch: the device failed with {rows} picture(s) at a time ({text});"
+            " a smaller --config.batch needs less memory"
+        ) from None
+
+
+def batches(session: Session, jobs: Sequence[Job]) -> Iterator[Done | Failed]:
+    """The jobs batch by batch, the last one filled up."""
     rows = min(session.config.batch, len(jobs))
     compiled = None
     for start in range(0, len(jobs), rows):
@@ -155,14 +220,15 @@ def run_jobs(session: Session, jobs: Sequence[Job]) -> Iterator[Done]:
 
 def run_batch(
     session: Session, compiled: editor.Editor, batch: Sequence[Job], request: Request, keys: Any
-) -> Iterator[Done]:
+) -> Iterator[Done | Failed]:
     """The rows of one batch, measured and pasted."""
     with tqdm(total=session.plan.nfe, unit="eval", leave=False, mininterval=0.5) as bar:
         edited = editor.run(compiled, session.params, request, keys, bar.update)
         seconds = bar.format_dict["elapsed"] / len(batch)
     for row, job in enumerate(batch):
         if not np.isfinite(edited.image[row]).all():
-            raise FloatingPointError(f"{job.name}: the prior gave values that are not finite")
+            yield Failed(job, "the prior gave values that are not finite (NaN or infinity)")
+            continue
         place = {"rows": compiled.rows, "row": row, "devices": compiled.devices}
         yield finished(session, job, edited.image[row], float(edited.score_sq[row]), place, seconds)
 
@@ -192,7 +258,7 @@ def finished(
     if config.output == "original":
         wide = (item.original_mask > 0).astype(np.float32)
         shown = images.unfit(result, item.original, wide, item.placement, config.feather)
-    told = strength.describe(session.prior.process, job.t0)
+    told = described(session.prior.process, job.t0)
     entry = measured(item, pasted, shown, config.output) | {
         "id": item.id,
         "seed": job.seed,

@@ -7,16 +7,17 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sdedit_jax import images, strength
-from sdedit_jax.run.edit import report_bad, write, write_guide, write_record
+from sdedit_jax.run.edit import make, report_bad, small, write_record
 from sdedit_jax.run.session import (
     Done,
     Job,
     Session,
+    described,
     free_name,
     open_session,
     read_inputs,
     refuse_existing,
-    run_jobs,
+    refuse_own_folder,
     sheet_scale,
 )
 from sdedit_jax.tasks import TaskInput
@@ -33,25 +34,26 @@ def sweep(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
         raise ValueError("sweep.t0 and sweep.seeds must not be empty")
     for t0 in config.sweep.t0:
         strength.check_t0(t0)
+    for name, form in (("t0", "{:g}"), ("seeds", "{}")):
+        values = [form.format(value) for value in config.sweep[name]]
+        if len(set(values)) < len(values):
+            raise ValueError(f"sweep.{name} must be distinct, got {tuple(config.sweep[name])}")
+    refuse_own_folder(config, workdir)
     session = open_session(config)
     items, bad = read_inputs(session)
     jobs = [job for item, name in items for job in cells(config, item, name)]
     planned = [workdir / f"{job.name}.png" for job in jobs]
     planned += [workdir / f"{n}_{end}.png" for _, n in items for end in ("guide", "mask", "sweep")]
     refuse_existing(planned, overwrite)
-    for item, name in items:
-        write_guide(workdir, item, name, overwrite)
-    done = []
-    for result in run_jobs(session, jobs) if jobs else ():
-        write(workdir, result, overwrite)
-        done.append(result)
+    done, failed = make(session, workdir, jobs, overwrite)
     for item, name in items:
         own = [d for d in done if d.job.item is item]
-        sheet = sweep_sheet(session, item, own)
-        images.write_png(workdir / f"{name}_sweep.png", sheet, overwrite=overwrite)
+        if own:
+            sheet = sweep_sheet(session, item, own)
+            images.write_png(workdir / f"{name}_sweep.png", sheet, overwrite=overwrite)
     if done:
         write_record(free_name(workdir / "record.json", overwrite), session, done, overwrite)
-    return report_bad(bad)
+    return report_bad(bad + failed)
 
 
 def cells(config: ConfigDict, item: TaskInput, name: str) -> list[Job]:
@@ -67,11 +69,12 @@ def sweep_sheet(session: Session, item: TaskInput, done: Sequence[Done]) -> np.n
     """Rows are seeds, columns strengths with their sigma and mean L2; the guide stands first."""
     times, seeds = session.config.sweep.t0, session.config.sweep.seeds
     at = {(d.job.t0, d.job.seed): d for d in done}
-    rows = [[item.fitted] + [at[t0, seed].picture for t0 in times] for seed in seeds]
+    pictures = {place: small(d.picture) for place, d in at.items()}
+    rows = [[item.fitted] + [pictures.get((t0, seed)) for t0 in times] for seed in seeds]
     labels = ["guide"]
     for t0 in times:
-        l2 = np.mean([at[t0, seed].entry["l2"] for seed in seeds])
-        sigma = strength.describe(session.prior.process, t0).sigma
+        l2 = np.mean([d.entry["l2"] for d in done if d.job.t0 == t0] or [np.nan])
+        sigma = described(session.prior.process, t0).sigma
         labels.append(f"{t0:g} s{sigma:.2g} L2 {l2:.1f}")
     scale = sheet_scale(session.config, session.size)
     return images.contact_sheet(rows, [f"seed {seed}" for seed in seeds], labels, scale)

@@ -27,6 +27,8 @@ SHEET = 16
 def train(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
     """Train from the newest checkpoint in workdir, or from the start, and publish the prior.
 
+    With config.export the newest checkpoint is published as it stands and nothing is trained.
+
     workdir gets checkpoints/, metrics.jsonl, events/, curves.png, samples/ and prior/ (or the
     folder config.publish). `--overwrite` has no meaning here: a run continues what it finds.
     """
@@ -37,28 +39,31 @@ def train(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
     held_out = read(config, config.data.held_out) if config.data.held_out else None
     card = card_of(config, data)
     prior = build.prior_of(card, config.compute, config.name)
-    params = start(config, prior, card)
-    leaves = sum(leaf.size for leaf in jax.tree.leaves(params))
+    leaves = sum(leaf.size for leaf in jax.tree.leaves(prior.params))
     print(f"data      {len(data)} pictures of {data.images[0].shape}, {config.data.source}")
     print(f"network   {config.network}, {leaves / 1e6:.2f} million parameters, {config.compute}")
     publish = publisher(config, workdir, card)
-    state = loop.train(
+    run, optimizer = loop.Run(**plain(config.run)), Optimizer(**plain(config.optimizer))
+    if config.export:
+        state = loop.newest(workdir, prior.params, optimizer, run)
+        publish(state.ema, int(state.step))
+        return 0
+    params = start(config, prior, card)
+    loop.train(
         workdir,
         prior.process,
         prior.predict,
         params,
         data,
-        run=loop.Run(**plain(config.run)),
+        run=run,
         objective=objective(config),
-        optimizer=Optimizer(**plain(config.optimizer)),
+        optimizer=optimizer,
         augment=build.augment(plain(config.augment)),
         held_out=held_out,
         sample=sampler(prior, config),
         publish=publish,
         first_step=config.first_step,
     )
-    if config.export and int(state.step) < config.run.steps:
-        publish(state.ema, int(state.step))
     return 0
 
 

@@ -145,6 +145,23 @@ def train(
     return state
 
 
+def newest(workdir: str | Path, params: Any, optimizer: Optimizer, run: Run) -> State:
+    """The newest checkpoint of a run, which may be going on at the same time.
+
+    Raises:
+        ValueError: there is none, or it is of another network.
+    """
+    folder = Path(workdir).absolute() / "checkpoints"
+    options = ocp.CheckpointManagerOptions(read_only=True)
+    if folder.is_dir():
+        with ocp.CheckpointManager(folder, options=options) as manager:
+            tx = transformation(optimizer, run.steps)
+            state = _restore(manager, params, tx, placement(run.batch)[1])
+            if state is not None:
+                return state
+    raise ValueError(f"training: there is no checkpoint in {folder}")
+
+
 def due(step: int, every: int) -> bool:
     """Whether something that happens every `every` steps (0: never) happens at this step."""
     return every > 0 and step % every == 0

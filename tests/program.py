@@ -1,0 +1,196 @@
+"""A tiny prior and short runs of the program, for the tests of the modes."""
+
+import functools
+import json
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from sdedit_jax import build, editor
+from sdedit_jax.data import Source
+from sdedit_jax.run import mode
+from sdedit_jax.run.train import card_of
+from sdedit_jax.weights import store
+
+ROOT = Path(__file__).parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+SIZE = 16
+
+
+@functools.cache
+def _home():
+    return tempfile.TemporaryDirectory(prefix="sdedit_jax_tests_")
+
+
+def home():
+    """A folder that lives as long as the test session."""
+    return Path(_home().name)
+
+
+def config_of(file, /, **changes):
+    """A fresh config of configs/ with changes; "a__b" stands for config.a.b."""
+    config = import_module(f"configs.{file}").get_config()
+    config.cache = ""
+    config.lock()
+    for field, value in changes.items():
+        *parts, last = field.split("__")
+        functools.reduce(lambda c, part: c[part], parts, config)[last] = value
+    return config
+
+
+def tiny_net(**changes):
+    """The config of a training run with a network of a few thousand parameters at 16 x 16."""
+    net = {"image_size": SIZE, "nf": 8, "ch_mult": (1, 1), "attn_resolutions": ()}
+    fields = {f"net__{name}": value for name, value in net.items()}
+    return config_of("train", name="tiny", **fields, **changes)
+
+
+@functools.cache
+def tiny_card():
+    return card_of(tiny_net(), Source(np.zeros((1, SIZE, SIZE, 3), np.uint8)))
+
+
+@functools.cache
+def tiny_params():
+    """Random weights everywhere, also where training starts from zero."""
+    rng = np.random.default_rng(0)
+    fresh = build.initial_params(tiny_card(), 0)
+    return jax.tree.map(lambda a: np.asarray(a + rng.normal(0, 0.1, a.shape), np.float32), fresh)
+
+
+@functools.cache
+def tiny_prior():
+    """The folder of the tiny prior."""
+    folder = home() / "tiny"
+    store.save(folder, tiny_params(), tiny_card())
+    return str(folder)
+
+
+@functools.cache
+def exact_prior():
+    """The folder of the exact prior of one picture, `known()`."""
+    folder = home() / "exact"
+    folder.mkdir()
+    Image.fromarray(known()).save(folder / "known.png")
+    card = {"name": "exact", "network": "mixture", "std": 0.05, "size": [SIZE, SIZE, 3]}
+    card["process"] = {"name": "ve", "sigma_min": 0.01, "sigma_max": 80.0}
+    (folder / "prior.json").write_text(json.dumps(card))
+    return str(folder)
+
+
+def known():
+    """A picture 16 x 16 with all grey levels and colours somewhere."""
+    y, x = np.mgrid[:SIZE, :SIZE]
+    return np.stack([16 * x, 16 * y, 255 - 8 * (x + y)], axis=-1).astype(np.uint8)
+
+
+# --- running --------------------------------------------------------------------------------------
+
+
+class Programs:
+    """Equal plans are compiled once for all runs of the tests, and without optimisation.
+
+    An Editor depends on the plan and the number of rows alone; guides, masks, strengths, labels and
+    keys are its arguments, so runs with other pictures may share it.
+    """
+
+    def __init__(self):
+        self.priors, self.plans, self.editors, self.compiled = {}, {}, {}, 0
+        self.load_prior, self.plan = build.load_prior, build.plan
+        self.compile_editor = editor.compile_editor
+
+    def forget(self):
+        self.priors, self.plans, self.editors = {}, {}, {}
+
+    def shared_prior(self, folder, compute="float32"):
+        card = Path(folder) / "prior.json"
+        key = (str(folder), compute, card.read_bytes() if card.is_file() else b"")
+        if key not in self.priors:
+            self.priors[key] = self.load_prior(folder, compute)
+        return self.priors[key]
+
+    def shared_plan(self, prior, sampling):
+        key = (prior.process, prior.predict, sampling)
+        if key not in self.plans:
+            self.plans[key] = self.plan(prior, sampling)
+        return self.plans[key]
+
+    def shared_editor(self, plan, params, request, keys, devices=0):
+        shapes = str(jax.tree.map(jnp.shape, (params, request)))
+        key = (id(plan), shapes, len(keys), devices)
+        if key not in self.editors:
+            self.compiled += 1
+            made = self.compile_editor(plan, params, request, keys, devices)
+            self.editors[key] = plan, made  # the plan is kept, so its id stays its own
+        return self.editors[key][1]
+
+
+@functools.cache
+def programs():
+    return Programs()
+
+
+@pytest.fixture(scope="module")
+def quick():
+    """Runs of this module share their programs."""
+    shared, name = programs(), "jax_disable_most_optimizations"
+    before = jax.config.read(name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "load_prior", shared.shared_prior)
+        patch.setattr(build, "plan", shared.shared_plan)
+        patch.setattr(editor, "compile_editor", shared.shared_editor)
+        jax.config.update(name, True)
+        yield shared
+        jax.config.update(name, before)
+
+
+def small(file, /, **changes):
+    """A config of configs/ with the tiny prior, few steps and two pictures at a time."""
+    few = {"prior": tiny_prior(), "samples": 2, "batch": 2, "devices": 1, "sampler__steps": 4}
+    return config_of(file, **{**few, **changes})
+
+
+def run(config, out, name="edit", overwrite=False):
+    """Run a mode as main.py does: its exit code."""
+    out.mkdir(exist_ok=True)
+    return mode(name)(config, out, overwrite)
+
+
+def refused(config, out, name="edit", overwrite=False):
+    """The one line by which a mode refuses to run."""
+    out.mkdir(exist_ok=True)
+    with pytest.raises((ValueError, OSError, FloatingPointError)) as caught:
+        mode(name)(config, out, overwrite)
+    text = str(caught.value)
+    assert text and "\n" not in text
+    return text
+
+
+def names(folder):
+    return sorted(file.name for file in folder.iterdir())
+
+
+def picture(file):
+    return np.asarray(Image.open(file))
+
+
+def levels(a, b):
+    """The largest difference of two pictures, in grey levels."""
+    assert a.shape == b.shape
+    return int(np.abs(a.astype(int) - b.astype(int)).max())
+
+
+def recipe(file):
+    return json.loads(Image.open(file).text["sdedit_jax"])
+
+
+def noted(out):
+    return json.loads((out / "record.json").read_text())

@@ -1,0 +1,100 @@
+"""The same picture comes out for any batch size and any number of devices."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sdedit_jax import parallel, rules, samplers, sde
+from sdedit_jax.edits import sdedit
+from sdedit_jax.edits.sdedit import Request, SDEdit
+from sdedit_jax.guide import Guide
+from sdedit_jax.prior import mixture
+
+SHAPE = (8, 8, 3)
+TOLERANCE = 1e-5  # of a pixel in [-1, 1]: another batch size is another compiled program
+
+
+@functools.cache
+def editor():
+    """(params, edit of a batch of (requests, keys), noise of a batch of keys)."""
+    means = np.random.default_rng(0).uniform(-1, 1, (4, *SHAPE))
+    prior = mixture(sde.VP(), means, 0.3)
+    plan = SDEdit(prior, rules.dpmpp_2m_sde(), samplers.uniform(), 5, repeats=2)
+    edit = jax.vmap(sdedit.edit(plan), in_axes=(None, 0, 0))
+
+    def noise(params, keys):
+        def one(key):
+            source = sdedit.random(key, SHAPE)
+            return jnp.stack([source.start(1), source.steps(1)(jnp.int32(3))()])
+
+        return jax.vmap(one)(keys)
+
+    return prior.params, lambda params, batch: edit(params, *batch).image, noise
+
+
+def batch(n):
+    rng = np.random.default_rng(1)
+    guides = jnp.asarray(rng.uniform(-1, 1, (8, *SHAPE)), jnp.float32)
+    masks = jnp.asarray(rng.random((8, 8, 8, 1)), jnp.float32)
+    t0 = jnp.linspace(0.2, 0.8, 8)
+    requests = Request(t0[:n], Guide(guides[:n], masks[:n]))
+    return requests, jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(jnp.arange(n))
+
+
+@functools.cache
+def reference():
+    params, edit, _ = editor()
+    return np.asarray(jax.jit(edit)(params, batch(8)))
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_batch_size_does_not_matter(n):
+    params, edit, noise = editor()
+    got = jax.jit(edit)(params, batch(n))
+    np.testing.assert_allclose(got, reference()[:n], rtol=0, atol=TOLERANCE)
+    few, many = (jax.jit(noise)(params, batch(size)[1]) for size in (n, 8))
+    np.testing.assert_array_equal(few, many[:n])
+
+
+@pytest.mark.parametrize(("n", "devices"), [(1, 4), (3, 4), (8, 4), (3, 1)])
+def test_devices_do_not_matter(n, devices):
+    """Padding (1 and 3 pictures on 4 devices) changes no picture and leaves none behind."""
+    params, edit, noise = editor()
+    there = parallel.replicate(params, devices)
+    got = parallel.over_devices(edit, devices)(there, batch(n))
+    assert got.shape == (n, *SHAPE)
+    np.testing.assert_allclose(got, reference()[:n], rtol=0, atol=TOLERANCE)
+    drawn = parallel.over_devices(noise, devices)(there, batch(n)[1])
+    np.testing.assert_array_equal(drawn, jax.jit(noise)(params, batch(8)[1])[:n])
+
+
+def test_spread_and_gather_are_inverse():
+    for size in (1, 3, 4, 9):
+        rows = {"a": jnp.arange(size), "b": jnp.arange(2.0 * size).reshape(size, 2)}
+        spread = parallel.spread(rows, 4)
+        assert spread["a"].shape == (4, -(-size // 4))
+        back = parallel.gather(spread, size)
+        assert all(jnp.array_equal(back[k], rows[k]) for k in rows)
+        padding = np.ravel(spread["a"])[size:]
+        np.testing.assert_array_equal(padding, np.full(padding.size, size - 1))
+
+
+def test_replicate_puts_params_on_the_devices_asked_for():
+    for devices in (1, 4):
+        (leaf,) = jax.tree.leaves(parallel.replicate({"w": jnp.ones(3)}, devices))
+        assert len(leaf.sharding.device_set) == devices and leaf.is_fully_replicated
+
+
+def test_device_count():
+    assert parallel.count() == parallel.count(0) == 4 and parallel.count(2) == 2
+    with pytest.raises(ValueError, match=r"devices must be in \[0, 4\] .* got 5"):
+        parallel.count(5)
+
+
+def test_stack():
+    rows = parallel.stack([(1.0, {"a": np.zeros(2)}), (2.0, {"a": np.ones(2)})])
+    np.testing.assert_array_equal(rows[0], [1.0, 2.0])
+    np.testing.assert_array_equal(rows[1]["a"], [[0, 0], [1, 1]])
