@@ -54,7 +54,7 @@ def parse(argv: Sequence[str]) -> list[str]:
     try:
         rest = flags.FLAGS(with_config(argv))
         if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.WARNING)  # orbax tells much at INFO
+            logging.set_verbosity(logging.ERROR)  # orbax tells much below
         return rest
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         print(f"error: {reason(argv, error)}", file=sys.stderr)

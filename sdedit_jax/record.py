@@ -17,6 +17,10 @@ RECIPE = "sdedit_jax"
 PARAMETERS = "parameters"
 """The PNG text chunk that image browsers of the web UIs read."""
 
+FIELDS = ("config", "id", "seed", "sample", "cut", "strength", "sampler", "size", "prior")
+FIELDS += ("guide", "mask", "original", "picture", "place", "environment")
+"""What a recipe tells."""
+
 
 def environment(compute: str) -> dict[str, Any]:
     """Versions and devices that a result may depend on."""
@@ -57,9 +61,12 @@ def read_recipe(text: Mapping[str, str], name: str) -> dict[str, Any]:
     if RECIPE not in text:
         raise ValueError(f"input: {name} carries no recipe of sdedit_jax")
     try:
-        return json.loads(text[RECIPE])
+        recipe = json.loads(text[RECIPE])
     except ValueError:
-        raise ValueError(f"input: the recipe in {name} is damaged") from None
+        recipe = None
+    if not isinstance(recipe, dict) or any(field not in recipe for field in FIELDS):
+        raise ValueError(f"input: the recipe in {name} is damaged")
+    return recipe
 
 
 def parameters(recipe: Mapping[str, Any]) -> str:

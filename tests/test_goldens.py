@@ -27,14 +27,21 @@ from sdedit_jax.samplers import Grid, Refine
 
 TOLERANCE = 1e-4  # of the largest absolute value
 
-# less optimisation of the machine code: half the compile time
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 
 @functools.cache
 def network(name):
-    apply, params, config, _ = load_case(name)
-    return apply, params, config
+    """(net, params); compiled once for all cases, which run their loops step by step.
+
+    Less optimisation of the machine code: half the compile time.
+    """
+    apply, params, _, _ = load_case(name)
+    compiled = jax.jit(apply, compiler_options={"xla_backend_optimization_level": 0})
+
+    def net(params, x, label, y=None, key=None):
+        with jax.disable_jit(False):
+            return compiled(params, x, label)
+
+    return net, params
 
 
 class Case(NamedTuple):
@@ -61,12 +68,26 @@ def close(got, want):
     assert np.abs(got - want).max() <= TOLERANCE * np.abs(want).max()
 
 
+def close_states(got, case, name):
+    """States after the steps but the last [N - 1, ...] against the recorded ones, all or `kept`."""
+    want = ours(case.arrays[name]) if case.config["sde"] == "vesde" else case.arrays[name]
+    if "kept" in case.arrays:
+        close(got[case.arrays["kept"]], want)
+    else:
+        close(got, want[:-1])
+
+
+def ours(x):
+    """The VE models of the originals live in [0, 1]."""
+    return 2 * x - 1
+
+
 def spy():
     """A refinement that keeps the state before each step, and the list it keeps them in."""
     seen = []
 
     def before(x, context):
-        jax.debug.callback(lambda x: seen.append(np.asarray(x)), x, ordered=True)
+        seen.append(np.asarray(x))
         return x
 
     return Refine(before=before), seen
@@ -80,7 +101,7 @@ def spy():
 )
 def test_official_sdedit(golden, name):
     config, arrays = load(golden(f"traj_sdedit_vp_{name}"))
-    net, params, _ = network(config["model_case"])
+    net, params = network(config["model_case"])
     process, n, repeats = sde.linear_table(), config["t"], config["K"]
     refine, seen = spy()
     plan = SDEdit(
@@ -94,7 +115,6 @@ def test_official_sdedit(golden, name):
     )
     image, change = 2 * arrays["img"] - 1, (arrays["mask"] != 1).astype(np.float32)
 
-    @jit
     def edit(start, steps):
         noise = Randomness(lambda k: start[k], lambda k: samplers.recorded(steps[k][:, None]))
         request = Request(n / 1000, Guide(image, change))
@@ -102,8 +122,10 @@ def test_official_sdedit(golden, name):
 
     for i in range(config["batch"]):
         seen.clear()
-        out = edit(arrays["noise_e"][:, i], arrays["noise_steps"][:, :, i])
-        jax.effects_barrier()
+        with jax.disable_jit():
+            out = edit(
+                jnp.asarray(arrays["noise_e"][:, i]), jnp.asarray(arrays["noise_steps"][:, :, i])
+            )
         states = np.stack(seen).reshape(repeats, n, *image.shape)
         close(states[:, arrays["record_step_index"]], arrays["x_in"][:, :, i])
         close(out * change, arrays["samples"][-1, i] * change)
@@ -118,7 +140,7 @@ def test_official_sdedit(golden, name):
 def test_ve_sdedit_of_the_paper(golden, name):
     """Algorithm 1, and its masked form with K = 2."""
     config, arrays = load(golden(f"traj_ve_sdedit_{name}"))
-    net, params, _ = network(config["model_case"])
+    net, params = network(config["model_case"])
     process, n, repeats = sde.VE(0.02, 2 * config["sigma_max"]), config["N"], config["K"]
     refine, seen = spy()
     plan = SDEdit(
@@ -134,21 +156,20 @@ def test_ve_sdedit_of_the_paper(golden, name):
     mask = arrays["omega"][0] if config["mask"] else jnp.ones((16, 16, 1))
     guide = Guide(2 * arrays["guide"][0] - 1, mask)
 
-    @jit
     def edit(z):
         noise = Randomness(lambda k: z[k, 0], lambda k: samplers.recorded(z[k, 1:, None]))
         request = Request(config["t0"], guide)
         return sdedit.edit(plan)(params, request, jax.random.key(0), noise).image
 
     z = arrays["noise"][:, 0].reshape(repeats, n + 1, 16, 16, 3)
-    out = edit(jnp.asarray(z))
-    jax.effects_barrier()
-    steps = 2 * arrays["x_steps"][:, 0].reshape(repeats, n, 16, 16, 3) - 1
-    states = np.stack(seen).reshape(repeats, n, 16, 16, 3)
-    close(states[:, 1:], steps[:, :-1])
-    wanted = guide.mask * steps[-1, -1] + (1 - guide.mask) * guide.image
-    close(out, wanted)
-    close(guide.mask * out, guide.mask * (2 * arrays["out"][0] - 1))
+    with jax.disable_jit():
+        out = edit(jnp.asarray(z))
+    # what was seen before step j + 1 is the state after step j, but where a repeat begins
+    kept = arrays.get("kept", np.arange(len(arrays["x_steps"])))
+    inside = (kept + 1) % n != 0
+    close(np.stack(seen)[kept[inside] + 1], ours(arrays["x_steps"][inside, 0]))
+    wanted = ours(arrays["out"][0])
+    close(out, guide.mask * wanted + (1 - guide.mask) * guide.image)
 
 
 # --- score_sde's loops on its own grids -----------------------------------------------------------
@@ -171,7 +192,8 @@ def replay(process, predict, rule, grid, x, noise, refine=None, final="mean"):
             predict, process, rule, grid, samplers.recorded(z), x, refine=refine, final=final
         )[1]
 
-    path = jit(jax.vmap(one, axis_name="batch"))(jnp.asarray(x), rows)
+    with jax.disable_jit():
+        path = jax.vmap(one, axis_name="batch")(jnp.asarray(x), rows)
     assert path.shape[:2] == (batch, n)
     return Loop(np.moveaxis(path, 1, 0), path[:, -1])
 
@@ -183,7 +205,7 @@ def ve_on_levels(config, times):
     sigma(times), its steps the levels.
     """
     process, levels = sde.VE(0.02, 696.0), config["N"]
-    net, params, _ = network(config["model_case"])
+    net, params = network(config["model_case"])
     table, n = sde.discretize(process, levels), len(times)
     below = jnp.arange(n - 1, -1, -1)
     grid = Grid((below + 1) / levels, jnp.where(below > 0, below / levels, sde.CLEAN))
@@ -216,24 +238,20 @@ def held_at(marginal, guide, keep, last):
     return Refine(replace, after)
 
 
-def ours(x):
-    return 2 * x - 1
-
-
 def test_score_sde_grid_without_a_mask(golden):
-    config, arrays = load(golden("traj_ve_sdedit_grid_nomask"))
+    case = config, arrays = load(golden("traj_ve_sdedit_grid_nomask"))
     times = arrays["timesteps"][int(arrays["start_index"]) :]
     table, grid, predict, sigma = ve_on_levels(config, times)
     x = ours(arrays["guide"]) + sigma(grid.t[0]) * arrays["noise"][0]
     rule = rules.reverse_diffusion()
     loop = replay(table, predict, rule, grid, x, arrays["noise"][1:])
-    close(loop.path[:-1], ours(arrays["x_steps"][:-1]))
+    close_states(loop.path[:-1], case, "x_steps")
     close(loop.out, ours(arrays["out"]))
 
 
 def test_score_sde_grid_with_corrector_and_mask(golden):
     """The corrector's step size is the batch's, as in the original."""
-    config, arrays = load(golden("traj_ve_sdedit_grid_pc_mask"))
+    case = config, arrays = load(golden("traj_ve_sdedit_grid_pc_mask"))
     times = arrays["timesteps"][int(arrays["start_index"]) :]
     table, grid, predict, sigma = ve_on_levels(config, times)
     guide, keep = ours(arrays["guide"]), arrays["keep_mask"][0]
@@ -250,16 +268,17 @@ def test_score_sde_grid_with_corrector_and_mask(golden):
         )[1]
 
     z = jnp.moveaxis(arrays["noise"][1:].reshape(len(times), -1, *x.shape), 2, 0)
-    path = jit(jax.vmap(run, axis_name="batch"))(guide, x, z)
+    with jax.disable_jit():
+        path = jax.vmap(run, axis_name="batch")(guide, x, z)
     path = np.moveaxis(path, 1, 0)
-    close(path[:-1], ours(arrays["x_steps"][:-1]))
+    close_states(path[:-1], case, "x_steps")
     close(path[-1], ours(arrays["out"]))
 
 
 def test_vp_euler_maruyama_with_a_mask(golden):
-    config, arrays = load(golden("traj_vp_sdedit_grid_em_mask"))
+    case = config, arrays = load(golden("traj_vp_sdedit_grid_em_mask"))
     process = sde.VP()
-    net, params, _ = network(config["model_case"])
+    net, params = network(config["model_case"])
     predict = functools.partial(score_sde_vp(net, process), params)
     t = jnp.asarray(arrays["timesteps"][int(arrays["start_index"]) :])
     grid = Grid(t, t - 1 / config["N"])
@@ -269,14 +288,14 @@ def test_vp_euler_maruyama_with_a_mask(golden):
     refine = held._replace(before=None)  # without a corrector only the predictor's state is held
     rule = rules.euler_maruyama()
     loop = replay(process, predict, rule, grid, x[None], arrays["noise"][1:], refine, "sample")
-    close(loop.path[:-1], arrays["x_steps"][:-1])
+    close_states(loop.path[:-1], case, "x_steps")
     close(loop.out, arrays["out"])
 
 
 @pytest.mark.parametrize("name", ["pc_langevin", "pf_reverse_diffusion"])
 def test_score_sde_sampling(golden, name):
     """Predictor-corrector and probability-flow sampling from noise."""
-    config, arrays = load(golden(f"traj_ve_{name}"))
+    case = config, arrays = load(golden(f"traj_ve_{name}"))
     table, grid, predict, sigma = ve_on_levels(config, arrays["timesteps"])
     rule = rules.reverse_diffusion(probability_flow=config["probability_flow"])
     refine = Refine()
@@ -284,6 +303,6 @@ def test_score_sde_sampling(golden, name):
         refine = samplers.langevin(config["snr"], config["n_steps"], norm="batch")
     x = ours(sigma(grid.t[0]) / 2 * arrays["noise"][0])  # mean 0 in [0, 1]
     loop = replay(table, predict, rule, grid, x, arrays["noise"][1:], refine)
-    close(loop.path[:-1], ours(arrays["x_after_predictor"][:-1]))
+    close_states(loop.path[:-1], case, "x_after_predictor")
     close(loop.out, ours(arrays["x_mean_last"]))
     close(loop.out, ours(arrays["out"]))

@@ -283,14 +283,15 @@ def test_presets_bring_any_guide_to_the_one_picture_that_the_prior_knows(
     for _, result, guide, _ in results(tmp_path):
         away = np.abs(result.astype(float) - known()).mean()
         there = np.abs(guide.astype(float) - known()).mean()
-        # the prior's own spread is 0.05, 6.4 levels; the weak official edit goes part of the way
-        assert away < (8 if preset != "official" else 0.9 * there)
+        # the prior's spread is 0.05 (6.4 levels), and 20 steps of paper-vp end with noise of 0.12;
+        # the weak official edit goes part of the way
+        assert away < {"paper-ve": 8, "paper-vp": 15, "official": 0.9 * there}[preset] < there
 
 
 # --- independence ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("batch", "devices"), [(1, 1), (3, 1), (8, 1), (8, 4)])
+@pytest.mark.parametrize(("batch", "devices"), [(1, 1), (3, 4), (8, 1)])
 def test_batch_and_devices_do_not_change_the_pictures(strokes, tmp_path, batch, devices):
     assert run(small("strokes", batch=batch, devices=devices), tmp_path) == 0
     for entry in noted(strokes)["pictures"]:

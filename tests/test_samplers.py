@@ -84,11 +84,11 @@ def test_grids_of_one_step():
         assert got.t.shape == (1,) and got.t[0] == np.float32(0.3), name
 
 
-def test_uniform_starts_at_t0_for_any_n():
-    for n in (3, 7, 10, 49):
-        t0 = jnp.asarray(np.random.default_rng(n).uniform(size=200), jnp.float32)
-        grid = jax.vmap(lambda t0, n=n: samplers.uniform()(sde.VP(), t0, n).t[0])(t0)
-        assert jnp.array_equal(grid, t0)
+def test_uniform_starts_at_t0_for_any_n(rng):
+    t0 = jnp.asarray(rng.uniform(size=200), jnp.float32)
+    for n in (7, 49):
+        start = jax.vmap(lambda t0, n=n: samplers.uniform()(sde.VP(), t0, n).t[0])(t0)
+        assert jnp.array_equal(start, t0)
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_langevin_norms(rng):
             told = context(sde.VP(), 0.6, 0.5, None, draws=z[None])
             return samplers.langevin(0.2, norm=norm).before(x, told)
 
-        return jax.vmap(one, axis_name="batch")(x[picked], z[picked])
+        return jax.jit(jax.vmap(one, axis_name="batch"))(x[picked], z[picked])
 
     every, alone = jnp.arange(3), jnp.asarray([1])
     np.testing.assert_allclose(rows("image", every)[1], rows("image", alone)[0], rtol=1e-5)

@@ -202,14 +202,8 @@ def test_original_sdedit_table(golden):
 def test_original_sigmas(golden):
     """The buffers `sigmas` of the originals' checkpoints, from the largest down."""
     a = arrays_of(golden("tables_sigmas"))
-    for key, high in [
-        ("sigmas_cifar10_ncsnpp", 50),
-        ("sigmas_church_ncsnpp_continuous", 380),
-        ("sigmas_celebahq_256_ncsnpp_continuous", 348),
-        ("sigmas_bedroom_ncsnpp_continuous", 378),
-        ("sigmas_ffhq_ncsnpp_continuous", 1348),
-    ]:
-        want = a[key][::-1]
+    for key, high in [("cifar10_ncsnpp", 50), ("church_ncsnpp_continuous", 380)]:
+        want = a[f"sigmas_{key}"][::-1]
         got = levels(sde.discretize(VE(0.02, 2.0 * high), len(want)))[1] / 2
         check_table(got, want, np.geomspace(0.01, high, len(want)))
 

@@ -23,6 +23,9 @@ from sdedit_jax.weights import store
 SHEET = 16
 """Pictures on a sample sheet."""
 
+DTYPES = ("float32", "bfloat16")
+"""Of published weights."""
+
 
 def train(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
     """Train from the newest checkpoint in workdir, or from the start, and publish the prior.
@@ -120,7 +123,7 @@ def publisher(
 ) -> Callable[[Any, int], None]:
     """(averaged weights, step) -> the prior's folder."""
     folder = Path(config.publish) if config.publish else workdir / "prior"
-    dtype = jnp.dtype(config.dtype)
+    dtype = jnp.dtype(build.pick(dict(zip(DTYPES, DTYPES, strict=True)), config.dtype, "dtype"))
 
     def publish(params: Any, step: int) -> None:
         seen = {"steps": step, "images": step * config.run.batch}

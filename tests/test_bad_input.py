@@ -1,0 +1,302 @@
+"""Every bad input is one clear line; nothing half-written, earlier results kept."""
+
+import gc
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from program import (
+    ROOT,
+    known,
+    names,
+    picture,
+    quick,  # noqa: F401
+    refused,
+    run,
+    small,
+    tiny_card,
+    tiny_params,
+    tiny_prior,
+)
+
+from sdedit_jax import build, editor
+from sdedit_jax.images import files
+from sdedit_jax.weights import store
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+# --- fields ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("t0", 1.5, "t0 must be in [0, 1], got 1.5"),
+        ("t0", -0.1, "t0 must be in [0, 1], got -0.1"),
+        ("t0", float("nan"), "t0 must be in [0, 1], got nan"),
+        ("sigma", 100.0, "sigma must be in ["),
+        ("step", 1000.0, "step must be in [-1, 999], got 1000.0"),
+        ("sampler__steps", 0, "sampler.steps must be at least 1, got 0"),
+        ("sampler__repeats", 0, "sampler.repeats must be at least 1, got 0"),
+        ("samples", 0, "samples must be at least 1, got 0"),
+        ("batch", 0, "batch must be at least 1, got 0"),
+        ("feather", -1, "feather must be at least 0, got -1"),
+        ("scale", -1, "scale must be at least 0, got -1"),
+        ("seed", -1, "seed must be in [0, 2**32 - 1], got -1"),
+        ("cond", 3, "cond: the prior has no classes, got label 3"),
+        ("devices", 99, "devices must be in [0, 4] on this machine, got 99"),
+        ("sampler__rule", "foo", "sampler.rule must be one of ['ancestral', "),
+        ("sampler__grid", "foo", "sampler.grid must be one of ['karras', "),
+        ("sampler__corrector", "foo", "sampler.corrector must be one of ['langevin', 'none']"),
+        ("sampler__hold", "foo", "sampler.hold must be one of ['level', 'official', 'paper']"),
+        ("sampler__final", "foo", "sampler.final must be one of ['mean', 'sample'], got 'foo'"),
+        ("task", "foo", "task must be one of ['composite', "),
+        ("preset", "foo", "preset must be one of ['official', 'paper-ve', 'paper-vp'], got"),
+        ("fit", "foo", "fit must be one of ['crop', 'pad', 'stretch'], got 'foo'"),
+        ("output", "foo", "output must be one of ['original', 'prior'], got 'foo'"),
+        ("compute", "foo", "compute must be one of ['bfloat16', 'float32', 'tf32'], got 'foo'"),
+        ("prior", "no/such", "no/such/prior.json does not exist"),
+        ("input", "no/such.png", "'no/such.png'"),
+        ("preset", "official", "runs 1000 t0 = 500 steps, sampler.steps asks for 4"),
+    ],
+)
+def test_a_field_out_of_its_range_is_named(field, value, told, tmp_path):
+    assert told in refused(small("strokes", **{field: value}), tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_two_strengths_at_once_are_refused(tmp_path):
+    assert "exactly one" in refused(small("strokes", sigma=1.0, snr_db=0.0), tmp_path)
+
+
+def test_the_batch_norm_is_refused(tmp_path):
+    config = small("strokes", sampler__corrector="langevin", sampler__norm="batch")
+    assert "sampler.norm" in refused(config, tmp_path)
+
+
+def test_an_unknown_option_of_a_task_is_named_once(tmp_path):
+    config = small("strokes")
+    with config.unlocked():
+        config.options.colour = "red"
+    assert "['colour'] are unknown" in refused(config, tmp_path)
+    for option, value, told in [
+        ("fill", "foo", "fill must be one of"),
+        ("invert", "yes", "invert must be of type bool"),
+    ]:
+        config = small("inpaint")
+        with config.unlocked():
+            config.options = {**config.options.to_dict(), option: value}
+        assert told in refused(config, tmp_path)
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bad(tmp_path):
+    """Files that are no pictures, and what is said of them."""
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    Image.fromarray(known()).save(folder / "good.png")
+    whole = (folder / "good.png").read_bytes()
+    (folder / "good.png").unlink()
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.png").write_bytes(b"hello")
+    Image.fromarray(known()).save(folder / "wrong.png", "BMP")
+    told = {"empty": "empty", "cut": "damaged or truncated", "text": "not a PNG, JPEG or WebP"}
+    return folder, told | {"wrong": "not a PNG, JPEG or WebP"}
+
+
+def test_files_that_are_no_pictures(bad, tmp_path):
+    folder, told = bad
+    for stem, line in told.items():
+        text = refused(small("strokes", input=str(folder / f"{stem}.png")), tmp_path / "out")
+        assert line in text and f"{stem}.png" in text
+    assert names(tmp_path / "out") == []
+
+
+def test_a_folder_without_pictures(tmp_path):
+    (tmp_path / "in").mkdir()
+    told = refused(small("strokes", input=str(tmp_path / "in")), tmp_path / "out")
+    assert "no PNG, JPEG or WebP picture in the folder" in told
+
+
+def test_the_good_files_of_a_folder_are_done_and_the_bad_ones_listed(bad, tmp_path, capsys):
+    folder, told = bad
+    for name in ("a", "z"):
+        Image.fromarray(known()).save(folder / f"{name}.png")
+    assert run(small("strokes", input=str(folder), samples=1), tmp_path / "out") == 1
+    made = [f"{name}_{end}.png" for name in ("a", "z") for end in ("0", "guide", "mask")]
+    assert names(tmp_path / "out") == sorted([*made, "record.json", "sheet.png"])
+    lines = capsys.readouterr().err.splitlines()
+    start = lines.index("error: 4 picture(s) could not be made:")
+    listed = lines[start + 1 : start + 5]
+    for (stem, line), text in zip(sorted(told.items()), listed, strict=True):
+        assert f"{stem}.png" in text and line in text
+
+
+def test_masks_and_strokes_that_do_not_fit(tmp_path):
+    Image.new("L", (10, 12), 255).save(tmp_path / "small.png")
+    Image.new("L", (256, 256), 0).save(tmp_path / "black.png")
+    Image.new("RGBA", (256, 256), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    for task, options, told in [
+        ("inpaint", {"mask": "small.png"}, "10x12 pixels, the picture has 256x256"),
+        ("inpaint", {"mask": "black.png"}, "black everywhere; white marks what may change"),
+        ("inpaint", {"mask": "none.png"}, "no such file"),
+        ("scribble", {"strokes": "clear.png"}, "no strokes found"),
+        ("scribble", {"strokes": "", "mask": "small.png"}, "10x12 pixels"),
+    ]:
+        config = small(task)
+        files = {k: str(tmp_path / v) if v else "" for k, v in options.items()}
+        config.options.update(files)
+        assert told in refused(config, tmp_path / "out")
+    assert names(tmp_path / "out") == []
+
+
+# --- priors ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def prior(tmp_path):
+    """A copy of the tiny prior's folder, to be damaged."""
+    return shutil.copytree(tiny_prior(), tmp_path / "prior")
+
+
+def card(prior, **changes):
+    """Change prior.json; None takes a field away."""
+    body = json.loads((prior / "prior.json").read_text()) | changes
+    body = {name: value for name, value in body.items() if value is not None}
+    (prior / "prior.json").write_text(json.dumps(body))
+
+
+def told_of(prior, tmp_path):
+    return refused(small("strokes", prior=str(prior)), tmp_path / "out")
+
+
+def test_damaged_cards(prior, tmp_path):
+    whole = json.loads((prior / "prior.json").read_text())
+    net = whole["config"]
+    for changes, told in [
+        ({"sha256": "0" * 64}, f"have sha256 {whole['sha256']}, prior.json says {'0' * 64}"),
+        ({"sha256": None}, "lacks 'sha256'"),
+        ({"network": None}, "lacks 'network'"),
+        ({"network": "foo"}, "network must be one of ["),
+        ({"process": {"name": "foo"}}, "process.name must be one of ["),
+        ({"process": {"name": "ve", "foo": 1}}, "foo"),
+        ({"prediction": "edm"}, "prediction must be an object with a name"),
+        ({"size": [16, 32, 3]}, "[side, side, channels], got [16, 32, 3]"),
+        ({"size": 16}, "[side, side, channels], got 16"),
+        ({"config": {**net, "nf": 16}}, "has shape"),
+        ({"config": {**net, "num_res_blocks": 2}}, "the network of prior.json"),
+        ({"config": {**net, "ch_mult": [1]}}, "the network of prior.json"),
+        ({"config": {**net, "foo": 1}}, "foo"),
+    ]:
+        card(prior, **{**whole, **changes})
+        assert told in told_of(prior, tmp_path)
+    for text, told in [("{", "is not JSON"), ("[]", "must hold a JSON object")]:
+        (prior / "prior.json").write_text(text)
+        assert told in told_of(prior, tmp_path)
+    assert names(tmp_path / "out") == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_damaged_weights(prior, tmp_path):
+    largest = max((prior / "params").rglob("d/*"), key=lambda file: file.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+    assert f"cannot read {prior / 'params'}" in told_of(prior, tmp_path)
+    largest.unlink()
+    assert f"cannot read {prior / 'params'}" in told_of(prior, tmp_path)
+    shutil.rmtree(prior / "params")
+    assert "params does not exist" in told_of(prior, tmp_path)
+    gc.collect()  # reads that tensorstore gave up complain when they are collected
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    name, leaf = store.leaves(tiny_params())[0]
+    broken = jax.tree.map(lambda a: np.full_like(a, np.nan) if a is leaf else a, tiny_params())
+    store.save(tmp_path / "prior", broken, tiny_card())
+    told = told_of(tmp_path / "prior", tmp_path)
+    assert name in told and "not finite" in told
+
+
+# --- numbers that run away ------------------------------------------------------------------------
+
+
+def test_a_model_that_gives_nan_leaves_nothing_and_says_so(monkeypatch, tmp_path, capsys):
+    prior = build.load_prior(tiny_prior())
+    huge = prior._replace(params=jax.tree.map(lambda a: a * 1e30, prior.params))
+    monkeypatch.setattr(build, "load_prior", lambda *args: huge)
+    config = small("strokes", input="examples/strokes/cherry.png")
+    assert run(config, tmp_path) == 1
+    told = capsys.readouterr().err
+    assert "cherry_0: the prior gave values that are not finite" in told
+    assert names(tmp_path) == []
+
+
+def test_a_nan_in_a_later_batch_keeps_the_others(monkeypatch, tmp_path, capsys):
+    calls, run_batch = [], editor.run
+
+    def poisoned(*args):
+        edited = run_batch(*args)
+        calls.append(1)
+        image = edited.image.copy()
+        if len(calls) == 2:  # green_apple_0 and _1
+            image[1, 5, 5, 0] = np.nan
+        return edited._replace(image=image)
+
+    monkeypatch.setattr(editor, "run", poisoned)
+    assert run(small("strokes"), tmp_path) == 1
+    assert "green_apple_1: the prior gave" in capsys.readouterr().err
+    made = set(names(tmp_path))
+    assert "green_apple_1.png" not in made
+    assert {"cherry_1.png", "green_apple_0.png", "tomato_1.png", "sheet.png"} <= made
+    body = json.loads((tmp_path / "record.json").read_text())
+    assert len(body["pictures"]) == 7
+
+
+# --- disks and folders ----------------------------------------------------------------------------
+
+
+def test_a_full_disk_keeps_what_was_finished_and_no_part(monkeypatch, tmp_path):
+    write, calls = files._write_through, []
+
+    def full(path, data):
+        calls.append(path)
+        if len(calls) > 3:  # guide, mask, first result
+            write(path, data[: len(data) // 2])
+            raise OSError(28, "No space left on device")
+        write(path, data)
+
+    monkeypatch.setattr(files, "_write_through", full)
+    told = refused(small("inpaint"), tmp_path)
+    assert "apple_1.png" in told and "No space left on device" in told
+    assert names(tmp_path) == ["apple_0.png", "apple_guide.png", "apple_mask.png"]
+    assert picture(tmp_path / "apple_0.png").shape == (16, 16, 3)
+
+
+def test_a_file_that_appears_meanwhile_is_not_overwritten(monkeypatch, tmp_path):
+    finished = editor.run
+
+    def meanwhile(*args):
+        (tmp_path / "apple_0.png").write_bytes(b"mine")
+        return finished(*args)
+
+    monkeypatch.setattr(editor, "run", meanwhile)
+    assert "apple_0.png exists" in refused(small("inpaint"), tmp_path)
+    assert (tmp_path / "apple_0.png").read_bytes() == b"mine"
+
+
+def test_results_are_not_put_among_the_inputs(tmp_path):
+    Image.fromarray(known()).save(tmp_path / "a.png")
+    told = refused(small("strokes", input=str(tmp_path)), tmp_path)
+    assert "is the folder of the inputs" in told and names(tmp_path) == ["a.png"]

@@ -1,0 +1,139 @@
+"""main.py as a user starts it: flags, exit codes, one line for each error."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from program import ROOT, exact_prior, names
+
+sys.path.insert(0, str(ROOT))
+import main  # noqa: E402
+
+
+def start(*arguments):
+    """(exit code, stdout, stderr) of main.py in a process of its own."""
+    env = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "main.py", *map(str, arguments)],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_an_edit_from_the_command_line(tmp_path):
+    out = tmp_path / "a" / "new" / "folder"
+    code, told, wrong = start(
+        "--config=configs/strokes.py",
+        f"--workdir={out}",
+        f"--config.prior={exact_prior()}",
+        "--config.input=examples/strokes/cherry.png",
+        "--config.sampler.steps=3",
+        "--config.t0=0.4",
+        "--config.samples=1",
+        f"--config.cache={tmp_path / 'cache'}",
+    )
+    assert code == 0, wrong
+    wanted = ["cherry_0.png", "cherry_guide.png", "cherry_mask.png", "record.json", "sheet.png"]
+    assert names(out) == wanted
+    for line in ("device    ", "sha256", "t0 0.4 | sigma", "dB | DDPM step", "= 3 evaluations"):
+        assert line in told
+    for line in ("compiled  ", "max change outside the mask 0", "L2 "):
+        assert line in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--config=configs/strokes.py"], "error: workdir: give a folder"),
+        (["--config=configs/strokes.py", "--config.foo=1"], "--config.foo: the config has no such"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_exit_code_1(arguments, told):
+    code, out, wrong = start(*arguments)
+    assert code == 1 and out == ""
+    assert len(wrong.splitlines()) == 1 and wrong.startswith("error: ") and told in wrong
+
+
+# --- the same in this process, without the seconds of a start -------------------------------------
+
+
+@pytest.fixture
+def parsed(monkeypatch, capsys):
+    """Parse a command line with fresh flags: the one line of its error, or ""."""
+    from absl import flags
+    from ml_collections import config_flags
+
+    def parse(*arguments):
+        argv = ["main.py", *arguments]
+        fresh = flags.FlagValues()
+        monkeypatch.setattr(sys, "argv", argv)
+        monkeypatch.setattr(flags, "FLAGS", fresh)
+        config_flags.DEFINE_config_file("config", None, "", flag_values=fresh, lock_config=True)
+        flags.DEFINE_string("workdir", "", "", flag_values=fresh)
+        flags.DEFINE_integer("verbosity", -1, "", flag_values=fresh)
+        flags.DEFINE_enum("mode", "edit", main.MODES, "", flag_values=fresh)
+        try:
+            main.parse(argv)
+        except SystemExit as stopped:
+            assert stopped.code == 1
+            (line,) = capsys.readouterr().err.splitlines()
+            return line, None
+        return "", fresh.config
+
+    return parse
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ("--config.sampler.foo=1", "--config.sampler.foo: the config has no such field"),
+        ("--config.foo.bar=1", "--config.foo.bar: the config has no such field"),
+        ("--config.options.foo=red", "--config.options.foo: the config has no such field"),
+        ("--config.t0=high", "--config.t0=high: could not convert string to float: 'high'"),
+        ("--config.samples=2.5", "--config.samples=2.5"),
+        ("--config.sampler.steps=x", "--config.sampler.steps=x"),
+        ("--config.sampler.clip_x0=maybe", "--config.sampler.clip_x0=maybe"),
+        ("--config=configs/none.py", "config: there is no file 'configs/none.py'"),
+        ("--mode=paint", "--mode=paint: value should be one of <edit|sweep|replay|train>"),
+        ("--wordir=out", "wordir"),
+    ],
+)
+def test_a_wrong_flag_is_one_line_that_names_it(argument, told, parsed, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    line, _ = parsed(argument)
+    assert line.startswith("error: ") and told in line
+
+
+def test_values_reach_the_config(parsed, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    arguments = ["--config=configs/recolor.py", "--config.t0=0.25", "--config.sigma=2"]
+    arguments += ["--config.sampler.steps=7", "--config.options.palette=('red','#00ff00')"]
+    line, config = parsed(*arguments, "--config.options.reference=", "--config.sweep.t0=(0.1,0.2)")
+    assert line == ""
+    assert (config.t0, config.sigma, config.sampler.steps) == (0.25, 2.0, 7)
+    assert tuple(config.options.palette) == ("red", "#00ff00") and config.options.reference == ""
+    assert tuple(config.sweep.t0) == (0.1, 0.2)
+
+
+def test_without_a_config_the_base_is_taken(parsed):
+    line, config = parsed("--mode=replay", "--config.input=out/x.png")
+    assert line == "" and config.input == "out/x.png" and config.task == "strokes"
+
+
+def test_a_workdir_that_is_a_file(tmp_path):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(OSError, match=r"workdir: cannot make the folder .*out: File exists"):
+        main.make_folder(tmp_path / "out")
+    with pytest.raises(OSError, match=r"workdir: cannot make the folder .*: Not a directory"):
+        main.make_folder(tmp_path / "out" / "deeper")
+
+
+def test_a_workdir_that_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *args: False)  # root may write anywhere
+    with pytest.raises(OSError, match="cannot be written"):
+        main.make_folder(tmp_path)

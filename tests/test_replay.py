@@ -1,0 +1,177 @@
+"""--mode=replay: the picture again from its recipe, and what is said when something differs."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from program import (
+    ROOT,
+    config_of,
+    known,
+    names,
+    picture,
+    quick,  # noqa: F401
+    refused,
+    run,
+    small,
+    tiny_card,
+    tiny_params,
+    tiny_prior,
+)
+
+from sdedit_jax.weights import store
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """A folder with results of an edit whose input is in another folder."""
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "in").mkdir()
+    shutil.copy("examples/inpaint/apple.webp", tmp_path / "in")
+    assert run(small("inpaint", input=str(tmp_path / "in")), tmp_path / "out") == 0
+    return tmp_path / "out"
+
+
+def replayed(file, capsys, workdir=None, **changes):
+    """(exit code, what was printed) of a replay."""
+    capsys.readouterr()
+    config = config_of("base", input=str(file), **changes)
+    code = run(config, workdir or ROOT.relative_to(ROOT), "replay")
+    return code, capsys.readouterr().out
+
+
+def rewrite(file, pixels=None, recipe=None):
+    """Put other pixels or another recipe into a result."""
+    image = Image.open(file)
+    text = PngInfo()
+    for key, value in image.text.items():
+        new = json.dumps(recipe(json.loads(value))) if recipe and key == "sdedit_jax" else value
+        text.add_text(key, new)
+    Image.fromarray(np.asarray(image) if pixels is None else pixels).save(file, pnginfo=text)
+
+
+def test_a_result_comes_out_bit_equal(made, capsys, quick):  # noqa: F811
+    quick.forget()  # compiled anew, as another run of the program does
+    code, told = replayed(made / "apple_1.png", capsys)
+    assert code == 0 and "bit-equal" in told
+    assert "differs" not in told and "note" not in told
+
+
+def test_the_replayed_picture_is_written_where_asked(made, capsys, tmp_path):
+    code, _ = replayed(made / "apple_0.png", capsys, tmp_path / "again")
+    assert code == 0
+    assert names(tmp_path / "again") == ["apple_0.png"]
+    again = picture(tmp_path / "again" / "apple_0.png")
+    np.testing.assert_array_equal(again, picture(made / "apple_0.png"))
+    # a replay of the replay, which has no guide beside it, finds the input
+    assert replayed(tmp_path / "again" / "apple_0.png", capsys)[0] == 0
+    config = config_of("base", input=str(made / "apple_0.png"))
+    assert "exists" in refused(config, tmp_path / "again", "replay")
+
+
+def test_without_the_input_the_guide_beside_the_result_is_used(made, capsys):
+    shutil.rmtree(made.parent / "in")
+    code, told = replayed(made / "apple_0.png", capsys)
+    assert code == 0 and "bit-equal" in told
+    (made / "apple_guide.png").unlink()
+    config = config_of("base", input=str(made / "apple_0.png"))
+    told = refused(config, made, "replay", True)
+    assert "the guide of apple_0.png is not to be found" in told
+
+
+def test_an_input_that_was_changed_is_not_taken_for_the_old_one(made, capsys):
+    Image.fromarray(np.zeros((256, 256, 3), np.uint8)).save(made.parent / "in" / "apple.webp")
+    code, told = replayed(made / "apple_0.png", capsys)
+    assert code == 0 and "bit-equal" in told  # by the guide beside it
+    Image.fromarray(known()).save(made / "apple_guide.png")
+    config = config_of("base", input=str(made / "apple_0.png"))
+    assert "sha256" in refused(config, made, "replay", True)
+
+
+@pytest.mark.parametrize("output", ["prior", "original"])
+def test_other_ways_to_say_the_edit_are_replayed(output, made, capsys, tmp_path):
+    config = small("inpaint", output=output, sigma=1.0, samples=1, input=str(made.parent / "in"))
+    assert run(config, tmp_path / "other") == 0
+    code, told = replayed(tmp_path / "other" / "apple_0.png", capsys)
+    assert code == 0 and "bit-equal" in told
+    if output == "original":  # the guide alone is not enough
+        shutil.rmtree(made.parent / "in")
+        config = config_of("base", input=str(tmp_path / "other" / "apple_0.png"))
+        assert "needs the input itself" in refused(config, tmp_path, "replay", True)
+
+
+def test_a_cell_of_a_sweep_is_replayed(made, capsys, tmp_path):
+    config = small("inpaint", input=str(made.parent / "in"))
+    config.sweep.t0, config.sweep.seeds = (0.2, 0.35), (3,)
+    assert run(config, tmp_path / "sweep", "sweep") == 0
+    shutil.rmtree(made.parent / "in")
+    code, told = replayed(tmp_path / "sweep" / "apple_t0.35_s3.png", capsys)
+    assert code == 0 and "bit-equal" in told
+
+
+def test_an_edited_picture_is_noticed(made, capsys):
+    file = made / "apple_0.png"
+    pixels = picture(file).copy()
+    pixels[3, 4, 0] ^= 1
+    rewrite(file, pixels)
+    code, told = replayed(file, capsys)
+    assert code == 0 and "equal within 1 of 255" in told and "was changed" in told
+    pixels[3, 4, 0] = (int(pixels[3, 4, 0]) + 100) % 256
+    rewrite(file, pixels)
+    worst = np.abs(pixels.astype(int) - picture(made / "apple_0.png")).max()
+    assert worst == 0  # the file holds them
+    code, told = replayed(file, capsys)
+    assert code == 1 and "differs by up to" in told and "was changed" in told
+
+
+def test_differences_of_the_environment_are_told(made, capsys):
+    def older(recipe):
+        recipe["environment"]["versions"]["jax"] = "0.0.1"
+        return recipe
+
+    rewrite(made / "apple_0.png", recipe=older)
+    code, told = replayed(made / "apple_0.png", capsys)
+    assert code == 0 and f"versions.jax: 0.0.1 then, {jax.__version__} now" in told
+
+
+def test_other_weights_are_refused_with_both_sha256(made, tmp_path):
+    other = jax.tree.map(lambda a: a + np.float32(0.01), tiny_params())
+    prior = tmp_path / "prior"
+    store.save(prior, other, tiny_card())
+
+    def moved(recipe):
+        recipe["config"]["prior"] = str(prior)
+        return recipe
+
+    rewrite(made / "apple_0.png", recipe=moved)
+    told = refused(config_of("base", input=str(made / "apple_0.png")), made, "replay", True)
+    assert store.digest(other)[:16] in told and store.digest(tiny_params())[:16] in told
+
+
+def test_the_prior_of_the_config_serves_where_the_recipe_s_is_gone(made, capsys):
+    def moved(recipe):
+        recipe["config"]["prior"] = "no/such/folder"
+        return recipe
+
+    rewrite(made / "apple_0.png", recipe=moved)
+    code, _ = replayed(made / "apple_0.png", capsys, prior=tiny_prior())
+    assert code == 0
+
+
+def test_pictures_without_a_recipe_are_refused(made, tmp_path):
+    Image.fromarray(known()).save(tmp_path / "plain.png")
+    Image.fromarray(known()).save(tmp_path / "plain.jpg")
+    rewrite(made / "apple_0.png", recipe=lambda recipe: {"format": 1})
+    for file, told in [
+        (tmp_path / "plain.png", "plain.png carries no recipe"),
+        (tmp_path / "plain.jpg", "not a PNG"),
+        (made / "apple_0.png", "recipe in apple_0.png is damaged"),
+        (tmp_path / "none.png", "no such file"),
+    ]:
+        assert told in refused(config_of("base", input=str(file)), tmp_path / "again", "replay")

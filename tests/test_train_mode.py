@@ -1,0 +1,105 @@
+"""--mode=train: pictures in, a prior out that loads, edits, and can be trained on."""
+
+import gc
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from program import SIZE, known, names, quick, refused, run, tiny_net  # noqa: F401
+
+import sdedit_jax as sj
+from sdedit_jax.weights import store
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+def training(folder, **changes):
+    """A run of three steps on the pictures of a folder."""
+    config = tiny_net(
+        data__source=str(folder), data__split="", data__held_out="", dtype="float32", **changes
+    )
+    config.run.update(steps=3, batch=4, log_every=1, sample_every=0, held_out_every=0, save_every=1)
+    return config
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, quick):  # noqa: F811
+    """(folder of pictures, workdir) after a run of three steps."""
+    photos, out = tmp_path_factory.mktemp("photos"), tmp_path_factory.mktemp("run")
+    for i in range(6):
+        Image.fromarray(np.roll(known(), i, axis=1)).save(photos / f"{i}.png")
+    assert run(training(photos), out, "train") == 0
+    return photos, out
+
+
+def test_the_published_prior_loads_and_edits(trained):
+    photos, out = trained
+    card = json.loads((out / "prior" / "prior.json").read_text())
+    assert card["name"] == "tiny" and card["size"] == [SIZE, SIZE, 3]
+    assert card["data"]["pictures"] == 6 and card["data"]["source"] == photos.name
+    assert card["training"]["steps"] == 3 and card["training"]["images"] == 12
+    prior = sj.load_prior(out / "prior")
+    assert card["sha256"] == store.digest(prior.params)  # float32 is published as it is
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[:8] = True
+    edited = sj.edit(prior, known(), mask, steps=1)
+    np.testing.assert_array_equal(edited[8:], known()[8:])
+
+
+def test_metrics_are_written_as_it_goes(trained):
+    lines = (trained[1] / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line) for line in lines]
+    assert [line["step"] for line in steps] == [1, 2, 3]
+    assert all(np.isfinite(line["loss"]) and line["images_per_second"] > 0 for line in steps)
+    assert {"checkpoints", "curves.png", "events", "metrics.jsonl", "prior"} <= set(
+        names(trained[1])
+    )
+
+
+def test_the_newest_checkpoint_is_exported_without_training(trained, tmp_path, capsys):
+    photos, out = trained
+    config = training(photos, export=True, publish=str(tmp_path / "prior"))
+    config.run.steps = 1000
+    assert run(config, out, "train") == 0
+    assert "at step 3" in capsys.readouterr().out
+    a, b = (store.read_card(folder) for folder in (out / "prior", tmp_path / "prior"))
+    assert a["sha256"] == b["sha256"]
+    assert "there is no checkpoint" in refused(config, tmp_path / "other", "train")
+
+
+def test_a_run_may_start_from_a_prior(trained, tmp_path):
+    photos, out = trained
+    # it stands at step 3 of 3: the weights that it starts from are published again
+    config = training(photos, init=str(out / "prior"), first_step=3)
+    assert run(config, tmp_path, "train") == 0
+    cards = [store.read_card(folder / "prior") for folder in (out, tmp_path)]
+    assert cards[0]["sha256"] == cards[1]["sha256"]
+    assert cards[1]["training"]["steps"] == 3
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_training_refuses(trained, tmp_path):
+    photos, out = trained
+    (tmp_path / "empty").mkdir()
+    for changes, told in [
+        ({"data__source": ""}, "data.source: give a folder or zip"),
+        ({"data__source": str(tmp_path / "empty")}, "no picture"),
+        ({"data__size": 8}, "net.image_size is 16; set data.size"),
+        ({"network": "foo"}, "network must be one of"),
+        ({"compute": "foo"}, "compute must be one of"),
+        ({"dtype": "float99"}, "dtype must be one of"),
+        ({"init": str(tmp_path / "none")}, "prior.json does not exist"),
+        ({"objective__weight": "foo"}, "weight must be one of"),
+        ({"optimizer__schedule": "foo"}, "schedule must be one of"),
+        ({"run__batch": 0}, "run.batch must be at least 1, got 0"),
+    ]:
+        config = training(photos)
+        config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
+        assert told in refused(config, tmp_path / "out", "train")
+    config = training(photos)
+    config.net.nf = 16
+    assert "does not fit this network" in refused(config, out, "train")
+    gc.collect()  # reads that tensorstore gave up complain when they are collected
+    assert jax.tree.leaves(sj.load_prior(out / "prior").params)  # the published prior is whole
