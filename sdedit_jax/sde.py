@@ -131,13 +131,16 @@ class Tabulated:
         return jnp.exp(-lam / 2) if self.exploding else jnp.sqrt(jax.nn.sigmoid(-lam))
 
     def _log_snr(self, t: Array) -> Array:
-        # the level is found by comparing t with the levels' own times, which is exact; a floor of
-        # t N - 1 may come out as two different numbers within one compiled program
         n = len(self.log_snrs)
-        times = ((np.arange(n) + 1) / n).astype(np.float32)
-        table = np.asarray(self.log_snrs, np.float32)
-        below = table[0] - jnp.log(t * n)
-        return jnp.where(t < times[0], below, jnp.interp(t, times, table))
+        times = jnp.asarray((np.arange(n) + 1) / n, jnp.float32)
+        table = jnp.asarray(self.log_snrs, jnp.float32)
+        # the level below t by an exact comparison: a floor of t n may come out as two different
+        # numbers within one compiled program
+        near = jnp.clip(jnp.round(t * n).astype(jnp.int32) - 1, 0, n - 1)
+        i = jnp.clip(near - (t < times[near]), 0, n - 2)
+        part = (t - times[i]) / (times[i + 1] - times[i])
+        inside = table[i] + part * (table[i + 1] - table[i])
+        return jnp.where(t < times[0], table[0] - jnp.log(t * n), inside)
 
 
 def from_betas(betas: Sequence[float]) -> Tabulated:

@@ -103,7 +103,7 @@ class Programs:
     """
 
     def __init__(self):
-        self.priors, self.plans, self.editors, self.compiled = {}, {}, {}, 0
+        self.priors, self.plans, self.editors, self.asked = {}, {}, {}, 0
         self.load_prior, self.plan = build.load_prior, build.plan
         self.compile_editor = editor.compile_editor
 
@@ -124,10 +124,10 @@ class Programs:
         return self.plans[key]
 
     def shared_editor(self, plan, params, request, keys, devices=0):
+        self.asked += 1
         shapes = str(jax.tree.map(jnp.shape, (params, request)))
         key = (id(plan), shapes, len(keys), devices)
         if key not in self.editors:
-            self.compiled += 1
             made = self.compile_editor(plan, params, request, keys, devices)
             self.editors[key] = plan, made  # the plan is kept, so its id stays its own
         return self.editors[key][1]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from program import ROOT, SIZE, config_of, tiny_card, tiny_params, tiny_prior
+from program import ROOT, SIZE, config_of, exact_prior, tiny_card, tiny_params, tiny_prior
 
 from sdedit_jax import build, sde
 from sdedit_jax.data import Source
@@ -77,7 +77,8 @@ def test_every_grid_traces_with_a_corrector(grid, prior):
     assert traced(prior, sampling) == (SIZE, SIZE, 3)
 
 
-def test_presets_bring_their_process_and_keep_the_noise_level(prior):
+def test_presets_bring_their_process_and_keep_the_noise_level():
+    prior = build.load_prior(exact_prior())
     x = jnp.asarray(np.random.default_rng(0).standard_normal(prior.shape), jnp.float32)
     assert build.preset_process(prior, "paper-ve") is prior
     assert build.preset_process(prior, "") is prior

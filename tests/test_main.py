@@ -46,17 +46,10 @@ def test_an_edit_from_the_command_line(tmp_path):
         assert line in told
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["--config=configs/strokes.py"], "error: workdir: give a folder"),
-        (["--config=configs/strokes.py", "--config.foo=1"], "--config.foo: the config has no such"),
-    ],
-)
-def test_a_wrong_command_line_is_one_line_and_exit_code_1(arguments, told):
-    code, out, wrong = start(*arguments)
-    assert code == 1 and out == ""
-    assert len(wrong.splitlines()) == 1 and wrong.startswith("error: ") and told in wrong
+def test_a_wrong_command_line_is_one_line_and_exit_code_1():
+    code, out, wrong = start("--config=configs/strokes.py", "--config.foo=1")
+    assert (code, out) == (1, "")
+    assert wrong == "error: --config.foo: the config has no such field\n"
 
 
 # --- the same in this process, without the seconds of a start -------------------------------------

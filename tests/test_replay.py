@@ -96,7 +96,7 @@ def test_an_input_that_was_changed_is_not_taken_for_the_old_one(made, capsys):
 
 @pytest.mark.parametrize("output", ["prior", "original"])
 def test_other_ways_to_say_the_edit_are_replayed(output, made, capsys, tmp_path):
-    config = small("inpaint", output=output, sigma=1.0, samples=1, input=str(made.parent / "in"))
+    config = small("inpaint", output=output, sigma=1.0, input=str(made.parent / "in"))
     assert run(config, tmp_path / "other") == 0
     code, told = replayed(tmp_path / "other" / "apple_0.png", capsys)
     assert code == 0 and "bit-equal" in told

@@ -9,10 +9,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sdedit_jax import images, record
+from sdedit_jax.run.jobs import Done, Failed, Job, run_jobs
 from sdedit_jax.run.session import (
-    Done,
-    Failed,
-    Job,
     Session,
     free_name,
     open_session,
@@ -21,7 +19,6 @@ from sdedit_jax.run.session import (
     read_inputs,
     refuse_existing,
     refuse_own_folder,
-    run_jobs,
     sheet_scale,
 )
 from sdedit_jax.tasks import TaskInput

@@ -8,14 +8,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sdedit_jax import build, editor, images, record
+from sdedit_jax.run.jobs import Done, Job, finished, requests
 from sdedit_jax.run.session import (
-    Done,
-    Job,
     Session,
-    finished,
     open_session,
     refuse_existing,
-    requests,
 )
 from sdedit_jax.tasks import Guide, TaskInput
 

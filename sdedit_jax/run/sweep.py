@@ -8,9 +8,8 @@ from ml_collections import ConfigDict
 
 from sdedit_jax import images, strength
 from sdedit_jax.run.edit import make, report_bad, small, write_record
+from sdedit_jax.run.jobs import Done, Job
 from sdedit_jax.run.session import (
-    Done,
-    Job,
     Session,
     described,
     free_name,
