@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 setup(
     name="sdedit_jax",
     version="0.1.0",
-    description="Image editing with diffusion (SDE) priors in JAX: SDEdit, NCSN++ and their training",
+    description="Image editing with diffusion (SDE) priors in JAX: SDEdit, NCSN++, training",
     long_description=open("README.md", encoding="utf-8").read(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -25,7 +25,7 @@ setup(
         "tensorboardX>=2.6",
         "matplotlib>=3.9",
         "tensorflow-datasets>=4.9.10",
-        # tensorflow-datasets 4.9.10 imports importlib_resources but declares it only for Python < 3.9
+        # tensorflow-datasets 4.9.10 imports it but declares it only for Python < 3.9
         "importlib_resources",
     ],
     extras_require={

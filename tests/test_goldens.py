@@ -28,20 +28,30 @@ from sdedit_jax.samplers import Grid, Refine
 TOLERANCE = 1e-4  # of the largest absolute value
 
 
+# less optimisation of the machine code: half the compile time
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
 @functools.cache
 def network(name):
-    """(net, params); compiled once for all cases, which run their loops step by step.
-
-    Less optimisation of the machine code: half the compile time.
-    """
+    """(net, params). Where a loop runs step by step (`eagerly`), the net is compiled all the same,
+    once for all cases."""
     apply, params, _, _ = load_case(name)
-    compiled = jax.jit(apply, compiler_options={"xla_backend_optimization_level": 0})
+    compiled = jit(apply)
 
     def net(params, x, label, y=None, key=None):
+        if not jax.config.jax_disable_jit:
+            return apply(params, x, label)
         with jax.disable_jit(False):
             return compiled(params, x, label)
 
     return net, params
+
+
+def eagerly(function, *args):
+    """The function without compiling its scan, where its network takes longer to compile."""
+    with jax.disable_jit():
+        return function(*args)
 
 
 class Case(NamedTuple):
@@ -87,7 +97,7 @@ def spy():
     seen = []
 
     def before(x, context):
-        seen.append(np.asarray(x))
+        jax.debug.callback(lambda x: seen.append(np.asarray(x)), x, ordered=True)
         return x
 
     return Refine(before=before), seen
@@ -115,6 +125,7 @@ def test_official_sdedit(golden, name):
     )
     image, change = 2 * arrays["img"] - 1, (arrays["mask"] != 1).astype(np.float32)
 
+    @jit
     def edit(start, steps):
         noise = Randomness(lambda k: start[k], lambda k: samplers.recorded(steps[k][:, None]))
         request = Request(n / 1000, Guide(image, change))
@@ -122,10 +133,8 @@ def test_official_sdedit(golden, name):
 
     for i in range(config["batch"]):
         seen.clear()
-        with jax.disable_jit():
-            out = edit(
-                jnp.asarray(arrays["noise_e"][:, i]), jnp.asarray(arrays["noise_steps"][:, :, i])
-            )
+        out = edit(arrays["noise_e"][:, i], arrays["noise_steps"][:, :, i])
+        jax.effects_barrier()
         states = np.stack(seen).reshape(repeats, n, *image.shape)
         close(states[:, arrays["record_step_index"]], arrays["x_in"][:, :, i])
         close(out * change, arrays["samples"][-1, i] * change)
@@ -162,8 +171,8 @@ def test_ve_sdedit_of_the_paper(golden, name):
         return sdedit.edit(plan)(params, request, jax.random.key(0), noise).image
 
     z = arrays["noise"][:, 0].reshape(repeats, n + 1, 16, 16, 3)
-    with jax.disable_jit():
-        out = edit(jnp.asarray(z))
+    out = eagerly(edit, jnp.asarray(z))
+    jax.effects_barrier()
     # what was seen before step j + 1 is the state after step j, but where a repeat begins
     kept = arrays.get("kept", np.arange(len(arrays["x_steps"])))
     inside = (kept + 1) % n != 0
@@ -192,8 +201,7 @@ def replay(process, predict, rule, grid, x, noise, refine=None, final="mean"):
             predict, process, rule, grid, samplers.recorded(z), x, refine=refine, final=final
         )[1]
 
-    with jax.disable_jit():
-        path = jax.vmap(one, axis_name="batch")(jnp.asarray(x), rows)
+    path = eagerly(jax.vmap(one, axis_name="batch"), jnp.asarray(x), rows)
     assert path.shape[:2] == (batch, n)
     return Loop(np.moveaxis(path, 1, 0), path[:, -1])
 
@@ -268,8 +276,7 @@ def test_score_sde_grid_with_corrector_and_mask(golden):
         )[1]
 
     z = jnp.moveaxis(arrays["noise"][1:].reshape(len(times), -1, *x.shape), 2, 0)
-    with jax.disable_jit():
-        path = jax.vmap(run, axis_name="batch")(guide, x, z)
+    path = eagerly(jax.vmap(run, axis_name="batch"), guide, x, z)
     path = np.moveaxis(path, 1, 0)
     close_states(path[:-1], case, "x_steps")
     close(path[-1], ours(arrays["out"]))

@@ -7,6 +7,9 @@ import sys
 import pytest
 from program import ROOT, exact_prior, names
 
+from sdedit_jax.tasks.common import read_options
+from sdedit_jax.tasks.recolor import Options
+
 sys.path.insert(0, str(ROOT))
 import main  # noqa: E402
 
@@ -111,6 +114,15 @@ def test_values_reach_the_config(parsed, monkeypatch):
     assert (config.t0, config.sigma, config.sampler.steps) == (0.25, 2.0, 7)
     assert tuple(config.options.palette) == ("red", "#00ff00") and config.options.reference == ""
     assert tuple(config.sweep.t0) == (0.1, 0.2)
+
+
+def test_a_palette_may_be_said_with_commas(parsed, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    fields = ["--config=configs/recolor.py", "--config.options.palette=red,#00ff00"]
+    line, config = parsed(*fields)
+    assert line == ""
+    options = read_options(Options, config.options.to_dict())
+    assert options.palette == ("red", "#00ff00")
 
 
 def test_without_a_config_the_base_is_taken(parsed):

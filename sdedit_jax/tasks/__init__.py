@@ -5,6 +5,7 @@ Each task module has `Options` (a frozen dataclass of plain values) and
 size in which they come and fitted to the prior's size by one placement.
 """
 
-from sdedit_jax.tasks.common import Guide, TaskInput
+from sdedit_jax.guide import Guide
+from sdedit_jax.tasks.common import TaskInput
 
 __all__ = ["Guide", "TaskInput"]

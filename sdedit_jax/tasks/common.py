@@ -8,19 +8,10 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from sdedit_jax import images
+from sdedit_jax.guide import Guide
 
 T = TypeVar("T")
 Color = tuple[int, int, int]
-
-
-class Guide(NamedTuple):
-    """What an edit starts from.
-
-    image: float32 [H, W, 3] in [-1, 1]. mask: float32 [H, W, 1] in [0, 1], 1 = may change.
-    """
-
-    image: np.ndarray
-    mask: np.ndarray
 
 
 class TaskInput(NamedTuple):
@@ -58,6 +49,8 @@ def _typed(name: str, value: object, default: object) -> object:
     """The value in the default's type; None stands for the default, a list for a tuple."""
     if value is None:
         return default
+    if isinstance(default, tuple) and isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]  # a command line gives a,b as one text in a tuple
     if isinstance(default, tuple) and isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     if isinstance(default, tuple) and isinstance(value, list | tuple):

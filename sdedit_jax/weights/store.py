@@ -106,7 +106,8 @@ def _restore(path: Path) -> Params:
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     with ocp.StandardCheckpointer() as checkpointer:
         target = jax.tree.map(
-            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), _stored(checkpointer, path)
+            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here),
+            _stored(checkpointer, path),
         )
         return checkpointer.restore(path, target)
 
