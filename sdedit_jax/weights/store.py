@@ -50,6 +50,8 @@ def save(folder: str | Path, params: Params, card: Mapping[str, Any]) -> None:
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(aside / "params", jax.tree.map(np.asarray, dict(params)))
+        # orbax's marker names the folder it wrote to, on this machine
+        (aside / "params" / "commit_success.txt").unlink(missing_ok=True)
         text = json.dumps({**card, "sha256": digest(params)}, indent=1)
         (aside / "prior.json").write_text(text + "\n")
         _replace(aside, folder)
