@@ -22,7 +22,7 @@ def editor():
     """(params, edit): edit(params, (requests, keys)) -> pictures and some of their noise."""
     means = np.random.default_rng(0).uniform(-1, 1, (4, *SHAPE))
     prior = mixture(sde.VP(), means, 0.3)
-    edit = sdedit.edit(SDEdit(prior, rules.dpmpp_2m_sde(), samplers.uniform(), 5))
+    edit = sdedit.edit(SDEdit(prior, rules.dpmpp_2m_sde(), samplers.uniform(), 5, hold=None))
 
     def one(params, request, key):
         noise = sdedit.random(key, SHAPE)

@@ -19,6 +19,9 @@ from sdedit_jax.rules import Prediction
 
 M, S = 0.7, 0.5  # the data: N(M, S^2)
 
+# less optimisation of the machine code: half the compile time
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
 PROCESSES = {
     "ve": (sde.VE(0.02, 10.0), oracles.ve(0.02, 10.0)),
     "vp": (sde.VP(), oracles.vp()),
@@ -56,9 +59,7 @@ def measured(process, rule, times, final):
     prior = gaussian(process, jnp.full((n + 2, 1, 1), M), S)
     predict = functools.partial(prior.predict, prior.params)
     noise = samplers.recorded(column(z)[:, None])
-    loop = jax.jit(
-        lambda x: samplers.reverse(predict, process, rule, grid, noise, x, final=final)[0].x
-    )
+    loop = jit(lambda x: samplers.reverse(predict, process, rule, grid, noise, x, final=final)[0].x)
     return oracles.affine(loop(column(x))[:, 0, 0])
 
 
@@ -359,7 +360,7 @@ def test_updates_of_the_originals_corrector(golden, name, i, t, kind):
 
     z = channels_last(np.moveaxis(arrays[f"cnoise_t{i}"], 0, 1))[:, :steps]
     x = ours(channels_last(arrays["x"]))
-    got = jax.vmap(correct, axis_name="rows")(x, z)
+    got = jit(jax.vmap(correct, axis_name="rows"))(x, z)
     close(got, ours(channels_last(arrays[f"{name}_t{i}_{kind}_x"])), 5e-5)
 
 
