@@ -213,7 +213,7 @@ def test_damaged_cards(prior, tmp_path):
 def test_damaged_weights(prior, tmp_path):
     parts = list((prior / "params").rglob("d/*"))  # not all of them are read
     for file in parts:
-        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        file.write_bytes(file.read_bytes()[:10])
     assert f"cannot read {prior / 'params'}" in told_of(prior, tmp_path)
     for file in parts:
         file.unlink()
