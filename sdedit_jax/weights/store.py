@@ -9,7 +9,7 @@ Only this module and the training loop know orbax.
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +90,9 @@ def load(folder: str | Path, shapes: Params, *, sha256: str | None = None) -> Pa
     path = Path(folder).absolute() / "params"
     if not path.is_dir():
         raise ValueError(f"prior: {path} does not exist")
-    _check_structure(path, shapes)
-    try:
-        params = _restore(path)
-    except Exception as error:  # orbax and tensorstore raise many kinds for damaged files
-        reason = str(error).strip().splitlines()
-        raise ValueError(f"prior: cannot read {path}: {reason[0] if reason else error!r}") from None
+    stored = _reading(path, _stored)
+    _check_structure(path, stored, shapes)
+    params = _reading(path, lambda path: _restore(path, stored))
     if sha256 is not None and digest(params) != sha256:
         raise ValueError(
             f"prior: weights in {path} have sha256 {digest(params)}, prior.json says {sha256}"
@@ -104,30 +101,32 @@ def load(folder: str | Path, shapes: Params, *, sha256: str | None = None) -> Pa
     return params
 
 
-def _restore(path: Path) -> Params:
+def _reading(path: Path, read: Callable[[Path], Params]) -> Params:
+    try:
+        return read(path)
+    except Exception as error:  # orbax and tensorstore raise many kinds for damaged files
+        reason = str(error).strip().splitlines()
+        raise ValueError(f"prior: cannot read {path}: {reason[0] if reason else error!r}") from None
+
+
+def _restore(path: Path, stored: Params) -> Params:
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    target = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), stored)
     with ocp.StandardCheckpointer() as checkpointer:
-        target = jax.tree.map(
-            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here),
-            _stored(checkpointer, path),
-        )
         return checkpointer.restore(path, target)
 
 
-def _stored(checkpointer: ocp.StandardCheckpointer, path: Path) -> Params:
+def _stored(path: Path) -> Params:
     """Shapes and dtypes as they stand on disk."""
-    found = checkpointer.metadata(path).item_metadata
+    with ocp.StandardCheckpointer() as checkpointer:
+        found = checkpointer.metadata(path).item_metadata
     if found is None:
         raise ValueError("its description is missing or damaged")
     return found.tree
 
 
-def _check_structure(path: Path, shapes: Params) -> None:
-    try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            stored = dict(leaves(_stored(checkpointer, path)))
-    except Exception as error:
-        raise ValueError(f"prior: cannot read {path}: {error}") from None
+def _check_structure(path: Path, tree: Params, shapes: Params) -> None:
+    stored = dict(leaves(tree))
     wanted = dict(leaves(shapes))
     for name in sorted(wanted.keys() | stored.keys()):
         if name not in stored:
