@@ -24,7 +24,7 @@ from tqdm import tqdm
 from sdedit_jax.augment import Augment
 from sdedit_jax.data import Source, batch_of, loader
 from sdedit_jax.sde import SDE
-from sdedit_jax.train.loss import Objective, Predict, denoising_error, denoising_loss
+from sdedit_jax.train.loss import Loss, Objective, Predict, denoising_error, denoising_loss
 from sdedit_jax.train.report import Report, summary
 from sdedit_jax.train.signals import Signals
 from sdedit_jax.train.step import Optimizer, State, Step, init, make_step, placement, transformation
@@ -107,12 +107,45 @@ def train(
         ValueError: no data, a field outside its allowed values, a checkpoint of another network.
         FloatingPointError: the loss or its gradient is not finite; the last checkpoint is kept.
     """
+    return fit(
+        workdir,
+        denoising_loss(process, predict, objective),
+        params,
+        data,
+        run=run,
+        optimizer=optimizer,
+        augment=augment,
+        errors=_held_out(process, predict, held_out, run),
+        sample=sample,
+        publish=publish,
+        first_step=first_step,
+    )
+
+
+def fit(
+    workdir: str | Path,
+    loss: Loss,
+    params: Any,
+    data: Source,
+    *,
+    run: Run,
+    optimizer: Optimizer,
+    augment: Augment | None = None,
+    errors: Callable[[Any], dict[str, float]] = lambda params: {},
+    sample: Callable[[Any], np.ndarray] | None = None,
+    publish: Callable[[Any, int], None] | None = None,
+    first_step: int = 0,
+) -> State:
+    """Minimise any loss of (params, batch, key); see `train`, which does it for denoising.
+
+    Args:
+        errors: averaged weights -> named held-out errors.
+    """
     _check(run, data)
     folder = Path(workdir).absolute()
     split, whole = placement(run.batch)
     tx = transformation(optimizer, run.steps)
-    step = make_step(denoising_loss(process, predict, objective), tx, optimizer.ema)
-    errors = _held_out(process, predict, held_out, run)
+    step = make_step(loss, tx, optimizer.ema)
     with _manager(folder / "checkpoints", run.keep) as manager, Signals() as signals:
         state = _restore(manager, params, tx, whole)
         if state is None:
