@@ -11,6 +11,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["sdedit_jax", "sdedit_jax.*"]),
+    package_data={"sdedit_jax.weights.cards": ["*.json"]},
     install_requires=[
         "jax>=0.10",
         "flax>=0.12.8",
@@ -27,11 +28,17 @@ setup(
         "tensorflow-datasets>=4.9.10",
         # tensorflow-datasets 4.9.10 imports it but declares it only for Python < 3.9
         "importlib_resources",
+        # checkpoints of other programs
+        "safetensors>=0.5",
+        "msgpack>=1.0",
+        "ml_dtypes>=0.5",
+        "huggingface_hub>=0.36",
+        "tokenizers>=0.21",
     ],
     extras_require={
         "test": ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "scipy>=1.14"],
         "dev": ["ruff>=0.12"],
-        "convert": ["torch>=2.4"],
+        "convert": ["torch>=2.6"],
         "cuda": ["jax[cuda13]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
     },

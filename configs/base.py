@@ -25,6 +25,10 @@ def get_config() -> ConfigDict:
     config.seed = 0
     config.samples = 4  # pictures per guide
     config.cond = config_dict.placeholder(int)  # label of a class-conditional prior
+    config.guidance = ConfigDict()
+    config.guidance.name = "cfg"
+    config.guidance.against = ""  # a label, or "null": the one that means no class; "": no guidance
+    config.guidance.scale = 1.0  # 0: against alone, 1: cond alone, above 1: away from against
     # how the reverse SDE is run
     config.preset = ""  # paper-ve | paper-vp | official
     config.sampler = ConfigDict()
@@ -32,7 +36,7 @@ def get_config() -> ConfigDict:
     config.sampler.steps = config_dict.placeholder(int)  # 20, or the preset's number
     config.sampler.grid = "karras"
     config.sampler.eta = 1.0
-    config.sampler.variance = "small"
+    config.sampler.variance = "auto"  # small | large | learned; auto: learned, else small
     config.sampler.clip_x0 = True
     config.sampler.sigma_end = 0.02
     config.sampler.rho = 7.0

@@ -1,6 +1,7 @@
 """Image editing with diffusion (SDE) priors in JAX."""
 
 from sdedit_jax.api import edit, load_prior
+from sdedit_jax.convert import convert
 from sdedit_jax.edits.sdedit import Request, SDEdit
 from sdedit_jax.guide import Guide
 from sdedit_jax.prior import Prior, gaussian, mixture
@@ -24,6 +25,7 @@ __all__ = [
     "Strength",
     "SubVP",
     "Tabulated",
+    "convert",
     "describe",
     "edit",
     "gaussian",

@@ -11,6 +11,7 @@ from sdedit_jax import build, editor, images, strength
 from sdedit_jax.build import Sampling, load_prior
 from sdedit_jax.edits import sdedit
 from sdedit_jax.edits.sdedit import Request
+from sdedit_jax.guidance import Guided
 from sdedit_jax.guide import Guide
 from sdedit_jax.prior import Prior
 
@@ -28,6 +29,8 @@ def edit(
     *,
     sample: int = 0,
     cond: int | None = None,
+    against: int | str | None = None,
+    scale: float = 1.0,
     fit: str = "crop",
     **sampling: Any,
 ) -> np.ndarray:
@@ -42,25 +45,28 @@ def edit(
         steps: number of steps, all of which are run.
         seed, id, sample: the noise depends on these alone.
         cond: label of a class-conditional prior.
+        against, scale: classifier-free guidance from the label `against` ("null": the one that
+            means no class) to cond: scale 0 is `against` alone, 1 cond alone, above 1 leads away.
         fit: how a picture of another size comes to the prior's: "crop", "pad" or "stretch".
         **sampling: other fields of `build.Sampling`, such as rule, grid, repeats.
 
     Returns:
         uint8 [h, w, 3] at the prior's size. Where mask is 0 it equals the fitted image bit for bit.
-        Calls that differ in image, mask, t0, seed, id, sample or cond compile nothing new.
+        Calls that differ in image, mask, t0, seed, id, sample, cond, against or scale compile
+        nothing new.
 
     Raises:
         ValueError: an argument out of its range. FloatingPointError: the model gave NaN.
     """
     strength.check_t0(t0)
-    build.check_label(prior, cond)
+    label = build.condition(prior, cond, against, scale)
     size = prior.shape[0]
     fitted, placement = images.fit(_pixels(image), size, fit)
     kept = _mask(mask, np.shape(image)[:2])
     small = images.fit_mask(kept, placement) if mask is not None else np.ones(fitted.shape[:2])
     small = np.round(small * 255).astype(np.float32) / 255  # as the program's masks
     guide = Guide(images.to_unit(fitted), small[..., None])
-    request = Request(np.float32(t0), guide, None if cond is None else np.int32(cond))
+    request = Request(np.float32(t0), guide, label)
     key = editor.image_key(seed, id, sample)
     rows = jax.tree.map(lambda a: jnp.asarray(a)[None], (request, key))
     compiled = _compiled(
@@ -68,8 +74,8 @@ def edit(
         prior.predict,
         prior.codec,
         tuple(fitted.shape),
-        build.sampling({"steps": steps, **sampling}),
-        cond is not None,
+        build.settled(prior, build.sampling({"steps": steps, **sampling})),
+        isinstance(label, Guided),
     )
     result = compiled(prior.params, *rows).image[0]
     if not np.isfinite(result).all():
@@ -79,10 +85,11 @@ def edit(
 
 @functools.lru_cache(maxsize=16)
 def _compiled(
-    process: Any, predict: Any, codec: Any, shape: tuple, s: Sampling, labelled: bool
+    process: Any, predict: Any, codec: Any, shape: tuple, s: Sampling, guided: bool
 ) -> Any:
     """A jitted edit of one row; one per prior and settings, traced once per picture size."""
-    plan = build.plan(Prior(process, predict, None, shape, codec), s)
+    prior = Prior(process, predict, None, shape, codec)
+    plan = build.plan(build.guided(prior) if guided else prior, s)
     return jax.jit(jax.vmap(sdedit.edit(plan), in_axes=(None, 0, 0), axis_name="batch"))
 
 

@@ -13,14 +13,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sdedit_jax import images, rules, samplers, sde
+from sdedit_jax import guidance, images, rules, samplers, sde
 from sdedit_jax import prior as priors
 from sdedit_jax.augment import Augment
 from sdedit_jax.edits.sdedit import SDEdit
+from sdedit_jax.guidance import Classes
+from sdedit_jax.nets.adm import ADM, ADMConfig
 from sdedit_jax.nets.ddpm import DDPM, DDPMConfig
+from sdedit_jax.nets.edm_dhariwal import DhariwalConfig, DhariwalUNet
+from sdedit_jax.nets.edm_song import SongConfig, SongUNet
 from sdedit_jax.nets.functional import COMPUTE, functional
 from sdedit_jax.nets.ncsnpp import NCSNpp, NCSNppConfig
+from sdedit_jax.nets.unet2d import UNet2D, UNet2DConfig
 from sdedit_jax.prior import Prior
+from sdedit_jax.rules import VARIANCES
 from sdedit_jax.strength import t_from_log_snr
 from sdedit_jax.tasks import composite, inpaint, recolor, scribble, simulate, sketch, strokes
 from sdedit_jax.tasks.common import TaskInput
@@ -33,12 +39,23 @@ SDES: dict[str, Callable[..., sde.SDE]] = {
     "linear": sde.linear_table,
     "scaled_linear": sde.scaled_linear_table,
     "cosine": sde.cosine_table,
+    "betas": sde.from_betas,
+    "respaced": lambda table, kept: sde.respaced(process(table, "process.table"), kept),
 }
 
 NETS = {
     "ncsnpp": (NCSNpp, NCSNppConfig.from_mapping),
+    "score_sde_ddpm": (NCSNpp, NCSNppConfig.ddpm),
     "ddpm_unet": (DDPM, DDPMConfig.from_mapping),
+    "unet2d": (UNet2D, UNet2DConfig.from_mapping),
+    "adm": (ADM, ADMConfig.from_mapping),
+    "edm_song": (SongUNet, SongConfig.from_mapping),
+    "edm_dhariwal": (DhariwalUNet, DhariwalConfig.from_mapping),
 }
+
+NO_NULL = ("adm", "unet2d")
+"""Networks of whose labels each is a class; the null label of others is num_classes. A card with
+`null_label` names a network's own."""
 
 EXACT = ("mixture",)
 """Networks of prior.json that are closed forms; the pictures in the folder are the data."""
@@ -50,6 +67,13 @@ PRIORS: dict[str, Callable[..., priors.PredictFn]] = {
     "ddpm": priors.ddpm,
     "v": priors.velocity,
     "edm": priors.edm,
+    "edm_vp": priors.edm_vp,
+    "edm_ve": priors.edm_ve,
+    "edm_iddpm": priors.edm_iddpm,
+}
+
+GUIDANCE: dict[str, Callable[[priors.PredictFn], priors.PredictFn]] = {
+    "cfg": guidance.cfg,
 }
 
 TASKS: dict[str, Callable[[str, Mapping[str, Any], int, str], TaskInput]] = {
@@ -94,7 +118,8 @@ class Sampling:
 
     Attributes:
         rule: one of RULES. steps: number of steps, N asked = N run. grid: one of GRIDS.
-        eta, variance: of "ancestral". clip_x0: clip the predicted picture to [-1, 1] ("ancestral",
+        eta, variance: of "ancestral"; variance "auto" is "learned" where the model has it, else
+            "small". clip_x0: clip the predicted picture to [-1, 1] ("ancestral",
             "ddim", "dpmpp_2m_sde").
         sigma_end: last noise-to-signal ratio of "log_snr" and "karras"; rho: of "karras"; t_end: of
             "score_sde".
@@ -108,7 +133,7 @@ class Sampling:
     steps: int = 20
     grid: str = "karras"
     eta: float = 1.0
-    variance: str = "small"
+    variance: str = "auto"
     clip_x0: bool = True
     sigma_end: float = 0.02
     rho: float = 7.0
@@ -219,19 +244,40 @@ def size_of(card: Mapping[str, Any], name: str) -> tuple[int, int, int]:
     return tuple(size)
 
 
+def classes(prior: Prior) -> Classes | None:
+    """The class labels of a prior; None: nothing is known of them."""
+    if not prior.card:
+        return None
+    config = prior.card.get("config", {})
+    fields = ("num_classes", "num_class_embeds", "label_dim")  # as the networks' originals say it
+    count = next((config[field] for field in fields if config.get(field)), None)
+    own = None if prior.card.get("network") in NO_NULL else count
+    return Classes(count, prior.card.get("null_label", own))
+
+
 def check_label(prior: Prior, cond: int | None) -> None:
-    """See that a label is one that the prior knows.
+    """See that a label is one that the prior knows, and that it gets one if it wants one.
 
     Raises:
-        ValueError: a label for a prior without classes, or none of its classes.
+        ValueError: see guidance.check_label.
     """
-    if cond is None or not prior.card:
-        return
-    classes = prior.card.get("config", {}).get("num_classes")
-    if classes is None:
-        raise ValueError(f"cond: the prior has no classes, got label {cond}")
-    if not 0 <= cond < classes:
-        raise ValueError(f"cond must be in [0, {classes - 1}], got {cond}")
+    guidance.check_label(classes(prior), cond)
+
+
+def condition(
+    prior: Prior, cond: int | None, against: int | str | None = None, scale: float = 1.0
+) -> Any:
+    """What the predictor gets as its cond: None, a label, or a Guided pair of labels.
+
+    Raises:
+        ValueError: see guidance.condition.
+    """
+    return guidance.condition(classes(prior), cond, against, scale)
+
+
+def guided(prior: Prior, name: str = "cfg") -> Prior:
+    """The prior with a guided predictor, one of GUIDANCE; its cond is a `Guided`."""
+    return prior._replace(predict=pick(GUIDANCE, name, "guidance.name")(prior.predict))
 
 
 def initial_params(card: Mapping[str, Any], seed: int) -> Any:
@@ -287,7 +333,8 @@ def sampling(values: Mapping[str, Any], preset: str = "", t0: float = 0.5) -> Sa
         raise ValueError(f"sampler.steps must be at least 1, got {s.steps}")
     if s.repeats < 1:
         raise ValueError(f"sampler.repeats must be at least 1, got {s.repeats}")
-    for field, allowed in (("hold", samplers.HOLDS), ("final", samplers.FINALS)):
+    named = {"hold": samplers.HOLDS, "final": samplers.FINALS, "variance": ("auto", *VARIANCES)}
+    for field, allowed in named.items():
         pick(dict.fromkeys(allowed), getattr(s, field), f"sampler.{field}")
     return s
 
@@ -304,8 +351,17 @@ def preset_process(prior: Prior, preset: str) -> Prior:
     return as_process(prior, SDES[name]())
 
 
+def settled(prior: Prior, s: Sampling) -> Sampling:
+    """The settings with what depends on the prior: the variance where it is "auto"."""
+    if s.variance != "auto":
+        return s
+    learned = prior.card.get("prediction", {}).get("learned_variance", False)
+    return dataclasses.replace(s, variance="learned" if learned else "small")
+
+
 def plan(prior: Prior, s: Sampling) -> SDEdit:
     """The static plan of an edit."""
+    s = settled(prior, s)
     return SDEdit(
         prior=prior,
         rule=pick(RULES, s.rule, "sampler.rule")(s),

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from sdedit_jax.rules import Prediction
-from sdedit_jax.sde import SDE, eps_from_v, level, x0_from_eps
+from sdedit_jax.sde import SDE, eps_from_v, eps_from_x0, level, x0_from_eps
 
 Net = Callable[..., Array]
 PredictFn = Callable[..., Prediction]
@@ -64,6 +65,13 @@ class Prior(NamedTuple):
 
 LABELS = ("log", "sigma")
 
+PREDICTS: Mapping[str, Callable[..., Array]] = {
+    "eps": lambda process, x, t, out: out,
+    "v": eps_from_v,
+    "x0": eps_from_x0,
+}
+"""What a network may give -> the noise, from (process, x, t, the network's output)."""
+
 
 # --- adapters: one for each convention of networks ------------------------------------------------
 
@@ -99,12 +107,41 @@ def score_sde_vp(net: Net, process: SDE) -> PredictFn:
     return predict
 
 
-def ddpm(net: Net, process: SDE, steps: int = 1000) -> PredictFn:
-    """DDPM networks: label the step round(steps t - 1), eps out."""
+def ddpm(
+    net: Net,
+    process: SDE,
+    steps: int = 1000,
+    learned_variance: bool = False,
+    label_scale: float = 1.0,
+    predicts: str = "eps",
+) -> PredictFn:
+    """DDPM networks: label the step round(steps t - 1).
+
+    On a respaced table the label is the step of the table that it was taken from.
+
+    Args:
+        steps: of the table that the network was trained on.
+        learned_variance: the network gives [eps, v], 2 C channels; v in [-1, 1] is the fraction
+            (v + 1) / 2 between the small and the large log variance (2102.09672 eq. 15).
+        label_scale: factor of the label (improved-diffusion's rescale_timesteps: 1000 / steps).
+        predicts: what the network gives, one of PREDICTS.
+    """
+    if predicts not in PREDICTS:
+        raise ValueError(f"predicts must be one of {list(PREDICTS)}, got {predicts!r}")
+    kept = getattr(process, "steps", ())
+
+    def step_of(t: Array) -> Array:
+        if not kept:
+            return jnp.clip(jnp.round(steps * t - 1), 0, steps - 1)
+        levels = jnp.arange(len(kept), dtype=jnp.float32)
+        return jnp.round(jnp.interp(len(kept) * t - 1, levels, jnp.asarray(kept, jnp.float32)))
 
     def predict(params: Any, x: Array, t: Array, cond: Any = None, key: Any = None) -> Prediction:
-        label = jnp.clip(jnp.round(steps * t - 1), 0, steps - 1)
-        return Prediction(_call(net, params, x, label, cond, key))
+        out = _call(net, params, x, label_scale * step_of(t), cond, key)
+        if not learned_variance:
+            return Prediction(PREDICTS[predicts](process, x, t, out))
+        out, v = jnp.split(out, 2, axis=-1)
+        return Prediction(PREDICTS[predicts](process, x, t, out), (v + 1) / 2)
 
     return predict
 
@@ -140,6 +177,73 @@ def edm(net: Net, process: SDE, sigma_data: float = 0.5, label: str = "log") -> 
         return Prediction(n / total**2 * u - sigma_data / total * f)
 
     return predict
+
+
+def edm_vp(
+    net: Net, process: SDE, beta_d: float = 19.9, beta_min: float = 0.1, steps: int = 1000
+) -> PredictFn:
+    """EDM's form of VP networks (2206.00364 table 1, VP) on any process: eps out.
+
+    With n = sigma / alpha: D = u - n F(u / sqrt(n^2 + 1), (steps - 1) t(n)), where t(n) is the time
+    at which the linear beta schedule reaches n.
+    """
+
+    def predict(params: Any, x: Array, t: Array, cond: Any = None, key: Any = None) -> Prediction:
+        alpha, sigma = level(process, t)
+        u, n = x / alpha, sigma / alpha
+        # rounded as the original does, since one ulp of a label near 1000 moves F by 1e-5: no
+        # log1p, and a barrier lest XLA merge the two constants
+        root = jnp.sqrt(beta_min**2 + 2 * beta_d * jnp.log(1 + n**2))
+        label = (steps - 1) * jax.lax.optimization_barrier((root - beta_min) / beta_d)
+        return Prediction(_call(net, params, u / jnp.sqrt(n**2 + 1), label, cond, key))
+
+    return predict
+
+
+def edm_ve(net: Net, process: SDE) -> PredictFn:
+    """EDM's form of VE networks (2206.00364 table 1, VE) on any process.
+
+    With n = sigma / alpha: D = u + n F(u, ln(n / 2)).
+    """
+
+    def predict(params: Any, x: Array, t: Array, cond: Any = None, key: Any = None) -> Prediction:
+        alpha, sigma = level(process, t)
+        label = jnp.log(0.5 * (sigma / alpha))
+        return Prediction(-_call(net, params, x / alpha, label, cond, key))
+
+    return predict
+
+
+def edm_iddpm(
+    net: Net, process: SDE, steps: int = 1000, c_1: float = 0.001, c_2: float = 0.008
+) -> PredictFn:
+    """EDM's form of improved-DDPM and ADM networks (2206.00364 table 1, iDDPM) on any process.
+
+    D = u - n F(u / sqrt(n^2 + 1), steps - 1 - j), where level j of `iddpm_sigmas` is the nearest to
+    n = sigma / alpha. Of F the first half of the channels is eps; the other half, a learned
+    variance in terms of the network's own table, is not used.
+    """
+    sigmas = np.asarray(iddpm_sigmas(steps, c_1, c_2), np.float32)
+
+    def predict(params: Any, x: Array, t: Array, cond: Any = None, key: Any = None) -> Prediction:
+        alpha, sigma = level(process, t)
+        u, n = x / alpha, sigma / alpha
+        label = steps - 1 - jnp.argmin(jnp.abs(sigmas - n))
+        out = _call(net, params, u / jnp.sqrt(n**2 + 1), label, cond, key)
+        return Prediction(out[..., : x.shape[-1]])
+
+    return predict
+
+
+def iddpm_sigmas(steps: int = 1000, c_1: float = 0.001, c_2: float = 0.008) -> np.ndarray:
+    """The levels [steps + 1] of `edm_iddpm`, falling to 0 (2206.00364 table 1).
+
+    u_{j-1}^2 + 1 = (u_j^2 + 1) / max(abar_{j-1} / abar_j, c_1), u_steps = 0,
+    abar_j = sin^2(pi/2 j / (steps (c_2 + 1))).
+    """
+    bar = np.sin(np.pi / 2 * np.arange(steps + 1) / (steps * (c_2 + 1))) ** 2
+    ratio = np.maximum(bar[:-1] / bar[1:], c_1)
+    return np.append(np.sqrt(1 / np.cumprod(ratio[::-1])[::-1] - 1), 0.0)
 
 
 def _call(net: Net, params: Any, x: Array, label: Array, cond: Any, key: Any) -> Array:

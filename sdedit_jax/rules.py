@@ -41,6 +41,18 @@ class Prediction(NamedTuple):
     attention: Any = None
 
 
+class Remembering(NamedTuple):
+    """A predictor with memory, as guidance with momentum is; the loop carries the memory.
+
+    Attributes:
+        init: x [H, W, C] -> memory before the first step.
+        predict: (memory, x [H, W, C], t, index of the step) -> (Prediction, memory).
+    """
+
+    init: Callable[[Array], Any]
+    predict: Callable[..., tuple[Prediction, Any]]
+
+
 class Step(NamedTuple):
     """The law N(mean, std^2) of x_s given x_t; std broadcasts against mean [H, W, C]."""
 
@@ -68,7 +80,12 @@ class Rule(NamedTuple):
         return 1 if self.probe is None else 2
 
 
-def ancestral(eta: float = 1.0, variance: str = "small", clip_x0: bool = False) -> Rule:
+def ancestral(
+    eta: float | Callable[[Array], Array] = 1.0,
+    variance: str = "small",
+    clip_x0: bool = False,
+    linear_eta: bool = False,
+) -> Rule:
     """DDPM's ancestral step (eta = 1), DDIM (eta = 0) and what lies between.
 
     mean = alpha_s x0 + sqrt(sigma_s^2 - eta^2 v) eps with v = sigma_s^2 (1 - q^2), the variance of
@@ -76,12 +93,14 @@ def ancestral(eta: float = 1.0, variance: str = "small", clip_x0: bool = False) 
     predictor.
 
     Args:
-        eta: scale of the noise, in [0, 1].
+        eta: scale of the noise, in [0, 1]; or a function of t that gives it.
         variance: std^2 is eta^2 times v ("small"), the forward variance of the step ("large") or
             the model's interpolation of the two ("learned").
         clip_x0: clip the predicted x0 to [-1, 1].
+        linear_eta: the mean loses eta v instead of eta^2 v, as the released code of DDPM inversion
+            has it; the std is the same. Another step only where 0 < eta < 1.
     """
-    if not 0 <= eta <= 1:
+    if not callable(eta) and not 0 <= eta <= 1:
         raise ValueError(f"eta must be in [0, 1], got {eta}")
     if variance not in VARIANCES:
         raise ValueError(f"variance must be one of {list(VARIANCES)}, got {variance!r}")
@@ -93,10 +112,12 @@ def ancestral(eta: float = 1.0, variance: str = "small", clip_x0: bool = False) 
         a, q = transition(process, t, s)
         eps = _clipped(process, x, t, prediction.eps)[1] if clip_x0 else prediction.eps
         fresh = (1 - q) * (1 + q)
-        along = sigma_s * jnp.sqrt(q**2 + (1 - eta**2) * fresh)
+        part = eta(t) if callable(eta) else eta
+        lost = part if linear_eta else part**2
+        along = sigma_s * jnp.sqrt(q**2 + (1 - lost) * fresh)
         mean = x / a + (along - sigma_t / a) * eps
         small, large = sigma_s**2 * fresh, sigma_t**2 * fresh
-        return Step(mean, eta * jnp.sqrt(_variance(variance, small, large, prediction))), memory
+        return Step(mean, part * jnp.sqrt(_variance(variance, small, large, prediction))), memory
 
     return Rule(_nothing, step)
 
@@ -140,13 +161,15 @@ def probability_flow() -> Rule:
     def step(
         process: SDE, memory: tuple, x: Array, prediction: Prediction, t: Array, s: Array
     ) -> tuple[Step, tuple]:
-        slope = (
-            drift(process, x, t)
-            + diffusion(process, t) ** 2 / 2 / level(process, t)[1] * prediction.eps
-        )
+        slope = flow_drift(process, x, t, prediction.eps)
         return Step(x - slope * _dt(t, s), jnp.zeros_like(t)), memory
 
     return Rule(_nothing, step)
+
+
+def flow_drift(process: SDE, x: Array, t: Array, eps: Array) -> Array:
+    """dx/dt [H, W, C] = f - g^2 score / 2 of the probability flow, for solvers of ODEs too."""
+    return drift(process, x, t) + diffusion(process, t) ** 2 / 2 / level(process, t)[1] * eps
 
 
 def heun() -> Rule:
@@ -179,7 +202,7 @@ class _Multistep(NamedTuple):
     started: Array
 
 
-def dpmpp_2m_sde(clip_x0: bool = False) -> Rule:
+def dpmpp_2m_sde(clip_x0: bool = False, first_order_to: float = CLEAN) -> Rule:
     """SDE-DPM-Solver++ 2M (Lu et al., 2211.01095, section 5; midpoint form).
 
     x_s = (sigma_s / sigma_t) q x + alpha_s (1 - q^2) D + sigma_s sqrt(1 - q^2) z, q = e^{-h},
@@ -187,6 +210,8 @@ def dpmpp_2m_sde(clip_x0: bool = False) -> Rule:
 
     Args:
         clip_x0: clip the predicted x0 to [-1, 1].
+        first_order_to: steps to this time or below it are of first order; diffusers takes its last
+            step so when it has fewer than 15 (lower_order_final).
     """
 
     def init(x: Array) -> _Multistep:
@@ -202,6 +227,7 @@ def dpmpp_2m_sde(clip_x0: bool = False) -> Rule:
         x0 = _clipped(process, x, t, prediction.eps)[0] if clip_x0 else None
         x0 = x0_from_eps(process, x, t, prediction.eps) if x0 is None else x0
         second = memory.started & ~clean & (memory.h > 0)  # equal times give h = 0
+        second &= s > first_order_to
         ahead = jnp.where(second, h / (2 * memory.h), 0.0)
         fresh = (1 - q) * (1 + q)
         mean = sigma_s / sigma_t * q * x + alpha_s * fresh * (x0 + ahead * (x0 - memory.x0))

@@ -107,10 +107,13 @@ class Tabulated:
     Attributes:
         log_snrs: log(alpha^2 / sigma^2) of each level, strictly decreasing.
         exploding: alpha = 1 (score_sde's VE tables) instead of alpha^2 + sigma^2 = 1 (DDPM tables).
+        steps: the number of each level in the table that it was taken from (see `respaced`); (): it
+            is a table of its own.
     """
 
     log_snrs: tuple[float, ...]
     exploding: bool = False
+    steps: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.log_snrs) < 2 or not np.all(np.diff(self.log_snrs) < 0):
@@ -178,6 +181,21 @@ def cosine_table(n: int = 1000) -> Tabulated:
     """
     f = np.cos((np.arange(n + 1) / n + 0.008) / 1.008 * np.pi / 2) ** 2
     return from_betas(np.minimum(1 - f[1:] / f[:-1], 0.999))
+
+
+def respaced(table: Tabulated, kept: Sequence[int]) -> Tabulated:
+    """The table of some levels of another, which keep their alpha and sigma.
+
+    Its betas are 1 - abar_i / abar_j over neighbouring kept levels j < i (Nichol and Dhariwal
+    section 4).
+
+    Raises:
+        ValueError: `kept` is not at least 2 increasing numbers of levels.
+    """
+    n, kept = len(table.log_snrs), tuple(int(i) for i in kept)
+    if len(kept) < 2 or kept[0] < 0 or kept[-1] >= n or np.any(np.diff(kept) <= 0):
+        raise ValueError(f"kept must be at least 2 increasing levels of 0 .. {n - 1}, got {kept}")
+    return Tabulated(tuple(table.log_snrs[i] for i in kept), table.exploding, kept)
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from sdedit_jax.run.train import card_of
 from sdedit_jax.tasks import TaskInput
 
 CONFIGS = sorted(file.stem for file in (ROOT / "configs").glob("[a-z]*.py"))
-EDITS = [name for name in CONFIGS if name != "train"]
+EDITS = [name for name in CONFIGS if "task" in config_of(name)]
 
 
 @pytest.fixture(scope="module")

@@ -30,13 +30,15 @@ class Functional(NamedTuple):
     """A network as functions.
 
     Attributes:
-        apply: `(params, x [B,H,W,C], label [B], *, y=None, key=None) -> [B,H,W,C]` float32. `y` are
-            class labels [B]; `key` switches dropout on (None: off).
+        apply: `(params, *args, method="__call__", **kwargs)`: what the module gives, arrays as
+            float32. A denoising network is called as `(params, x [B,H,W,C], label [B], *, y=None,
+            key=None) -> [B,H,W,C]`, where `y` are class labels [B] or tokens [B,M,K] of a text and
+            `key` switches dropout on (None: off). `method` names another of the module's.
         init: `key -> params`, freshly initialised.
         shapes: the tree of `jax.ShapeDtypeStruct` that `params` must match.
     """
 
-    apply: Callable[..., jax.Array]
+    apply: Callable[..., Any]
     init: Callable[[jax.Array], Params]
     shapes: Params
 
@@ -45,8 +47,8 @@ def functional(make: Callable[..., nnx.Module], compute: str = "float32") -> Fun
     """Turns a network constructor into (apply, init, shapes).
 
     Args:
-        make: called as `make(rngs=layers.Draws(...))`; the module is called as
-            `module(x, label, y=y, key=key, dtype=dtype)`.
+        make: called as `make(rngs=layers.Draws(...))`; the module is called with the arguments of
+            `apply` and `dtype=dtype`.
         compute: "float32" (full float32 products on every backend), "tf32" (float32 activations,
             TensorFloat-32 products where the hardware has them) or "bfloat16" (activations and
             products in bfloat16; norms, softmax, embeddings and output in float32). Parameters
@@ -58,21 +60,17 @@ def functional(make: Callable[..., nnx.Module], compute: str = "float32") -> Fun
     if compute not in COMPUTE:
         raise ValueError(f"compute must be one of {list(COMPUTE)}, got {compute!r}")
     precision, dtype = COMPUTE[compute]
-    graph, state = nnx.split(nnx.eval_shape(lambda: make(rngs=layers.Draws())))
-    skeleton = nnx.to_pure_dict(state)
+    graph, state = nnx.split(make(rngs=layers.Draws()))
+    skeleton = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), nnx.to_pure_dict(state)
+    )
     size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(skeleton))
 
-    def apply(
-        params: Params,
-        x: jax.Array,
-        label: jax.Array,
-        *,
-        y: jax.Array | None = None,
-        key: jax.Array | None = None,
-    ) -> jax.Array:
+    def apply(params: Params, *args: Any, method: str = "__call__", **kwargs: Any) -> Any:
         module = nnx.merge(graph, _to_flax(params, skeleton))
         with jax.default_matmul_precision(precision):
-            return module(x, label, y=y, key=key, dtype=dtype).astype(jnp.float32)
+            out = getattr(module, method)(*args, dtype=dtype, **kwargs)
+        return jax.tree.map(lambda a: a.astype(jnp.float32), out)
 
     def init(key: jax.Array) -> Params:
         above = np.nextafter(np.float32(-1), np.float32(0))

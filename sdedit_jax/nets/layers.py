@@ -66,27 +66,33 @@ class Draws:
         """An array uniform in (-1, 1)."""
         start, self.used = self.used, self.used + math.prod(shape)
         if self.numbers is None:
-            return np.zeros(shape, np.float32)
+            return np.broadcast_to(np.float32(0), shape)  # takes no memory
         return self.numbers[start : self.used].reshape(shape)
 
-    def normal(self, shape: tuple[int, ...]) -> jax.Array:
-        """An array of standard normal numbers."""
-        return math.sqrt(2) * jax.scipy.special.erfinv(self.uniform(shape))
+    def normal(self, shape: tuple[int, ...], std: float = 1) -> np.ndarray | jax.Array:
+        """An array of normal numbers of this standard deviation."""
+        u = self.uniform(shape)
+        if self.numbers is None:
+            return u
+        return std * math.sqrt(2) * jax.scipy.special.erfinv(u)
 
     def fan_avg(self, shape: tuple[int, ...], scale: float) -> np.ndarray | jax.Array:
         """A kernel [..., I, O] of variance scale over the mean of fan-in and fan-out, uniform.
 
         Scale 0 means almost zero (1e-10), as in score_sde.
         """
+        u = self.uniform(shape)
+        if self.numbers is None:
+            return u
         fan = math.prod(shape[:-2]) * (shape[-2] + shape[-1]) / 2
-        return np.float32(math.sqrt(3 * (scale or 1e-10) / fan)) * self.uniform(shape)
+        return np.float32(math.sqrt(3 * (scale or 1e-10) / fan)) * u
 
 
 class Dense(nnx.Module):
     """Linear map over the last axis."""
 
-    def __init__(self, n_in: int, n_out: int, *, rngs: Draws) -> None:
-        self.kernel = nnx.Param(rngs.fan_avg((n_in, n_out), 1))
+    def __init__(self, n_in: int, n_out: int, scale: float = 1, *, rngs: Draws) -> None:
+        self.kernel = nnx.Param(rngs.fan_avg((n_in, n_out), scale))
         self.bias = nnx.Param(np.zeros(n_out, np.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -127,25 +133,25 @@ class Conv(nnx.Module):
 
 
 class GroupNorm(nnx.Module):
-    """Group normalisation over pixels and channels of a group (eps 1e-6), in float32."""
+    """Group normalisation over pixels and channels of a group, in float32."""
 
-    def __init__(self, channels: int, groups: int, *, rngs: Draws) -> None:
+    def __init__(self, channels: int, groups: int, eps: float = 1e-6, *, rngs: Draws) -> None:
         if channels % groups:
             raise ValueError(f"channels must be a multiple of {groups} groups, got {channels}")
-        self.groups = groups
+        self.groups, self.eps = groups, eps
         self.scale = nnx.Param(np.ones(channels, np.float32))
         self.bias = nnx.Param(np.zeros(channels, np.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B,H,W,C] -> [B,H,W,C] in the dtype of x."""
-        return kernels.group_norm(x, self.scale[...], self.bias[...], self.groups)
+        return kernels.group_norm(x, self.scale[...], self.bias[...], self.groups, self.eps)
 
 
 class GaussianFourierProjection(nnx.Module):
     """Random Fourier features of log sigma; the frequencies W are never trained."""
 
     def __init__(self, features: int, scale: float, *, rngs: Draws) -> None:
-        self.W = nnx.Param(scale * rngs.normal((features,)))
+        self.W = nnx.Param(rngs.normal((features,), scale))
 
     def __call__(self, log_sigma: jax.Array) -> jax.Array:
         """[B] -> [B, 2 features]. The order of the products is that of score_sde: the phases
@@ -159,7 +165,7 @@ class Embedding(nnx.Module):
     """A table of vectors, one per label."""
 
     def __init__(self, size: int, features: int, *, rngs: Draws) -> None:
-        self.embedding = nnx.Param(0.02 * rngs.normal((size, features)))
+        self.embedding = nnx.Param(rngs.normal((size, features), 0.02))
 
     def __call__(self, y: jax.Array) -> jax.Array:
         """Integers [B] -> [B, features]."""

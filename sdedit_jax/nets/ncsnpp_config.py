@@ -85,3 +85,8 @@ class NCSNppConfig:
             ValueError: an unknown field, or a value that its field does not allow.
         """
         return layers.config_from(cls, values)
+
+    @classmethod
+    def ddpm(cls, values: Mapping[str, Any]) -> "NCSNppConfig":
+        """score_sde's model 'ddpm': the same network with the switches of DDPM_VALUES."""
+        return cls.from_mapping({**values, **DDPM_VALUES})

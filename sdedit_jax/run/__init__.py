@@ -30,7 +30,11 @@ def mode(name: str) -> Mode:
         from sdedit_jax.run.train import train
 
         return train
+    if name == "convert":
+        from sdedit_jax.run.convert import convert
+
+        return convert
     raise ValueError(f"mode must be one of {MODES}, got {name!r}")
 
 
-MODES = ["edit", "sweep", "replay", "train"]
+MODES = ["edit", "sweep", "replay", "train", "convert"]

@@ -13,6 +13,7 @@ from sdedit_jax.run.jobs import Done, Failed, Job, run_jobs
 from sdedit_jax.run.session import (
     Session,
     free_name,
+    labels,
     open_session,
     plain,
     process_name,
@@ -144,7 +145,8 @@ def write_record(file: Path, session: Session, done: Sequence[Done], overwrite: 
         "prior": session.prior.card,
         "process": process_name(session.prior),
         "sampler": done[0].recipe["sampler"],
-        "evaluations": session.plan.nfe,
+        "class": labels(session.cond),
+        "evaluations": session.evaluations,
         "environment": done[0].recipe["environment"],
         "pictures": [{"file": f"{d.job.name}.png", **d.entry} for d in done],
     }

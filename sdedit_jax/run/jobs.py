@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from sdedit_jax import editor, images, parallel, record
 from sdedit_jax.edits.sdedit import Request, proposition_1
-from sdedit_jax.run.session import Session, described, plain
+from sdedit_jax.run.session import Session, described, labels, plain
 from sdedit_jax.sde import VE, level
 from sdedit_jax.strength import Strength
 from sdedit_jax.tasks import TaskInput
@@ -99,10 +99,9 @@ def run_batch(
 
 def requests(session: Session, jobs: Sequence[Job]) -> tuple[Request, Any]:
     """The jobs as one batched request and their keys."""
-    cond = session.config.cond
     rows = [
         (
-            Request(np.float32(j.t0), j.item.guide, None if cond is None else np.int32(cond)),
+            Request(np.float32(j.t0), j.item.guide, session.cond),
             editor.image_key(j.seed, j.item.id, j.sample),
         )
         for j in jobs
@@ -181,6 +180,7 @@ def recipe(session: Session, job: Job, shown: np.ndarray, told: Strength, place:
         "sample": job.sample,
         "cut": job.cut,
         "strength": told._asdict(),
+        "class": labels(session.cond),
         "sampler": dataclasses.asdict(session.sampling),
         "size": list(item.fitted.shape),
         "prior": {"name": card.get("name", ""), "sha256": card.get("sha256", "")},

@@ -51,6 +51,8 @@ def replay(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
 def recipe_config(config: ConfigDict, recipe: dict[str, Any]) -> ConfigDict:
     """The recipe's config, with the machine of the present one."""
     then = ConfigDict(recipe["config"])
+    if "guidance" not in then:  # a recipe of a version without
+        then.guidance = ConfigDict({"name": "cfg", "against": "", "scale": 1.0})
     then.cache = config.cache
     used = recipe["place"]["devices"]
     then.devices = config.devices or (used if used <= jax.local_device_count() else 0)

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from sdedit_jax import build, editor, images, parallel, strength
 from sdedit_jax.build import Sampling
 from sdedit_jax.edits.sdedit import SDEdit
+from sdedit_jax.guidance import Guided
 from sdedit_jax.prior import Prior
 from sdedit_jax.sde import SDE
 from sdedit_jax.strength import Strength
@@ -29,6 +30,12 @@ class Session(NamedTuple):
     plan: SDEdit
     sampling: Sampling
     t0: float
+    cond: Any = None
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the network in one edit; guidance takes two for each prediction."""
+        return self.plan.nfe * (2 if isinstance(self.cond, Guided) else 1)
 
     @property
     def size(self) -> int:
@@ -41,14 +48,17 @@ def open_session(config: ConfigDict) -> Session:
     use_cache(config.cache)
     devices = parallel.count(config.devices)
     prior = build.load_prior(config.prior, config.compute)
-    build.check_label(prior, config.cond)
+    guide = config.guidance
+    cond = build.condition(prior, config.cond, guide.against, guide.scale)
     prior = build.preset_process(prior, config.preset)
     t0 = strength_of(config, prior)
-    sampling = build.sampling(config.sampler.to_dict(), config.preset, t0)
+    sampling = build.settled(prior, build.sampling(config.sampler.to_dict(), config.preset, t0))
     if sampling.corrector != "none" and sampling.norm == "batch":
         raise ValueError('sampler.norm must be "image" here: a batch norm mixes the pictures')
-    plan = build.plan(prior._replace(params=None), sampling)
-    session = Session(config, prior, parallel.replicate(prior.params, devices), plan, sampling, t0)
+    asked = build.guided(prior, guide.name) if isinstance(cond, Guided) else prior
+    plan = build.plan(asked._replace(params=None), sampling)
+    params = parallel.replicate(prior.params, devices)
+    session = Session(config, prior, params, plan, sampling, t0, cond)
     introduce(session, devices)
     return session
 
@@ -61,6 +71,7 @@ def check(config: ConfigDict) -> None:
     """
     build.pick(dict.fromkeys(OUTPUTS), config.output, "output")
     build.pick(dict.fromkeys(images.FITS), config.fit, "fit")
+    build.pick(build.GUIDANCE, config.guidance.name, "guidance.name")
     least = {"samples": 1, "batch": 1, "feather": 0, "scale": 0}
     for name, bound in least.items():
         if config[name] < bound:
@@ -94,10 +105,21 @@ def introduce(session: Session, devices: int) -> None:
     print(f"strength  {described(prior.process, session.t0)}")
     print(
         f"sampler   {s.rule}, {s.grid} grid, {s.steps} steps x {s.repeats} repeat(s)"
-        f" = {session.plan.nfe} evaluations, hold {s.hold}"
+        f" = {session.evaluations} evaluations, hold {s.hold}"
     )
+    if session.cond is not None:
+        told = ", ".join(f"{name} {value:g}" for name, value in labels(session.cond).items())
+        print(f"class     {told}")
     if session.config.preset == "official":
         print("          the official preset runs 1000 t0 steps and compiles anew for each t0")
+
+
+def labels(cond: Any) -> dict[str, float] | None:
+    """What a record says of the class labels."""
+    if not isinstance(cond, Guided):
+        return None if cond is None else {"label": int(cond)}
+    both = {"label": int(cond.label), "against": int(cond.against)}
+    return {**both, "scale": float(cond.scale)}
 
 
 def process_name(prior: Prior) -> str:

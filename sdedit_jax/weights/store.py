@@ -19,6 +19,9 @@ import orbax.checkpoint as ocp
 
 Params = Mapping[str, Any]
 
+DTYPES = {"float32": "float32", "bfloat16": "bfloat16"}
+"""Of stored weights."""
+
 
 def leaves(params: Params) -> list[tuple[str, Any]]:
     """(path, array) of every leaf, names joined by "/", in the order of the paths."""
@@ -57,6 +60,25 @@ def save(folder: str | Path, params: Params, card: Mapping[str, Any]) -> None:
         _replace(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def require_space(folder: str | Path, size: int) -> None:
+    """Refuse to begin what would not fit.
+
+    Args:
+        folder: where the files will stand; it need not exist yet.
+        size: bytes to write.
+
+    Raises:
+        ValueError: the disk has less room than that.
+    """
+    folder = Path(folder).absolute()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < size:
+        raise ValueError(
+            f"prior: {folder} needs {size / 1e9:.3g} GB, its disk has {free / 1e9:.3g} GB free"
+        )
 
 
 def read_card(folder: str | Path) -> dict[str, Any]:

@@ -1,0 +1,17 @@
+"""--mode=convert: a released checkpoint becomes the prior in --workdir."""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.source = ""  # a file, a folder or hf:owner/name[@revision]
+    config.card = ""  # name in the catalogue; docs/checkpoints.md lists them
+    config.architecture = ""  # or a JSON file with the original's configuration
+    config.family = ""  # see that the source is of this family; "": found from its content
+    config.name = ""  # of the prior; "": the folder's
+    config.dtype = "float32"  # float32 | bfloat16: of the stored weights
+    config.check = True  # denoise test pictures with the new prior
+    config.strict = False  # a failed check is an error, and nothing is written
+    config.cache = "auto"  # folder of compiled programs; "auto": the user's cache folder; "": none
+    return config

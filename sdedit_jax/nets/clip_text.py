@@ -1,0 +1,146 @@
+"""The text encoder of CLIP, as Stable Diffusion uses it.
+
+Attribute names are those of transformers' state dicts, which convert by one rule; newer files leave
+the `text_model.` in front away.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from sdedit_jax.nets import layers
+from sdedit_jax.nets.diffusers_blocks import ACTIVATIONS, LayerNorm, Linear, attend
+from sdedit_jax.nets.layers import Draws
+from sdedit_jax.nets.sd_config import ClipTextConfig
+
+__all__ = ["ClipText", "ClipTextConfig", "Encoded"]
+
+LARGEST = 2
+"""The eos_token_id of old files, which no text holds: the end is the largest id."""
+
+
+class Encoded(NamedTuple):
+    """A text as the encoder sees it.
+
+    Attributes:
+        tokens: states of the tokens after the last norm [B,N,C]: what Stable Diffusion looks at.
+        pooled: the state at the end token [B,C], projected where the model does so.
+    """
+
+    tokens: jax.Array
+    pooled: jax.Array
+
+
+class SelfAttention(nnx.Module):
+    """Attention of each token to itself and those before it."""
+
+    def __init__(self, c: ClipTextConfig, *, rngs: Draws) -> None:
+        n = c.hidden_size
+        self.heads = c.num_attention_heads
+        self.q_proj = Linear(n, n, rngs=rngs)
+        self.k_proj = Linear(n, n, rngs=rngs)
+        self.v_proj = Linear(n, n, rngs=rngs)
+        self.out_proj = Linear(n, n, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        past = np.tri(x.shape[1], dtype=bool)
+        q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        return self.out_proj(attend(q, k, v, self.heads, past)[0])
+
+
+class Mlp(nnx.Module):
+    """Two linear maps with the activation between."""
+
+    def __init__(self, c: ClipTextConfig, *, rngs: Draws) -> None:
+        self.act = c.hidden_act
+        self.fc1 = Linear(c.hidden_size, c.intermediate_size, rngs=rngs)
+        self.fc2 = Linear(c.intermediate_size, c.hidden_size, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.fc2(ACTIVATIONS[self.act](self.fc1(x)))
+
+
+class Layer(nnx.Module):
+    """Attention and two linear maps, each after a norm and residual."""
+
+    def __init__(self, c: ClipTextConfig, *, rngs: Draws) -> None:
+        self.self_attn = SelfAttention(c, rngs=rngs)
+        self.layer_norm1 = LayerNorm(c.hidden_size, c.layer_norm_eps, rngs=rngs)
+        self.mlp = Mlp(c, rngs=rngs)
+        self.layer_norm2 = LayerNorm(c.hidden_size, c.layer_norm_eps, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = x + self.self_attn(self.layer_norm1(x))
+        return x + self.mlp(self.layer_norm2(x))
+
+
+class Embeddings(nnx.Module):
+    """Vectors of tokens plus vectors of places."""
+
+    def __init__(self, c: ClipTextConfig, *, rngs: Draws) -> None:
+        self.token_embedding = layers.Embedding(c.vocab_size, c.hidden_size, rngs=rngs)
+        places = c.max_position_embeddings
+        self.position_embedding = layers.Embedding(places, c.hidden_size, rngs=rngs)
+
+    def __call__(self, ids: jax.Array) -> jax.Array:
+        places = self.position_embedding(np.arange(ids.shape[1]))
+        return self.token_embedding(ids) + places[None]
+
+
+class Stack(nnx.Module):
+    """The layers."""
+
+    def __init__(self, c: ClipTextConfig, *, rngs: Draws) -> None:
+        self.layers = nnx.List([Layer(c, rngs=rngs) for _ in range(c.num_hidden_layers)])
+
+
+class TextModel(nnx.Module):
+    """Embeddings, layers, norm."""
+
+    def __init__(self, c: ClipTextConfig, *, rngs: Draws) -> None:
+        self.embeddings = Embeddings(c, rngs=rngs)
+        self.encoder = Stack(c, rngs=rngs)
+        self.final_layer_norm = LayerNorm(c.hidden_size, c.layer_norm_eps, rngs=rngs)
+
+
+class ClipText(nnx.Module):
+    """The encoder; see `ClipTextConfig`."""
+
+    def __init__(self, config: ClipTextConfig, *, rngs: Draws) -> None:
+        self.config = c = config
+        self.text_model = TextModel(c, rngs=rngs)
+        if c.projection:
+            self.text_projection = Linear(c.hidden_size, c.projection_dim, bias=False, rngs=rngs)
+
+    def __call__(self, ids: jax.Array, *, skip: int = 0, dtype: jnp.dtype = jnp.float32) -> Encoded:
+        """Encodes texts.
+
+        Args:
+            ids: tokens [B,N], padded; the padding is not masked, as in the original.
+            skip: layers left out before the last norm ("clip skip"), for `tokens` only.
+            dtype: of the activations; embeddings and norms compute in float32.
+
+        Raises:
+            ValueError: ids of another rank or too long, or more skipped than there are layers.
+        """
+        c = self.config
+        if ids.ndim != 2 or ids.shape[1] > c.max_position_embeddings:
+            wanted = f"[B,N] with N up to {c.max_position_embeddings}"
+            raise ValueError(f"ids must be {wanted}, got shape {ids.shape}")
+        if not 0 <= skip <= c.num_hidden_layers:
+            raise ValueError(f"skip must be in [0, {c.num_hidden_layers}], got {skip}")
+        states = [self.text_model.embeddings(ids).astype(dtype)]
+        for layer in self.text_model.encoder.layers:
+            states.append(layer(states[-1]))
+        tokens, last = (self.text_model.final_layer_norm(states[-1 - k]) for k in (skip, 0))
+        pooled = last[jnp.arange(len(ids)), self._end(ids)]
+        pooled = self.text_projection(pooled) if c.projection else pooled
+        return Encoded(tokens, pooled)
+
+    def _end(self, ids: jax.Array) -> jax.Array:
+        """Place of the end token [B]."""
+        eos = self.config.eos_token_id
+        return jnp.argmax(ids if eos == LARGEST else ids == eos, axis=-1)

@@ -1,0 +1,37 @@
+"""The families of checkpoints: which one a file belongs to, by what stands in it."""
+
+from sdedit_jax.weights.families import diffusers, edm, guided_diffusion, score_sde, sdedit_ddpm
+from sdedit_jax.weights.families.family import Card, Family
+from sdedit_jax.weights.source import Source
+
+__all__ = ["FAMILIES", "Card", "Family", "family_of"]
+
+FAMILIES: dict[str, Family] = {
+    module.NAME: module.FAMILY
+    for module in (diffusers, edm, guided_diffusion, score_sde, sdedit_ddpm)
+}
+
+
+def family_of(source: Source, name: str = "") -> Family:
+    """The family of a source.
+
+    Args:
+        name: the family that the user named; the source must be of it.
+
+    Raises:
+        ValueError: no family, or another than the one named.
+    """
+    if name and name not in FAMILIES:
+        raise ValueError(f"family must be one of {sorted(FAMILIES)}, got {name!r}")
+    found = [family for family in FAMILIES.values() if family.recognise(source)]
+    if not found:
+        some = sorted(source.tensors)[:3]
+        raise ValueError(
+            f"source: {source.path} is of no known family {sorted(FAMILIES)}; "
+            f"its tensors are named like {some}"
+        )
+    if name and name != found[0].name:
+        raise ValueError(
+            f"source: {source.path} is a checkpoint of {found[0].name}, not of {name} as given"
+        )
+    return found[0]

@@ -1,0 +1,116 @@
+"""Pickles of NVlabs/edm (`network-snapshot-*.pkl`), read without running anything that they hold.
+
+Such a file is a dict with the averaged network under "ema"; its modules come as records of their
+class's name and state (see edm_unpickler.py), out of which the state dict is put together here.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdedit_jax.weights.readers.edm_unpickler import Container, Record, unpickle
+from sdedit_jax.weights.source import Source
+
+BESIDE = {
+    "loss_fn": "the training loss",
+    "augment_pipe": "the augmentation of the training pictures",
+    "dataset_kwargs": "where the training pictures were",
+    "encoder": "the encoder of pictures",
+}
+
+DEEPEST = 20
+
+
+def read_edm(path: str | Path) -> Source:
+    """The averaged network of an EDM pickle, tensors named as in its state dict.
+
+    Returns:
+        a source whose config is {"class_name", "init_kwargs", "model_class", "model_kwargs"}: the
+        class and arguments of the preconditioning ("ema") and of the network in it ("ema.model";
+        None and {} if there is none of this name).
+
+    Raises:
+        ValueError: the file is damaged or cut off, asks for a name that such files do not need, or
+            holds no network under "ema".
+    """
+    path = Path(path)
+    snapshot = unpickle(path)
+    if not isinstance(snapshot, dict) or not isinstance(snapshot.get("ema"), Record):
+        found = sorted(map(str, snapshot)) if isinstance(snapshot, dict) else type(snapshot)
+        raise ValueError(
+            f"source: {path} is no EDM pickle: a network under 'ema' is missing, found {found}"
+        )
+    ema = snapshot["ema"]
+    tensors = dict(_tensors(ema, path))
+    if not tensors:
+        raise ValueError(f"source: {path} holds no tensors under 'ema'")
+    beside = [str(name) for name in snapshot if name != "ema"]
+    left_out = {name: BESIDE.get(name, "beside the network") for name in beside}
+    return Source(path, tensors, "torch", True, left_out, _config(ema, path))
+
+
+# --- what became of the pickle --------------------------------------------------------------------
+
+
+def _tensors(record: Record, path: Path, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    """(name, array) of a module and those in it, in the order of the original's state dict."""
+    if prefix.count(".") > DEEPEST:
+        raise ValueError(f"source: {path} nests modules deeper than {DEEPEST}: {prefix}")
+    hidden = record.state.get("_non_persistent_buffers_set") or ()
+    for kind in ("_parameters", "_buffers"):
+        for name, value in _part(record, kind, path).items():
+            if value is None or (kind == "_buffers" and name in hidden):
+                continue
+            if not isinstance(value, np.ndarray):
+                raise ValueError(f"source: {prefix}{name} in {path} is no tensor")
+            yield f"{prefix}{name}", value
+    for name, child in _part(record, "_modules", path).items():
+        if isinstance(child, Record | Container):
+            yield from _tensors(child, path, f"{prefix}{name}.")
+
+
+def _part(record: Record | Container, kind: str, path: Path) -> dict[str, Any]:
+    """A dict among the attributes of a module; {} if it has none of this name."""
+    part = record.state.get(kind) or {}
+    if not isinstance(part, dict):
+        raise ValueError(f"source: {path} is damaged: {kind} is of type {type(part).__name__}")
+    return part
+
+
+def _config(ema: Record, path: Path) -> dict[str, Any]:
+    model = _part(ema, "_modules", path).get("model")
+    found = isinstance(model, Record)
+    return {
+        "class_name": ema.class_name,
+        "init_kwargs": _arguments(ema, path),
+        "model_class": model.class_name if found else None,
+        "model_kwargs": _arguments(model, path) if found else {},
+    }
+
+
+def _arguments(record: Record, path: Path) -> dict[str, Any]:
+    """The keyword arguments that an object was made with, as plain values."""
+    if record.state.get("_init_args"):
+        raise ValueError(
+            f"source: {path}: {record.class_name} was made with arguments without names, "
+            f"{record.state['_init_args']!r}; the file does not tell which is which"
+        )
+    values = _part(record, "_init_kwargs", path)
+    return {str(name): _plain(value, f"{path}: {name}") for name, value in values.items()}
+
+
+def _plain(value: Any, what: str, depth: int = 0) -> Any:
+    """Numbers, texts, lists and dicts of them, as Python's own."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if depth > DEEPEST:
+        raise ValueError(f"source: {what} is nested deeper than {DEEPEST}")
+    if isinstance(value, dict):
+        return {str(name): _plain(v, what, depth + 1) for name, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v, what, depth + 1) for v in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(f"source: {what} is no plain value but of type {type(value).__name__}")

@@ -1,0 +1,146 @@
+"""Folders of diffusers: a network's config.json and weights, and the scheduler beside them.
+
+    config.json, scheduler_config.json, diffusion_pytorch_model.*           a network at the root
+    unet/config.json, unet/diffusion_pytorch_model.*, scheduler/...         a saved pipeline
+
+Weights stand in one file or in several with an index, as safetensors or as `.bin`, and may stand
+there more than once (float16, not averaged): the averaged ones in full precision are taken.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdedit_jax.weights.source import Source
+
+ReadFile = Callable[[Path], Source]
+
+STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
+VARIANTS = ("ema", "", "fp32", "fp16", "bf16", "non_ema")
+"""Of the weights, the best first; "" is the file without a variant in its name."""
+ENDINGS = ("safetensors", "bin")
+AVERAGED = {"ema": True, "non_ema": False}
+
+
+def read_folder(path: str | Path, read_file: ReadFile | None = None) -> Source:
+    """The network of a folder, its config.json and its scheduler's.
+
+    Args:
+        read_file: reads one file of weights; None is `readers.read`.
+
+    Returns:
+        `config` holds "unet" (config.json) and "scheduler" (scheduler_config.json), each only if
+        the folder has it; `left_out` the further copies of the weights.
+
+    Raises:
+        ValueError: no weights, parts of them missing, or a JSON file that is damaged.
+    """
+    path = Path(path)
+    home = next((h for h in (path, path / "unet") if _weights(h)), None)
+    if home is None:
+        raise ValueError(_nothing(path))
+    config = {"unet": _json(home / "config.json")}
+    at = (path / "scheduler_config.json", path / "scheduler" / "scheduler_config.json")
+    if home == path:  # the folder unet/ itself may have been given
+        at = (*at, path.parent / "scheduler" / at[0].name)
+    config["scheduler"] = _json(next((file for file in at if file.is_file()), at[0]))
+    found = read_part(home, read_file)
+    return found._replace(path=path, config={k: v for k, v in config.items() if v is not None})
+
+
+def read_part(home: Path, read_file: ReadFile | None = None) -> Source:
+    """The weights that stand in one folder, the best of their copies.
+
+    Raises:
+        ValueError: there are none, or a part of them is missing.
+    """
+    if read_file is None:
+        from sdedit_jax.weights import readers
+
+        read_file = readers.read
+    copies = _weights(home)
+    if not copies:
+        raise ValueError(_nothing(home))
+    variant, file = copies[0]
+    parts = [read_file(part) for part in _parts(file)]
+    tensors: dict[str, np.ndarray] = {}
+    for part in parts:
+        twice = sorted(tensors.keys() & part.tensors.keys())
+        if twice:
+            raise ValueError(f"source: tensor {twice[0]} stands in two parts of {file}")
+        tensors |= part.tensors
+    _check_index(file, tensors)
+    left_out = {other.name: "another copy of the weights" for _, other in copies[1:]}
+    for part in parts:
+        left_out |= part.left_out
+    ema = AVERAGED.get(variant, parts[0].ema)
+    return Source(home, tensors, parts[0].layout, ema, left_out)
+
+
+def _weights(home: Path) -> list[tuple[str, Path]]:
+    """(variant, file or index) of all copies of the weights in a folder, the best first."""
+    found = []
+    for stem in STEMS:
+        for variant in VARIANTS:
+            middle = f".{variant}" if variant else ""
+            for ending in ENDINGS:
+                names = (
+                    f"{stem}{middle}.{ending}",
+                    f"{stem}.{ending}.index{middle}.json",
+                    f"{stem}{middle}.{ending}.index.json",
+                )
+                found += [(variant, home / n) for n in dict.fromkeys(names) if (home / n).is_file()]
+        if found:
+            break
+    return found
+
+
+def _parts(file: Path) -> list[Path]:
+    """The files of weights that a file or an index stands for."""
+    if file.suffix != ".json":
+        return [file]
+    parts = [file.parent / name for name in sorted(set(_index(file).values()))]
+    for part in parts:
+        if not part.is_file():
+            raise ValueError(f"source: {file} names {part.name}, which is not there")
+    return parts
+
+
+def _check_index(file: Path, tensors: Mapping[str, Any]) -> None:
+    lacking = sorted(_index(file).keys() - tensors.keys()) if file.suffix == ".json" else []
+    if lacking:
+        raise ValueError(f"source: {file} names the tensor {lacking[0]}, which no part holds")
+
+
+def _index(file: Path) -> dict[str, str]:
+    """Tensor name -> name of the file with it; only names without a folder in them."""
+    names = (_json(file) or {}).get("weight_map")
+    fine = isinstance(names, dict) and all(
+        isinstance(n, str) and n == Path(n).name for n in names.values()
+    )
+    if not fine or not names:
+        raise ValueError(f"source: {file} must hold a weight_map of tensor names to file names")
+    return names
+
+
+def _json(file: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None where there is no such file."""
+    if not file.is_file():
+        return None
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"source: cannot read {file}: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"source: {file} must hold a JSON object")
+    return value
+
+
+def _nothing(path: Path) -> str:
+    stem = STEMS[0]
+    wanted = " or ".join(f"{stem}.{ending}" for ending in ENDINGS)
+    here = sorted(p.name for p in path.iterdir())[:8] if path.is_dir() else []
+    return f"source: {path} holds no weights ({wanted}, here or in unet/); it holds {here}"

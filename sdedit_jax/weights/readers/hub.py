@@ -1,0 +1,90 @@
+"""Models on a hub by name: "hf:owner/name[@revision]" becomes a folder on this machine."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+SCHEME = "hf:"
+NAME = re.compile(r"[\w.-]+/[\w.-]+")
+WEIGHTS = ("*.safetensors", "*.bin")
+VARIANTS = ("*.fp16.*", "*.bf16.*", "*.non_ema.*")
+"""The same weights once more, in half precision or not averaged."""
+TRIES = tuple((weights, without) for without in (VARIANTS, ()) for weights in WEIGHTS)
+"""What is fetched beside the *.json and what not, each only where those before are not there."""
+
+
+def local(source: str | Path, *, cache: str | Path | None = None) -> Path:
+    """The file or folder that a source names, fetched first if it is on a hub.
+
+    Args:
+        source: a path, returned as it is, or "hf:owner/name", "hf:owner/name@revision" (a branch,
+            a tag or a commit). The hub's address is the environment's HF_ENDPOINT, or
+            huggingface.co. What an earlier call fetched is not fetched again, and serves without
+            a network.
+        cache: folder of the hub's cache; None is huggingface_hub's own.
+
+    Raises:
+        ValueError: not such a name, huggingface_hub is not installed, no network, no such
+            repository or revision, a gated repository, or one without weights.
+    """
+    if not str(source).startswith(SCHEME):
+        return Path(source)
+    name, _, revision = str(source).removeprefix(SCHEME).partition("@")
+    if not NAME.fullmatch(name) or (not revision and str(source).endswith("@")):
+        raise ValueError(f"source: must be hf:owner/name or hf:owner/name@revision, got {source}")
+    for weights, without in TRIES:
+        folder = _fetch(name, revision or None, weights, without, cache)
+        if any(folder.rglob(weights)):
+            return folder
+    raise ValueError(f"source: {source} holds neither {' nor '.join(WEIGHTS)}")
+
+
+def _fetch(
+    name: str,
+    revision: str | None,
+    weights: str,
+    without: tuple[str, ...],
+    cache: str | Path | None,
+) -> Path:
+    """The folder with the repository's *.json and the weights of one kind."""
+    try:
+        from huggingface_hub import errors, snapshot_download
+    except ImportError:
+        raise ValueError(
+            f"source: hf:{name} needs huggingface_hub: pip install huggingface_hub"
+        ) from None
+    try:
+        found = snapshot_download(
+            name,
+            revision=revision,
+            cache_dir=cache,
+            endpoint=_endpoint(),
+            allow_patterns=["*.json", weights],
+            ignore_patterns=list(without),
+        )
+    except Exception as error:  # its own kinds, the file system's, and those of its HTTP client
+        raise ValueError(_refusal(errors, error, name, revision)) from None
+    return Path(found)
+
+
+def _endpoint() -> str | None:
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
+
+
+def _refusal(errors: Any, error: BaseException, name: str, revision: str | None) -> str:
+    """One line on why nothing was fetched."""
+    at = _endpoint() or "https://huggingface.co"
+    if isinstance(error, errors.GatedRepoError):
+        return (
+            f"source: {name} on {at} is gated: accept its terms there, then log in "
+            "(hf auth login, or the environment's HF_TOKEN)"
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return f"source: {at} has no repository {name}, or it is private and you are not logged in"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"source: {name} on {at} has no revision {revision}"
+    while error.__cause__:
+        error = error.__cause__
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"source: {name} could not be fetched from {at}: {first}"

@@ -1,0 +1,211 @@
+"""The importer end to end: file -> convert -> orbax -> load_prior -> predict, as the originals."""
+
+import hashlib
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from conftest import SHARED
+from program import config_of
+from safetensors.numpy import save_file
+
+import sdedit_jax as sj
+from sdedit_jax import build
+from sdedit_jax.convert import convert
+from sdedit_jax.run import mode
+from sdedit_jax.weights import rule, store
+
+QUICK = [
+    # golden case, file to import
+    ("ncsnpp_ve_church", "checkpoint.pth"),
+    ("ncsnpp_ve_celebahq256", "flax/checkpoint_12"),
+    ("ddpm_vp_cifar10_discrete", "checkpoint.pth"),
+    ("sdedit_ddpm_unet_legacyfile", "checkpoint.pth"),
+]
+MORE = [
+    ("ddpmpp_vp_cifar10_continuous", "checkpoint.pth"),
+    ("ddpmpp_vp_cifar10_discrete", "checkpoint.pth"),
+    ("ncsnpp_subvp_cifar10_continuous", "checkpoint.pth"),
+    ("ncsnpp_switch_cat", "checkpoint.pth"),
+    ("ncsnpp_switch_ddpmres_fir_noconv", "checkpoint.pth"),
+    ("ncsnpp_ve_celebahq256", "checkpoint.pth"),
+    ("ncsnpp_ve_cifar10_continuous", "checkpoint.pth"),
+    ("ncsnpp_ve_cifar10_discrete", "checkpoint.pth"),
+    ("ncsnpp_ve_ffhq1024", "checkpoint.pth"),
+    ("sdedit_ddpm_unet", "checkpoint.pth"),
+    ("jax_ddpmpp_vp_discrete_resblockddpm", "flax/checkpoint_12"),
+    ("jax_ncsnpp_ddpmres_firconv_outskip", "flax/checkpoint_12"),
+    ("jax_ncsnpp_residual_fir", "flax/checkpoint_12"),
+    ("jax_ncsnpp_residual_nofir_elu", "flax/checkpoint_12"),
+]
+CASES = QUICK + [pytest.param(*case, marks=pytest.mark.long) for case in MORE]
+
+
+def original(name, file):
+    """(folder, file) of a golden case as the original program wrote it."""
+    folder = SHARED / "goldens" / name
+    if not folder.exists():
+        pytest.skip(f"the original file of {name} is too large for the repository")
+    if "." in file:
+        pytest.importorskip("torch")
+    return folder, folder / file
+
+
+@pytest.mark.parametrize(("name", "file"), CASES)
+def test_outputs_equal_the_original_program(name, file, tmp_path):
+    folder, path = original(name, file)
+    report = convert(path, tmp_path / "new", architecture=folder / "config.json", check=False)
+    assert report.card["source"]["ema"] is (None if name.startswith("sdedit") else True)
+    prior = sj.load_prior(tmp_path / "new")
+    with np.load(folder / "io.npz") as file:
+        arrays = {k: v.transpose(0, 2, 3, 1) if v.ndim == 4 else v for k, v in file.items()}
+    eps, wanted = compare(prior, arrays)
+    error = np.abs(eps - wanted).max(axis=(1, 2, 3)) / np.abs(wanted).max(axis=(1, 2, 3))
+    assert error.max() < 1e-5
+
+
+def compare(prior, arrays):
+    """(eps of the prior, what the original's output says it must be) for the recorded inputs."""
+    if "t" not in arrays:  # SDEdit: step i is t = (i + 1) / 1000
+        arrays["t"] = (arrays["labels"] + 1) / 1000
+    elif prior.card["prediction"]["name"] == "ddpm":  # score_sde samples between the steps
+        prior = build.prior_of({**prior.card, "prediction": {"name": "score_sde_vp"}})._replace(
+            params=prior.params
+        )
+    x, t, out = arrays["x"], arrays["t"].astype(np.float32), arrays["model_output"]
+    if prior.card["range"] == [0, 1]:  # the output is the score of pictures in [0, 1]
+        x = 2 * x - 1
+        out = -out * np.asarray(jax.vmap(prior.process.sigma)(t))[:, None, None, None] / 2
+    return np.asarray(jax.vmap(lambda x, t: prior.eps(prior.params, x, t))(x, t)), out
+
+
+# --- one small network in SDEdit's layout, written here -----------------------------------------
+
+SMALL = {
+    "family": "sdedit_ddpm",
+    "config": {
+        "data": {"image_size": 8},
+        "model": {"resamp_with_conv": True, "attn_resolutions": []},
+        "diffusion": {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}
+        | {"num_diffusion_timesteps": 1000},
+    },
+}
+NET = {"image_size": 8, "ch": 32, "ch_mult": [1, 2], "num_res_blocks": 1, "attn_resolutions": []}
+
+
+def tensors(seed=0):
+    """Random weights under SDEdit's names and in PyTorch's layout."""
+    card = {"network": "ddpm_unet", "config": NET, "size": [8, 8, 3]}
+    card |= {"process": {"name": "linear"}, "prediction": {"name": "ddpm"}}
+    rng, out = np.random.default_rng(seed), {}
+    for path, leaf in store.leaves(build.prior_of(card).params):
+        a = rng.normal(size=leaf.shape).astype(np.float32)
+        turns = {4: (3, 2, 0, 1), 2: (1, 0)}
+        turned = a.transpose(turns[a.ndim]) if path.endswith("kernel") else a
+        out[rule.default_name(path)] = np.ascontiguousarray(turned)
+    return out
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("source") / "model.safetensors"
+    save_file(tensors(), path)
+    return path
+
+
+def test_the_record_says_where_the_weights_are_from(file, tmp_path):
+    report = convert(file, tmp_path / "new", architecture=SMALL, check=False)
+    source = report.card["source"]
+    assert source["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert report.card["sha256"] == store.digest(sj.load_prior(tmp_path / "new").params)
+    assert (source["file"], source["family"], source["ema"]) == (
+        "model.safetensors",
+        "sdedit_ddpm",
+        None,
+    )
+
+
+def test_a_failed_check_warns_and_the_prior_loads(file, tmp_path, capsys):
+    given, new = tmp_path / "given.json", tmp_path / "new"
+    given.write_text(json.dumps(SMALL))
+    config = config_of("convert", source=str(file), architecture=str(given))
+    assert mode("convert")(config, new, False) == 0
+    out, err = capsys.readouterr()
+    assert "warning: the prior fails the denoise test: it looks untrained" in err
+    assert "family sdedit_ddpm" in out
+    card = store.read_card(new)
+    assert (card["check"]["passed"], card["check"]["mistake"]) == (False, "untrained")
+    sj.load_prior(new)
+    before = (new / "prior.json").read_bytes()
+    with pytest.raises(ValueError, match="--overwrite replaces it"):
+        mode("convert")(config, new, False)
+    strict = config_of("convert", source=str(file), architecture=str(given), strict=True)
+    with pytest.raises(ValueError, match="strict: nothing is written"):
+        mode("convert")(strict, new, True)
+    assert (new / "prior.json").read_bytes() == before
+
+
+def _broken(change):
+    made = tensors()
+    change(made)
+    return made
+
+
+WRONG = {
+    "missing": (lambda t: t.pop("mid.block_1.conv2.weight"), "lacks the tensor mid.block_1.conv2"),
+    "extra": (lambda t: t.update(more=np.zeros(3, np.float32)), r"without a place: \['more'\]"),
+    "misshapen": (
+        lambda t: t.update({"norm_out.weight": np.ones(31, np.float32)}),
+        r"tensor norm_out.weight .* has shape \(31,\)",
+    ),
+    "nan": (
+        lambda t: t["temb.dense.0.bias"].__setitem__(3, np.nan),
+        "tensor temb.dense.0.bias .* not finite",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_wrong_tensors_are_named_and_leave_nothing(kind, tmp_path):
+    change, message = WRONG[kind]
+    save_file(_broken(change), tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=message):
+        convert(tmp_path / "model.safetensors", tmp_path / "a" / "new", architecture=SMALL)
+    assert not (tmp_path / "a").exists()
+
+
+BAD = {
+    "card": ({"card": "stylegan"}, "card"),
+    "both": ({"card": "sdedit/celeba_hq", "architecture": SMALL}, "give one of them"),
+    "architecture": ({"architecture": "nowhere.json"}, "architecture: cannot read nowhere.json"),
+    "family": ({"architecture": SMALL, "family": "score_sde"}, "of sdedit_ddpm, not of score_sde"),
+    "dtype": ({"architecture": SMALL, "dtype": "float8"}, "dtype must be one of"),
+    "nothing": ({}, "do not tell .*image_size"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_wrong_arguments_are_named_and_leave_nothing(kind, file, tmp_path):
+    options, message = BAD[kind]
+    with pytest.raises(ValueError, match=message):
+        convert(file, tmp_path / "a" / "new", **options)
+    assert not (tmp_path / "a").exists()
+
+
+def test_other_folders_are_left_alone(file, tmp_path):
+    (tmp_path / "letters.txt").write_text("dear")
+    with pytest.raises(ValueError, match="holds other files"):
+        convert(file, tmp_path, architecture=SMALL, overwrite=True)
+    with pytest.raises(ValueError, match="is not a folder"):
+        convert(file, tmp_path / "letters.txt", architecture=SMALL, overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["letters.txt"]
+
+
+def test_a_full_disk_is_told_before_anything_is_written(file, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(ValueError, match="room|space|disk"):
+        convert(file, tmp_path / "a" / "new", architecture=SMALL, check=False)
+    assert not (tmp_path / "a").exists()
