@@ -18,16 +18,31 @@ TRAJECTORIES = [
     "traj_vp_sdedit_grid_em_mask",
     "traj_ve_pf_reverse_diffusion",
     "traj_ve_pc_langevin",
+    "traj_ve_pc_ald_ancestral",
+    "traj_ve_colorize",
+    "traj_vp_pc_em",
 ]
-STATES = ("x_steps", "x_after_predictor")
+FLOWS = ["traj_ve_ode_rk45", "traj_vp_ode_rk45"]
+STATES = ("x_steps", "x_after_predictor", "x_predictor_before_data")
 UNREAD = ("x_after_corrector", "nfe")
 FORMS = ("t", "marginal_mean_on_ones", "marginal_std", "sde_drift_on_ones", "sde_diffusion")
+VE = ("t", "marginal_std", "sde_diffusion", "discrete_sigmas")
+GRID = ("timesteps", "continuous_labels")
+REVERSE = (
+    "reverse_pf0_sde_drift_on_ones",
+    "reverse_pf0_sde_diffusion",
+    "reverse_pf1_sde_drift_on_ones",
+)
+LEVELS = (
+    "discretize_index",
+    *(f"reverse_pf{flow}_discretize_{part}" for flow in (0, 1) for part in ("f_on_ones", "G")),
+)
 SDES = {
-    "ve_cifar10": ("t", "marginal_std", "sde_diffusion", "discrete_sigmas"),
-    "ve_church": ("t", "marginal_std", "sde_diffusion", "discrete_sigmas"),
-    "ve_ffhq1024": ("t", "marginal_std", "sde_diffusion", "discrete_sigmas"),
-    "vp": (*FORMS, "sqrt_alphas_cumprod", "sqrt_1m_alphas_cumprod"),
-    "subvp": FORMS,
+    "ve_cifar10": (*VE, *GRID, *REVERSE, *LEVELS, "discrete_labels"),
+    "ve_church": VE,
+    "ve_ffhq1024": VE,
+    "vp": (*FORMS, *GRID, *REVERSE, *LEVELS, "sqrt_alphas_cumprod", "sqrt_1m_alphas_cumprod"),
+    "subvp": (*FORMS, *GRID, *REVERSE),
 }
 TABLES = {
     "tables_sde": [f"{key}_{part}" for key, parts in SDES.items() for part in parts],
@@ -36,23 +51,21 @@ TABLES = {
 }
 
 
-def updates(name: str) -> bool:
-    """The arrays of the update tables that are read: no annealed corrector, subVP by Euler."""
-    unread = "_ald_" in name or name.endswith(("n1_xmean", "n3_xmean"))
-    return not unread and (not name.startswith("subvp") or "euler" in name)
-
-
 def main(shared: Path) -> None:
     for name in TRAJECTORIES:
         arrays = {k: v for k, v in read(shared / name).items() if k not in UNREAD}
         (states,) = set(STATES) & set(arrays)
         kept = np.arange(0, len(arrays[states]) - 1, 3)
         write(shared, name, arrays | {states: arrays[states][kept], "kept": kept})
+    for name in FLOWS:
+        write(shared, name, {k: v for k, v in read(shared / name).items() if k != "noise"})
     for name, wanted in TABLES.items():
         arrays = read(shared / name)
         write(shared, name, {k: arrays[k] for k in wanted})
     arrays = read(shared / "tables_sampler_updates")
-    write(shared, "tables_sampler_updates", {k: v for k, v in arrays.items() if updates(k)})
+    means = tuple(f"_n{steps}_xmean" for steps in (1, 3))  # of correctors
+    kept = {k: v for k, v in arrays.items() if not k.endswith(means)}
+    write(shared, "tables_sampler_updates", kept)
 
 
 def read(folder: Path) -> dict[str, np.ndarray]:

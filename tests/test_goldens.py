@@ -4,92 +4,35 @@ The originals' weights and their draws go in; every state that they recorded, an
 out within 1e-4 of the largest absolute value. The VE networks of score_sde live in [0, 1]: here all
 is compared in [-1, 1]. Where the original's table has other levels than its network's labels (a
 grid of N points, labels at the points, step sizes from N levels), the process is `discretize(
-process, N)` and the test hands the label to the network.
+process, N)` and the test hands the label to the network. The samplers of score_sde without SDEdit
+are in test_score_sde_trajectories.py.
 """
 
 import functools
-import json
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from nets_goldens import load_case
+from trajectories import (
+    close,
+    close_states,
+    eagerly,
+    held_at,
+    jit,
+    load,
+    network,
+    ours,
+    replay,
+    ve_on_levels,
+)
 
 from sdedit_jax import rules, samplers, sde
 from sdedit_jax.edits import sdedit
 from sdedit_jax.edits.sdedit import Randomness, Request, SDEdit
 from sdedit_jax.guide import Guide
 from sdedit_jax.prior import Prior, ddpm, score_sde_ve, score_sde_vp
-from sdedit_jax.rules import Prediction
 from sdedit_jax.samplers import Grid, Refine
-
-TOLERANCE = 1e-4  # of the largest absolute value
-
-
-# less optimisation of the machine code: half the compile time
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
-
-@functools.cache
-def network(name):
-    """(net, params). Where a loop runs step by step (`eagerly`), the net is compiled all the same,
-    once for all cases."""
-    apply, params, _, _ = load_case(name)
-    compiled = jit(apply)
-
-    def net(params, x, label, y=None, key=None):
-        if not jax.config.jax_disable_jit:
-            return apply(params, x, label)
-        with jax.disable_jit(False):
-            return compiled(params, x, label)
-
-    return net, params
-
-
-def eagerly(function, *args):
-    """The function without compiling its scan, where its network takes longer to compile."""
-    with jax.disable_jit():
-        return function(*args)
-
-
-class Case(NamedTuple):
-    """A golden: its settings, and its arrays with pictures as [..., H, W, C]."""
-
-    config: dict[str, Any]
-    arrays: dict[str, np.ndarray]
-
-
-def load(folder):
-    config = json.loads((folder / "config.json").read_text())
-    with np.load(folder / "io.npz") as file:
-        arrays = {name: channels_last(file[name]) for name in file}
-    return Case(config, arrays)
-
-
-def channels_last(a):
-    return np.moveaxis(a, -3, -1).astype(np.float32) if a.ndim > 2 else a
-
-
-def close(got, want):
-    got, want = np.asarray(got), np.asarray(want)
-    assert got.shape == want.shape
-    assert np.abs(got - want).max() <= TOLERANCE * np.abs(want).max()
-
-
-def close_states(got, case, name):
-    """States after the steps but the last [N - 1, ...] against the recorded ones, all or `kept`."""
-    want = ours(case.arrays[name]) if case.config["sde"] == "vesde" else case.arrays[name]
-    if "kept" in case.arrays:
-        close(got[case.arrays["kept"]], want)
-    else:
-        close(got, want[:-1])
-
-
-def ours(x):
-    """The VE models of the originals live in [0, 1]."""
-    return 2 * x - 1
 
 
 def spy():
@@ -182,68 +125,6 @@ def test_ve_sdedit_of_the_paper(golden, name):
 
 
 # --- score_sde's loops on its own grids -----------------------------------------------------------
-
-
-class Loop(NamedTuple):
-    """A batch of the original's loop: the path [N, B, H, W, C] and the last state."""
-
-    path: Any
-    out: Any
-
-
-def replay(process, predict, rule, grid, x, noise, refine=None, final="mean"):
-    """x [B, H, W, C], noise [calls, B, H, W, C] of all steps in order, batch mates in view."""
-    n, pair = len(grid.t), [0, -1]  # always two rows, so that the network compiles once
-    rows = jnp.moveaxis(noise.reshape(n, -1, *x.shape), 2, 0)[jnp.asarray(pair)]
-
-    def one(x, z):
-        return samplers.reverse(
-            predict, process, rule, grid, samplers.recorded(z), x, refine=refine, final=final
-        )[1]
-
-    path = eagerly(jax.vmap(one, axis_name="batch"), jnp.asarray(x)[jnp.asarray(pair)], rows)
-    path = np.moveaxis(path[: len(x)], 1, 0)
-    return Loop(path, path[-1])
-
-
-def ve_on_levels(config, times):
-    """score_sde's VE on N levels: (table, grid, predictor, sigma at the original time).
-
-    `times` [n] are the original's, the last one at level 0; its network and its marginals use
-    sigma(times), its steps the levels.
-    """
-    process, levels = sde.VE(0.02, 696.0), config["N"]
-    net, params = network(config["model_case"])
-    table, n = sde.discretize(process, levels), len(times)
-    below = jnp.arange(n - 1, -1, -1)
-    grid = Grid((below + 1) / levels, jnp.where(below > 0, below / levels, sde.CLEAN))
-
-    def own_time(t):
-        return jnp.asarray(times)[n - jnp.round(t * levels).astype(int)]
-
-    def predict(x, t):
-        eps = score_sde_ve(net, process)(params, x, own_time(t)).eps
-        score = sde.score_from_eps(process, own_time(t), eps)
-        return Prediction(sde.eps_from_score(table, t, score))
-
-    return table, grid, predict, lambda t: process.sigma(own_time(t))
-
-
-def held_at(marginal, guide, keep, last):
-    """The goldens' kept region: mean + std z of the level t, with a draw of its own.
-
-    Before the step always with noise; after the last step its mean. There the edited region keeps
-    its noise: the original takes both from the replaced state.
-    """
-
-    def replace(x, context, noisy=1.0):
-        alpha, sigma = marginal(context.t)
-        return x * (1 - keep) + (alpha * guide + noisy * sigma * context.draw()) * keep
-
-    def after(x, context):
-        return replace(x, context, jnp.where(context.index == last, 0.0, 1.0))
-
-    return Refine(replace, after)
 
 
 def test_score_sde_grid_without_a_mask(golden):
