@@ -5,14 +5,15 @@ step. It handles one image [H, W, C]; batches come from vmap, devices from paral
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from sdedit_jax.rules import Prediction, Rule
+from sdedit_jax.rules import Prediction, Remembering, Rule, Step
 from sdedit_jax.sde import CLEAN, SDE, level, transition
 from sdedit_jax.strength import noise_to_signal, t_from_sigma
 
@@ -95,6 +96,43 @@ def score_sde(t_end: float = 1e-5, euler: bool = False) -> MakeGrid:
     return grid
 
 
+def above(grid: MakeGrid, t_end: float = 1e-3) -> MakeGrid:
+    """Another grid, whose last step ends at the level of t_end instead (at most at half its t).
+
+    Inversion wants it so: a step to the clean end has no noise that could be solved for.
+    """
+    if not 0 < t_end < 1:
+        raise ValueError(f"t_end must be in (0, 1), got {t_end}")
+
+    def made(process: SDE, t0: Array, n: int) -> Grid:
+        t, s = grid(process, t0, n)
+        return Grid(t, s.at[-1].set(jnp.minimum(t_end, t[-1] / 2)))
+
+    return made
+
+
+def listed(steps: Sequence[int], end: int | None = 0, table: int = 1000) -> MakeGrid:
+    """The steps of a table by their numbers: step i of `table` steps stands at t = (i + 1) / table.
+
+    Such a grid is what it is: t0 moves none of its steps.
+
+    Args:
+        steps: numbers from the noisiest on. end: the step that the last one ends at; None: clean.
+    """
+    down = list(steps) + ([] if end is None else [end])
+    if not steps or not table > down[0] or down[-1] < 0 or any(np.diff(down) >= 0):
+        raise ValueError(f"steps must fall from below {table} to {end}, got {list(steps)}")
+    t = (np.asarray(steps, np.float32) + 1) / np.float32(table)
+    last = CLEAN if end is None else (end + 1) / table
+
+    def grid(process: SDE, t0: Array, n: int) -> Grid:
+        if n != len(t):
+            raise ValueError(f"n must be the {len(t)} steps of the list, got {n}")
+        return _pairs(jnp.asarray(t), last)
+
+    return grid
+
+
 # --- noise ----------------------------------------------------------------------------------------
 
 
@@ -127,6 +165,22 @@ def recorded(z: Array) -> Noise:
         return draw
 
     return at
+
+
+class Aim(NamedTuple):
+    """In the place of noise: the states that the steps shall reach; their noise is solved for.
+
+    Attributes:
+        at: step index -> the state after the step [H, W, C].
+    """
+
+    at: Callable[[Array], Array]
+
+
+def solved(target: Array, law: Step) -> Array:
+    """The z with which a step reaches the target: z = (target - mean) / std; 0 where std is 0."""
+    noisy = law.std > 0
+    return jnp.where(noisy, (target - law.mean) / jnp.where(noisy, law.std, 1.0), 0.0)
 
 
 # --- refinements ----------------------------------------------------------------------------------
@@ -247,27 +301,36 @@ def langevin(snr: float = 0.16, steps: int = 1, norm: str = "image", axis: str =
 
 
 class State(NamedTuple):
-    """The carry: the state x, the rule's memory, the largest squared norm of the score so far."""
+    """The carry: the state x, the rule's memory, the largest squared norm of the score so far, the
+    predictor's memory."""
 
     x: Array
     memory: Any
     score_sq: Array
+    recall: Any = ()
 
 
 FINALS = ("mean", "sample")
 
 
-def begin(rule: Rule, x: Array) -> State:
-    """The carry before the first step from x [H, W, C]."""
-    return State(x, rule.init(x), jnp.zeros(()))
+def begin(rule: Rule, x: Array, predict: Predict | Remembering | None = None) -> State:
+    """The carry before the first step from x [H, W, C]; a predictor with memory must be named."""
+    return State(x, rule.init(x), jnp.zeros(()), remembering(predict).init(x))
+
+
+def remembering(predict: Predict | Remembering | None) -> Remembering:
+    """The predictor as one with memory; what has none remembers ()."""
+    if isinstance(predict, Remembering):
+        return predict
+    return Remembering(lambda x: (), lambda memory, x, t, index: (predict(x, t), memory))
 
 
 def advance(
-    predict: Predict,
+    predict: Predict | Remembering,
     process: SDE,
     rule: Rule,
     grid: Grid,
-    noise: Noise,
+    noise: Noise | Aim,
     state: State,
     *,
     first: Array | int = 0,
@@ -277,50 +340,63 @@ def advance(
 ) -> tuple[State, Array]:
     """`count` steps of the grid from step `first` on, as one lax.scan.
 
+    A predictor's memory advances by one evaluation a step; refinements and the probe see it as it
+    was before the step.
+
     Args:
+        noise: the source of each step's z; or an Aim, from which z is solved.
         first: index of the first step; may be traced, so that equal chunks share one program.
         final: whether the grid's last step takes its mean or a sample.
 
     Returns:
-        the carry after the steps, and x after each of them [count, H, W, C].
+        the carry after the steps, and x after each of them [count, H, W, C]; with an Aim the z.
     """
     if final not in FINALS:
         raise ValueError(f"final must be one of {list(FINALS)}, got {final!r}")
     refine = refine or Refine()
-    last = len(grid.t) - 1
+    last, guided, aimed = len(grid.t) - 1, remembering(predict), isinstance(noise, Aim)
 
     def one(state: State, i: Array) -> tuple[State, Array]:
-        t, s, draw = grid.t[i], grid.s[i], noise(i)
+        def look(x: Array, t: Array) -> Prediction:
+            return guided.predict(state.recall, x, t, i)[0]
+
+        t, s, draw = grid.t[i], grid.s[i], _no_draw if aimed else noise(i)
         noisy = jnp.where((i == last) & (final == "mean"), 0.0, 1.0)
-        context = Context(process, t, s, i, None, noisy, draw, predict)
+        context = Context(process, t, s, i, None, noisy, draw, look)
         x = refine.before(state.x, context) if refine.before else state.x
-        prediction = predict(x, t)
+        prediction, recall = guided.predict(state.recall, x, t, i)
         score_sq = jnp.sum(prediction.eps**2) / level(process, t)[1] ** 2
         if rule.probe:
-            prediction = prediction, predict(*rule.probe(process, x, prediction, t, s))
+            prediction = prediction, look(*rule.probe(process, x, prediction, t, s))
         law, memory = rule.step(process, state.memory, x, prediction, t, s)
-        z = draw()
+        z = solved(noise.at(i), law) if aimed else draw()
         x = law.mean + noisy * law.std * z
         x = refine.after(x, context._replace(z=z)) if refine.after else x
-        return State(x, memory, jnp.maximum(state.score_sq, score_sq)), x
+        state = State(x, memory, jnp.maximum(state.score_sq, score_sq), recall)
+        return state, z if aimed else x
 
     count = len(grid.t) if count is None else count
     return jax.lax.scan(one, state, first + jnp.arange(count))
 
 
 def reverse(
-    predict: Predict,
+    predict: Predict | Remembering,
     process: SDE,
     rule: Rule,
     grid: Grid,
-    noise: Noise,
+    noise: Noise | Aim,
     x: Array,
     *,
     refine: Refine | None = None,
     final: str = "mean",
 ) -> tuple[State, Array]:
     """The whole grid from x; see `advance`."""
-    return advance(predict, process, rule, grid, noise, begin(rule, x), refine=refine, final=final)
+    state = begin(rule, x, predict)
+    return advance(predict, process, rule, grid, noise, state, refine=refine, final=final)
+
+
+def _no_draw() -> Array:
+    raise ValueError("noise is an Aim, from which only the rule's z is solved: no refinement draws")
 
 
 def _pairs(t: Array, end: float) -> Grid:

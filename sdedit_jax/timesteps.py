@@ -1,0 +1,112 @@
+"""The timesteps of diffusers as grids: whole numbers of a table, and strength as a share of them.
+
+Step i of a table of T stands at t = (i + 1) / T. A run of N steps at strength p takes the last
+min(int(N p), N) of the N, as its img2img pipeline does. What differs between its schedulers is
+where a step ends:
+
+    ddim     at i - T // N; below 0 at step 0 of the table, or clean with set_alpha_to_one
+    ddpm     at the next step of the list; the last one clean
+    dpmpp    at the next step of the list; the last one clean, or at step 0 (final_sigmas_type)
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from sdedit_jax.samplers import Grid, MakeGrid
+from sdedit_jax.sde import CLEAN, SDE
+
+SPACINGS = ("leading", "linspace", "trailing")
+SCHEDULERS = ("ddim", "ddpm", "dpmpp")
+
+
+class Timesteps(NamedTuple):
+    """A way to number steps.
+
+    Attributes:
+        scheduler: one of SCHEDULERS. spacing: one of SPACINGS.
+        offset: added to the steps of "leading" (steps_offset).
+        clean: whether the last step of ddim and dpmpp ends clean.
+        table: steps of the table, T.
+    """
+
+    scheduler: str = "ddim"
+    spacing: str = "leading"
+    offset: int = 0
+    clean: bool = True
+    table: int = 1000
+
+
+def count(n: int, strength: float) -> int:
+    """How many of n steps are run at a strength: min(int(n strength), n), a float's product cut
+    off (50 steps at 0.29 are 14).
+
+    Raises:
+        ValueError: the strength is not in [0, 1], or so little that no step is left.
+    """
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength must be in [0, 1], got {strength}")
+    run = min(int(n * strength), n)
+    if run < 1:
+        raise ValueError(f"strength {strength} of {n} steps leaves none to run; at least {1 / n:g}")
+    return run
+
+
+def steps(way: Timesteps, n: int) -> np.ndarray:
+    """The numbers [n] of the steps, falling.
+
+    Raises:
+        ValueError: an unknown spacing, or more steps than the table has.
+    """
+    total, more = way.table, 1 if way.scheduler == "dpmpp" else 0
+    if not 1 <= n + more <= total:
+        raise ValueError(f"steps must be in [1, {total - more}], got {n}")
+    if way.spacing == "leading":
+        found = np.arange(n + more) * (total // (n + more)) + way.offset
+        found = found[::-1][:n]
+    elif way.spacing == "linspace":
+        found = np.linspace(0, total - 1, n + more).round()[::-1][:n]
+    elif way.spacing == "trailing":
+        found = np.round(np.arange(total, 0, -total / n)) - 1
+    else:
+        raise ValueError(f"spacing must be one of {list(SPACINGS)}, got {way.spacing!r}")
+    if found[0] >= total or found[-1] < 0 or np.any(np.diff(found) >= 0):
+        raise ValueError(f"steps: {n} with offset {way.offset} do not fit in a table of {total}")
+    return found.astype(int)
+
+
+def ends(way: Timesteps, n: int) -> np.ndarray:
+    """Where each of the n steps ends [n]: numbers of steps, -1 for clean.
+
+    Raises:
+        ValueError: an unknown scheduler.
+    """
+    if way.scheduler not in SCHEDULERS:
+        raise ValueError(f"scheduler must be one of {list(SCHEDULERS)}, got {way.scheduler!r}")
+    found = steps(way, n)
+    if way.scheduler == "ddim":
+        found = found - way.table // n
+        return np.where(found < 0, -1 if way.clean else 0, found)
+    last = -1 if way.clean or way.scheduler == "ddpm" else 0
+    return np.append(found[1:], last)
+
+
+def times(way: Timesteps, n: int, skip: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """t and s [n - skip] of the steps, without the first `skip`."""
+    starts, stops = steps(way, n)[skip:], ends(way, n)[skip:]
+    t, s = ((a + 1).astype(np.float32) / np.float32(way.table) for a in (starts, stops))
+    return t, np.where(stops < 0, np.float32(CLEAN), s)
+
+
+def grid(way: Timesteps, n: int, skip: int = 0) -> MakeGrid:
+    """The steps as a grid; t0 moves none of them."""
+    t, s = times(way, n, skip)
+
+    def made(process: SDE, t0: Array, count: int) -> Grid:
+        if count != len(t):
+            raise ValueError(f"n must be the {len(t)} steps of the list, got {count}")
+        return Grid(jnp.asarray(t), jnp.asarray(s))
+
+    return made
