@@ -95,7 +95,7 @@ def parsed(monkeypatch, capsys):
         ("--config.sampler.steps=x", "--config.sampler.steps=x"),
         ("--config.sampler.clip_x0=maybe", "--config.sampler.clip_x0=maybe"),
         ("--config=configs/none.py", "config: there is no file 'configs/none.py'"),
-        ("--mode=paint", "--mode=paint: value should be one of <edit|sweep|replay|train>"),
+        ("--mode=paint", "--mode=paint: value should be one of <edit|sweep|replay|train|convert>"),
         ("--wordir=out", "wordir"),
     ],
 )
