@@ -9,7 +9,7 @@ def get_config() -> ConfigDict:
     config.prior = "checkpoints/fruits64"  # a folder with a prior.json
     config.compute = "float32"  # float32 | tf32 | bfloat16
     config.task = (
-        "strokes"  # strokes | scribble | composite | inpaint | recolor | sketch | simulate
+        "strokes"  # strokes | scribble | composite | inpaint | recolor | sketch | simulate | photo
     )
     config.options = ConfigDict()  # of the task
     config.input = "examples/strokes"  # a file, a folder or a glob
@@ -21,6 +21,11 @@ def get_config() -> ConfigDict:
     config.sigma = config_dict.placeholder(float)  # noise-to-signal ratio
     config.snr_db = config_dict.placeholder(float)
     config.step = config_dict.placeholder(float)  # of the DDPM table, 0 .. 999
+    config.strength = config_dict.placeholder(float)  # of the presets "diffusers": share of steps
+    # what it shall show, of a prior that reads texts
+    config.prompt = ""
+    config.negative_prompt = ""  # what guidance leads away from
+    config.prompts = ""  # JSON file {input's name: prompt or {prompt, negative_prompt, scale}}
     # which noise
     config.seed = 0
     config.samples = 4  # pictures per guide
@@ -28,9 +33,11 @@ def get_config() -> ConfigDict:
     config.guidance = ConfigDict()
     config.guidance.name = "cfg"
     config.guidance.against = ""  # a label, or "null": the one that means no class; "": no guidance
-    config.guidance.scale = 1.0  # 0: against alone, 1: cond alone, above 1: away from against
+    # 0: against (or negative_prompt) alone, 1: cond (or prompt) alone, above 1: away from against
+    config.guidance.scale = 1.0
     # how the reverse SDE is run
-    config.preset = ""  # paper-ve | paper-vp | official
+    # paper-ve | paper-vp | official | diffusers | diffusers-eta | diffusers-ddpm | diffusers-dpmpp
+    config.preset = ""
     config.sampler = ConfigDict()
     config.sampler.rule = "dpmpp_2m_sde"
     config.sampler.steps = config_dict.placeholder(int)  # 20, or the preset's number
@@ -48,6 +55,8 @@ def get_config() -> ConfigDict:
     config.sampler.hold = "level"
     config.sampler.repeats = 1  # the paper's K
     config.sampler.final = "mean"
+    config.sampler.spacing = "auto"  # leading | linspace | trailing; auto: the prior's own
+    config.sampler.skip = 0  # steps of the grids diffusers_* that are not run
     # --mode=sweep
     config.sweep = ConfigDict()
     config.sweep.t0 = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)

@@ -1,6 +1,7 @@
 """Image editing with diffusion (SDE) priors in JAX."""
 
-from sdedit_jax.api import edit, load_prior
+from sdedit_jax.api import edit, load_prior, text_edit
+from sdedit_jax.api_text import invert, ledits
 from sdedit_jax.convert import convert
 from sdedit_jax.edits.sdedit import Request, SDEdit
 from sdedit_jax.guide import Guide
@@ -29,8 +30,11 @@ __all__ = [
     "describe",
     "edit",
     "gaussian",
+    "invert",
+    "ledits",
     "load_prior",
     "mixture",
     "reverse",
+    "text_edit",
     "to_t0",
 ]

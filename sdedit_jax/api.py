@@ -1,21 +1,34 @@
 """The Python face: load a prior, edit a picture that is an array."""
 
 import functools
-from typing import Any
+import warnings
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sdedit_jax import build, editor, images, strength
-from sdedit_jax.build import Sampling, load_prior
+from sdedit_jax import build, editor, images, prompts
+from sdedit_jax.build import Sampling
 from sdedit_jax.edits import sdedit
 from sdedit_jax.edits.sdedit import Request
 from sdedit_jax.guidance import Guided
 from sdedit_jax.guide import Guide
+from sdedit_jax.load import load_prior
 from sdedit_jax.prior import Prior
+from sdedit_jax.strength import check_t0
 
-__all__ = ["edit", "load_prior"]
+__all__ = ["edit", "load_prior", "text_edit"]
+
+
+class Bare(NamedTuple):
+    """What of a prior a compiled edit depends on."""
+
+    process: Any
+    predict: Any
+    codec: Any
+    see: Any
+    scheduler: tuple
 
 
 def edit(
@@ -58,42 +71,108 @@ def edit(
     Raises:
         ValueError: an argument out of its range. FloatingPointError: the model gave NaN.
     """
-    strength.check_t0(t0)
+    check_t0(t0)
     label = build.condition(prior, cond, against, scale)
-    size = prior.shape[0]
-    fitted, placement = images.fit(_pixels(image), size, fit)
-    kept = _mask(mask, np.shape(image)[:2])
+    s = build.settled(prior, build.sampling({"steps": steps, **sampling}))
+    return _run(prior, image, mask, t0, label, s, editor.image_key(seed, id, sample), fit, 0)
+
+
+def text_edit(
+    prior: Prior,
+    image: np.ndarray,
+    prompt: str,
+    negative_prompt: str = "",
+    scale: float = 7.5,
+    mask: np.ndarray | None = None,
+    t0: float = 0.6,
+    steps: int | None = None,
+    seed: int = 0,
+    id: str = "",
+    *,
+    sample: int = 0,
+    preset: str = "",
+    strength: float | None = None,
+    fit: str = "crop",
+    feather: int = 0,
+    **sampling: Any,
+) -> np.ndarray:
+    """Edit one picture by words: text-guided SDEdit with classifier-free guidance.
+
+    Args:
+        prior: one that reads texts, of `load_prior`.
+        image, mask, seed, id, sample, fit: as in `edit`.
+        prompt: what the picture shall show; "" says nothing.
+        negative_prompt: what guidance leads away from.
+        scale: of the guidance: 0 is the negative prompt alone, 1 the prompt alone.
+        t0: strength in [0, 1], a noise level of the prior's process.
+        steps: number of steps; None: 20, or the preset's.
+        preset: "" or one of build.PRESETS. Those of diffusers take `strength` in the place of t0:
+            the share of the steps that is run, 0.8 if none is given.
+        feather: pixels of soft seam, inside the region that may change.
+        **sampling: other fields of `build.Sampling`, such as rule, grid, repeats.
+
+    Returns:
+        uint8 [h, w, 3] at the prior's size. Where mask is 0 it equals the fitted image bit for bit.
+        Calls that differ in image, texts, scale, mask, t0, seed, id or sample compile nothing new.
+
+    Raises:
+        ValueError: an argument out of its range, or a prior that reads no texts.
+        FloatingPointError: the model gave NaN.
+
+    Warns:
+        UserWarning: a text is too long; the message says what of it is not read.
+    """
+    cond = prompts.condition(prior, prompts.Words(prompt, negative_prompt, scale))
+    for text in (prompt, negative_prompt):
+        if told := prompts.cut(prior, text):
+            warnings.warn(told, stacklevel=2)
+    check_t0(t0)
+    prior = build.preset_process(prior, preset)
+    asked = build.sampling({"steps": steps, **sampling}, preset, t0, strength)
+    s = build.settled(prior, asked)
+    t0, key = build.beginning(prior, s, t0), editor.image_key(seed, id, sample)
+    return _run(prior, image, mask, t0, cond, s, key, fit, feather)
+
+
+def _run(
+    prior: Prior,
+    image: np.ndarray,
+    mask: np.ndarray | None,
+    t0: float,
+    cond: Any,
+    s: Sampling,
+    key: Any,
+    fit: str,
+    feather: int,
+) -> np.ndarray:
+    """One edit of a picture, fitted, run and pasted."""
+    fitted, placement = images.fit(pixels(image), prior.shape[0], fit)
+    kept = mask_of(mask, np.shape(image)[:2])
     small = images.fit_mask(kept, placement) if mask is not None else np.ones(fitted.shape[:2])
     small = np.round(small * 255).astype(np.float32) / 255  # as the program's masks
     guide = Guide(images.to_unit(fitted), small[..., None])
-    request = Request(np.float32(t0), guide, label)
-    key = editor.image_key(seed, id, sample)
+    request = Request(np.float32(t0), guide, cond)
     rows = jax.tree.map(lambda a: jnp.asarray(a)[None], (request, key))
-    compiled = _compiled(
-        prior.process,
-        prior.predict,
-        prior.codec,
-        tuple(fitted.shape),
-        build.settled(prior, build.sampling({"steps": steps, **sampling})),
-        isinstance(label, Guided),
-    )
+    told = tuple(sorted(prior.card.get("scheduler", {}).items()))
+    bare = Bare(prior.process, prior.predict, prior.codec, prior.see, told)
+    compiled = _compiled(bare, tuple(fitted.shape), s, isinstance(cond, Guided))
     result = compiled(prior.params, *rows).image[0]
     if not np.isfinite(result).all():
         raise FloatingPointError("the prior gave values that are not finite")
-    return images.paste(images.from_unit(result), fitted, (small > 0).astype(np.float32))
+    return images.paste(images.from_unit(result), fitted, (small > 0).astype(np.float32), feather)
 
 
 @functools.lru_cache(maxsize=16)
-def _compiled(
-    process: Any, predict: Any, codec: Any, shape: tuple, s: Sampling, guided: bool
-) -> Any:
+def _compiled(bare: Bare, shape: tuple, s: Sampling, guided: bool) -> Any:
     """A jitted edit of one row; one per prior and settings, traced once per picture size."""
-    prior = Prior(process, predict, None, shape, codec)
+    card = {"scheduler": dict(bare.scheduler)}
+    prior = Prior(bare.process, bare.predict, None, shape, bare.codec, card, see=bare.see)
     plan = build.plan(build.guided(prior) if guided else prior, s)
     return jax.jit(jax.vmap(sdedit.edit(plan), in_axes=(None, 0, 0), axis_name="batch"))
 
 
-def _pixels(image: np.ndarray) -> np.ndarray:
+def pixels(image: np.ndarray) -> np.ndarray:
+    """A picture of the user's, uint8 or floats in [-1, 1], as uint8 [H, W, 3]."""
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
         raise ValueError(f"image must be [H, W, 3], got shape {image.shape}")
@@ -106,7 +185,8 @@ def _pixels(image: np.ndarray) -> np.ndarray:
     return images.from_unit(image.astype(np.float32))
 
 
-def _mask(mask: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
+def mask_of(mask: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
+    """A mask of the user's as float32 [H, W] in [0, 1]; None: 1 everywhere."""
     if mask is None:
         return np.ones(size, np.float32)
     mask = np.asarray(mask)

@@ -4,6 +4,7 @@ The tables are ordinary dicts; a wrong name gives one ValueError that lists what
 """
 
 import dataclasses
+import functools
 import numbers
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,23 +14,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sdedit_jax import guidance, images, rules, samplers, sde
+from sdedit_jax import guidance, images, latent, rules, samplers, sde, timesteps
 from sdedit_jax import prior as priors
 from sdedit_jax.augment import Augment
 from sdedit_jax.edits.sdedit import SDEdit
 from sdedit_jax.guidance import Classes
 from sdedit_jax.nets.adm import ADM, ADMConfig
+from sdedit_jax.nets.clip_text import ClipText, ClipTextConfig
 from sdedit_jax.nets.ddpm import DDPM, DDPMConfig
 from sdedit_jax.nets.edm_dhariwal import DhariwalConfig, DhariwalUNet
 from sdedit_jax.nets.edm_song import SongConfig, SongUNet
-from sdedit_jax.nets.functional import COMPUTE, functional
+from sdedit_jax.nets.functional import COMPUTE, Functional, functional
 from sdedit_jax.nets.ncsnpp import NCSNpp, NCSNppConfig
+from sdedit_jax.nets.sd_unet import SDUNet, SDUNetConfig
+from sdedit_jax.nets.sd_vae import SDVae, SDVaeConfig
 from sdedit_jax.nets.unet2d import UNet2D, UNet2DConfig
 from sdedit_jax.prior import Prior
 from sdedit_jax.rules import VARIANCES
 from sdedit_jax.strength import t_from_log_snr
-from sdedit_jax.tasks import composite, inpaint, recolor, scribble, simulate, sketch, strokes
+from sdedit_jax.tasks import composite, inpaint, photo, recolor, scribble, simulate, sketch, strokes
 from sdedit_jax.tasks.common import TaskInput
+from sdedit_jax.text import tokenizer
 from sdedit_jax.weights import store
 
 SDES: dict[str, Callable[..., sde.SDE]] = {
@@ -53,6 +58,15 @@ NETS = {
     "edm_dhariwal": (DhariwalUNet, DhariwalConfig.from_mapping),
 }
 
+PARTS = {
+    "stable_diffusion": {
+        "unet": (SDUNet, SDUNetConfig.from_mapping),
+        "vae": (SDVae, SDVaeConfig.from_mapping),
+        "text_encoder": (ClipText, ClipTextConfig.from_mapping),
+    },
+}
+"""Networks of several parts, each with its own config and params: priors in latents."""
+
 NO_NULL = ("adm", "unet2d")
 """Networks of whose labels each is a class; the null label of others is num_classes. A card with
 `null_label` names a network's own."""
@@ -72,6 +86,10 @@ PRIORS: dict[str, Callable[..., priors.PredictFn]] = {
     "edm_iddpm": priors.edm_iddpm,
 }
 
+LATENT_PRIORS: dict[str, Callable[..., priors.PredictFn]] = {
+    "stable_diffusion": latent.stable_diffusion,
+}
+
 GUIDANCE: dict[str, Callable[[priors.PredictFn], priors.PredictFn]] = {
     "cfg": guidance.cfg,
 }
@@ -81,6 +99,7 @@ TASKS: dict[str, Callable[[str, Mapping[str, Any], int, str], TaskInput]] = {
     "scribble": scribble.make,
     "composite": composite.make,
     "inpaint": inpaint.make,
+    "photo": photo.make,
     "recolor": recolor.make,
     "sketch": sketch.make,
     "simulate": simulate.make,
@@ -97,14 +116,21 @@ RULES: dict[str, Callable[["Sampling"], rules.Rule]] = {
     "dpmpp_2m_sde": lambda s: rules.dpmpp_2m_sde(s.clip_x0),
 }
 
-GRIDS: dict[str, Callable[["Sampling"], samplers.MakeGrid]] = {
-    "uniform": lambda s: samplers.uniform(),
-    "log_snr": lambda s: samplers.uniform_log_snr(s.sigma_end),
-    "karras": lambda s: samplers.karras(s.rho, s.sigma_end),
-    "score_sde": lambda s: samplers.score_sde(s.t_end),
-    "score_sde_euler": lambda s: samplers.score_sde(s.t_end, euler=True),
-    "paper": lambda s: samplers.paper(),
+GRIDS: dict[str, Callable[["Sampling", Prior], samplers.MakeGrid]] = {
+    "uniform": lambda s, prior: samplers.uniform(),
+    "log_snr": lambda s, prior: samplers.uniform_log_snr(s.sigma_end),
+    "karras": lambda s, prior: samplers.karras(s.rho, s.sigma_end),
+    "score_sde": lambda s, prior: samplers.score_sde(s.t_end),
+    "score_sde_euler": lambda s, prior: samplers.score_sde(s.t_end, euler=True),
+    "paper": lambda s, prior: samplers.paper(),
+    "diffusers_ddim": lambda s, prior: timesteps.grid(way(s, prior), s.steps, s.skip),
+    "diffusers_ddpm": lambda s, prior: timesteps.grid(way(s, prior), s.steps, s.skip),
+    "diffusers_dpmpp": lambda s, prior: timesteps.grid(way(s, prior), s.steps, s.skip),
 }
+
+LISTED = {"diffusers_ddim": "ddim", "diffusers_ddpm": "ddpm", "diffusers_dpmpp": "dpmpp"}
+"""Grids of whole timesteps, which strength enters by their number -> one of
+timesteps.SCHEDULERS."""
 
 REFINES: dict[str, Callable[["Sampling"], samplers.Refine]] = {
     "none": lambda s: samplers.Refine(),
@@ -118,9 +144,11 @@ class Sampling:
 
     Attributes:
         rule: one of RULES. steps: number of steps, N asked = N run. grid: one of GRIDS.
+        spacing, skip: of the LISTED grids: one of timesteps.SPACINGS, "auto" being the prior's own;
+            steps at the noisy end that are not run.
         eta, variance: of "ancestral"; variance "auto" is "learned" where the model has it, else
             "small". clip_x0: clip the predicted picture to [-1, 1] ("ancestral",
-            "ddim", "dpmpp_2m_sde").
+            "ddim", "dpmpp_2m_sde"); latents have no such range and are never clipped.
         sigma_end: last noise-to-signal ratio of "log_snr" and "karras"; rho: of "karras"; t_end: of
             "score_sde".
         corrector: one of REFINES; snr, corrector_steps, norm: of "langevin".
@@ -145,7 +173,16 @@ class Sampling:
     hold: str = "level"
     repeats: int = 1
     final: str = "mean"
+    spacing: str = "auto"
+    skip: int = 0
 
+    @property
+    def run(self) -> int:
+        """The number of steps that are run."""
+        return self.steps - self.skip
+
+
+_DIFFUSERS = {"variance": "small", "final": "sample", "clip_x0": False, "steps": 50}
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     # name: (process it needs, fields of Sampling); steps are the preset's unless the user says them
@@ -164,7 +201,17 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         {"rule": "ancestral", "variance": "small", "grid": "paper", "hold": "official"}
         | {"final": "mean", "clip_x0": False},
     ),
+    # diffusers' img2img: its timesteps, and strength as a share of the steps
+    "diffusers": ("linear", {"rule": "ddim", "grid": "diffusers_ddim"} | _DIFFUSERS),
+    "diffusers-eta": ("linear", {"rule": "ancestral", "grid": "diffusers_ddim"} | _DIFFUSERS),
+    "diffusers-ddpm": (
+        "linear",
+        {"rule": "ancestral", "eta": 1.0, "grid": "diffusers_ddpm"} | _DIFFUSERS,
+    ),
+    "diffusers-dpmpp": ("linear", {"rule": "dpmpp_2m_sde", "grid": "diffusers_dpmpp"} | _DIFFUSERS),
 }
+STRENGTH = 0.8
+"""Of the presets of diffusers, where none is given; theirs."""
 
 
 def pick(table: Mapping[str, Any], name: str, field: str) -> Any:
@@ -193,6 +240,8 @@ def load_prior(folder: str | Path, compute: str = "float32") -> Prior:
     if card.get("network") in EXACT:
         return exact_prior(card, Path(folder))
     made = prior_of(card, compute, str(folder))
+    if card["network"] in PARTS:
+        made = made._replace(text=text_of(card, folder, compute))
     if "sha256" not in card:
         raise ValueError(f"{folder}: prior.json lacks 'sha256'")
     shapes = made.params
@@ -223,12 +272,50 @@ def prior_of(card: Mapping[str, Any], compute: str = "float32", name: str = "pri
         if field not in card:
             raise ValueError(f"{name}: prior.json lacks {field!r}")
     pick(COMPUTE, compute, "compute")
+    if card["network"] in PARTS:
+        return latent_prior_of(card, compute, name)
     kind, read_config = pick(NETS, card["network"], f"{name}: network")
     config = read_config(card["config"])
     net = functional(lambda rngs: kind(config, rngs=rngs), compute)
     made = process(card["process"], f"{name}: process")
     predict = _call(PRIORS, card["prediction"], f"{name}: prediction", net.apply, made)
     return Prior(made, predict, net.shapes, size_of(card, name), card=dict(card))
+
+
+def latent_prior_of(card: Mapping[str, Any], compute: str, name: str) -> Prior:
+    """The prior of a card whose network has PARTS; it reads texts once it has its tokenizer."""
+    parts = {part: part_of(card, part, compute, name) for part in PARTS[card["network"]]}
+    (unet, c), (vae, v) = parts["unet"], parts["vae"]
+    latent.check_parts(c, v, parts["text_encoder"][1], name)
+    made, size = process(card["process"], f"{name}: process"), size_of(card, name)
+    if size[0] % v.factor:
+        raise ValueError(f"{name}: size in prior.json must be a multiple of {v.factor}, got {size}")
+    predict = _call(LATENT_PRIORS, card["prediction"], f"{name}: prediction", unet, made, c)
+    codec = latent.codec(vae, v)
+    see = latent.shown(codec) if c.in_channels > c.out_channels else None
+    shapes = {part: net.shapes for part, (net, _) in parts.items()}
+    return Prior(made, predict, shapes, size, codec, dict(card), see=see)
+
+
+def part_of(card: Mapping[str, Any], part: str, compute: str, name: str) -> tuple[Functional, Any]:
+    """One network of a card with PARTS, and its config."""
+    kind, read_config = PARTS[card["network"]][part]
+    if part not in card["config"]:
+        raise ValueError(f"{name}: config in prior.json lacks {part!r}")
+    config = read_config(card["config"][part])
+    return functional(lambda rngs: kind(config, rngs=rngs), compute), config
+
+
+def text_of(card: Mapping[str, Any], folder: str | Path, compute: str = "float32") -> priors.Text:
+    """How the prior of a card reads texts, with the tokenizer in the folder.
+
+    Raises:
+        ValueError: no tokenizer, a damaged one, or one of another text encoder.
+    """
+    net, config = part_of(card, "text_encoder", compute, str(folder))
+    found = tokenizer.read(Path(folder) / "tokenizer")
+    latent.check_tokens(found, config.vocab_size, config.max_position_embeddings, str(folder))
+    return latent.text(net, found)
 
 
 def size_of(card: Mapping[str, Any], name: str) -> tuple[int, int, int]:
@@ -277,7 +364,14 @@ def condition(
 
 def guided(prior: Prior, name: str = "cfg") -> Prior:
     """The prior with a guided predictor, one of GUIDANCE; its cond is a `Guided`."""
-    return prior._replace(predict=pick(GUIDANCE, name, "guidance.name")(prior.predict))
+    pick(GUIDANCE, name, "guidance.name")
+    return prior._replace(predict=_guided(name, prior.predict))
+
+
+@functools.lru_cache(maxsize=16)
+def _guided(name: str, predict: priors.PredictFn) -> priors.PredictFn:
+    """The same function for the same predictor, so that equal plans are equal programs."""
+    return GUIDANCE[name](predict)
 
 
 def initial_params(card: Mapping[str, Any], seed: int) -> Any:
@@ -305,16 +399,23 @@ def as_process(prior: Prior, target: sde.SDE) -> Prior:
     return prior._replace(process=target, predict=predict)
 
 
-def sampling(values: Mapping[str, Any], preset: str = "", t0: float = 0.5) -> Sampling:
+def sampling(
+    values: Mapping[str, Any],
+    preset: str = "",
+    t0: float = 0.5,
+    strength: float | None = None,
+) -> Sampling:
     """The sampling settings: the preset's where there is one, the values' else.
 
     Args:
         values: fields of Sampling; steps None takes the preset's number or the default.
         preset: "" or one of PRESETS.
         t0: strength; the preset "official" runs 1000 t0 steps.
+        strength: of the presets of diffusers: the share of the steps that is run; None: 0.8.
 
     Raises:
-        ValueError: an unknown name, or a value of another type or out of its range.
+        ValueError: an unknown name, a value of another type or out of its range, or a strength
+            where no preset takes it.
     """
     given = {name: value for name, value in values.items() if value is not None}
     _check_types(given)
@@ -329,14 +430,27 @@ def sampling(values: Mapping[str, Any], preset: str = "", t0: float = 0.5) -> Sa
                 )
         given = given | fixed | ({"steps": given["steps"]} if "steps" in given else {})
     s = Sampling(**given)
+    if s.grid in LISTED and preset:
+        share = STRENGTH if strength is None else strength
+        s = dataclasses.replace(s, skip=s.steps - timesteps.count(s.steps, share))
+    elif strength is not None:
+        raise ValueError(f"strength is of the presets of diffusers; give t0, got {strength}")
+    if not 0 <= s.skip < max(s.steps, 1) or (s.skip and s.grid not in LISTED):
+        raise ValueError(f"sampler.skip must leave steps of a listed grid to run, got {s.skip}")
     if s.steps < 1:
         raise ValueError(f"sampler.steps must be at least 1, got {s.steps}")
     if s.repeats < 1:
         raise ValueError(f"sampler.repeats must be at least 1, got {s.repeats}")
     named = {"hold": samplers.HOLDS, "final": samplers.FINALS, "variance": ("auto", *VARIANCES)}
+    named["spacing"] = ("auto", *timesteps.SPACINGS)
     for field, allowed in named.items():
         pick(dict.fromkeys(allowed), getattr(s, field), f"sampler.{field}")
     return s
+
+
+def takes_share(preset: str) -> bool:
+    """Whether the strength of a preset is a share of its steps."""
+    return bool(preset) and pick(PRESETS, preset, "preset")[1].get("grid") in LISTED
 
 
 def preset_process(prior: Prior, preset: str) -> Prior:
@@ -352,11 +466,32 @@ def preset_process(prior: Prior, preset: str) -> Prior:
 
 
 def settled(prior: Prior, s: Sampling) -> Sampling:
-    """The settings with what depends on the prior: the variance where it is "auto"."""
-    if s.variance != "auto":
-        return s
+    """The settings with what depends on the prior: the variance and the spacing where they are
+    "auto", and clipping, which latents do not have."""
     learned = prior.card.get("prediction", {}).get("learned_variance", False)
-    return dataclasses.replace(s, variance="learned" if learned else "small")
+    variance = {"auto": "learned" if learned else "small"}.get(s.variance, s.variance)
+    spacing = way(s, prior).spacing if s.grid in LISTED else s.spacing
+    clip_x0 = s.clip_x0 and not prior.latent
+    return dataclasses.replace(s, variance=variance, spacing=spacing, clip_x0=clip_x0)
+
+
+def way(s: Sampling, prior: Prior) -> timesteps.Timesteps:
+    """How a LISTED grid numbers its steps, on the prior's scheduler where the settings say none."""
+    told, scheduler = prior.card.get("scheduler", {}), LISTED[s.grid]
+    own = told.get("timestep_spacing", "linspace" if scheduler == "dpmpp" else "leading")
+    clean = told.get("set_alpha_to_one", True)
+    if scheduler == "dpmpp":
+        clean = told.get("final_sigmas_type", "zero") == "zero"
+    table = len(getattr(prior.process, "log_snrs", ())) or 1000
+    spacing = own if s.spacing == "auto" else s.spacing
+    return timesteps.Timesteps(scheduler, spacing, told.get("steps_offset", 0), clean, table)
+
+
+def beginning(prior: Prior, s: Sampling, t0: float) -> float:
+    """The strength where the steps begin: t0, or the first time of a LISTED grid."""
+    if s.grid not in LISTED:
+        return t0
+    return float(timesteps.times(way(s, prior), s.steps, s.skip)[0][0])
 
 
 def plan(prior: Prior, s: Sampling) -> SDEdit:
@@ -365,8 +500,8 @@ def plan(prior: Prior, s: Sampling) -> SDEdit:
     return SDEdit(
         prior=prior,
         rule=pick(RULES, s.rule, "sampler.rule")(s),
-        grid=pick(GRIDS, s.grid, "sampler.grid")(s),
-        n=s.steps,
+        grid=pick(GRIDS, s.grid, "sampler.grid")(s, prior),
+        n=s.run,
         hold=s.hold,
         repeats=s.repeats,
         refine=pick(REFINES, s.corrector, "sampler.corrector")(s),

@@ -57,7 +57,7 @@ def convert(
             and the fields that the family documents (docs/checkpoints.md).
         family: see that the source is of this family.
         name: of the prior; the folder's name by default.
-        dtype: of the stored weights, "float32" or "bfloat16".
+        dtype: of the stored weights, "float32", "bfloat16" or "float16".
         check: denoise test pictures with the new prior (`selfcheck`).
         strict: a failed check is an error and nothing is written; else prior.json notes it.
         overwrite: replace a prior that stands in the folder.
@@ -75,7 +75,9 @@ def convert(
     given, entry = given_for(card, architecture, sha256)
     kind = family_of(found, family or given.get("family", ""))
     text = {"name": name or folder.name, **kind.describe(found, given)}
-    prior = build.prior_of(text, name=text["name"])
+    prior, files = build.prior_of(text, name=text["name"]), kind.files(found)
+    if prior.latent:
+        prior = prior._replace(text=build.text_of(text, path))
     store.require_space(folder, size_of(prior.params) * stored.itemsize)
     prior = prior._replace(params=weights(found, kind, text, prior.params), card=text)
     text["source"] = origin(found, kind, sha256, entry)
@@ -85,7 +87,8 @@ def convert(
         text["check"] = selfcheck.as_json(verdict)
         if strict and not verdict.passed:
             raise ValueError(f"strict: nothing is written, {verdict.message}")
-    store.save(folder, jax.tree.map(lambda a: np.asarray(a.astype(stored)), prior.params), text)
+    params = jax.tree.map(lambda a: np.asarray(a.astype(stored)), prior.params)
+    store.save(folder, params, text, files, compressed=False)
     return Report(folder, store.read_card(folder), verdict)
 
 

@@ -26,7 +26,7 @@ class Editor(NamedTuple):
     Attributes:
         begin: (request, keys, k, x0) -> state. steps: (params, request, keys, k, x0, state, first)
             -> state after `chunk` steps. mix: (request, x0, state) -> x0. finish: (params, request,
-            x0) -> pictures.
+            x0, picture) -> pictures.
         seconds: compile time.
     """
 
@@ -70,7 +70,7 @@ def compile_editor(
     k, first = jnp.int32(0), jnp.int32(0)
 
     def encode(params: Any, request: Request) -> Request:
-        return request._replace(guide=sdedit.encoded(plan, params, request.guide))
+        return sdedit.opened(plan, params, request)
 
     def begin(request: Request, key: Array, k: Array, x0: Array) -> Any:
         return sdedit.start(plan, request, sdedit.random(key, x0.shape), k, x0)
@@ -83,22 +83,22 @@ def compile_editor(
     def mix(request: Request, x0: Array, state: Any) -> Array:
         return sdedit.mix(plan, request, x0, state.x)
 
-    def finish(params: Any, request: Request, x0: Array) -> Array:
-        return sdedit.finish(plan, params, request, x0)
+    def finish(params: Any, request: Request, x0: Array, picture: Array) -> Array:
+        return sdedit.finish(plan, params, request, x0, picture)
 
     def build(fn: Callable[..., Any], axes: tuple[int | None, ...], *args: Any) -> Any:
         over = parallel.mapped(jax.vmap(fn, axes, axis_name="batch"), axes, n)
         return over.lower(*args).compile()
 
     encode = build(encode, (None, 0), params, request)
-    request = encode(params, request)
+    picture, request = request.guide.image, encode(params, request)
     x0 = request.guide.image
     begin = build(begin, (0, 0, None, 0), request, keys, k, x0)
     state = begin(request, keys, k, x0)
     axes = (None, 0, 0, None, 0, 0, None)
     steps = build(steps, axes, params, request, keys, k, x0, state, first)
     mix = build(mix, (0, 0, 0), request, x0, state)
-    finish = build(finish, (None, 0, 0), params, request, x0)
+    finish = build(finish, (None, 0, 0, 0), params, request, x0, picture)
     seconds = time.perf_counter() - start
     return Editor(plan, rows, n, chunk, encode, begin, steps, mix, finish, seconds)
 
@@ -116,7 +116,7 @@ def run(
         progress: told the number of network evaluations per picture after each chunk.
     """
     request, keys = parallel.spread((request, keys), editor.devices)
-    request = editor.encode(params, request)
+    picture, request = request.guide.image, editor.encode(params, request)
     x0, score_sq = request.guide.image, None
     for repeat in range(editor.plan.repeats):
         k = jnp.int32(repeat)
@@ -128,5 +128,5 @@ def run(
                 progress(editor.chunk * editor.plan.rule.nfe)
         x0 = editor.mix(request, x0, state)
         score_sq = state.score_sq if score_sq is None else jnp.maximum(score_sq, state.score_sq)
-    edited = Edited(editor.finish(params, request, x0), score_sq)
+    edited = Edited(editor.finish(params, request, x0, picture), score_sq)
     return jax.tree.map(np.asarray, parallel.gather(edited, editor.rows))

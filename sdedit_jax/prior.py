@@ -34,9 +34,41 @@ class Codec(NamedTuple):
     decode: Callable[..., Array]
 
 
+IDENTITY = Codec(lambda params, image, z=None: image, lambda params, x0: x0)
+"""The codec of pixel space."""
+
+
 def identity_codec() -> Codec:
     """The codec of pixel space."""
-    return Codec(lambda params, image, z=None: image, lambda params, x0: x0)
+    return IDENTITY
+
+
+def mask_of_state(mask: Array, shape: tuple[int, ...]) -> Array:
+    """A mask [H, W, C] of pixels as one [h, w, 1] of a state [h, w, c]; as it is where H = h.
+
+    A latent may change as much as the freest pixel of its block: thin masks keep their effect, and
+    the pixels that are kept are pasted over the result anyway.
+    """
+    if mask.shape[:2] == tuple(shape[:2]):
+        return mask
+    (big, wide, _), (h, w) = mask.shape, shape[:2]
+    if big % h or wide % w:
+        raise ValueError(f"mask must be whole blocks of {(h, w)}, got {(big, wide)}")
+    most = jnp.max(mask, axis=-1)
+    return most.reshape(h, big // h, w, wide // w).max(axis=(1, 3))[..., None]
+
+
+class Text(NamedTuple):
+    """How a prior reads texts.
+
+    Attributes:
+        tokenize: text -> text.tokenizer.Tokens, on the host: `ids` [M], `count` of the text's own,
+            `cut`, what found no room.
+        encode: (params, ids [M]) -> the embedding [M, K], the prior's cond. Compiled once.
+    """
+
+    tokenize: Callable[[str], Any]
+    encode: Callable[..., Array]
 
 
 class Prior(NamedTuple):
@@ -46,17 +78,28 @@ class Prior(NamedTuple):
         process: gives alpha(t) and sigma(t); x_t = alpha x0 + sigma z.
         predict: (params, x [H, W, C], t, cond=None, key=None) -> Prediction.
         params: nested dict of arrays.
-        shape: (H, W, C) of the pictures it was made for.
+        shape: (H, W, C) of the pictures it was made for; x has this shape too, unless a codec takes
+            pictures into latents.
         codec: between pictures and x0.
         card: what prior.json says of it.
+        text: how it reads texts; None: it reads none.
+        see: (params, image [H, W, C], mask [H, W, 1], cond) -> cond, for networks that are shown
+            the guide (inpainting); None: it is not shown.
     """
 
     process: SDE
     predict: PredictFn
     params: Any
     shape: tuple[int, int, int]
-    codec: Codec = identity_codec()
+    codec: Codec = IDENTITY
     card: Mapping[str, Any] = {}
+    text: Text | None = None
+    see: Callable[..., Any] | None = None
+
+    @property
+    def latent(self) -> bool:
+        """Whether x is not a picture but a latent."""
+        return self.codec is not IDENTITY
 
     def eps(self, params: Any, x: Array, t: Array | float, cond: Any = None) -> Array:
         """Predicted noise [H, W, C] of x [H, W, C] at t in (0, 1]; for VE this is -sigma score."""

@@ -129,6 +129,25 @@ def test_fetches_what_a_model_needs_and_no_more(server, folder, tmp_path):
         assert (found / name).read_bytes() == folder[name]
 
 
+def test_of_a_pipeline_that_reads_texts_its_networks_and_tokenizer(server, folder, tmp_path):
+    """Neither the checker's weights nor the single files that stand beside the parts."""
+    data = folder["diffusion_pytorch_model.safetensors"]
+    wanted = {
+        "model_index.json": b'{"text_encoder": ["transformers", "CLIPTextModel"]}',
+        "unet/config.json": b"{}",
+        "unet/diffusion_pytorch_model.safetensors": data,
+        "vae/diffusion_pytorch_model.safetensors": data,
+        "text_encoder/model.safetensors": data,
+        "tokenizer/merges.txt": b"#version: 0.2",
+        "tokenizer/vocab.json": b"{}",
+        "scheduler/scheduler_config.json": b"{}",
+    }
+    more = ["safety_checker/model.safetensors", "v1-5.safetensors", "unet/m.bin", "LICENSE.txt"]
+    server.repositories["owner/text"] = wanted | dict.fromkeys(more, data)
+    found = hub.local("hf:owner/text", cache=tmp_path / "cache")
+    assert kept(found) == sorted(wanted)
+
+
 def test_takes_bin_where_there_is_no_safetensors(server, folder, tmp_path):
     server.repositories["owner/old"] = {n: b for n, b in folder.items() if "safetensors" not in n}
     found = hub.local("hf:owner/old", cache=tmp_path / "cache")

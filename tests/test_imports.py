@@ -13,10 +13,13 @@ LAYERS = [
     ["guide", "sde", "images", "nets", "text", "weights", "augment"],
     ["rules", "strength"],
     ["samplers", "guidance", "prior", "data", "parallel", "record"],
-    ["edits", "train", "metrics", "tasks", "selfcheck"],
-    ["build", "editor"],
-    ["convert"],
+    ["timesteps"],
+    ["edits", "train", "metrics", "tasks", "selfcheck", "latent", "prompts"],
+    ["build", "editor", "concepts"],
+    ["convert", "words"],
+    ["load"],
     ["run", "evaluate", "api"],
+    ["api_text"],
     ["", "web", "main"],
 ]
 BESIDE = {"augment": {"images"}}

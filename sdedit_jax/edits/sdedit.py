@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from sdedit_jax.guide import Guide
-from sdedit_jax.prior import Prior
+from sdedit_jax.prior import Prior, mask_of_state
 from sdedit_jax.rules import Rule
 from sdedit_jax.samplers import (
     MakeGrid,
@@ -37,7 +37,8 @@ class Request(NamedTuple):
     Attributes:
         t0: strength in [0, 1], traced.
         guide: image [H, W, C] in [-1, 1] and mask [H, W, 1] or [H, W, C].
-        cond: a label of a class-conditional prior, or None.
+        cond: a label of a class-conditional prior, the embedding of a text of one that reads
+            texts, a Guided pair of these, or None.
     """
 
     t0: Any
@@ -111,7 +112,7 @@ def edit(plan: SDEdit) -> Callable[..., Edited]:
     def run(
         params: Any, request: Request, key: Array, randomness: Randomness | None = None
     ) -> Edited:
-        request = request._replace(guide=encoded(plan, params, request.guide))
+        picture, request = request.guide.image, opened(plan, params, request)
         noise = randomness or random(key, request.guide.image.shape)
 
         def repeat(carry: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], None]:
@@ -124,18 +125,23 @@ def edit(plan: SDEdit) -> Callable[..., Edited]:
         carry = (request.guide.image, jnp.zeros(()))
         (x0, score_sq), _ = jax.lax.scan(repeat, carry, jnp.arange(plan.repeats))
         score_sq = jnp.where(jnp.asarray(request.t0) > 0, score_sq, 0.0)
-        return Edited(finish(plan, params, request, x0), score_sq)
+        return Edited(finish(plan, params, request, x0, picture), score_sq)
 
     return run
 
 
-def encoded(plan: SDEdit, params: Any, guide: Guide) -> Guide:
-    """The guide in the space of the prior, its mask as the plan reads it."""
-    image = plan.prior.codec.encode(params, jnp.asarray(guide.image, jnp.float32))
-    mask = jnp.asarray(guide.mask, jnp.float32)
+def opened(plan: SDEdit, params: Any, request: Request) -> Request:
+    """The request in the space of the prior, its mask as the plan reads it; what the network is
+    shown of the guide is in its cond."""
+    prior, guide = plan.prior, jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), request.guide)
+    image, mask = prior.codec.encode(params, guide.image), guide.mask
     if plan.hold == "official":  # the released code edits all that is not fully kept
         mask = jnp.where(mask > 0, 1.0, 0.0)
-    return Guide(image, jnp.broadcast_to(mask, image.shape))
+    cond = request.cond
+    if prior.see is not None:
+        cond = prior.see(params, guide.image, mask, cond)
+    mask = jnp.broadcast_to(mask_of_state(mask, image.shape), image.shape)
+    return request._replace(guide=Guide(image, mask), cond=cond)
 
 
 def start(plan: SDEdit, request: Request, noise: Randomness, k: Array, x0: Array) -> State:
@@ -179,10 +185,10 @@ def mix(plan: SDEdit, request: Request, x0: Array, x: Array) -> Array:
     return x if plan.hold is None else request.guide.mask * x + (1 - request.guide.mask) * x0
 
 
-def finish(plan: SDEdit, params: Any, request: Request, x0: Array) -> Array:
-    """The picture; at strength 0 the guide."""
-    x0 = jnp.where(jnp.asarray(request.t0) > 0, x0, request.guide.image)
-    return plan.prior.codec.decode(params, x0)
+def finish(plan: SDEdit, params: Any, request: Request, x0: Array, picture: Array) -> Array:
+    """The picture [H, W, C] of x0; at strength 0 the guide, `picture`, as it came."""
+    made = plan.prior.codec.decode(params, x0)
+    return jnp.where(jnp.asarray(request.t0) > 0, made, jnp.asarray(picture, jnp.float32))
 
 
 def proposition_1(sigma: float, score_sq: float, d: int, delta: float = 0.05) -> float:

@@ -34,7 +34,13 @@ def edit(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
     Writes <name>_<sample>.png, <name>_guide.png and <name>_mask.png for each input, sheet.png and
     record.json. Returns 1 if an input could not be read or a result not be made; the others are
     done all the same.
+
+    Configs with a method of their own go to it.
     """
+    if config.get("method") == "ledits":
+        from sdedit_jax.run import ledits
+
+        return ledits.edit(config, workdir, overwrite)
     refuse_own_folder(config, workdir)
     session = open_session(config)
     items, bad = read_inputs(session)

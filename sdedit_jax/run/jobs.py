@@ -101,7 +101,7 @@ def requests(session: Session, jobs: Sequence[Job]) -> tuple[Request, Any]:
     """The jobs as one batched request and their keys."""
     rows = [
         (
-            Request(np.float32(j.t0), j.item.guide, session.cond),
+            Request(np.float32(j.t0), j.item.guide, session.cond_of(j.item.id)),
             editor.image_key(j.seed, j.item.id, j.sample),
         )
         for j in jobs
@@ -130,6 +130,8 @@ def finished(
         "seconds": round(seconds, 3),
         "proposition_1": bound(session, item, image, told, c),
     }
+    if session.texts:
+        entry["text"] = session.texts.told(item.id)
     return Done(job, shown, entry, recipe(session, job, shown, told, place))
 
 
@@ -181,6 +183,7 @@ def recipe(session: Session, job: Job, shown: np.ndarray, told: Strength, place:
         "cut": job.cut,
         "strength": told._asdict(),
         "class": labels(session.cond),
+        "text": session.texts.told(item.id) if session.texts else None,
         "sampler": dataclasses.asdict(session.sampling),
         "size": list(item.fitted.shape),
         "prior": {"name": card.get("name", ""), "sha256": card.get("sha256", "")},

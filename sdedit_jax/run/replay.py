@@ -20,6 +20,10 @@ TOLERANCE = 1
 """Grey levels of 255 by which a replay may differ on another machine and still count as equal."""
 
 
+LATER = {"strength": None, "prompt": "", "negative_prompt": "", "prompts": ""}
+"""Fields that recipes of earlier versions do not have."""
+
+
 def replay(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
     """Run the recipe of `config.input` again; 0 if the picture comes out equal, else 1.
 
@@ -31,7 +35,16 @@ def replay(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
     refuse_existing([target] if target else [], overwrite)
     before = images.read(path).rgb
     recipe = record.read_recipe(images.read_text(path), path.name)
-    session = open_session(recipe_config(config, recipe))
+    if recipe["config"].get("method") == "ledits":
+        from sdedit_jax.run import ledits_replay
+
+        opened, done = ledits_replay.again(config, recipe, path)
+        if target:
+            images.write_png(target, done.edited, record.chunks(done.recipe), overwrite)
+            print(f"replayed  {target}")
+        return verdict(before, done.edited, recipe, opened)
+    guided = bool((recipe.get("text") or {}).get("guided"))
+    session = open_session(recipe_config(config, recipe), guided)
     found = session.prior.card.get("sha256", "")
     if found != recipe["prior"]["sha256"]:
         raise ValueError(
@@ -53,6 +66,12 @@ def recipe_config(config: ConfigDict, recipe: dict[str, Any]) -> ConfigDict:
     then = ConfigDict(recipe["config"])
     if "guidance" not in then:  # a recipe of a version without
         then.guidance = ConfigDict({"name": "cfg", "against": "", "scale": 1.0})
+    for name, absent in LATER.items():
+        if name not in then:
+            then[name] = absent
+    if words := recipe.get("text"):
+        then.prompt, then.negative_prompt = words["prompt"], words["negative_prompt"]
+        then.guidance.scale, then.prompts = words["scale"], ""
     then.cache = config.cache
     used = recipe["place"]["devices"]
     then.devices = config.devices or (used if used <= jax.local_device_count() else 0)
@@ -127,7 +146,7 @@ def again(session: Session, recipe: dict[str, Any], item: TaskInput) -> Done:
     return finished(session, job, edited.image[row], float(edited.score_sq[row]), place, 0.0)
 
 
-def verdict(before: np.ndarray, after: np.ndarray, recipe: dict[str, Any], session: Session) -> int:
+def verdict(before: np.ndarray, after: np.ndarray, recipe: dict[str, Any], session: Any) -> int:
     """Say how equal two pictures are, and what differs in the environment; the exit code."""
     now = record.environment(session.config.compute)
     lines = record.differences(recipe["environment"], now)

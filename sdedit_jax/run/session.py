@@ -1,7 +1,6 @@
 """What the editing modes share: the prior and its sampler, the inputs, the names of files."""
 
 import functools
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,11 +8,12 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from sdedit_jax import build, editor, images, parallel, strength
+from sdedit_jax import build, editor, images, load, parallel, strength
 from sdedit_jax.build import Sampling
 from sdedit_jax.edits.sdedit import SDEdit
 from sdedit_jax.guidance import Guided
 from sdedit_jax.prior import Prior
+from sdedit_jax.run.texts import Texts, check_inputs, texts_of
 from sdedit_jax.sde import SDE
 from sdedit_jax.strength import Strength
 from sdedit_jax.tasks import TaskInput
@@ -22,7 +22,12 @@ OUTPUTS = ("prior", "original")
 
 
 class Session(NamedTuple):
-    """A prior ready to edit."""
+    """A prior ready to edit.
+
+    Attributes:
+        prior: as loaded; params: of all devices. t0: strength of the edits.
+        cond: class label of all edits; texts: what each shall show, of a prior that reads texts.
+    """
 
     config: ConfigDict
     prior: Prior
@@ -31,34 +36,51 @@ class Session(NamedTuple):
     sampling: Sampling
     t0: float
     cond: Any = None
+    texts: Texts | None = None
+
+    @property
+    def guided(self) -> bool:
+        """Whether the predictor is guided."""
+        return isinstance(self.cond, Guided) or bool(self.texts and self.texts.guided)
 
     @property
     def evaluations(self) -> int:
         """Evaluations of the network in one edit; guidance takes two for each prediction."""
-        return self.plan.nfe * (2 if isinstance(self.cond, Guided) else 1)
+        return self.plan.nfe * (2 if self.guided else 1)
+
+    def cond_of(self, id: str) -> Any:
+        """What the predictor gets for an input."""
+        return self.texts.cond(id) if self.texts else self.cond
 
     @property
     def size(self) -> int:
         return self.prior.shape[0]
 
 
-def open_session(config: ConfigDict) -> Session:
-    """Load the prior, settle strength and sampler, and print what will run."""
+def open_session(config: ConfigDict, guided: bool = False) -> Session:
+    """Load the prior, settle strength and sampler, and print what will run.
+
+    Args:
+        guided: see texts_of.
+    """
     check(config)
     use_cache(config.cache)
     devices = parallel.count(config.devices)
-    prior = build.load_prior(config.prior, config.compute)
-    guide = config.guidance
-    cond = build.condition(prior, config.cond, guide.against, guide.scale)
+    prior = load.load_prior(config.prior, config.compute)
+    guide, texts = config.guidance, texts_of(config, prior, guided)
+    cond = None if texts else build.condition(prior, config.cond, guide.against, guide.scale)
     prior = build.preset_process(prior, config.preset)
     t0 = strength_of(config, prior)
-    sampling = build.settled(prior, build.sampling(config.sampler.to_dict(), config.preset, t0))
+    asked = build.sampling(config.sampler.to_dict(), config.preset, t0, config.strength)
+    sampling = build.settled(prior, asked)
+    t0 = build.beginning(prior, sampling, t0)
     if sampling.corrector != "none" and sampling.norm == "batch":
         raise ValueError('sampler.norm must be "image" here: a batch norm mixes the pictures')
-    asked = build.guided(prior, guide.name) if isinstance(cond, Guided) else prior
+    pair = isinstance(cond, Guided) or bool(texts and texts.guided)
+    asked = build.guided(prior, guide.name) if pair else prior
     plan = build.plan(asked._replace(params=None), sampling)
     params = parallel.replicate(prior.params, devices)
-    session = Session(config, prior, params, plan, sampling, t0, cond)
+    session = Session(config, prior, params, plan, sampling, t0, cond, texts)
     introduce(session, devices)
     return session
 
@@ -84,6 +106,8 @@ def strength_of(config: ConfigDict, prior: Prior) -> float:
     """t0 of the config: of sigma, snr_db or step where one is given, else t0 itself."""
     units = ("sigma", "snr_db", "step")
     given = {unit: config[unit] for unit in units if config[unit] is not None}
+    if given and build.takes_share(config.preset):
+        raise ValueError(f'{next(iter(given))}: preset "{config.preset}" takes strength instead')
     return strength.to_t0(prior.process, **(given or {"t0": config.t0}))
 
 
@@ -104,14 +128,23 @@ def introduce(session: Session, devices: int) -> None:
     print(f"process   {process_name(prior)}")
     print(f"strength  {described(prior.process, session.t0)}")
     print(
-        f"sampler   {s.rule}, {s.grid} grid, {s.steps} steps x {s.repeats} repeat(s)"
+        f"sampler   {s.rule}, {s.grid} grid, {s.run} steps x {s.repeats} repeat(s)"
         f" = {session.evaluations} evaluations, hold {s.hold}"
     )
     if session.cond is not None:
         told = ", ".join(f"{name} {value:g}" for name, value in labels(session.cond).items())
         print(f"class     {told}")
+    if session.texts is not None:
+        print(f"text      {said(session.texts)}")
     if session.config.preset == "official":
         print("          the official preset runs 1000 t0 steps and compiles anew for each t0")
+
+
+def said(texts: Texts) -> str:
+    """The words of a run in one line."""
+    prompt, negative, scale = texts.default
+    line = f"{prompt!r}" + (f" against {negative!r}, scale {scale:g}" if texts.guided else "")
+    return line + (f"; {len(texts.own)} inputs have words of their own" if texts.own else "")
 
 
 def labels(cond: Any) -> dict[str, float] | None:
@@ -132,8 +165,7 @@ def use_cache(where: str) -> None:
     """Keep compiled programs in a folder between runs; "auto" is the user's cache folder."""
     if not where:
         return
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = root / "sdedit_jax" / "xla" if where == "auto" else Path(where)
+    folder = load.cache_folder() / "xla" if where == "auto" else Path(where)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
@@ -147,6 +179,7 @@ def read_inputs(session: Session) -> tuple[list[tuple[TaskInput, str]], list[str
     config = session.config
     make = build.task(config.task)
     paths = images.find_inputs(config.input)
+    check_inputs(session.texts, [path.stem for path in paths], config.prompts)
     items, bad, reasons = [], [], set()
     for path, name in zip(paths, images.output_names(paths), strict=True):
         try:

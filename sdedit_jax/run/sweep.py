@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from sdedit_jax import images, strength
+from sdedit_jax import build, images, strength
 from sdedit_jax.run.edit import make, report_bad, small, write_record
 from sdedit_jax.run.jobs import Done, Job
 from sdedit_jax.run.session import (
@@ -27,8 +27,12 @@ def sweep(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
 
     Writes <name>_t<t0>_s<seed>.png, <name>_sweep.png, the guides and record.json.
     """
+    if "sweep" not in config:
+        raise ValueError("config: this one has no sweep; see configs/ for those that edit pictures")
     if config.preset == "official":
         raise ValueError('preset "official" compiles for each t0; a sweep needs another preset')
+    if build.takes_share(config.preset):
+        raise ValueError(f'preset "{config.preset}" has no t0; a sweep needs another preset')
     if not config.sweep.t0 or not config.sweep.seeds:
         raise ValueError("sweep.t0 and sweep.seeds must not be empty")
     for t0 in config.sweep.t0:

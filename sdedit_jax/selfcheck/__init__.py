@@ -3,9 +3,12 @@
 The test is in `denoise`, the mistakes in `mistakes`. What the test cannot see:
 
     - changes of weights without effect: hidden units or attention heads renamed consistently; a
-      convolution scaled before a group norm that takes the scale away again; layers exchanged that
-      the network hardly uses, such as the deepest ones after a short training;
-    - changes of a few percent; raw weights instead of averaged ones, late in training;
+      convolution scaled before a group norm that takes the scale away again;
+    - layers exchanged that the network hardly uses, such as the deepest ones after a short
+      training, or that do much the same: the error grows by half at most, as it does on pictures
+      that a working prior has not learned;
+    - weights that are a few percent too large, or 10 percent too small; raw weights instead of
+      averaged ones, late in training;
     - labels off by one step of 1000; a wrong sigma_max of a network that is told sigma itself; a
       table mistaken for a process that it stands for, as DDPM's linear table for VP;
     - swapped channels where the data have no typical colours.
@@ -16,8 +19,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sdedit_jax.prior import Prior
-from sdedit_jax.selfcheck.denoise import Guess, Point, Rows, asker, badness, levels, point
+from sdedit_jax.selfcheck.denoise import (
+    LATENT_SHARES,
+    Guess,
+    Point,
+    Rows,
+    asker,
+    badness,
+    levels,
+    point,
+)
 from sdedit_jax.selfcheck.drawings import draw
+from sdedit_jax.selfcheck.latents import in_latents
 from sdedit_jax.selfcheck.mistakes import mistake, rival
 
 __all__ = ["Point", "Verdict", "as_json", "check", "draw"]
@@ -43,7 +56,9 @@ def check(prior: Prior, pictures: np.ndarray | None = None, seed: int = 0) -> Ve
     """The denoise test; 8 evaluations of the network if the first picture passes, else about 30.
 
     Args:
-        prior: of pixels. A network that wants a class gets class 0.
+        prior: of pixels or latents, in which case the pictures go through its codec and the levels
+            are those of latents. A network that wants a class gets class 0, one that reads texts
+            the empty text.
         pictures: [B, H, W, C] in [-1, 1] of the prior's shape, one of which at least it must know;
             None takes the drawings of `drawings.draw`.
         seed: of the noise.
@@ -55,7 +70,11 @@ def check(prior: Prior, pictures: np.ndarray | None = None, seed: int = 0) -> Ve
     if pictures.ndim != 4 or len(pictures) == 0 or pictures.shape[1:] != tuple(prior.shape):
         wanted = ", ".join(map(str, prior.shape))
         raise ValueError(f"pictures must have the shape [B, {wanted}], got {pictures.shape}")
-    ask, numbers = asker(prior, seed), levels(prior.process)
+    shares: tuple[float, ...] = ()
+    if prior.latent:
+        prior, pictures = in_latents(prior, pictures)
+        shares = LATENT_SHARES
+    ask, numbers = asker(prior, seed, shares), levels(prior.process)
     first: Rows = ()
     for x0 in pictures:
         rows = [ask(Guess(), x0, level) for level in numbers]

@@ -21,6 +21,9 @@ from sdedit_jax.sde import SDE, Tabulated, level
 
 LEVELS = ((0.1, 0.65), (0.4, 0.5), (1.6, 0.6), (6.4, 0.85), (25.6, 1.5))
 """(r, the share of L that the error may be)."""
+LATENT_SHARES = (0.97, 0.85, 0.8, 0.95, 1.5)
+"""In the place of the shares of LEVELS for latents, which have less in common at weak noise: an
+autoencoder has taken away what neighbouring pixels tell of each other."""
 SLACK = 0.04
 """How far the gain may lie outside the range [1 - (error allowed / r)^2, 1]."""
 
@@ -53,7 +56,7 @@ class Row(NamedTuple):
         x: alpha picture + sigma z [H, W, C], what the prior saw.
         alpha, sigma: the scales of picture and noise in x.
         r: sigma / alpha in ranges of x0.
-        number: of the level in LEVELS.
+        number: of the level in LEVELS. share: of L that the error may be.
     """
 
     x0: np.ndarray
@@ -64,6 +67,7 @@ class Row(NamedTuple):
     sigma: float
     r: float
     number: int
+    share: float
 
 
 class Point(NamedTuple):
@@ -89,8 +93,13 @@ Ask = Callable[[Guess, np.ndarray, int], Row]
 """ask(guess, x0 [H, W, C], number of the level): one evaluation of the network."""
 
 
-def asker(prior: Prior, seed: int) -> Ask:
-    """The evaluations of a prior; the noise is a function of seed and level."""
+def asker(prior: Prior, seed: int, shares: Sequence[float] = ()) -> Ask:
+    """The evaluations of a prior; the noise is a function of seed and level.
+
+    Args:
+        shares: in the place of those of LEVELS.
+    """
+    shares = shares or [share for _, share in LEVELS]
     run, label = jax.jit(prior.predict), label_of(prior)
 
     def ask(guess: Guess, x0: np.ndarray, number: int) -> Row:
@@ -102,7 +111,7 @@ def asker(prior: Prior, seed: int) -> Ask:
         x = a * guess.picture(x0) + s * z
         told = t[-1 - i] if guess.reverse else t[i]
         eps = np.asarray(run(prior.params, x, told, label).eps)
-        return Row(x0, z, eps, x, a, s, s / a / guess.span, number)
+        return Row(x0, z, eps, x, a, s, s / a / guess.span, number, shares[number])
 
     return ask
 
@@ -147,7 +156,7 @@ def nearest(rows: Rows, r: float) -> Row:
 
 def point(row: Row) -> Point:
     """The figures of one evaluation."""
-    at_most = LEVELS[row.number][1] * shrinking(row)
+    at_most = row.share * shrinking(row)
     rmse = row.r * float(np.sqrt(np.mean(np.square(row.eps - row.z))))
     gain = float(np.vdot(row.eps, row.z) / np.vdot(row.z, row.z))
     off = (1 - gain) / ((at_most / row.r) ** 2 + SLACK) if gain < 1 else (gain - 1) / SLACK

@@ -22,7 +22,8 @@ class Source(NamedTuple):
             None: the file holds one set and does not say which.
         left_out: what the file holds beside the weights -> why it is left out.
         config: what stands in the file or beside it about the network: {}, or
-            {"unet": config.json, "scheduler": scheduler_config.json} of a diffusers folder, or
+            {"unet": config.json, "scheduler": scheduler_config.json} of a diffusers folder (one
+            that reads texts has more parts, see readers/folder.py), or
             {"class_name": ..., "init_kwargs": {...}, ...} of an EDM pickle.
     """
 

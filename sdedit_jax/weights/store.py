@@ -2,6 +2,7 @@
 
     NAME/prior.json    what the weights are: network, process, prediction, size, data, sha256
     NAME/params/       the orbax checkpoint, a nested dict of arrays
+    NAME/tokenizer/    of a prior that reads texts: the files of its tokenizer
 
 Only this module and the training loop know orbax.
 """
@@ -19,7 +20,7 @@ import orbax.checkpoint as ocp
 
 Params = Mapping[str, Any]
 
-DTYPES = {"float32": "float32", "bfloat16": "bfloat16"}
+DTYPES = {"float32": "float32", "bfloat16": "bfloat16", "float16": "float16"}
 """Of stored weights."""
 
 
@@ -41,20 +42,36 @@ def digest(params: Params) -> str:
     return total.hexdigest()
 
 
-def save(folder: str | Path, params: Params, card: Mapping[str, Any]) -> None:
+def save(
+    folder: str | Path,
+    params: Params,
+    card: Mapping[str, Any],
+    files: Mapping[str, str | Path] | None = None,
+    *,
+    compressed: bool = True,
+) -> None:
     """Write a prior's folder; it appears whole or not at all, and replaces an older one.
 
     The card gets the sha256 of the parameters.
+
+    Args:
+        files: are copied: path within the folder -> file.
+        compressed: smaller by some percent; needs as much memory again as the parameters take.
     """
     folder = Path(folder).absolute()
+    handler = ocp.PyTreeCheckpointHandler(use_compression=compressed)
     aside = folder.with_name(folder.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(aside / "params", jax.tree.map(np.asarray, dict(params)))
+        with ocp.Checkpointer(handler) as checkpointer:
+            tree = jax.tree.map(np.asarray, dict(params))
+            checkpointer.save(aside / "params", args=ocp.args.PyTreeSave(tree))
         # orbax's marker names the folder it wrote to, on this machine
         (aside / "params" / "commit_success.txt").unlink(missing_ok=True)
+        for name, file in (files or {}).items():
+            (aside / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, aside / name)
         text = json.dumps({**card, "sha256": digest(params)}, indent=1)
         (aside / "prior.json").write_text(text + "\n")
         _replace(aside, folder)

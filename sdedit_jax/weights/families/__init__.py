@@ -1,6 +1,13 @@
 """The families of checkpoints: which one a file belongs to, by what stands in it."""
 
-from sdedit_jax.weights.families import diffusers, edm, guided_diffusion, score_sde, sdedit_ddpm
+from sdedit_jax.weights.families import (
+    diffusers,
+    edm,
+    guided_diffusion,
+    score_sde,
+    sdedit_ddpm,
+    stable_diffusion,
+)
 from sdedit_jax.weights.families.family import Card, Family
 from sdedit_jax.weights.source import Source
 
@@ -8,7 +15,7 @@ __all__ = ["FAMILIES", "Card", "Family", "family_of"]
 
 FAMILIES: dict[str, Family] = {
     module.NAME: module.FAMILY
-    for module in (diffusers, edm, guided_diffusion, score_sde, sdedit_ddpm)
+    for module in (diffusers, edm, guided_diffusion, score_sde, sdedit_ddpm, stable_diffusion)
 }
 
 

@@ -58,12 +58,12 @@ def describe(source: Source, given: Mapping[str, Any]) -> Card:
     scheduler, notes = _scheduler_values(source, given)
     config = {name: value for name, value in values.items() if not name.startswith("_")}
     learned = _learned(config, scheduler)
-    exploding = _kind(scheduler) in VE
+    exploding = kind_of(scheduler) in VE
     return {
         "network": "unet2d",
         "config": config,
-        "process": _sigmas(scheduler) if exploding else _table(scheduler),
-        "prediction": {"name": "score_sde_ve"} if exploding else _prediction(scheduler, learned),
+        "process": _sigmas(scheduler) if exploding else table(scheduler),
+        "prediction": {"name": "score_sde_ve"} if exploding else prediction(scheduler, learned),
         "size": _size(config),
         "range": [0, 1] if exploding else [-1, 1],
         **({"notes": notes} if notes else {}),
@@ -138,7 +138,8 @@ def _learned(config: Mapping[str, Any], scheduler: Mapping[str, Any]) -> bool:
     )
 
 
-def _kind(scheduler: Mapping[str, Any]) -> str:
+def kind_of(scheduler: Mapping[str, Any]) -> str:
+    """The class of a scheduler; ValueError if it is none of VE and TABLES."""
     kind = scheduler.get("_class_name")
     if kind not in (*VE, *TABLES):
         raise ValueError(
@@ -154,10 +155,10 @@ def _sigmas(scheduler: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": "ve", **ends}
 
 
-def _table(scheduler: Mapping[str, Any]) -> dict[str, Any]:
+def table(scheduler: Mapping[str, Any]) -> dict[str, Any]:
     """The process of a table of betas."""
     v = {**BETAS, **{name: scheduler[name] for name in BETAS if name in scheduler}}
-    n, kind = _steps(scheduler), v["beta_schedule"]
+    n, kind = steps(scheduler), v["beta_schedule"]
     rescaled = bool(scheduler.get("rescale_betas_zero_snr"))
     ends = {name: float(v[name]) for name in ("beta_start", "beta_end")}
     if scheduler.get("trained_betas") is not None:
@@ -214,12 +215,13 @@ def _listed(betas: np.ndarray, rescaled: bool) -> dict[str, Any]:
     return {"name": "betas", "betas": betas.tolist()}
 
 
-def _steps(scheduler: Mapping[str, Any]) -> int:
+def steps(scheduler: Mapping[str, Any]) -> int:
+    """The number of levels of a scheduler's table."""
     trained = scheduler.get("trained_betas")
     return int(scheduler.get("num_train_timesteps", 1000)) if trained is None else len(trained)
 
 
-def _prediction(scheduler: Mapping[str, Any], learned: bool) -> dict[str, Any]:
+def prediction(scheduler: Mapping[str, Any], learned: bool) -> dict[str, Any]:
     """The adapter's name and arguments; only what differs from its defaults."""
     old = {False: "sample"}.get(scheduler.get("predict_epsilon"), "epsilon")
     kind = scheduler.get("prediction_type", old)
@@ -227,6 +229,6 @@ def _prediction(scheduler: Mapping[str, Any], learned: bool) -> dict[str, Any]:
         raise ValueError(
             f"architecture: prediction_type must be one of {sorted(PREDICTS)}, got {kind!r}"
         )
-    out = {"name": "ddpm", "steps": _steps(scheduler)}
+    out = {"name": "ddpm", "steps": steps(scheduler)}
     out |= {} if kind == "epsilon" else {"predicts": PREDICTS[kind]}
     return out | ({"learned_variance": True} if learned else {})

@@ -1,6 +1,7 @@
 """The type of a checkpoint family: one kind of original program, whatever file format it wrote."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sdedit_jax.weights.source import Source
@@ -26,6 +27,7 @@ class Family(NamedTuple):
             the leaves that the one rule (weights/rule.py) would look for under another name.
         unused: (source, card) -> {name in source.tensors: why it is no weight of ours} (buffers,
             tables that we compute).
+        files: source -> {path within the prior's folder: file that is copied there}.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Family(NamedTuple):
     describe: Callable[[Source, Mapping[str, Any]], Card]
     names: Callable[[Source, Card, Shapes], Mapping[str, str]]
     unused: Callable[[Source, Card], Mapping[str, str]]
+    files: Callable[[Source], Mapping[str, Path]] = lambda source: {}
 
 
 def missing(family: str, fields: list[str], known: str = "") -> ValueError:

@@ -2,6 +2,7 @@
 
     config.json, scheduler_config.json, diffusion_pytorch_model.*           a network at the root
     unet/config.json, unet/diffusion_pytorch_model.*, scheduler/...         a saved pipeline
+    model_index.json, unet/, vae/, text_encoder/, tokenizer/, scheduler/    one that reads texts
 
 Weights stand in one file or in several with an index, as safetensors or as `.bin`, and may stand
 there more than once (float16, not averaged): the averaged ones in full precision are taken.
@@ -23,22 +24,30 @@ VARIANTS = ("ema", "", "fp32", "fp16", "bf16", "non_ema")
 """Of the weights, the best first; "" is the file without a variant in its name."""
 ENDINGS = ("safetensors", "bin")
 AVERAGED = {"ema": True, "non_ema": False}
+PARTS = ("unet", "vae", "text_encoder")
+"""The networks of a pipeline that reads texts."""
+INDEX = "model_index.json"
 
 
 def read_folder(path: str | Path, read_file: ReadFile | None = None) -> Source:
-    """The network of a folder, its config.json and its scheduler's.
+    """The network of a folder, its config.json and its scheduler's; of a pipeline that reads texts
+    all its networks.
 
     Args:
         read_file: reads one file of weights; None is `readers.read`.
 
     Returns:
         `config` holds "unet" (config.json) and "scheduler" (scheduler_config.json), each only if
-        the folder has it; `left_out` the further copies of the weights.
+        the folder has it; `left_out` the further copies of the weights. Of a pipeline that reads
+        texts the tensors have the name of their part before their own ("vae.decoder..."), and
+        `config` also holds "vae", "text_encoder" and "index" (model_index.json).
 
     Raises:
         ValueError: no weights, parts of them missing, or a JSON file that is damaged.
     """
     path = Path(path)
+    if reads_texts(path):
+        return _read_pipeline(path, read_file)
     home = next((h for h in (path, path / "unet") if _weights(h)), None)
     if home is None:
         raise ValueError(_nothing(path))
@@ -49,6 +58,25 @@ def read_folder(path: str | Path, read_file: ReadFile | None = None) -> Source:
     config["scheduler"] = _json(next((file for file in at if file.is_file()), at[0]))
     found = read_part(home, read_file)
     return found._replace(path=path, config={k: v for k, v in config.items() if v is not None})
+
+
+def reads_texts(path: str | Path) -> bool:
+    """Whether a folder is a pipeline with a text encoder, as Stable Diffusion's are."""
+    return "text_encoder" in (_json(Path(path) / INDEX) or {})
+
+
+def _read_pipeline(path: Path, read_file: ReadFile | None) -> Source:
+    for part in PARTS:
+        if not (path / part).is_dir():
+            raise ValueError(f"source: {path} lacks the folder {part}/, which {INDEX} asks for")
+    found = {part: read_part(path / part, read_file) for part in PARTS}
+    tensors = {f"{p}.{n}": a for p, s in found.items() for n, a in s.tensors.items()}
+    left_out = {f"{p}/{n}": why for p, s in found.items() for n, why in s.left_out.items()}
+    config = {part: _json(path / part / "config.json") for part in PARTS}
+    config["scheduler"] = _json(path / "scheduler" / "scheduler_config.json")
+    config = {k: v for k, v in config.items() if v is not None} | {"index": _json(path / INDEX)}
+    first = found[PARTS[0]]
+    return Source(path, tensors, first.layout, first.ema, left_out, config)
 
 
 def read_part(home: Path, read_file: ReadFile | None = None) -> Source:

@@ -5,13 +5,19 @@ import re
 from pathlib import Path
 from typing import Any
 
+from sdedit_jax.weights.readers.folder import PARTS, reads_texts
+
 SCHEME = "hf:"
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
+WORDS = ("*.json", "tokenizer/merges.txt")
+"""What is fetched of each: descriptions, and the pairs of a tokenizer."""
 WEIGHTS = ("*.safetensors", "*.bin")
 VARIANTS = ("*.fp16.*", "*.bf16.*", "*.non_ema.*")
 """The same weights once more, in half precision or not averaged."""
 TRIES = tuple((weights, without) for without in (VARIANTS, ()) for weights in WEIGHTS)
-"""What is fetched beside the *.json and what not, each only where those before are not there."""
+"""Which weights are fetched and which not, each only where those before are not there. Of a
+pipeline that reads texts they are those of its networks, not the checkers and single files beside
+them."""
 
 
 def local(source: str | Path, *, cache: str | Path | None = None) -> Path:
@@ -33,9 +39,12 @@ def local(source: str | Path, *, cache: str | Path | None = None) -> Path:
     name, _, revision = str(source).removeprefix(SCHEME).partition("@")
     if not NAME.fullmatch(name) or (not revision and str(source).endswith("@")):
         raise ValueError(f"source: must be hf:owner/name or hf:owner/name@revision, got {source}")
+    folder = _fetch(name, revision or None, WORDS, (), cache)
+    at = [f"{part}/" for part in PARTS] if reads_texts(folder) else [""]
     for weights, without in TRIES:
-        folder = _fetch(name, revision or None, weights, without, cache)
-        if any(folder.rglob(weights)):
+        allowed = (*WORDS, *(place + weights for place in at))
+        folder = _fetch(name, revision or None, allowed, without, cache)
+        if any(any(folder.glob(f"{place}**/{weights}")) for place in at):
             return folder
     raise ValueError(f"source: {source} holds neither {' nor '.join(WEIGHTS)}")
 
@@ -43,11 +52,11 @@ def local(source: str | Path, *, cache: str | Path | None = None) -> Path:
 def _fetch(
     name: str,
     revision: str | None,
-    weights: str,
+    allowed: tuple[str, ...],
     without: tuple[str, ...],
     cache: str | Path | None,
 ) -> Path:
-    """The folder with the repository's *.json and the weights of one kind."""
+    """The folder with the repository's files whose names fit a pattern."""
     try:
         from huggingface_hub import errors, snapshot_download
     except ImportError:
@@ -60,7 +69,7 @@ def _fetch(
             revision=revision,
             cache_dir=cache,
             endpoint=_endpoint(),
-            allow_patterns=["*.json", weights],
+            allow_patterns=list(allowed),
             ignore_patterns=list(without),
         )
     except Exception as error:  # its own kinds, the file system's, and those of its HTTP client

@@ -1,0 +1,23 @@
+"""A photo is edited by words: text-guided SDEdit, everywhere or where a mask allows it.
+
+--config.input=photo.png --config.prompt="a green apple" [--config.options.mask=mask.png]
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    config = base.get_config()
+    config.prior = "checkpoints/fruits64-text"  # any folder of Stable Diffusion 1 or 2
+    config.task = "photo"
+    config.input = "examples/recolor"
+    config.options.mask = ""  # a file or folder, white = may change
+    config.options.invert = False
+    config.options.background = ""
+    config.prompt = ""
+    config.negative_prompt = ""
+    config.guidance.scale = 7.5
+    config.t0 = 0.6
+    return config

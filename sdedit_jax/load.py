@@ -1,0 +1,58 @@
+"""Priors by their folders, whoever wrote them: ours, or Stable Diffusion's in diffusers' layout."""
+
+import os
+import shutil
+from pathlib import Path
+
+from sdedit_jax import build
+from sdedit_jax.convert import convert, digest
+from sdedit_jax.prior import Prior
+from sdedit_jax.weights.readers import folder as diffusers_folder
+
+FORMAT = 1
+"""Of what `convert` writes; raised when older results must not be taken any more."""
+
+
+def load_prior(folder: str | Path, compute: str = "float32") -> Prior:
+    """The prior in a folder.
+
+    A folder of ours holds prior.json. A folder of diffusers with a text encoder (model_index.json)
+    is converted on first use, into the user's cache folder under the digest of its files.
+
+    Args:
+        compute: "float32", "tf32" or "bfloat16".
+
+    Raises:
+        ValueError: missing, damaged or contradicting files; an unknown network, process or compute.
+    """
+    folder = Path(folder)
+    foreign = not (folder / "prior.json").is_file() and diffusers_folder.reads_texts(folder)
+    return build.load_prior(converted(folder) if foreign else folder, compute)
+
+
+def cache_folder() -> Path:
+    """The user's cache folder of this program."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return root / "sdedit_jax"
+
+
+def converted(folder: Path) -> Path:
+    """Our folder of a foreign one, made where it is not there yet."""
+    target = cache_folder() / "priors" / f"{digest(folder)[:24]}-{FORMAT}"
+    if (target / "prior.json").is_file():
+        return target
+    aside = target.with_name(f"{target.name}.{os.getpid()}")  # another process may be at it too
+    try:
+        convert(folder, aside, name=folder.resolve().name, check=False)
+        _settle(aside, target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def _settle(aside: Path, target: Path) -> None:
+    try:
+        aside.rename(target)
+    except OSError:
+        if not (target / "prior.json").is_file():
+            raise

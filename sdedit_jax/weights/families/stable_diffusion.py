@@ -1,0 +1,117 @@
+"""Stable Diffusion 1 and 2 in the folder layout of diffusers, and models shaped like them.
+
+`given` is {"family": "stable_diffusion", "unet": config.json, "vae": config.json, "text_encoder":
+config.json, "scheduler": scheduler_config.json}, each only where the folder lacks it. The params
+are {"unet": .., "vae": .., "text_encoder": ..}; the tokenizer's files are copied as they are.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sdedit_jax.weights.families import diffusers, diffusers_names
+from sdedit_jax.weights.families.family import Card, Family, Shapes, missing
+from sdedit_jax.weights.source import Source
+
+NAME = "stable_diffusion"
+NETWORK = "UNet2DConditionModel"
+
+PARTS = ("unet", "vae", "text_encoder")
+TOKENIZER = (
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.json",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+)
+SCHEDULER = ("timestep_spacing", "steps_offset", "set_alpha_to_one", "final_sigmas_type")
+"""What the card keeps of the scheduler beside its table: for edits that repeat diffusers' steps."""
+SMALL = 8
+"""Least side of attention maps at a quarter of the latent's; below it they are at half."""
+
+
+def recognise(source: Source) -> bool:
+    """Whether it is a pipeline that reads texts, or the U-Net of one."""
+    kind = source.config.get("unet", {}).get("_class_name")
+    return "text_encoder" in source.config or kind == NETWORK
+
+
+def describe(source: Source, given: Mapping[str, Any]) -> Card:
+    """The card of a pipeline; see `Family.describe`."""
+    if "index" not in source.config:
+        raise ValueError(
+            f"source: {source.path} is the U-Net alone; give the whole folder, with"
+            " model_index.json, vae/, text_encoder/, tokenizer/ and scheduler/ beside unet/"
+        )
+    values = {part: _values(source, given, part) for part in (*PARTS, "scheduler")}
+    scheduler = values.pop("scheduler")
+    if diffusers.kind_of(scheduler) in diffusers.VE:
+        kind = scheduler["_class_name"]
+        raise ValueError(f"architecture: the scheduler {kind} has no table of betas")
+    unet, vae = values["unet"], values["vae"]
+    factor = 2 ** (len(vae.get("block_out_channels", [64])) - 1)
+    side = _side(unet, vae, factor)
+    return {
+        "network": NAME,
+        "config": {p: {n: v for n, v in c.items() if n[0] != "_"} for p, c in values.items()},
+        "process": diffusers.table(scheduler),
+        "prediction": {
+            **diffusers.prediction(scheduler, False),
+            "name": NAME,
+            "attention": 4 if side // 4 >= SMALL else 2,
+        },
+        "size": [side * factor] * 2 + [vae.get("in_channels", 3)],
+        "range": [-1, 1],
+        "scheduler": {name: scheduler[name] for name in SCHEDULER if name in scheduler},
+    }
+
+
+def names(source: Source, card: Card, shapes: Shapes) -> Mapping[str, str]:
+    """Attention's old names, and the text encoder's where `text_model.` is left away."""
+    text = diffusers_names.clip_text(_part(source, "text_encoder"), shapes["text_encoder"])
+    own = {f"text_encoder/{path}": f"text_encoder.{name}" for path, name in text.items()}
+    return diffusers_names.attention(source, shapes) | own
+
+
+def unused(source: Source, card: Card) -> Mapping[str, str]:
+    """The places 0, 1, 2, ... of old text encoders."""
+    found = diffusers_names.clip_positions(_part(source, "text_encoder"))
+    return {f"text_encoder.{name}": why for name, why in found.items()}
+
+
+def files(source: Source) -> Mapping[str, Path]:
+    """The files of the tokenizer."""
+    found = {name: source.path / "tokenizer" / name for name in TOKENIZER}
+    return {f"tokenizer/{name}": file for name, file in found.items() if file.is_file()}
+
+
+FAMILY = Family(NAME, recognise, describe, names, unused, files)
+
+
+def _values(source: Source, given: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """A part's configuration, the folder's before the user's."""
+    values = {**(given.get(part) or {}), **(source.config.get(part) or {})}
+    if not values:
+        file = "scheduler_config.json" if part == "scheduler" else "config.json"
+        raise missing(NAME, [f"{part} ({part}/{file})"])
+    return values
+
+
+def _part(source: Source, part: str) -> Source:
+    """The tensors of one part under their own names."""
+    start = f"{part}."
+    own = {n.removeprefix(start): a for n, a in source.tensors.items() if n.startswith(start)}
+    return source._replace(tensors=own)
+
+
+def _side(unet: Mapping[str, Any], vae: Mapping[str, Any], factor: int) -> int:
+    """The latent's side."""
+    size = unet.get("sample_size")
+    if size is None and isinstance(vae.get("sample_size"), int):
+        size = vae["sample_size"] // factor
+    if size is None:
+        raise missing(NAME, ["unet.sample_size"])
+    sides = [size] * 2 if isinstance(size, int) else list(size)
+    if len(sides) != 2 or sides[0] != sides[1]:
+        raise ValueError(f"architecture: sample_size must be of square latents, got {sides}")
+    return sides[0]

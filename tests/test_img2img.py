@@ -1,0 +1,213 @@
+"""Text-guided SDEdit on Stable Diffusion against diffusers' img2img and inpainting pipelines."""
+
+import functools
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import golden_folder
+from recorded import close, player
+
+import sdedit_jax as sj
+from sdedit_jax import build, guidance, latent, prompts, rules, timesteps
+from sdedit_jax.prompts import Words
+from sdedit_jax.samplers import Grid, advance, begin, reverse
+from sdedit_jax.samplers import recorded as recorded_noise
+from sdedit_jax.sde import perturb
+
+LATENTS, PICTURE = 1e-4, 2e-4  # of the largest absolute value
+SCHEDULERS = {"DDIMScheduler": "", "DDPMScheduler": "-ddpm"}
+
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    new = tmp_path_factory.mktemp("prior") / "sd_tiny"
+    sj.convert(golden_folder("sd_tiny"), new, check=False)
+    return new
+
+
+@pytest.fixture(scope="module")
+def inpainting(tmp_path_factory):
+    """The same with the U-Net of nine channels."""
+    model = tmp_path_factory.mktemp("model") / "inpainting"
+    shutil.copytree(golden_folder("sd_tiny"), model)
+    shutil.rmtree(model / "unet")
+    shutil.copytree(golden_folder("variants") / "unet_inpaint9", model / "unet")
+    sj.convert(model, model.parent / "prior", check=False)
+    return model.parent / "prior"
+
+
+class Programs:
+    """The prior with its parts compiled once for all cases."""
+
+    def __init__(self, folder):
+        self.prior = prior = sj.load_prior(folder)
+        self.encode, self.decode = jit(prior.codec.encode), jit(prior.codec.decode)
+        predict = guidance.cfg(prior.predict)
+
+        def step(params, cond, x, t, s, eta, z):
+            """One step of the loop, DDIM with this eta."""
+            rule = rules.ancestral(lambda t: eta)
+            state, _ = advance(
+                lambda x, t: predict(params, x, t, cond), prior.process, rule,
+                Grid(t[None], s[None]), lambda i: lambda: z, begin(rule, x), final="sample",
+            )  # fmt: skip
+            return state.x
+
+        self.step = jit(step)
+        self.embed = functools.cache(lambda text: prompts.embedding(prior, text))
+
+
+@functools.cache
+def programs(folder):
+    return Programs(folder)
+
+
+@pytest.fixture(scope="module")
+def io():
+    told = json.loads(golden_folder("io_img2img.json").read_text())
+    with np.load(golden_folder("io_img2img.npz")) as file:
+        return told, dict(file)
+
+
+def unit(pixels):
+    """uint8 [1, C, H, W] -> [H, W, C] in [-1, 1]."""
+    return np.moveaxis(pixels[0], 0, -1).astype(np.float32) / 127.5 - 1
+
+
+def channels_last(a):
+    return jnp.asarray(np.moveaxis(a, -3, -1))
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["ddim_s075_neg", "ddim_eta1_s05", "ddpm_s05", "ddim_nocfg_s1", "ddim_batch2"]
+    + ["inpaint4_ddim_s075"],
+)
+def test_each_latent_is_the_pipelines(case, folder, io):
+    """From the recorded draws: encoding, the timesteps of the preset, every step, the picture."""
+    run, (told, files) = programs(folder), io
+    told = told[case]
+    arrays = {n.partition("__")[2]: a for n, a in files.items() if n.startswith(f"{case}__")}
+    grid, s = preset_grid(run.prior, told)
+    np.testing.assert_array_equal(np.round(1000 * grid.t - 1), arrays["timesteps"])
+    texts = told["prompt"] if isinstance(told["prompt"], list) else [told["prompt"]]
+    for row, text in enumerate(texts):
+        image = unit(files["image2" if row else "image"])
+        words = Words(text, told["negative_prompt"] or "", told["guidance_scale"])
+        cond = prompts.guided(
+            run.embed(words.prompt), run.embed(words.negative_prompt), words.scale
+        )
+        own = {n: channels_last(a[..., row, :, :, :]) for n, a in arrays.items() if a.ndim > 3}
+        x0 = run.encode(run.prior.params, image, own["vae_noise"])
+        close(x0, own["init_image_latents"], 2e-5)
+        x = perturb(run.prior.process, x0, grid.t[0], own["noise"])
+        close(x, own["init_latents"], 2e-5)
+        for i, (t, end) in enumerate(zip(grid.t, grid.s, strict=True)):
+            z = own["step_noise"][i] if "step_noise" in own else jnp.zeros_like(x)
+            x = run.step(run.prior.params, cond, x, t, end, jnp.float32(s.eta), z)
+            if "latent_mask" in own:  # their rule: the one noise of the start at the level reached
+                last = i == len(grid.t) - 1
+                kept = x0 if last else perturb(run.prior.process, x0, grid.t[i + 1], own["noise"])
+                x = own["latent_mask"] * x + (1 - own["latent_mask"]) * kept
+            close(x, own["latents"][i], LATENTS)
+        picture = np.clip(run.decode(run.prior.params, x) / 2 + 0.5, 0, 1)
+        close(picture, own["final_image"], PICTURE)
+
+
+def recorded_case(files, case):
+    """The arrays of a case: (timesteps, states [.., H, W, C] of its first picture)."""
+    own = {n.partition("__")[2]: a for n, a in files.items() if n.startswith(f"{case}__")}
+    states = {n: channels_last(a[..., 0, :, :, :]) for n, a in own.items() if a.ndim > 3}
+    return own["timesteps"], states
+
+
+def test_nine_channels(inpainting, folder, io):
+    """The inpainting U-Net with the recorded mask and masked picture; no blending."""
+    run, texts, case = programs(inpainting), programs(folder), "inpaint9_ddim_s06"
+    told, (_, own) = io[0][case], recorded_case(io[1], case)
+    grid, _ = preset_grid(run.prior, told)
+    shown = [
+        latent.Shown(texts.embed(text), own["latent_mask"], own["masked_image_latents"])
+        for text in (told["prompt"], "")
+    ]
+    cond, x = prompts.guided(*shown, told["guidance_scale"]), own["init_latents"]
+    for i, (t, end) in enumerate(zip(grid.t, grid.s, strict=True)):
+        x = run.step(run.prior.params, cond, x, t, end, jnp.float32(0), jnp.zeros_like(x))
+        close(x, own["latents"][i], LATENTS)
+
+
+def test_sde_dpm_solver_takes_the_recorded_predictions(io):
+    """The preset's linspace timesteps and its rule, from recorded predictions and noise."""
+    case = "sdedpmpp2m_s06"
+    told, (steps, own) = io[0][case], recorded_case(io[1], case)
+    prior = player(steps, own["model_output"][:, None])
+    prior = prior._replace(card={"scheduler": {"steps_offset": 1, "set_alpha_to_one": False}})
+    grid, s = preset_grid(prior, told, "diffusers-dpmpp")
+    np.testing.assert_array_equal(np.round(1000 * grid.t - 1), steps)
+    rule, noise = build.plan(prior, s).rule, recorded_noise(own["step_noise"][:, None])
+
+    def predict(x, t):
+        return prior.predict(prior.params, x, t, 0)
+
+    start = own["init_latents"]
+    states = reverse(predict, prior.process, rule, grid, noise, start, final="sample")[1]
+    close(states, own["latents"], LATENTS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ddim_rescale_zero_snr_trailing_v", "ddpm_sd_v", "sde_dpmpp2m_leading_n20", "sde_dpmpp2m_n8"],
+)
+def test_timesteps_are_the_schedulers(name):
+    config = json.loads(golden_folder("io_schedulers.json").read_text())[name]["config"]
+    with np.load(golden_folder("io_schedulers.npz")) as file:
+        wanted = file[f"{name}__timesteps_all"]
+    kind = name.split("_")[0].replace("sde", "dpmpp")
+    spacing = config.get("timestep_spacing", "linspace" if kind == "dpmpp" else "leading")
+    way = timesteps.Timesteps(kind, spacing, config.get("steps_offset", 0))
+    np.testing.assert_array_equal(timesteps.steps(way, len(wanted)), wanted)
+
+
+@pytest.mark.parametrize(
+    ("way", "n", "starts", "stops"),
+    [
+        # prev = t - T // N, below 0 it is step 0 or clean
+        (("ddim", "leading", 1, False), 4, [751, 501, 251, 1], [501, 251, 1, 0]),
+        (("ddim", "leading", 0, True), 4, [750, 500, 250, 0], [500, 250, 0, -1]),
+        (("ddim", "linspace", 1, False), 3, [999, 500, 0], [666, 167, 0]),
+        (("ddim", "trailing", 0, True), 3, [999, 666, 332], [666, 333, -1]),
+        (("ddpm", "leading", 1, False), 2, [501, 1], [1, -1]),
+        (("dpmpp", "linspace", 1, True), 3, [999, 666, 333], [666, 333, -1]),
+        (("dpmpp", "leading", 1, False), 3, [751, 501, 251], [501, 251, 0]),
+    ],
+)
+def test_steps_begin_and_end_where_the_formulas_say(way, n, starts, stops):
+    way = timesteps.Timesteps(*way)
+    np.testing.assert_array_equal(timesteps.steps(way, n), starts)
+    np.testing.assert_array_equal(timesteps.ends(way, n), stops)
+    t, s = timesteps.times(way, n, 1)
+    np.testing.assert_allclose(t, (np.array(starts[1:]) + 1) / 1000, rtol=1e-6)
+    assert len(s) == n - 1 and np.isneginf(s[-1]) == (stops[-1] < 0)
+
+
+def test_strength_is_cut_off_as_python_does():
+    told = [timesteps.count(*case) for case in ((50, 0.29), (100, 0.57), (10, 1.0), (50, 0.8))]
+    assert told == [14, 56, 10, 40]
+
+
+def preset_grid(prior, told, preset=""):
+    """The grid of the case's preset, and its settings."""
+    preset = preset or "diffusers" + SCHEDULERS[told["scheduler"]]
+    eta = {"DDPMScheduler": 1.0}.get(told["scheduler"], told["eta"])
+    preset += "-eta" if eta and preset == "diffusers" else ""
+    values = {"steps": told["num_inference_steps"], "eta": eta}
+    s = build.settled(prior, build.sampling(values, preset, strength=told["strength"]))
+    plan = build.plan(prior, s)
+    s = s if s.rule == "ancestral" else build.dataclasses.replace(s, eta=0.0)
+    return plan.grid(prior.process, jnp.float32(0), plan.n), s
