@@ -4,7 +4,8 @@
 
 The self-check is tested on trained weights in the layout of diffusers; the shipped prior's network
 does not exist there. It has seen 51,200 pictures of Fruits-360 by Mihai Oltean and Horea Muresan
-(2020 release, MIT License). The result is the usual folder: config.json, weights, scheduler_config.json.
+(2020 release, MIT License). The result is the usual folder: config.json, weights,
+scheduler_config.json.
 """
 
 import argparse
