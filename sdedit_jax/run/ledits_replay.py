@@ -1,0 +1,67 @@
+"""--mode=replay of LEDITS: an edit made again from the recipe inside its PNG."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from sdedit_jax import images, record
+from sdedit_jax.run.ledits_jobs import Done, batches_of
+from sdedit_jax.run.ledits_session import Opened, Photo, open_prior, read_photo
+
+
+def again(config: ConfigDict, recipe: Mapping[str, Any], path: Path) -> tuple[Opened, Done]:
+    """The prior and the result of a recipe, run in a batch of the same size.
+
+    Args:
+        config: of this run: its machine, and its prior where the recipe's is gone.
+        path: the picture that carries the recipe.
+
+    Raises:
+        ValueError: another prior, or the photo or a mask is not to be found.
+    """
+    opened = open_prior(recipe_config(config, recipe))
+    found = opened.prior.card.get("sha256", "")
+    if found != recipe["prior"]["sha256"]:
+        raise ValueError(
+            f"prior: {opened.config.prior} has sha256 {found[:16]},"
+            f" the recipe of {path.name} wants {recipe['prior']['sha256'][:16]}"
+        )
+    photo = find_photo(opened, recipe, path)
+    place = recipe["place"]
+    rows = [photo] * place["rows"]
+    made = next(batches_of(opened, [rows], place["rows"], place["slots"], place["masks"]))
+    if isinstance(made, str):
+        raise FloatingPointError(made)
+    return opened, made
+
+
+def recipe_config(config: ConfigDict, recipe: Mapping[str, Any]) -> ConfigDict:
+    """The recipe's config with the words of its photo and the machine of the present one."""
+    then = ConfigDict(recipe["config"])
+    then.update({"prompts": "", "cache": config.cache})
+    used = recipe["place"]["devices"]
+    then.devices = config.devices or (used if used <= jax.local_device_count() else 0)
+    if not Path(then.prior).exists():
+        then.prior = config.prior
+    return then
+
+
+def find_photo(opened: Opened, recipe: Mapping[str, Any], path: Path) -> Photo:
+    """The photo of the recipe: its own file if it is still there, else the one beside `path`."""
+    name = path.stem.removesuffix(recipe["cut"])
+    beside = path.with_name(f"{name}_photo.png")
+    try:
+        own = [f for f in images.find_inputs(opened.config.input) if f.stem == recipe["id"]]
+    except ValueError:
+        own = []
+    for file in (*own, *[beside] * beside.is_file()):
+        photo = read_photo(opened, file, name, dict(recipe["words"]))
+        masks = [np.zeros(0) if mask is None else mask for mask in photo.masks]
+        found = {"guide": record.digest(photo.item.fitted), "mask": list(map(record.digest, masks))}
+        if all(found[part] == recipe[part]["sha256"] for part in found):
+            return photo._replace(item=photo.item._replace(id=recipe["id"]))
+    raise ValueError(f"input: the photo of {path.name} with its masks is not to be found")
