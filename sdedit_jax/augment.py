@@ -68,10 +68,13 @@ def warp(
 
 
 def stack(elements: Sequence[dict[str, Any]], augment: Augment | None) -> dict[str, np.ndarray]:
-    """Elements {"image": uint8 [H, W, C], "draw", "label"} as a batch, float32 in [-1, 1]."""
+    """Elements {"image": uint8 [H, W, C], "draw", "label"} as a batch, float32 in [-1, 1].
+
+    Latents, float32 already, stay as they are.
+    """
     images = np.stack([element["image"] for element in elements])
     if augment is None:
-        batch = {"image": to_unit(images)}
+        batch = {"image": images if images.dtype == np.float32 else to_unit(images)}
     else:
         flip, down, right, scale = np.asarray([e["draw"] for e in elements], np.float32).T
         shift = np.stack([down, right], 1)

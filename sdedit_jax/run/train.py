@@ -23,23 +23,51 @@ from sdedit_jax.weights import store
 SHEET = 16
 """Pictures on a sample sheet."""
 
-DTYPES = ("float32", "bfloat16")
-"""Of published weights."""
+STAGES = ["prior", "vae", "text"]
 
 
 def train(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
-    """Train from the newest checkpoint in workdir, or from the start, and publish the prior.
+    """Train from the newest checkpoint in workdir, or from the start, and publish the weights.
 
     With config.export the newest checkpoint is published as it stands and nothing is trained.
 
-    workdir gets checkpoints/, metrics.jsonl, events/, curves.png, samples/ and prior/ (or the
-    folder config.publish). `--overwrite` has no meaning here: a run continues what it finds.
+    workdir gets checkpoints/, metrics.jsonl, events/, curves.png, samples/ and what is published
+    (else in the folder config.publish). `--overwrite` has no meaning here: a run continues what it
+    finds.
+
+    Raises:
+        ValueError: an unknown stage or field, no data, a checkpoint of another network.
     """
-    use_cache(config.cache)
     if not config.data.source:
         raise ValueError("data.source: give a folder or zip of photos, or a tfds name")
-    data = read(config, config.data.split)
-    held_out = read(config, config.data.held_out) if config.data.held_out else None
+    return stage(config.get("stage", "prior"))(config, workdir)
+
+
+def stage(name: str) -> Callable[[ConfigDict, Path], int]:
+    """What is trained: "prior" in pixels, or the "vae" and then the "text" prior on its latents.
+
+    Raises:
+        ValueError: no such stage.
+    """
+    if name == "prior":
+        return train_prior
+    if name == "vae":
+        from sdedit_jax.run.train_vae import train_vae
+
+        return train_vae
+    if name == "text":
+        from sdedit_jax.run.train_text import train_text
+
+        return train_text
+    raise ValueError(f"stage must be one of {STAGES}, got {name!r}")
+
+
+def train_prior(config: ConfigDict, workdir: Path) -> int:
+    """A prior in pixels; it is published to workdir/prior."""
+    use_cache(config.cache)
+    side = config.net.image_size
+    data = read(config, config.data.split, side)
+    held_out = read(config, config.data.held_out, side) if config.data.held_out else None
     card = card_of(config, data)
     prior = build.prior_of(card, config.compute, config.name)
     leaves = sum(leaf.size for leaf in jax.tree.leaves(prior.params))
@@ -70,15 +98,13 @@ def train(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
     return 0
 
 
-def read(config: ConfigDict, split: str) -> Source:
+def read(config: ConfigDict, split: str, side: int) -> Source:
     """The pictures of a split, of the network's size."""
     d = config.data
     found = source(d.source, split or None, d.labels or None, size=d.size or None)
-    size, wanted = found.images[0].shape[:2], (config.net.image_size,) * 2
-    if size != wanted:
-        raise ValueError(
-            f"data: the pictures are {size}, net.image_size is {wanted[0]}; set data.size"
-        )
+    size = found.images[0].shape[:2]
+    if size != (side, side):
+        raise ValueError(f"data: the pictures are {size}, net.image_size is {side}; set data.size")
     return found
 
 
@@ -123,7 +149,7 @@ def publisher(
 ) -> Callable[[Any, int], None]:
     """(averaged weights, step) -> the prior's folder."""
     folder = Path(config.publish) if config.publish else workdir / "prior"
-    dtype = jnp.dtype(build.pick(dict(zip(DTYPES, DTYPES, strict=True)), config.dtype, "dtype"))
+    dtype = jnp.dtype(build.pick(store.DTYPES, config.dtype, "dtype"))
 
     def publish(params: Any, step: int) -> None:
         seen = {"steps": step, "images": step * config.run.batch}

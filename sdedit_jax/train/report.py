@@ -78,6 +78,13 @@ def read(file: Path) -> list[dict[str, Any]]:
     return records
 
 
+def seconds(records: list[dict[str, Any]], batch: int) -> float:
+    """The time that the steps of these records took, at `batch` pictures a step."""
+    steps = np.diff([0, *(r["step"] for r in records)])
+    pairs = zip(steps, records, strict=True)
+    return float(sum(n * batch / r["images_per_second"] for n, r in pairs))
+
+
 def keep_until(file: Path, step: int) -> None:
     """Drop the records after `step` and a broken last line."""
     if not file.exists():
