@@ -14,7 +14,7 @@ from program import config_of, quick, refused, run  # noqa: F401
 
 from sdedit_jax.nets.functional import functional
 from sdedit_jax.nets.sd_unet import SDUNet, SDUNetConfig
-from sdedit_jax.run import train_vae
+from sdedit_jax.run import train_text, train_vae
 from sdedit_jax.text import tokenizer, vocabulary
 from sdedit_jax.train.loss import Objective
 from sdedit_jax.train.text import short_forms, worded, wordings
@@ -88,9 +88,11 @@ def first(photos, tmp_path_factory, quick):  # noqa: F811
 
 @pytest.fixture(scope="module")
 def second(photos, first, tmp_path_factory):
-    """The workdir of a text prior's run."""
-    out = tmp_path_factory.mktemp("text")
-    assert run(text_config(photos, first / "vae", 20), out, "train") == 0
+    """The workdir of a text prior's run, its sample sheet an empty one: sampling compiles long."""
+    out, sheet = tmp_path_factory.mktemp("text"), np.zeros((4, 4, 3), np.uint8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_text, "sampler", lambda *_: lambda params: sheet)
+        assert run(text_config(photos, first / "vae", 20), out, "train") == 0
     return out
 
 

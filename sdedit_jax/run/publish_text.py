@@ -183,8 +183,8 @@ trying out and testing editors, and knows nothing else than its {len(data["capti
 {levels}
 
 Weights are float16; `samples.png` shows a row of samples for each text, at guidance
-{report["sheet"]["guidance"]:g}. All figures are of the files as they stand here; `training.json` has
-every setting.
+{report["sheet"]["guidance"]:g}. All figures are of the files as they stand here;
+`training.json` has every setting.
 
 Captions: {"; ".join(data["captions"])}.
 """
