@@ -25,6 +25,8 @@ from sdedit_jax.train.vae import (
     Encode,
     Fidelity,
     centred,
+    in_chunks,
+    rebuilt,
     reconstruction_errors,
     reconstruction_loss,
 )
@@ -41,7 +43,7 @@ class Autoencoder(NamedTuple):
 
     Attributes:
         config: what config.json says of it.
-        encode, decode: see train/vae.py; latents are not scaled.
+        encode, decode: see train/vae.py, jitted; latents are not scaled.
         init: key -> fresh parameters.
         shapes: of the parameters.
     """
@@ -59,8 +61,8 @@ def autoencoder(values: dict[str, Any], compute: str = "float32") -> Autoencoder
     net = functional(lambda rngs: SDVae(config, rngs=rngs), compute)
     return Autoencoder(
         config,
-        lambda params, x: net.apply(params, x, method="encode"),
-        lambda params, z: net.apply(params, z, method="decode"),
+        jax.jit(lambda params, x: net.apply(params, x, method="encode")),
+        jax.jit(lambda params, z: net.apply(params, z, method="decode")),
         net.init,
         net.shapes,
     )
@@ -83,7 +85,10 @@ def train_vae(config: ConfigDict, workdir: Path) -> int:
     )
     run, optimizer = loop.Run(**plain(config.run)), Optimizer(**plain(config.optimizer))
     seen = some(held_out or data, run.held_out)
-    errors = reconstruction_errors(vae.encode, vae.decode, seen)
+
+    def errors(params: Any) -> dict[str, float]:
+        return reconstruction_errors(seen, rebuilt(vae.encode, vae.decode, params, seen))
+
     publish = publisher(config, workdir, vae, data, errors)
     if config.export:
         state = loop.newest(workdir, params, optimizer, run)
@@ -112,10 +117,10 @@ def some(data: Source, count: int) -> np.ndarray:
 def sampler(vae: Autoencoder, pictures: np.ndarray) -> Callable[[Any], np.ndarray]:
     """Averaged weights -> a sheet: a row of pictures, a row of what is rebuilt of them."""
     rows = np.unique(np.linspace(0, len(pictures) - 1, SHEET).astype(int))
-    rebuild = jax.jit(lambda params, x: vae.decode(params, vae.encode(params, x)[0]))
 
     def sheet(params: Any) -> np.ndarray:
-        both = np.concatenate([pictures[rows], np.asarray(rebuild(params, pictures[rows]))])
+        again = rebuilt(vae.encode, vae.decode, params, pictures[rows])
+        both = np.concatenate([pictures[rows], again])
         return images.grid([images.from_unit(p) for p in both], columns=len(rows))
 
     return sheet
@@ -165,13 +170,9 @@ def count(tree: Any) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
-def latents(vae: Autoencoder, params: Any, pictures: np.ndarray, chunk: int = 32) -> np.ndarray:
+def latents(vae: Autoencoder, params: Any, pictures: np.ndarray) -> np.ndarray:
     """Means of the posterior [B, h, w, c], not scaled."""
-    run = jax.jit(lambda params, x: vae.encode(params, x)[0])
-    spare = -len(pictures) % chunk
-    full = np.concatenate([pictures, np.repeat(pictures[-1:], spare, axis=0)])
-    parts = [np.asarray(run(params, full[i : i + chunk])) for i in range(0, len(full), chunk)]
-    return np.concatenate(parts)[: len(pictures)]
+    return in_chunks(lambda x: vae.encode(params, x)[0], pictures)
 
 
 def load(folder: str | Path, compute: str = "float32") -> tuple[Autoencoder, Any]:
