@@ -37,6 +37,7 @@ def get_config() -> ConfigDict:
     config.guidance.scale = 1.0
     # how the reverse SDE is run
     # paper-ve | paper-vp | official | diffusers | diffusers-eta | diffusers-ddpm | diffusers-dpmpp
+    # diffusers-pndm
     config.preset = ""
     config.sampler = ConfigDict()
     config.sampler.rule = "dpmpp_2m_sde"

@@ -32,6 +32,7 @@ def get_config() -> ConfigDict:
     config.source_scale = number(float)
     config.target_scale = number(float)
     config.intersect_to = number(float)  # of LEDITS++: time up to which both masks act
+    config.attention = number(int)  # of LEDITS++: sides of the latent over those of its masks
     # of concepts that do not say them
     for name in ("scale", "warmup", "threshold", "cooldown", "weight", "momentum", "beta"):
         config[name] = number(float)

@@ -114,6 +114,7 @@ RULES: dict[str, Callable[["Sampling"], rules.Rule]] = {
     "probability_flow": lambda s: rules.probability_flow(),
     "heun": lambda s: rules.heun(),
     "dpmpp_2m_sde": lambda s: rules.dpmpp_2m_sde(s.clip_x0),
+    "plms": lambda s: rules.plms(),
 }
 
 GRIDS: dict[str, Callable[["Sampling", Prior], samplers.MakeGrid]] = {
@@ -126,9 +127,10 @@ GRIDS: dict[str, Callable[["Sampling", Prior], samplers.MakeGrid]] = {
     "diffusers_ddim": lambda s, prior: timesteps.grid(way(s, prior), s.steps, s.skip),
     "diffusers_ddpm": lambda s, prior: timesteps.grid(way(s, prior), s.steps, s.skip),
     "diffusers_dpmpp": lambda s, prior: timesteps.grid(way(s, prior), s.steps, s.skip),
+    "diffusers_pndm": lambda s, prior: timesteps.grid(way(s, prior), s.steps, s.skip),
 }
 
-LISTED = {"diffusers_ddim": "ddim", "diffusers_ddpm": "ddpm", "diffusers_dpmpp": "dpmpp"}
+LISTED = {f"diffusers_{name}": name for name in timesteps.SCHEDULERS}
 """Grids of whole timesteps, which strength enters by their number -> one of
 timesteps.SCHEDULERS."""
 
@@ -179,7 +181,8 @@ class Sampling:
     @property
     def run(self) -> int:
         """The number of steps that are run."""
-        return self.steps - self.skip
+        twice = self.grid == "diffusers_pndm" and self.steps > 1
+        return self.steps - self.skip + twice
 
 
 _DIFFUSERS = {"variance": "small", "final": "sample", "clip_x0": False, "steps": 50}
@@ -209,6 +212,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         {"rule": "ancestral", "eta": 1.0, "grid": "diffusers_ddpm"} | _DIFFUSERS,
     ),
     "diffusers-dpmpp": ("linear", {"rule": "dpmpp_2m_sde", "grid": "diffusers_dpmpp"} | _DIFFUSERS),
+    "diffusers-pndm": ("linear", {"rule": "plms", "grid": "diffusers_pndm"} | _DIFFUSERS),
 }
 STRENGTH = 0.8
 """Of the presets of diffusers, where none is given; theirs."""
@@ -230,13 +234,18 @@ def process(values: Mapping[str, Any], field: str = "process") -> sde.SDE:
     return _call(SDES, values, field)
 
 
-def load_prior(folder: str | Path, compute: str = "float32") -> Prior:
+def load_prior(folder: str | Path, compute: str = "float32", attention: int | None = None) -> Prior:
     """The prior in a folder with prior.json and params/, checked against each other.
+
+    Args:
+        attention: see latent.stable_diffusion; None: the card's.
 
     Raises:
         ValueError: missing, damaged or contradicting files; an unknown network, process or compute.
     """
     card = store.read_card(folder)
+    if attention is not None:
+        card = _looking(card, attention, str(folder))
     if card.get("network") in EXACT:
         return exact_prior(card, Path(folder))
     made = prior_of(card, compute, str(folder))
@@ -295,6 +304,17 @@ def latent_prior_of(card: Mapping[str, Any], compute: str, name: str) -> Prior:
     see = latent.shown(codec) if c.in_channels > c.out_channels else None
     shapes = {part: net.shapes for part, (net, _) in parts.items()}
     return Prior(made, predict, shapes, size, codec, dict(card), see=see)
+
+
+def _looking(card: Mapping[str, Any], attention: int, name: str) -> Mapping[str, Any]:
+    """The card with the attention maps of another size."""
+    if card.get("network") not in PARTS:
+        raise ValueError(f"attention: {name} reads no texts, got {attention}")
+    kinds = card["config"]["unet"]["down_block_types"]
+    sizes = [2**level for level, kind in enumerate(kinds) if "CrossAttn" in kind]
+    if attention not in sizes:
+        raise ValueError(f"attention must be one of {sizes} with {name}, got {attention}")
+    return {**card, "prediction": {**card["prediction"], "attention": attention}}
 
 
 def part_of(card: Mapping[str, Any], part: str, compute: str, name: str) -> tuple[Functional, Any]:
@@ -437,6 +457,11 @@ def sampling(
         raise ValueError(f"strength is of the presets of diffusers; give t0, got {strength}")
     if not 0 <= s.skip < max(s.steps, 1) or (s.skip and s.grid not in LISTED):
         raise ValueError(f"sampler.skip must leave steps of a listed grid to run, got {s.skip}")
+    if (s.rule == "plms") != (s.grid == "diffusers_pndm"):
+        raise ValueError(
+            'sampler.rule "plms" and sampler.grid "diffusers_pndm" belong together, got'
+            f" {s.rule!r} and {s.grid!r}"
+        )
     if s.steps < 1:
         raise ValueError(f"sampler.steps must be at least 1, got {s.steps}")
     if s.repeats < 1:
@@ -479,7 +504,7 @@ def way(s: Sampling, prior: Prior) -> timesteps.Timesteps:
     """How a LISTED grid numbers its steps, on the prior's scheduler where the settings say none."""
     told, scheduler = prior.card.get("scheduler", {}), LISTED[s.grid]
     own = told.get("timestep_spacing", "linspace" if scheduler == "dpmpp" else "leading")
-    clean = told.get("set_alpha_to_one", True)
+    clean = told.get("set_alpha_to_one", scheduler != "pndm")
     if scheduler == "dpmpp":
         clean = told.get("final_sigmas_type", "zero") == "zero"
     table = len(getattr(prior.process, "log_snrs", ())) or 1000

@@ -13,7 +13,7 @@ FORMAT = 1
 """Of what `convert` writes; raised when older results must not be taken any more."""
 
 
-def load_prior(folder: str | Path, compute: str = "float32") -> Prior:
+def load_prior(folder: str | Path, compute: str = "float32", attention: int | None = None) -> Prior:
     """The prior in a folder.
 
     A folder of ours holds prior.json. A folder of diffusers with a text encoder (model_index.json)
@@ -21,13 +21,15 @@ def load_prior(folder: str | Path, compute: str = "float32") -> Prior:
 
     Args:
         compute: "float32", "tf32" or "bfloat16".
+        attention: of priors that read texts: sides of the latent over sides of the attention maps
+            that LEDITS++ makes its masks of; None: what the prior says (4; small ones 2).
 
     Raises:
         ValueError: missing, damaged or contradicting files; an unknown network, process or compute.
     """
     folder = Path(folder)
     foreign = not (folder / "prior.json").is_file() and diffusers_folder.reads_texts(folder)
-    return build.load_prior(converted(folder) if foreign else folder, compute)
+    return build.load_prior(converted(folder) if foreign else folder, compute, attention)
 
 
 def cache_folder() -> Path:

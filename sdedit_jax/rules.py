@@ -236,6 +236,46 @@ def dpmpp_2m_sde(clip_x0: bool = False, first_order_to: float = CLEAN) -> Rule:
     return Rule(init, step)
 
 
+class _Slopes(NamedTuple):
+    """What `plms` remembers: eps [3, H, W, C] of the last steps, newest first; the state and times
+    of the first step; how many steps there were."""
+
+    eps: Array
+    x: Array
+    t: Array
+    s: Array
+    count: Array
+
+
+def plms() -> Rule:
+    """Pseudo linear multistep (PNDM, Liu et al., 2202.09778, eq. 12 and 13), as diffusers runs it.
+
+    DDIM's step along a mean of the last four eps: (55, -59, 37, -9) / 24, of fewer at the start.
+    The second step does the first one again from where that began, along the mean of both eps: a
+    grid for this rule names its second time twice (timesteps.SCHEDULERS, "pndm").
+    """
+    rows = [[24, 0, 0, 0], [12, 12, 0, 0], [36, -12, 0, 0], [46, -32, 10, 0], [55, -59, 37, -9]]
+
+    def init(x: Array) -> _Slopes:
+        none = jnp.zeros(())
+        return _Slopes(jnp.zeros((3, *x.shape)), x, none, none, jnp.zeros((), int))
+
+    def step(
+        process: SDE, memory: _Slopes, x: Array, prediction: Prediction, t: Array, s: Array
+    ) -> tuple[Step, _Slopes]:
+        first, again = memory.count == 0, memory.count == 1
+        every = jnp.concatenate([prediction.eps[None], memory.eps])
+        weights = jnp.asarray(rows, jnp.float32)[jnp.minimum(memory.count, 4)] / 24
+        eps, now = jnp.tensordot(weights, every, 1), (x, t, s)
+        own = [jnp.where(first, a, b) for a, b in zip(now, memory[1:4], strict=True)]
+        x, t, s = (jnp.where(again, b, a) for a, b in zip(now, own, strict=True))
+        kept = jnp.where(again, memory.eps, every[:3])
+        mean = _along_eps(process, x, eps, t, s)
+        return Step(mean, jnp.zeros_like(t)), _Slopes(kept, *own, memory.count + 1)
+
+    return Rule(init, step)
+
+
 def _nothing(x: Array) -> tuple:
     return ()
 

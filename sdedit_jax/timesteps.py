@@ -7,6 +7,8 @@ where a step ends:
     ddim     at i - T // N; below 0 at step 0 of the table, or clean with set_alpha_to_one
     ddpm     at the next step of the list; the last one clean
     dpmpp    at the next step of the list; the last one clean, or at step 0 (final_sigmas_type)
+    pndm     as ddim; the list names its second step twice (rules.plms), so it is N + 1 long, and
+             a run that leaves some out at its start takes one more than ddim, from a noisier step
 """
 
 from typing import NamedTuple
@@ -19,7 +21,7 @@ from sdedit_jax.samplers import Grid, MakeGrid
 from sdedit_jax.sde import CLEAN, SDE
 
 SPACINGS = ("leading", "linspace", "trailing")
-SCHEDULERS = ("ddim", "ddpm", "dpmpp")
+SCHEDULERS = ("ddim", "ddpm", "dpmpp", "pndm")
 
 
 class Timesteps(NamedTuple):
@@ -28,7 +30,7 @@ class Timesteps(NamedTuple):
     Attributes:
         scheduler: one of SCHEDULERS. spacing: one of SPACINGS.
         offset: added to the steps of "leading" (steps_offset).
-        clean: whether the last step of ddim and dpmpp ends clean.
+        clean: whether the last step of ddim, pndm and dpmpp ends clean.
         table: steps of the table, T.
     """
 
@@ -55,7 +57,7 @@ def count(n: int, strength: float) -> int:
 
 
 def steps(way: Timesteps, n: int) -> np.ndarray:
-    """The numbers [n] of the steps, falling.
+    """The numbers of the steps, falling: [n], of pndm [n + 1] with the second one twice.
 
     Raises:
         ValueError: an unknown spacing, or more steps than the table has.
@@ -74,11 +76,12 @@ def steps(way: Timesteps, n: int) -> np.ndarray:
         raise ValueError(f"spacing must be one of {list(SPACINGS)}, got {way.spacing!r}")
     if found[0] >= total or found[-1] < 0 or np.any(np.diff(found) >= 0):
         raise ValueError(f"steps: {n} with offset {way.offset} do not fit in a table of {total}")
-    return found.astype(int)
+    found = found.astype(int)
+    return np.insert(found, 1, found[1]) if way.scheduler == "pndm" and n > 1 else found
 
 
 def ends(way: Timesteps, n: int) -> np.ndarray:
-    """Where each of the n steps ends [n]: numbers of steps, -1 for clean.
+    """Where each of the steps ends, as many as `steps`: numbers of steps, -1 for clean.
 
     Raises:
         ValueError: an unknown scheduler.
@@ -86,7 +89,7 @@ def ends(way: Timesteps, n: int) -> np.ndarray:
     if way.scheduler not in SCHEDULERS:
         raise ValueError(f"scheduler must be one of {list(SCHEDULERS)}, got {way.scheduler!r}")
     found = steps(way, n)
-    if way.scheduler == "ddim":
+    if way.scheduler in ("ddim", "pndm"):
         found = found - way.table // n
         return np.where(found < 0, -1 if way.clean else 0, found)
     last = -1 if way.clean or way.scheduler == "ddpm" else 0
@@ -94,8 +97,13 @@ def ends(way: Timesteps, n: int) -> np.ndarray:
 
 
 def times(way: Timesteps, n: int, skip: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """t and s [n - skip] of the steps, without the first `skip`."""
+    """t and s of the steps, without the first `skip`.
+
+    Of pndm the second row of a run, whichever it is, ends where the first one does.
+    """
     starts, stops = steps(way, n)[skip:], ends(way, n)[skip:]
+    if way.scheduler == "pndm":
+        stops[1:2] = stops[:1]
     t, s = ((a + 1).astype(np.float32) / np.float32(way.table) for a in (starts, stops))
     return t, np.where(stops < 0, np.float32(CLEAN), s)
 

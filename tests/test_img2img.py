@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import golden_folder
-from recorded import close, player
+from recorded import TABLE, close, player
 
 import sdedit_jax as sj
 from sdedit_jax import build, guidance, latent, prompts, rules, timesteps
@@ -160,6 +160,44 @@ def test_sde_dpm_solver_takes_the_recorded_predictions(io):
     close(states, own["latents"], LATENTS)
 
 
+def test_pndm_is_the_pipelines(folder, io):
+    """Preset `diffusers-pndm` with our networks: the list of steps, and the latent after each."""
+    run, case = programs(folder), "pndm_s06"
+    told, (steps, own) = io[0][case], recorded_case(io[1], case)
+    s = build.settled(run.prior, build.sampling({"steps": 10}, "diffusers-pndm", strength=0.6))
+    plan = build.plan(run.prior, s)
+    grid = plan.grid(run.prior.process, jnp.float32(0), plan.n)
+    np.testing.assert_array_equal(np.round(1000 * grid.t - 1), steps)
+    cond = prompts.guided(run.embed(told["prompt"]), run.embed(""), told["guidance_scale"])
+    predict = guidance.cfg(run.prior.predict)
+
+    @jit
+    def states(params, x):
+        return reverse(
+            lambda x, t: predict(params, x, t, cond), run.prior.process, plan.rule, grid,
+            lambda i: lambda: jnp.zeros_like(x), x, final="sample",
+        )[1]  # fmt: skip
+
+    close(states(run.prior.params, own["init_latents"]), own["latents"], LATENTS)
+
+
+@pytest.mark.parametrize(("name", "skip"), [("pndm_sd", 0), ("pndm_sd_begin3", 3)])
+def test_pndm_takes_the_recorded_predictions(name, skip):
+    """From the beginning and from the middle of the list, the oddity of the latter included."""
+    with np.load(golden_folder("io_schedulers.npz")) as file:
+        own = {n.partition("__")[2]: a for n, a in file.items() if n.startswith(f"{name}__")}
+    way = timesteps.Timesteps("pndm", "leading", 1, clean=False)
+    np.testing.assert_array_equal(timesteps.steps(way, 10), own["timesteps_all"])
+    t, s = (jnp.asarray(a) for a in timesteps.times(way, 10, skip))
+    said = channels_last(own["model_output"][:, 0])
+    rule, x = rules.plms(), channels_last(own["sample"][0])
+    memory = rule.init(x)
+    for i in range(len(t)):  # twice at one step: what is said goes by place here, not by time
+        law, memory = rule.step(TABLE, memory, x, rules.Prediction(said[i]), t[i], s[i])
+        x = law.mean
+        close(x, channels_last(own["prev_sample"][i, 0]), 1e-5)
+
+
 @pytest.mark.parametrize(
     "name",
     ["ddim_rescale_zero_snr_trailing_v", "ddpm_sd_v", "sde_dpmpp2m_leading_n20", "sde_dpmpp2m_n8"],
@@ -182,6 +220,7 @@ def test_timesteps_are_the_schedulers(name):
         (("ddim", "leading", 0, True), 4, [750, 500, 250, 0], [500, 250, 0, -1]),
         (("ddim", "linspace", 1, False), 3, [999, 500, 0], [666, 167, 0]),
         (("ddim", "trailing", 0, True), 3, [999, 666, 332], [666, 333, -1]),
+        (("pndm", "leading", 1, False), 3, [667, 334, 334, 1], [334, 1, 1, 0]),
         (("ddpm", "leading", 1, False), 2, [501, 1], [1, -1]),
         (("dpmpp", "linspace", 1, True), 3, [999, 666, 333], [666, 333, -1]),
         (("dpmpp", "leading", 1, False), 3, [751, 501, 251], [501, 251, 0]),
@@ -193,7 +232,7 @@ def test_steps_begin_and_end_where_the_formulas_say(way, n, starts, stops):
     np.testing.assert_array_equal(timesteps.ends(way, n), stops)
     t, s = timesteps.times(way, n, 1)
     np.testing.assert_allclose(t, (np.array(starts[1:]) + 1) / 1000, rtol=1e-6)
-    assert len(s) == n - 1 and np.isneginf(s[-1]) == (stops[-1] < 0)
+    assert len(s) == len(starts) - 1 and np.isneginf(s[-1]) == (stops[-1] < 0)
 
 
 def test_strength_is_cut_off_as_python_does():

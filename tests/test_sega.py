@@ -9,7 +9,7 @@ import pytest
 from recorded import arrays, close, player, settings
 
 from sdedit_jax import rules, samplers, sde, timesteps
-from sdedit_jax.guidance.sega import Sega, concepts, padded, quantile, sega, semantic
+from sdedit_jax.guidance.sega import Sega, concepts, padded, sega, semantic, top
 from sdedit_jax.prior import gaussian
 from sdedit_jax.rules import Prediction, Remembering
 
@@ -239,10 +239,15 @@ def test_a_concept_stays_in_its_mask():
 
 @pytest.mark.parametrize("q", [0.0, 0.2, 0.5, 0.8, 0.975, 1.0])
 @pytest.mark.parametrize("n", [1, 16, 256, 4096])
-def test_quantile(rng, q, n):
+def test_top(rng, q, n):
+    """The values from their quantile on, itself included; equal ones stand or fall together."""
     values = rng.standard_normal(n).astype(np.float32)
-    got = quantile(jnp.asarray(values), jnp.float32(q))
-    np.testing.assert_allclose(got, np.quantile(values.astype(np.float64), q), atol=2e-4 / n)
+    want = values >= np.quantile(values.astype(np.float64), q) - 2e-4 / n
+    np.testing.assert_array_equal(jax.jit(top)(values, np.float32(q)), want)
+    if q < 0.5:  # where most are 0, so is the quantile, and every value counts
+        values[: -(-n * 3 // 4)] = 0
+        want = np.abs(values) >= 0
+        np.testing.assert_array_equal(jax.jit(top)(np.abs(values), np.float32(q)), want)
 
 
 def test_changing_numbers_compiles_nothing():

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sdedit_jax.guidance.sega import Concepts, PredictFn, direction, quantile
+from sdedit_jax.guidance.sega import Concepts, PredictFn, direction, top
 from sdedit_jax.rules import Prediction, Remembering
 
 MASKS = ("intersect", "attention", "noise")
@@ -103,14 +103,14 @@ def mask_of(
 def noise_mask(psi: Array, threshold: Array) -> Array:
     """M2 [H, W, 1]: the sum of |psi| over the channels is at least its quantile."""
     total = jnp.sum(jnp.abs(psi), axis=-1, keepdims=True)
-    return jnp.where(total >= quantile(total.ravel(), threshold), 1.0, 0.0)
+    return jnp.where(top(total, threshold), 1.0, 0.0)
 
 
 def attention_mask(attention: Array, tokens: Array, threshold: Array, factor: int) -> Array:
     """M1 [h factor, w factor, 1]: attention [h, w, L] summed over the tokens [L], made smooth, is
     at least its quantile; each value then covers a square of factor x factor."""
     smooth = smoothed(jnp.sum(attention * tokens[None, None], axis=-1))
-    mask = jnp.where(smooth >= quantile(smooth.ravel(), threshold), 1.0, 0.0)
+    mask = jnp.where(top(smooth, threshold), 1.0, 0.0)
     return jnp.repeat(jnp.repeat(mask, factor, 0), factor, 1)[..., None]
 
 

@@ -211,10 +211,25 @@ def direction(against: Array, eps: Array, one: Concepts) -> Array:
     return psi if one.mask is None else psi * one.mask
 
 
-def quantile(values: Array, q: Array) -> Array:
-    """The q quantile of values [n], between two of them by a straight line, in float32."""
-    ordered = jnp.sort(values.astype(jnp.float32))
-    rank = q * jnp.float32(len(ordered) - 1)
+def top(values: Array, q: Array) -> Array:
+    """Whether each of the values, of any shape, is at least the q quantile of them all.
+
+    By rank as well as by size: a compiler may compute a value twice and round it in two ways, and
+    where the quantile is one of the values this one would be smaller than itself.
+    """
+    flat = values.astype(jnp.float32).ravel()
+    ordered, places = jax.lax.sort((flat, jnp.arange(len(flat))), num_keys=1)
+    rank = _rank(q, len(flat))
+    by_rank = jnp.zeros(len(flat), bool).at[places].set(jnp.arange(len(flat)) >= jnp.ceil(rank))
+    return (by_rank | (flat >= _at_rank(ordered, rank))).reshape(values.shape)
+
+
+def _rank(q: Array, n: int) -> Array:
+    return q * jnp.float32(n - 1)
+
+
+def _at_rank(ordered: Array, rank: Array) -> Array:
+    """The value at a rank, between two of them by a straight line."""
     low = jnp.floor(rank)
     below, above = (ordered[i.astype(jnp.int32)] for i in (low, jnp.ceil(rank)))
     return below + (rank - low) * (above - below)
@@ -222,9 +237,8 @@ def quantile(values: Array, q: Array) -> Array:
 
 def _largest(psi: Array, threshold: Array) -> Array:
     """psi [H, W, C] where |psi| is at least its quantile over the positions of each channel."""
-    size = jnp.abs(psi)
-    least = jax.vmap(lambda v: quantile(v, threshold), in_axes=-1)(size.reshape(-1, size.shape[-1]))
-    return jnp.where(size >= least[None, None], psi, 0.0)
+    large = jax.vmap(lambda v: top(v, threshold), in_axes=-1, out_axes=-1)(jnp.abs(psi))
+    return jnp.where(large, psi, 0.0)
 
 
 def _over(many: Concepts, index: Array) -> Array:

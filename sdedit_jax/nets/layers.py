@@ -187,7 +187,15 @@ def positional_embedding(t: jax.Array, dim: int) -> jax.Array:
 
 def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
     """x [..., I] times kernel [I, O] plus bias [O], in the dtype of x."""
-    return add_bias(jnp.dot(x, kernel.astype(x.dtype)), bias)
+    return add_bias(product(x, kernel.astype(x.dtype)), bias)
+
+
+def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x [..., I] times kernel [I, O].
+
+    As rows: on CPU the kernel's gradient over several axes at once takes three times as long.
+    """
+    return jnp.dot(x.reshape(-1, x.shape[-1]), kernel).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 def conv(

@@ -57,7 +57,7 @@ def open_prior(config: ConfigDict) -> Opened:
     editor.image_key(config.seed, "")
     use_cache(config.cache)
     devices = 1 if config.maps == "host" else parallel.count(config.devices)
-    prior = load.load_prior(config.prior, config.compute)
+    prior = load.load_prior(config.prior, config.compute, config.attention)
     prompts.check_reads(prior, "prior")
     plan = words.latent_plan(prior, made, config.maps)
     inversion.check(plan)
