@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sdedit_jax.samplers import Grid, MakeGrid
+from sdedit_jax.grids import Grid, MakeGrid
 from sdedit_jax.sde import CLEAN, SDE
 
 SPACINGS = ("leading", "linspace", "trailing")

@@ -110,11 +110,11 @@ class Programs:
     def forget(self):
         self.priors, self.plans, self.editors = {}, {}, {}
 
-    def shared_prior(self, folder, compute="float32"):
+    def shared_prior(self, folder, compute="float32", attention=None):
         card = Path(folder) / "prior.json"
-        key = (str(folder), compute, card.read_bytes() if card.is_file() else b"")
+        key = (str(folder), compute, attention, card.read_bytes() if card.is_file() else b"")
         if key not in self.priors:
-            self.priors[key] = self.load_prior(folder, compute)
+            self.priors[key] = self.load_prior(folder, compute, attention)
         return self.priors[key]
 
     def shared_plan(self, prior, sampling):

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from program import ROOT, SIZE, config_of, exact_prior, tiny_card, tiny_params, tiny_prior
 
-from sdedit_jax import build, sde
+from sdedit_jax import build, images, sde
 from sdedit_jax.data import Source
 from sdedit_jax.edits.sdedit import Request, edit
 from sdedit_jax.guide import Guide
+from sdedit_jax.prior import Prior
 from sdedit_jax.run.train import card_of
+from sdedit_jax.strength import t_from_log_snr
 from sdedit_jax.tasks import TaskInput
+from sdedit_jax.weights import store
 
 CONFIGS = sorted(file.stem for file in (ROOT / "configs").glob("[a-z]*.py"))
 EDITS = [name for name in CONFIGS if "task" in config_of(name)]
@@ -41,7 +44,7 @@ def test_every_task_has_a_config():
 def test_every_config_reads_its_example_and_traces(name, prior, monkeypatch):
     monkeypatch.chdir(ROOT)
     config = config_of(name)
-    inputs = build.images.find_inputs(config.input)
+    inputs = images.find_inputs(config.input)
     item = build.task(config.task)(str(inputs[0]), config.options.to_dict(), SIZE, config.fit)
     assert isinstance(item, TaskInput) and item.guide.image.shape == (SIZE, SIZE, 3)
     sampling = build.sampling({**config.sampler.to_dict(), "steps": 3}, config.preset, config.t0)
@@ -68,13 +71,21 @@ def test_the_defaults_of_the_configs_are_those_of_the_library():
 
 @pytest.mark.parametrize("rule", build.RULES)
 def test_every_rule_traces(rule, prior):
-    assert traced(prior, build.sampling({"rule": rule, "steps": 2})) == (SIZE, SIZE, 3)
+    with_it = {"grid": "diffusers_pndm"} if rule == "plms" else {}
+    assert traced(prior, build.sampling({"rule": rule, "steps": 2} | with_it)) == (SIZE, SIZE, 3)
 
 
 @pytest.mark.parametrize("grid", build.GRIDS)
 def test_every_grid_traces_with_a_corrector(grid, prior):
-    sampling = build.sampling({"grid": grid, "steps": 2, "corrector": "langevin"})
+    with_it = {"rule": "plms"} if grid == "diffusers_pndm" else {}
+    sampling = build.sampling({"grid": grid, "steps": 2, "corrector": "langevin"} | with_it)
     assert traced(prior, sampling) == (SIZE, SIZE, 3)
+
+
+@pytest.mark.parametrize("alone", [{"rule": "plms"}, {"grid": "diffusers_pndm"}])
+def test_plms_and_its_grid_belong_together(alone):
+    with pytest.raises(ValueError, match='"plms" and sampler.grid "diffusers_pndm" belong'):
+        build.sampling(alone)
 
 
 def test_presets_bring_their_process_and_keep_the_noise_level():
@@ -88,7 +99,7 @@ def test_presets_bring_their_process_and_keep_the_noise_level():
         # x_t = alpha (x0 + n z): the same noise-to-signal ratio is the same question to the network
         t = 0.4
         alpha, sigma = sde.level(other.process, t)
-        own = build.t_from_log_snr(prior.process, sde.log_snr(other.process, t))
+        own = t_from_log_snr(prior.process, sde.log_snr(other.process, t))
         np.testing.assert_allclose(sde.level(prior.process, own)[1], sigma / alpha, rtol=1e-4)
         wanted = prior.eps(prior.params, x / alpha, own)
         np.testing.assert_allclose(other.eps(other.params, x, t), wanted, atol=2e-3)
@@ -132,14 +143,14 @@ def test_whole_numbers_serve_as_fractions():
 
 
 def test_a_prior_of_a_card_has_the_weights_of_the_folder(prior):
-    for path, leaf in build.store.leaves(tiny_params()):
-        np.testing.assert_array_equal(dict(build.store.leaves(prior.params))[path], leaf)
+    for path, leaf in store.leaves(tiny_params()):
+        np.testing.assert_array_equal(dict(store.leaves(prior.params))[path], leaf)
     assert prior.card["name"] == tiny_card()["name"]
 
 
 def test_labels_are_checked():
     classes = {"config": {"num_classes": 3}}
-    prior = build.Prior(sde.VE(), None, None, (4, 4, 3), card=classes)
+    prior = Prior(sde.VE(), None, None, (4, 4, 3), card=classes)
     build.check_label(prior, 2)
     build.check_label(prior, None)
     with pytest.raises(ValueError, match=r"cond must be in \[0, 2\], got 3"):

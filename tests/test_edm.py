@@ -23,6 +23,7 @@ from sdedit_jax import build, prior
 from sdedit_jax.nets import edm_blocks as blocks
 from sdedit_jax.nets.edm_dhariwal import DhariwalConfig
 from sdedit_jax.nets.edm_song import SongConfig
+from sdedit_jax.nets.functional import functional
 from sdedit_jax.weights import readers, rule, store
 from sdedit_jax.weights.families import edm, family_of
 from sdedit_jax.weights.readers import edm_pickle, edm_unpickler
@@ -261,7 +262,7 @@ def predictor(card, params):
     A label that is given goes to the network instead of the adapter's own, which is returned.
     """
     kind, read_config = build.NETS[card["network"]]
-    net = build.functional(functools.partial(kind, read_config(card["config"])))
+    net = functional(functools.partial(kind, read_config(card["config"])))
     values = {k: v for k, v in card["prediction"].items() if k != "name"}
 
     @jax.jit

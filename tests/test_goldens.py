@@ -27,12 +27,13 @@ from trajectories import (
     ve_on_levels,
 )
 
-from sdedit_jax import rules, samplers, sde
+from sdedit_jax import grids, rules, samplers, sde
 from sdedit_jax.edits import sdedit
 from sdedit_jax.edits.sdedit import Randomness, Request, SDEdit
+from sdedit_jax.grids import Grid
 from sdedit_jax.guide import Guide
 from sdedit_jax.prior import Prior, ddpm, score_sde_ve, score_sde_vp
-from sdedit_jax.samplers import Grid, Refine
+from sdedit_jax.samplers import Refine
 
 
 def spy():
@@ -60,7 +61,7 @@ def test_official_sdedit(golden, name):
     plan = SDEdit(
         Prior(process, ddpm(net, process), params, arrays["img"].shape),
         rules.ancestral(variance="large" if config["var_type"] == "fixedlarge" else "small"),
-        samplers.uniform(),
+        grids.uniform(),
         n,
         hold="official",
         repeats=repeats,
@@ -98,7 +99,7 @@ def test_ve_sdedit_of_the_paper(golden, name):
     plan = SDEdit(
         Prior(process, score_sde_ve(net, process), params, (16, 16, 3)),
         rules.reverse_diffusion(),
-        samplers.paper(),
+        grids.paper(),
         n,
         hold="paper" if config["mask"] else None,
         repeats=repeats,

@@ -30,6 +30,7 @@ from test_replay import replayed
 import sdedit_jax as sj
 from sdedit_jax import build, prior, sde
 from sdedit_jax.guidance import Classes, Guided, cfg, condition
+from sdedit_jax.nets.functional import functional
 from sdedit_jax.rules import Prediction
 from sdedit_jax.weights import rule, store
 from sdedit_jax.weights.families import guided_diffusion
@@ -199,7 +200,7 @@ def original():
 def class_prior():
     """The folder of a prior with six classes, made of tensors with the original's names."""
     kind, read = build.NETS["adm"]
-    shapes = build.functional(lambda rngs: kind(read(original()["unet_kwargs"]), rngs=rngs)).shapes
+    shapes = functional(lambda rngs: kind(read(original()["unet_kwargs"]), rngs=rngs)).shapes
     draw, tensors = np.random.default_rng(5), {}
     for path, leaf in store.leaves(shapes):
         shape = leaf.shape[::-1] if leaf.ndim < 4 else tuple(leaf.shape[i] for i in (3, 2, 0, 1))

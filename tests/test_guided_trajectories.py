@@ -16,9 +16,10 @@ from trajectories import TOLERANCE, close, jit, load, network
 from sdedit_jax import build, rules, samplers, sde
 from sdedit_jax.edits import sdedit
 from sdedit_jax.edits.sdedit import Randomness, Request
+from sdedit_jax.grids import Grid
 from sdedit_jax.guide import Guide
 from sdedit_jax.prior import ddpm
-from sdedit_jax.samplers import Grid, Refine
+from sdedit_jax.samplers import Refine
 from sdedit_jax.weights import readers, rule
 from sdedit_jax.weights.families import guided_diffusion
 

@@ -1,5 +1,6 @@
 """Text-guided SDEdit on Stable Diffusion against diffusers' img2img and inpainting pipelines."""
 
+import dataclasses
 import functools
 import json
 import shutil
@@ -13,8 +14,9 @@ from recorded import TABLE, close, player
 
 import sdedit_jax as sj
 from sdedit_jax import build, guidance, latent, prompts, rules, timesteps
+from sdedit_jax.grids import Grid
 from sdedit_jax.prompts import Words
-from sdedit_jax.samplers import Grid, advance, begin, reverse
+from sdedit_jax.samplers import advance, begin, reverse
 from sdedit_jax.samplers import recorded as recorded_noise
 from sdedit_jax.sde import perturb
 
@@ -248,5 +250,5 @@ def preset_grid(prior, told, preset=""):
     values = {"steps": told["num_inference_steps"], "eta": eta}
     s = build.settled(prior, build.sampling(values, preset, strength=told["strength"]))
     plan = build.plan(prior, s)
-    s = s if s.rule == "ancestral" else build.dataclasses.replace(s, eta=0.0)
+    s = s if s.rule == "ancestral" else dataclasses.replace(s, eta=0.0)
     return plan.grid(prior.process, jnp.float32(0), plan.n), s

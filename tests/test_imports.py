@@ -12,8 +12,8 @@ PACKAGE = "sdedit_jax"
 LAYERS = [
     ["guide", "sde", "images", "nets", "text", "weights", "augment"],
     ["rules", "strength"],
-    ["samplers", "guidance", "prior", "data", "parallel", "record"],
-    ["timesteps"],
+    ["grids"],
+    ["samplers", "timesteps", "guidance", "prior", "data", "parallel", "record"],
     ["edits", "train", "metrics", "tasks", "selfcheck", "latent", "prompts"],
     ["build", "editor", "concepts"],
     ["convert", "words"],
@@ -35,12 +35,13 @@ HOMES = {
     "safetensors": ["weights"],
     "huggingface_hub": ["weights"],
     "tokenizers": ["text"],
-    "absl": ["main.py", "configs", "run.py", "run", "build.py"],
-    "ml_collections": ["main.py", "configs", "run.py", "run", "build.py"],
+    "absl": ["main.py", "configs", "run.py", "run"],
+    "ml_collections": ["main.py", "configs", "run.py", "run"],
     "gradio": ["web"],
     "tensorflow": [],
 }
-PURE = ["guide", "sde", "rules", "strength", "samplers", "prior", "parallel", "guidance", "edits"]
+PURE = ["guide", "sde", "rules", "strength", "grids", "samplers", "prior", "parallel"]
+PURE += ["guidance", "edits"]
 
 
 def files():

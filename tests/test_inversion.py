@@ -10,7 +10,7 @@ import oracles
 import pytest
 from recorded import arrays, close, player, settings
 
-from sdedit_jax import rules, samplers, sde, timesteps
+from sdedit_jax import grids, rules, samplers, sde, timesteps
 from sdedit_jax.edits import inversion, on_host
 from sdedit_jax.edits.inversion import Inversion, Request
 from sdedit_jax.guidance import Guided, cfg
@@ -32,7 +32,7 @@ RULES = {
     "euler_maruyama": rules.euler_maruyama(),
     "dpmpp": rules.dpmpp_2m_sde(),
 }
-GRID = samplers.above(samplers.uniform())
+GRID = grids.above(grids.uniform())
 
 
 def alone(prior, rule=RULES["ancestral"], grid=GRID, n=6, **given):
@@ -193,11 +193,11 @@ def test_the_photo_comes_back(rng, name):
 @pytest.mark.parametrize(
     "grid",
     [
-        samplers.above(samplers.uniform_log_snr()),
-        samplers.above(samplers.karras(), 0.01),
+        grids.above(grids.uniform_log_snr()),
+        grids.above(grids.karras(), 0.01),
         timesteps.grid(DDIM, 6),
         timesteps.grid(DDIM._replace(scheduler="dpmpp"), 6),
-        samplers.listed([700, 421, 200, 80, 30, 1]),
+        grids.listed([700, 421, 200, 80, 30, 1]),
     ],
 )
 def test_the_photo_comes_back_on_every_grid(rng, grid):
@@ -241,7 +241,7 @@ def test_zero_last_ends_at_the_mean(rng):
     assert not np.any(inverted.zs[-1])
     std = inversion.step_stds(plan, 0.6)[-1]
     np.testing.assert_allclose(x0 - back, std * exact.zs[-1], atol=1e-5)
-    clean = zeroed._replace(grid=samplers.uniform())  # then a clean end is allowed
+    clean = zeroed._replace(grid=grids.uniform())  # then a clean end is allowed
     assert np.isfinite(round_trip(clean, x0)[0]).all()
 
 
@@ -349,8 +349,8 @@ def test_bad_plans():
     prior = gaussian(sde.VP(), jnp.zeros(SHAPE), 0.3)
     table = gaussian(sde.linear_table(), jnp.zeros(SHAPE), 0.3)
     for plan, said in [
-        (alone(prior, grid=samplers.uniform()), "grid: its last step ends clean"),
-        (alone(table, grid=samplers.uniform("zero")), "grid: its last step ends clean"),
+        (alone(prior, grid=grids.uniform()), "grid: its last step ends clean"),
+        (alone(table, grid=grids.uniform("zero")), "grid: its last step ends clean"),
         (alone(prior, rules.ancestral(eta=0)), "rule: step 0 of 6 has no noise"),
         (alone(prior, rules.heun()), "rule: step"),
         (alone(prior, rules.ancestral(eta=0), zero_last=True), "rule: step"),
@@ -368,11 +368,11 @@ def test_bad_plans():
 def test_bad_grids():
     process = sde.linear_table()
     for made, said in [
-        (lambda: samplers.above(samplers.uniform(), 0.0), "t_end must be in"),
-        (lambda: samplers.listed([500, 500]), "steps must fall"),
-        (lambda: samplers.listed([1000, 5]), "steps must fall"),
-        (lambda: samplers.listed([500, 0]), "steps must fall"),
-        (lambda: samplers.listed([5, 1])(process, 1.0, 3), "n must be the 2 steps"),
+        (lambda: grids.above(grids.uniform(), 0.0), "t_end must be in"),
+        (lambda: grids.listed([500, 500]), "steps must fall"),
+        (lambda: grids.listed([1000, 5]), "steps must fall"),
+        (lambda: grids.listed([500, 0]), "steps must fall"),
+        (lambda: grids.listed([5, 1])(process, 1.0, 3), "n must be the 2 steps"),
     ]:
         with pytest.raises(ValueError, match=said):
             made()

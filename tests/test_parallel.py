@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdedit_jax import parallel, rules, samplers, sde
+from sdedit_jax import grids, parallel, rules, sde
 from sdedit_jax.edits import sdedit
 from sdedit_jax.edits.sdedit import Request, SDEdit
 from sdedit_jax.guide import Guide
@@ -22,7 +22,7 @@ def editor():
     """(params, edit): edit(params, (requests, keys)) -> pictures and some of their noise."""
     means = np.random.default_rng(0).uniform(-1, 1, (4, *SHAPE))
     prior = mixture(sde.VP(), means, 0.3)
-    edit = sdedit.edit(SDEdit(prior, rules.dpmpp_2m_sde(), samplers.uniform(), 5, hold=None))
+    edit = sdedit.edit(SDEdit(prior, rules.dpmpp_2m_sde(), grids.uniform(), 5, hold=None))
 
     def one(params, request, key):
         noise = sdedit.random(key, SHAPE)

@@ -13,7 +13,7 @@ import numpy as np
 import oracles
 import pytest
 
-from sdedit_jax import rules, samplers, sde
+from sdedit_jax import grids, rules, samplers, sde
 from sdedit_jax.prior import gaussian
 from sdedit_jax.rules import Prediction
 
@@ -53,7 +53,7 @@ def column(values):
 @functools.cache
 def measured(process, rule, times, final):
     """The affine map of the loop on Gaussian data, over the grid of consecutive `times`."""
-    grid = samplers.Grid(jnp.asarray(times[:-1]), jnp.asarray(times[1:]))
+    grid = grids.Grid(jnp.asarray(times[:-1]), jnp.asarray(times[1:]))
     n = len(times) - 1
     x, z = oracles.probes(n)
     prior = gaussian(process, jnp.full((n + 2, 1, 1), M), S)

@@ -8,19 +8,20 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sdedit_jax import rules, samplers, sde
+from sdedit_jax import grids, rules, samplers, sde
+from sdedit_jax.grids import Grid
 from sdedit_jax.prior import gaussian
-from sdedit_jax.samplers import Context, Grid, Refine
+from sdedit_jax.samplers import Context, Refine
 
 N = 9
 PROCESSES = {"ve": sde.VE(0.02, 100.0), "vp": sde.VP(), "table": sde.linear_table()}
 GRIDS = {
-    "uniform": samplers.uniform(),
-    "paper": samplers.paper(),
-    "log-SNR": samplers.uniform_log_snr(0.05),
-    "karras": samplers.karras(7.0, 0.05),
-    "score_sde": samplers.score_sde(1e-3),
-    "euler": samplers.score_sde(1e-3, euler=True),
+    "uniform": grids.uniform(),
+    "paper": grids.paper(),
+    "log-SNR": grids.uniform_log_snr(0.05),
+    "karras": grids.karras(7.0, 0.05),
+    "score_sde": grids.score_sde(1e-3),
+    "euler": grids.score_sde(1e-3, euler=True),
 }
 STRENGTHS = np.array([1e-6, 1e-4, 0.01, 0.35, 0.7, 1.0], np.float32)
 
@@ -87,18 +88,18 @@ def test_grids_of_one_step():
 def test_uniform_starts_at_t0_for_any_n(rng):
     t0 = jnp.asarray(rng.uniform(size=200), jnp.float32)
     for n in (7, 49):
-        start = jax.vmap(lambda t0, n=n: samplers.uniform()(sde.VP(), t0, n).t[0])(t0)
+        start = jax.vmap(lambda t0, n=n: grids.uniform()(sde.VP(), t0, n).t[0])(t0)
         assert jnp.array_equal(start, t0)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: samplers.uniform("dirty"), r"end must be one of \['clean', 'zero'\], got 'dirty'"),
-        (lambda: samplers.karras(rho=0), "rho must be above 0, got 0"),
-        (lambda: samplers.karras(sigma_end=0), "sigma_end must be above 0, got 0"),
-        (lambda: samplers.uniform_log_snr(-1), "sigma_end must be above 0, got -1"),
-        (lambda: samplers.score_sde(2.0), r"t_end must be in \(0, 1\), got 2.0"),
+        (lambda: grids.uniform("dirty"), r"end must be one of \['clean', 'zero'\], got 'dirty'"),
+        (lambda: grids.karras(rho=0), "rho must be above 0, got 0"),
+        (lambda: grids.karras(sigma_end=0), "sigma_end must be above 0, got 0"),
+        (lambda: grids.uniform_log_snr(-1), "sigma_end must be above 0, got -1"),
+        (lambda: grids.score_sde(2.0), r"t_end must be in \(0, 1\), got 2.0"),
         (lambda: samplers.langevin(norm="row"), r"norm must be one of .* got 'row'"),
         (lambda: samplers.langevin(snr=0), "langevin needs snr > 0 .* snr=0"),
         (lambda: samplers.langevin(steps=0), "steps >= 1, got .* steps=0"),
@@ -147,7 +148,7 @@ PREDICT = functools.partial(PRIOR.predict, PRIOR.params)
 def test_chunks_equal_one_scan_bit_for_bit(rng):
     """Nine steps in chunks of three with a traced start, with rule memory and a mask."""
     process, rule = sde.VP(), rules.dpmpp_2m_sde()
-    grid = samplers.uniform()(process, jnp.float32(0.6), N)
+    grid = grids.uniform()(process, jnp.float32(0.6), N)
     noise = samplers.recorded(jnp.asarray(rng.normal(size=(N, 2, *SHAPE)), jnp.float32))
     refine = samplers.hold(jnp.zeros(SHAPE), jnp.asarray(rng.random(SHAPE), jnp.float32))
     x = jnp.asarray(rng.normal(size=SHAPE), jnp.float32)

@@ -26,10 +26,11 @@ from trajectories import (
     ve_on_levels,
 )
 
-from sdedit_jax import rules, samplers, sde
+from sdedit_jax import grids, rules, samplers, sde
+from sdedit_jax.grids import Grid
 from sdedit_jax.prior import score_sde_ve, score_sde_ve_discrete, score_sde_vp
 from sdedit_jax.rules import Prediction
-from sdedit_jax.samplers import Context, Grid, Refine
+from sdedit_jax.samplers import Context, Refine
 
 END = 1e-5  # of results: less than the noise of the last step, which `denoise` leaves out
 
@@ -328,7 +329,7 @@ def test_times_and_labels(golden, key):
     """The grid of 1000 points, and what the networks see there, to the last digits."""
     arrays, process = load(golden("tables_sde")).arrays, PROCESSES[key]
     ve, times = key.startswith("ve"), arrays[f"{key}_timesteps"]
-    made = samplers.score_sde(1e-5 if ve else 1e-3)(process, jnp.float32(1.0), 1000)
+    made = grids.score_sde(1e-5 if ve else 1e-3)(process, jnp.float32(1.0), 1000)
     relative(made.t, times, 0, 1.3e-7)
 
     def net(params, x, label, y=None, key=None):

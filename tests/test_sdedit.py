@@ -9,7 +9,7 @@ import oracles
 import pytest
 from scipy import stats
 
-from sdedit_jax import rules, samplers, sde
+from sdedit_jax import grids, rules, samplers, sde
 from sdedit_jax.edits import sdedit
 from sdedit_jax.edits.sdedit import Randomness, Request, SDEdit
 from sdedit_jax.guide import Guide
@@ -31,7 +31,7 @@ jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_lev
 
 def plan(process, shape, rule=None, grid=None, n=6, **options):
     prior = gaussian(process, jnp.full(shape, M), S)
-    return SDEdit(prior, rule or rules.dpmpp_2m_sde(), grid or samplers.uniform(), n, **options)
+    return SDEdit(prior, rule or rules.dpmpp_2m_sde(), grid or grids.uniform(), n, **options)
 
 
 def compiled(made, randomness=None):
@@ -89,7 +89,7 @@ def test_law_of_the_discrete_algorithm(process):
     n, t0 = 10, 0.6
     guide, z0, z = law_probes(n)
     made = plan(
-        ours, (n + 3, 1, 1), rule, samplers.paper() if process == "ve" else None, n, final=final
+        ours, (n + 3, 1, 1), rule, grids.paper() if process == "ve" else None, n, final=final
     )
     times = [t0 * (n - i) / n for i in range(n)] + [0.0 if process == "ve" else sde.CLEAN]
     a, s = form.at(t0)
@@ -117,7 +117,7 @@ def test_law_tends_to_the_posterior(process):
     errors = []
     for n in (24, 48):
         values, z0, z = law_probes(n)
-        grid = samplers.uniform_log_snr(0.02)
+        grid = grids.uniform_log_snr(0.02)
         made = plan(ours, (n + 3, 1, 1), rules.dpmpp_2m_sde(), grid, n, hold=None)
         noise = recorded(z0[None, :, None, None], z[None, :, None, :, None, None])
         image = jnp.asarray(values, jnp.float32)[:, None, None]
@@ -132,7 +132,7 @@ def test_law_of_drawn_edits(process):
     """4096 pixels with keyed noise: z-test of the mean, chi^2 of the variance, no correlation."""
     ours, form = PROCESSES[process]
     shape, t0, guide = (64, 64, 1), 0.6, -0.8
-    made = plan(ours, shape, grid=samplers.uniform_log_snr(0.01), n=100, hold=None)
+    made = plan(ours, shape, grid=grids.uniform_log_snr(0.01), n=100, hold=None)
     request = Request(t0, everywhere(jnp.full(shape, guide)))
     x = np.asarray(compiled(made)(request).image, np.float64)[..., 0]
     mean, std = oracles.sdedit_law(form, t0, guide, M, S)
@@ -152,7 +152,7 @@ def test_full_strength_draws_from_a_mixture(process):
     means = rng.normal(size=(3, *shape))
     weights = np.array([0.5, 0.3, 0.2])
     prior = mixture(process, means, 0.2, weights)
-    made = SDEdit(prior, rules.dpmpp_2m_sde(), samplers.uniform_log_snr(0.02), 64, hold=None)
+    made = SDEdit(prior, rules.dpmpp_2m_sde(), grids.uniform_log_snr(0.02), 64, hold=None)
     request = Request(1.0, everywhere(jnp.zeros(shape)))
     keys = jax.random.split(KEY, n)
     edit = sdedit.edit(made)
@@ -283,9 +283,9 @@ def test_randomness_of_repeats_and_keys():
 @pytest.mark.parametrize(
     ("process", "grid"),
     [
-        (sde.VE(0.02, 10.0), samplers.karras()),
-        (sde.VP(), samplers.uniform()),
-        (sde.linear_table(), samplers.uniform_log_snr()),
+        (sde.VE(0.02, 10.0), grids.karras()),
+        (sde.VP(), grids.uniform()),
+        (sde.linear_table(), grids.uniform_log_snr()),
     ],
 )
 def test_strength_0_is_the_identity(process, grid, rng):
@@ -300,9 +300,9 @@ def test_strength_0_is_the_identity(process, grid, rng):
 @pytest.mark.parametrize(
     ("process", "grid"),
     [
-        (sde.VE(0.02, 10.0), samplers.karras()),
-        (sde.VP(), samplers.uniform_log_snr()),
-        (sde.linear_table(), samplers.score_sde()),
+        (sde.VE(0.02, 10.0), grids.karras()),
+        (sde.VP(), grids.uniform_log_snr()),
+        (sde.linear_table(), grids.score_sde()),
     ],
 )
 def test_small_strengths_stay_finite_and_small(process, grid):
@@ -328,7 +328,7 @@ def counted(prior):
     return prior._replace(predict=predict), traces
 
 
-@pytest.mark.parametrize("grid", [samplers.karras(), samplers.uniform()])
+@pytest.mark.parametrize("grid", [grids.karras(), grids.uniform()])
 def test_a_sweep_compiles_once(grid, rng):
     """t0, seeds, masks and guides change without a new trace, also in a batch."""
     made = plan(sde.VP(), (4, 4, 3), grid=grid, repeats=2)
@@ -357,7 +357,7 @@ def test_cond_and_codec_reach_the_prior(rng):
     codec = (lambda params, image, z=None: image * 2, lambda params, x0: x0 / 2)
     prior = Prior(sde.VP(), predict, {}, (4, 4, 1))
     prior = prior._replace(codec=prior.codec._replace(encode=codec[0], decode=codec[1]))
-    made = SDEdit(prior, rules.ancestral(), samplers.uniform(), 2)
+    made = SDEdit(prior, rules.ancestral(), grids.uniform(), 2)
     guide = Guide(picture(rng)[:, :, :1], jnp.zeros((4, 4, 1)))
     out = compiled(made, drawn(made, (4, 4, 1)))(Request(0.5, guide, 7))
     assert seen and all(c is not None for c in seen)
@@ -383,7 +383,7 @@ def test_proposition_1_holds_on_toy_edits(rng):
     """1000 edits by Algorithm 1, all strengths with sigma(t0) at least the data's std."""
     process, shape, count = sde.VE(0.02, 10.0), (4, 4, 1), 1000
     made = plan(
-        process, shape, rules.reverse_diffusion(), samplers.paper(), 20, hold=None, final="sample"
+        process, shape, rules.reverse_diffusion(), grids.paper(), 20, hold=None, final="sample"
     )
     t0 = jnp.asarray(rng.uniform(0.55, 1.0, count), jnp.float32)
     guides = picture(rng, count, *shape)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from recorded import arrays, close, player, settings
 
-from sdedit_jax import rules, samplers, sde, timesteps
+from sdedit_jax import grids, rules, samplers, sde, timesteps
 from sdedit_jax.guidance.sega import Sega, concepts, padded, sega, semantic, top
 from sdedit_jax.prior import gaussian
 from sdedit_jax.rules import Prediction, Remembering
@@ -287,7 +287,7 @@ def test_the_loop_carries_the_memory():
     def before(x, context):
         return x + 0 * context.predict(x, context.t).eps
 
-    process, grid = sde.VP(), samplers.uniform()(sde.VP(), 0.5, 3)
+    process, grid = sde.VP(), grids.uniform()(sde.VP(), 0.5, 3)
     noise = samplers.keyed(jax.random.key(0), (2, 2, 1))
     for rule in (rules.ancestral(), rules.heun()):
         seen.clear()
@@ -311,7 +311,7 @@ def test_chunks_hand_the_memory_on():
 
     cond = Sega(np.float32(1), np.float32(2), 1.5, many)
     predict = sega(two)(prior.params, cond)
-    rule, grid = rules.ancestral(), samplers.uniform()(prior.process, 0.6, 4)
+    rule, grid = rules.ancestral(), grids.uniform()(prior.process, 0.6, 4)
     noise = samplers.keyed(jax.random.key(1), SHAPE)
     x = jax.random.normal(jax.random.key(2), SHAPE)
     whole = samplers.reverse(predict, prior.process, rule, grid, noise, x)[0]

@@ -21,7 +21,9 @@ from text_prior import LENGTH, SIDE
 
 import sdedit_jax as sj
 from sdedit_jax import api, build, latent
+from sdedit_jax.guidance import Guided
 from sdedit_jax.nets import functional
+from sdedit_jax.nets.sd_config import SDUNetConfig
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -225,7 +227,7 @@ def test_inpainting_networks_are_shown_mask_and_rest(photos):
         seen.append(x[0])
         return x[..., :4] * 0, y[:, None, None]
 
-    config = build.SDUNetConfig.from_mapping({**text_prior.UNET, "in_channels": 9})
+    config = SDUNetConfig.from_mapping({**text_prior.UNET, "in_channels": 9})
     net = functional.Functional(apply, None, None)
     prior = build.load_prior(text_prior.text_prior())
     own = latent.stable_diffusion(net, prior.process, config, attention=2)
@@ -234,7 +236,7 @@ def test_inpainting_networks_are_shown_mask_and_rest(photos):
     mask[:3] = 1
     text, x = np.ones((LENGTH, 8), np.float32), np.full((8, 8, 4), 0.5, np.float32)
     see = latent.shown(prior.codec)
-    cond = see(prior.params, image, mask, build.guidance.Guided(text, text, 2.0))
+    cond = see(prior.params, image, mask, Guided(text, text, 2.0))
     assert all(np.array_equal(*pair) for pair in zip(cond.label, cond.against, strict=True))
     own(prior.params | {"unet": None}, x, np.float32(0.5), cond.label)
     (told,) = seen

@@ -13,9 +13,10 @@ import numpy as np
 from nets_goldens import load_case
 
 from sdedit_jax import samplers, sde
+from sdedit_jax.grids import Grid
 from sdedit_jax.prior import score_sde_ve
 from sdedit_jax.rules import Prediction
-from sdedit_jax.samplers import Grid, Refine
+from sdedit_jax.samplers import Refine
 
 TOLERANCE = 1e-4  # of the largest absolute value
 

@@ -19,9 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from sdedit_jax.grids import Grid, MakeGrid
 from sdedit_jax.prior import Prior
 from sdedit_jax.rules import Prediction, Remembering, Rule
-from sdedit_jax.samplers import Aim, Grid, MakeGrid, Predict, State, advance, begin
+from sdedit_jax.samplers import Aim, Predict, State, advance, begin
 from sdedit_jax.sde import perturb
 
 Bind = Callable[[Any, Any], Predict | Remembering]
@@ -263,7 +264,7 @@ def check(plan: Inversion) -> None:
     if std[-1] <= 0 and not plan.zero_last and np.all(std[:-1] > 0):
         raise ValueError(
             "grid: its last step ends clean and has no noise, so that the photo would not come back"
-            " exactly; end it at a level above 0 (samplers.above), or set zero_last"
+            " exactly; end it at a level above 0 (grids.above), or set zero_last"
         )
     if np.any(std[: -1 if plan.zero_last else None] <= 0):
         raise ValueError(

@@ -23,12 +23,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdedit_jax.edits.inversion import Bind, Inversion, Request, bind
+from sdedit_jax.grids import MakeGrid, above, listed, uniform, uniform_log_snr
 from sdedit_jax.guidance import Guided, cfg
 from sdedit_jax.guidance.leditspp import INTERSECT_TO, MASKS, Pushed, leditspp
 from sdedit_jax.guidance.sega import MODES, Concepts, Sega, concepts, sega
 from sdedit_jax.prior import Prior, mask_of_state
 from sdedit_jax.rules import Remembering, Rule, ancestral, dpmpp_2m_sde
-from sdedit_jax.samplers import MakeGrid, above, listed, uniform, uniform_log_snr
 from sdedit_jax.timesteps import Timesteps
 from sdedit_jax.timesteps import grid as timesteps
 

@@ -14,20 +14,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sdedit_jax.grids import MakeGrid
 from sdedit_jax.guide import Guide
 from sdedit_jax.prior import Prior, mask_of_state
 from sdedit_jax.rules import Rule
-from sdedit_jax.samplers import (
-    MakeGrid,
-    Noise,
-    Refine,
-    State,
-    advance,
-    begin,
-    chain,
-    hold,
-    keyed,
-)
+from sdedit_jax.samplers import Noise, Refine, State, advance, begin, chain, hold, keyed
 from sdedit_jax.sde import perturb
 
 

@@ -1,0 +1,49 @@
+"""Names into code: one rule for all tables, and the processes."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sdedit_jax import sde
+
+SDES: dict[str, Callable[..., sde.SDE]] = {
+    "ve": sde.VE,
+    "vp": sde.VP,
+    "subvp": sde.SubVP,
+    "linear": sde.linear_table,
+    "scaled_linear": sde.scaled_linear_table,
+    "cosine": sde.cosine_table,
+    "betas": sde.from_betas,
+    "respaced": lambda table, kept: sde.respaced(process(table, "process.table"), kept),
+}
+
+
+def pick(table: Mapping[str, Any], name: str, field: str) -> Any:
+    """table[name].
+
+    Raises:
+        ValueError: no such name; the message names the field and what is allowed.
+    """
+    if name not in table:
+        raise ValueError(f"{field} must be one of {sorted(table)}, got {name!r}")
+    return table[name]
+
+
+def process(values: Mapping[str, Any], field: str = "process") -> sde.SDE:
+    """{"name": one of SDES, further arguments} -> a process."""
+    return call(SDES, values, field)
+
+
+def call(table: Mapping[str, Any], values: Mapping[str, Any], field: str, *args: Any) -> Any:
+    """{"name": one of the table, further arguments} -> what table[name](*args, ...) makes.
+
+    Raises:
+        ValueError: no name, an unknown one, or arguments that it does not take.
+    """
+    if not isinstance(values, Mapping) or "name" not in values:
+        raise ValueError(f"{field} must be an object with a name, got {values!r}")
+    rest = {name: value for name, value in values.items() if name != "name"}
+    make = pick(table, values["name"], f"{field}.name")
+    try:
+        return make(*args, **rest)
+    except TypeError as error:
+        raise ValueError(f"{field} {values['name']!r}: {error}") from None
