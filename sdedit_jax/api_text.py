@@ -130,7 +130,7 @@ def _settled(
     prior: Prior, image: np.ndarray, preset: str, fit: str, numbers: Mapping[str, Any]
 ) -> tuple[Recipe, np.ndarray]:
     """The recipe, and the picture uint8 at the prior's size."""
-    prompts.check_reads(prior, "prior")
+    words.check_prior(prior)
     allowed = ("steps", "skip", "t0", *SCALES, *NUMBERS)
     if strange := sorted(set(numbers) - set(allowed)):
         raise ValueError(f"{strange[0]} is no number of a preset; there are {list(allowed)}")

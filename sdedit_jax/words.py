@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from sdedit_jax import prompts
 from sdedit_jax.concepts import NUMBERS, Concept, check_number, shown
 from sdedit_jax.edits import inversion, ledits
 from sdedit_jax.edits.inversion import Inversion, Request
@@ -107,6 +108,21 @@ def told(made: Recipe) -> dict[str, Any]:
     else:
         scales["intersect_to"] = made.intersect_to
     return {**fixed, "zero_last": made.zero_last, **scales, "concept": dict(made.concept)}
+
+
+def check_prior(prior: Prior) -> None:
+    """See that a prior can be edited by words.
+
+    Raises:
+        ValueError: it reads no texts, or wants to be shown a mask.
+    """
+    prompts.check_reads(prior, "prior")
+    if prior.see is not None:
+        name = prior.card.get("name") or "this one"
+        raise ValueError(
+            f"prior: {name} is a network of inpainting, which LEDITS has no mask for; give one that"
+            " takes the latent alone (text-guided SDEdit takes both)"
+        )
 
 
 # --- requests -------------------------------------------------------------------------------------

@@ -340,3 +340,10 @@ def test_padded_rows_hold_what_was_asked():
     assert not many.tokens[:, 0].any()
     narrow = words.request(prior, made, said, jnp.zeros((8, 8, 4)), embed).target.concepts
     assert text_prior.leaves_equal(padded(narrow, 4), many)
+
+
+def test_an_inpainting_network_is_refused():
+    prior = build.load_prior(text_prior.text_prior())
+    nine = prior._replace(see=lambda *given: None)
+    with pytest.raises(ValueError, match="prior: .* is a network of inpainting"):
+        sj.ledits(nine, np.zeros((SIDE, SIDE, 3), np.uint8), "+cat:7")

@@ -58,7 +58,7 @@ def open_prior(config: ConfigDict) -> Opened:
     use_cache(config.cache)
     devices = 1 if config.maps == "host" else parallel.count(config.devices)
     prior = load.load_prior(config.prior, config.compute, config.attention)
-    prompts.check_reads(prior, "prior")
+    words.check_prior(prior)
     plan = words.latent_plan(prior, made, config.maps)
     inversion.check(plan)
     embed = functools.cache(lambda text: prompts.embedding(prior, text))
