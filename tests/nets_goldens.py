@@ -19,6 +19,21 @@ from sdedit_jax.nets.ddpm import DDPM, DDPMConfig
 from sdedit_jax.nets.functional import functional
 from sdedit_jax.nets.ncsnpp import DDPM_VALUES, NCSNpp, NCSNppConfig
 
+SCORE_SDE = [
+    "ddpm_vp_cifar10_discrete",
+    "ddpmpp_vp_cifar10_continuous",
+    "ddpmpp_vp_cifar10_discrete",
+    "ncsnpp_subvp_cifar10_continuous",
+    "ncsnpp_switch_cat",
+    "ncsnpp_switch_ddpmres_fir_noconv",
+    "ncsnpp_ve_celebahq256",
+    "ncsnpp_ve_church",
+    "ncsnpp_ve_cifar10_continuous",
+    "ncsnpp_ve_cifar10_discrete",
+    "ncsnpp_ve_ffhq1024",
+]
+"""Cases of score_sde_pytorch."""
+
 TO_TORCH = {
     "conv": lambda a: a.transpose(3, 2, 0, 1),
     "lin": np.transpose,

@@ -11,27 +11,14 @@ import jax
 import numpy as np
 import pytest
 from conftest import golden_folder
-from nets_goldens import load_case, torch_weights
+from nets_goldens import SCORE_SDE, load_case, torch_weights
 
 from sdedit_jax import build
 from sdedit_jax.weights import rule
 from sdedit_jax.weights.families import FAMILIES, family_of
 from sdedit_jax.weights.source import Source
 
-PYTORCH = [
-    "ddpm_vp_cifar10_discrete",
-    "ddpmpp_vp_cifar10_continuous",
-    "ddpmpp_vp_cifar10_discrete",
-    "ncsnpp_subvp_cifar10_continuous",
-    "ncsnpp_switch_cat",
-    "ncsnpp_switch_ddpmres_fir_noconv",
-    "ncsnpp_ve_celebahq256",
-    "ncsnpp_ve_church",
-    "ncsnpp_ve_cifar10_continuous",
-    "ncsnpp_ve_cifar10_discrete",
-    "ncsnpp_ve_ffhq1024",
-    "sdedit_ddpm_unet",
-]
+PYTORCH = [*SCORE_SDE, "sdedit_ddpm_unet"]
 JAX_ONLY = [
     "jax_ddpmpp_vp_discrete_resblockddpm",
     "jax_ncsnpp_ddpmres_firconv_outskip",

@@ -11,6 +11,7 @@ import flax.serialization
 import ml_dtypes
 import numpy as np
 import pytest
+from nets_goldens import SCORE_SDE
 from readers_files import (
     Evaluates,
     Opens,
@@ -27,19 +28,6 @@ from sdedit_jax.weights import readers, rule
 
 torch = pytest.importorskip("torch")
 
-SCORE_SDE = [
-    "ddpm_vp_cifar10_discrete",
-    "ddpmpp_vp_cifar10_continuous",
-    "ddpmpp_vp_cifar10_discrete",
-    "ncsnpp_subvp_cifar10_continuous",
-    "ncsnpp_switch_cat",
-    "ncsnpp_switch_ddpmres_fir_noconv",
-    "ncsnpp_ve_celebahq256",
-    "ncsnpp_ve_church",
-    "ncsnpp_ve_cifar10_continuous",
-    "ncsnpp_ve_cifar10_discrete",
-    "ncsnpp_ve_ffhq1024",
-]
 PLAIN = {
     "sdedit_ddpm_unet": "checkpoint.pth",
     "sdedit_ddpm_unet_legacyfile": "checkpoint.pth",

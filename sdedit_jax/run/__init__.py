@@ -1,11 +1,15 @@
 """The modes of the program. Each is a function (config, workdir, overwrite) -> exit code."""
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
 Mode = Callable[[ConfigDict, Path, bool], int]
+
+MODES = ["edit", "sweep", "replay", "train", "convert"]
 
 
 def mode(name: str) -> Mode:
@@ -14,27 +18,11 @@ def mode(name: str) -> Mode:
     Raises:
         ValueError: no such mode.
     """
-    if name == "edit":
-        from sdedit_jax.run.edit import edit
-
-        return edit
-    if name == "sweep":
-        from sdedit_jax.run.sweep import sweep
-
-        return sweep
-    if name == "replay":
-        from sdedit_jax.run.replay import replay
-
-        return replay
-    if name == "train":
-        from sdedit_jax.run.train import train
-
-        return train
-    if name == "convert":
-        from sdedit_jax.run.convert import convert
-
-        return convert
-    raise ValueError(f"mode must be one of {MODES}, got {name!r}")
+    if name not in MODES:
+        raise ValueError(f"mode must be one of {MODES}, got {name!r}")
+    return entry(name)
 
 
-MODES = ["edit", "sweep", "replay", "train", "convert"]
+def entry(name: str) -> Callable[..., Any]:
+    """The function of the module of the same name in this package."""
+    return getattr(importlib.import_module(f"{__name__}.{name}"), name)

@@ -14,6 +14,7 @@ from sdedit_jax.data import Source, source
 from sdedit_jax.edits.sdedit import Request, edit
 from sdedit_jax.guide import Guide
 from sdedit_jax.prior import Prior
+from sdedit_jax.run import entry
 from sdedit_jax.run.session import plain, use_cache
 from sdedit_jax.train import loop
 from sdedit_jax.train.loss import Objective
@@ -49,17 +50,9 @@ def stage(name: str) -> Callable[[ConfigDict, Path], int]:
     Raises:
         ValueError: no such stage.
     """
-    if name == "prior":
-        return train_prior
-    if name == "vae":
-        from sdedit_jax.run.train_vae import train_vae
-
-        return train_vae
-    if name == "text":
-        from sdedit_jax.run.train_text import train_text
-
-        return train_text
-    raise ValueError(f"stage must be one of {STAGES}, got {name!r}")
+    if name not in STAGES:
+        raise ValueError(f"stage must be one of {STAGES}, got {name!r}")
+    return train_prior if name == "prior" else entry(f"train_{name}")
 
 
 def train_prior(config: ConfigDict, workdir: Path) -> int:
