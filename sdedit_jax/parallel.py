@@ -21,10 +21,21 @@ def count(devices: int = 0) -> int:
 
 
 def spread(batch: Any, devices: int) -> Any:
-    """Leaves [B, ...] -> [devices, b, ...]; the last row is repeated until all devices are even."""
+    """Leaves [B, ...] -> [devices, b, ...]; the last row is repeated until all devices are even.
+
+    By way of the host: leaves may lie on any devices, as the results of another part do.
+    """
     size = jax.tree.leaves(batch)[0].shape[0]
     rows = np.minimum(np.arange(size + -size % devices), size - 1).reshape(devices, -1)
-    return jax.tree.map(lambda a: a[rows], batch)
+    return jax.tree.map(lambda a: _on_host(a, lambda values: values[rows]), batch)
+
+
+def _on_host(a: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
+    """A changed copy; numpy has no type for keys."""
+    if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
+        data = change(np.asarray(jax.random.key_data(a)))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(a))
+    return change(np.asarray(a))
 
 
 def gather(batch: Any, size: int) -> Any:

@@ -260,6 +260,16 @@ def test_a_run_edits_every_photo_in_one_program(photos, tmp_path, capsys, monkey
     assert "'a cat' to 'a cat', +dog:scale=3:warmup=1:threshold=0.5,-cat" in shown
 
 
+def test_four_devices(photos, tmp_path, capsys):
+    """Three photos, one to each device: each comes back under its own guidance."""
+    assert run(asked(photos, devices=4, batch=4, steps=1), tmp_path) == 0
+    assert "device    4 x cpu" in capsys.readouterr().out
+    for entry in noted(tmp_path)["pictures"]:
+        back = entry["reconstruction"]
+        assert back["latent_error"] <= 1e-5 * max(back["latent_largest"], 1)
+        assert abs(back["rms"] - back["rms_of_the_autoencoder_alone"]) < 1e-3
+
+
 @pytest.mark.parametrize("maps", ["keys", "host"])
 def test_where_the_maps_are_kept_changes_nothing(maps, photos, tmp_path):
     one = str(photos / "one.png")

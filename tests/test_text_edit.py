@@ -70,6 +70,14 @@ def test_a_run_records_its_words_and_replays_bit_for_bit(photos, tmp_path, capsy
     assert capsys.readouterr().out.count("verdict   bit-equal") == 2
 
 
+def test_four_devices_edit_as_one_does(photos, tmp_path):
+    for devices in (4, 1):
+        config = words(photos, prompt="a cat", devices=devices, batch=4, sampler__steps=1)
+        assert run(config, tmp_path / str(devices)) == 0
+    pictures = [picture(tmp_path / name / "one_0.png") for name in ("4", "1")]
+    assert np.abs(np.subtract(*pictures, dtype=int)).max() <= 1
+
+
 def test_words_and_masks_change_what_they_should_and_compile_nothing(photos, tmp_path, quick):  # noqa: F811
     before = picture(photos / "one.png")
     plain = words(photos, input=str(photos / "one.png"), batch=1, prompt="a cat")
