@@ -50,6 +50,8 @@ def edit(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
         if isinstance(result, str):
             bad.append(result)
             continue
+        if result.compile_seconds:
+            print(f"compile   {result.compile_seconds:.1f} s")
         write(workdir, result, overwrite)
         done.append(result)
     if done:
@@ -89,6 +91,7 @@ def summarise(opened: Opened, workdir: Path, done: Sequence[Done], overwrite: bo
         "preset": opened.config.preset,
         "numbers": words.told(opened.made),
         "evaluations": evaluations(opened, slots),
+        "compile_seconds": round(sum(d.compile_seconds for d in done), 3),
         "environment": done[0].recipe["environment"],
         "pictures": [d.entry for d in done],
     }

@@ -17,13 +17,45 @@ from sdedit_jax.tasks import TaskInput
 
 
 class Done(NamedTuple):
-    """A finished edit: pictures uint8, measurements and recipe."""
+    """A finished edit: pictures uint8, measurements and recipe, and what was compiled for it."""
 
     photo: Photo
     edited: np.ndarray
     back: np.ndarray
     entry: dict[str, Any]
     recipe: dict[str, Any]
+    compile_seconds: float = 0.0
+
+
+class Part:
+    """A function (params, *rows) over the devices, compiled at its first call for batches of one
+    size; `seconds` is how long that took."""
+
+    def __init__(self, fn: Callable, rows: int, devices: int) -> None:
+        axes = (None, *[0] * rows)
+        self.over = parallel.mapped(jax.vmap(fn, axes), axes, devices)
+        self.devices, self.compiled, self.seconds = devices, None, 0.0
+
+    def __call__(self, params: Any, *batch: Any) -> Any:
+        size, spread = jax.tree.leaves(batch)[0].shape[0], parallel.spread(batch, self.devices)
+        if self.compiled is None:
+            began = time.perf_counter()
+            self.compiled = self.over.lower(params, *spread).compile()
+            self.seconds = time.perf_counter() - began
+        return parallel.gather(self.compiled(params, *spread), size)
+
+
+class Program(NamedTuple):
+    """Encoding, the edit and the way back, decoding; each for a batch."""
+
+    encode: Callable
+    both: Callable
+    decode: Callable
+
+    @property
+    def seconds(self) -> float:
+        """What compiling took so far; with maps on the host the loop's is not counted apart."""
+        return sum(part.seconds for part in self if isinstance(part, Part))
 
 
 def batches(opened: Opened, photos: Sequence[Photo]) -> Iterator[Done | str]:
@@ -59,25 +91,13 @@ def batches_of(
         ) from None
 
 
-def program(opened: Opened) -> tuple[Callable, Callable, Callable]:
-    """Encoding, both replays, decoding, each for a batch, compiled once."""
-
-    def over(fn: Callable, rows: int) -> Callable:
-        axes = (None, *[0] * rows)
-        many = parallel.mapped(jax.vmap(fn, axes), axes, opened.devices)
-
-        def run(params: Any, *batch: Any) -> Any:
-            size = jax.tree.leaves(batch)[0].shape[0]
-            out = many(params, *parallel.spread(batch, opened.devices))
-            return parallel.gather(out, size)
-
-        return run
-
-    codec, plan = opened.prior.codec, opened.plan
-    encode = over(lambda params, image: codec.encode(params, image), 1)
-    decode = over(codec.decode, 1)
+def program(opened: Opened) -> Program:
+    """The parts that a batch goes through."""
+    codec, plan, n = opened.prior.codec, opened.plan, opened.devices
+    encode = Part(lambda params, image: codec.encode(params, image), 1, n)
+    decode = Part(codec.decode, 1, n)
     if plan.keep != "host":
-        return encode, over(words.both(plan), 2), decode
+        return Program(encode, Part(words.both(plan), 2, n), decode)
     there = on_host.edit(plan, batch=True)
     back = on_host.edit(words.own(plan, inversion.Request(0, 0, 0, 0))[0], batch=True)
 
@@ -85,22 +105,21 @@ def program(opened: Opened) -> tuple[Callable, Callable, Callable]:
         same = words.own(plan, request)[1]
         return there(params, request, keys), back(params, same, keys)
 
-    return encode, both, decode
+    return Program(encode, both, decode)
 
 
 def run_batch(
     opened: Opened,
-    run: tuple[Callable, Callable, Callable],
+    run: Program,
     batch: Sequence[Photo],
     padded: Sequence[Photo],
     slots: int,
     drawn: bool,
 ) -> Iterator[Done | str]:
     """The rows of one batch, measured."""
-    began = time.perf_counter()
-    encode, both, decode = run
+    began, before = time.perf_counter(), run.seconds
     params, seed = opened.params, opened.config.seed
-    latents = encode(params, jnp.stack([jnp.asarray(p.item.guide.image) for p in padded]))
+    latents = run.encode(params, jnp.stack([jnp.asarray(p.item.guide.image) for p in padded]))
     requests = [
         words.request(
             opened.prior, opened.made, photo.words, latent, opened.embed,
@@ -109,10 +128,11 @@ def run_batch(
         for photo, latent in zip(padded, latents, strict=True)
     ]  # fmt: skip
     keys = jnp.stack([editor.image_key(seed, photo.item.id) for photo in padded])
-    states = both(params, parallel.stack(requests), keys)
-    pictures = [np.asarray(decode(params, state)) for state in (*states, latents)]
+    states = run.both(params, parallel.stack(requests), keys)
+    pictures = [np.asarray(run.decode(params, state)) for state in (*states, latents)]
     latents, back = np.asarray(latents), np.asarray(states[1])
-    seconds = (time.perf_counter() - began) / len(batch)
+    compiling = run.seconds - before
+    seconds = (time.perf_counter() - began - compiling) / len(batch)
     for row, photo in enumerate(batch):
         if not all(np.isfinite(picture[row]).all() for picture in pictures):
             yield f"{photo.name}: the prior gave values that are not finite (NaN or infinity)"
@@ -122,7 +142,8 @@ def run_batch(
         missed = float(np.abs(back[row] - latents[row]).max())
         entry = {"latent_error": missed, "latent_largest": float(np.abs(latents[row]).max())}
         shown = [images.from_unit(picture[row]) for picture in pictures]
-        yield finished(opened, photo, shown, entry, place, seconds)
+        done = finished(opened, photo, shown, entry, place, seconds)
+        yield done._replace(compile_seconds=0.0 if row else compiling)
 
 
 def finished(
