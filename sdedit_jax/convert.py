@@ -18,6 +18,9 @@ from sdedit_jax.weights.families import Family, family_of
 from sdedit_jax.weights.readers import hub
 from sdedit_jax.weights.source import Source
 
+SOURCE = "source"
+"""The dtype of stored weights that is the source's own."""
+
 
 class Report(NamedTuple):
     """What an import did.
@@ -57,7 +60,8 @@ def convert(
             and the fields that the family documents (docs/checkpoints.md).
         family: see that the source is of this family.
         name: of the prior; the folder's name by default.
-        dtype: of the stored weights, "float32", "bfloat16" or "float16".
+        dtype: of the stored weights, "float32", "bfloat16" or "float16"; "source": the one of these
+            that all its weights have, else "float32".
         check: denoise test pictures with the new prior (`selfcheck`).
         strict: a failed check is an error and nothing is written; else prior.json notes it.
         overwrite: replace a prior that stands in the folder.
@@ -69,9 +73,10 @@ def convert(
     """
     folder = Path(folder)
     check_folder(folder, overwrite)
-    stored = jnp.dtype(build.pick(store.DTYPES, dtype, "dtype"))
+    build.pick({**store.DTYPES, SOURCE: ""}, dtype, "dtype")
     path = hub.local(str(source))
     found, sha256 = readers.read(path), digest(path)
+    stored = jnp.dtype(dtype_of(found) if dtype == SOURCE else store.DTYPES[dtype])
     given, entry = given_for(card, architecture, sha256)
     kind = family_of(found, family or given.get("family", ""))
     text = {"name": name or folder.name, **kind.describe(found, given)}
@@ -79,7 +84,8 @@ def convert(
     if prior.latent:
         prior = prior._replace(text=build.text_of(text, path))
     store.require_space(folder, size_of(prior.params) * stored.itemsize)
-    prior = prior._replace(params=weights(found, kind, text, prior.params), card=text)
+    made = stored if not check else jnp.float32  # the check needs them in full
+    prior = prior._replace(params=weights(found, kind, text, prior.params, made), card=text)
     text["source"] = origin(found, kind, sha256, entry)
     del found
     verdict = selfcheck.check(prior) if check else None
@@ -88,14 +94,29 @@ def convert(
         if strict and not verdict.passed:
             raise ValueError(f"strict: nothing is written, {verdict.message}")
     params = jax.tree.map(lambda a: np.asarray(a.astype(stored)), prior.params)
+    del prior
     store.save(folder, params, text, files, compressed=False)
     return Report(folder, store.read_card(folder), verdict)
 
 
-def weights(found: Source, kind: Family, card: Mapping[str, Any], shapes: Any) -> Any:
-    """The source's weights as the prior's params [nested dict of float32 arrays]."""
+def weights(
+    found: Source,
+    kind: Family,
+    card: Mapping[str, Any],
+    shapes: Any,
+    dtype: Any = jnp.float32,
+) -> Any:
+    """The source's weights as the prior's params [nested dict of arrays of `dtype`]."""
     names, unused = kind.names(found, card, shapes), kind.unused(found, card)
-    return jax.tree.map(jnp.asarray, rule.fill(shapes, found, names, unused))
+    return rule.fill(
+        shapes, found, names, unused, lambda a: jnp.asarray(np.asarray(a, dtype, order="C"))
+    )
+
+
+def dtype_of(found: Source) -> str:
+    """The dtype of a source's weights, if they have one in common that can be stored."""
+    kinds = {str(a.dtype) for a in found.tensors.values() if a.dtype.kind not in "iub"}
+    return kinds.pop() if len(kinds) == 1 and kinds <= set(store.DTYPES) else "float32"
 
 
 def given_for(

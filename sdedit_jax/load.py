@@ -9,7 +9,7 @@ from sdedit_jax.convert import convert, digest
 from sdedit_jax.prior import Prior
 from sdedit_jax.weights.readers import folder as diffusers_folder
 
-FORMAT = 1
+FORMAT = 2
 """Of what `convert` writes; raised when older results must not be taken any more."""
 
 
@@ -45,7 +45,7 @@ def converted(folder: Path) -> Path:
         return target
     aside = target.with_name(f"{target.name}.{os.getpid()}")  # another process may be at it too
     try:
-        convert(folder, aside, name=folder.resolve().name, check=False)
+        convert(folder, aside, name=folder.resolve().name, dtype="source", check=False)
         _settle(aside, target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

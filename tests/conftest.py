@@ -1,19 +1,29 @@
-"""Test settings: four CPU devices, silent rank promotion is an error, goldens by name."""
+"""Test settings: quick compilation, four CPU devices, silent rank promotion is an error, goldens by
+name, one worker for the tests of a file."""
 
 import os
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# most programs run once: compile them fast, in child processes too
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
 import numpy as np
 import pytest
+
+if jax.__version_info__ < (0, 11):  # XLA ends the process at a flag that it does not know
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 HERE = Path(__file__).parent
 SHARED = HERE.parent.parent / "shared"
+FIRST = [  # the longest files, so that the workers end together
+    "train_latent", "nets", "selfcheck", "inversion", "train", "ledits_program", "text_edit",
+    "img2img", "goldens", "ledits", "guidance", "sega", "adm", "run", "sdedit",
+]  # fmt: skip
 
 
 def golden_folder(name: str) -> Path:
@@ -25,6 +35,26 @@ def golden_folder(name: str) -> Path:
         if (SHARED / folder / name).exists():
             return SHARED / folder / name
     pytest.skip(f"golden {name} is too large for the repository and ../shared is not here")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file's tests go to one worker, which compiles their programs once; long files first."""
+    from xdist.scheduler import LoadFileScheduling
+
+    if config.getvalue("dist") != "load":
+        return None
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    def place(item):
+        name = item.path.stem.removeprefix("test_")
+        return [*FIRST, name].index(name)
+
+    items.sort(key=place)
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ def known():
 
 
 class Programs:
-    """Equal plans are compiled once for all runs of the tests, and without optimisation.
+    """Equal plans are compiled once for all runs of the tests.
 
     An Editor depends on the plan and the number of rows alone; guides, masks, strengths, labels and
     keys are its arguments, so runs with other pictures may share it.
@@ -141,15 +141,12 @@ def programs():
 @pytest.fixture(scope="module")
 def quick():
     """Runs of this module share their programs."""
-    shared, name = programs(), "jax_disable_most_optimizations"
-    before = jax.config.read(name)
+    shared = programs()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "load_prior", shared.shared_prior)
         patch.setattr(build, "plan", shared.shared_plan)
         patch.setattr(editor, "compile_editor", shared.shared_editor)
-        jax.config.update(name, True)
         yield shared
-        jax.config.update(name, before)
 
 
 def small(file, /, **changes):

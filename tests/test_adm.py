@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import golden_folder
+from jax import jit
 
 from sdedit_jax import build, sde
 from sdedit_jax.nets.adm import ADM, ADMConfig
@@ -25,8 +26,6 @@ from sdedit_jax.weights.source import Source
 
 CASES = ["new_order", "plain_resampling", "imagenet64", "imagenet512", "improved", "one_level"]
 TOLERANCE = 1e-5  # of the largest absolute output of a picture
-
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @functools.cache

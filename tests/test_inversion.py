@@ -1,13 +1,12 @@
 """Edit-friendly inversion: the original's maps from its recorded estimates, closed forms for exact
 priors, and the way back to the photo."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
+from jax import jit
 from recorded import arrays, close, player, settings
 
 from sdedit_jax import grids, rules, samplers, sde, timesteps
@@ -15,9 +14,6 @@ from sdedit_jax.edits import inversion, on_host
 from sdedit_jax.edits.inversion import Inversion, Request
 from sdedit_jax.guidance import Guided, cfg
 from sdedit_jax.prior import gaussian, mixture
-
-# less optimisation of the machine code: half the compile time
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 SHAPE = (6, 6, 2)
 KEY = jax.random.key(3)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
+from jax import jit
 
 from sdedit_jax import grids, rules, samplers, sde
 from sdedit_jax.prior import gaussian
@@ -19,8 +20,6 @@ from sdedit_jax.rules import Prediction
 
 M, S = 0.7, 0.5  # the data: N(M, S^2)
 
-# less optimisation of the machine code: half the compile time
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 PROCESSES = {
     "ve": (sde.VE(0.02, 10.0), oracles.ve(0.02, 10.0)),

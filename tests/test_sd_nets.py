@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import SHARED
+from jax import jit
 from seeded_weights import seeded
 
 from sdedit_jax.nets.clip_text import ClipText, ClipTextConfig
@@ -21,8 +22,6 @@ from sdedit_jax.weights.source import Source
 
 KINDS = {SDUNet: SDUNetConfig, SDVae: SDVaeConfig, ClipText: ClipTextConfig}
 TOLERANCE = 2e-5  # of the largest absolute value
-
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def network(kind, values):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
+from jax import jit
 from scipy import stats
 
 from sdedit_jax import grids, rules, samplers, sde
@@ -23,10 +24,6 @@ PROCESSES = {
     "ve": (sde.VE(0.02, 10.0), oracles.ve(0.02, 10.0)),
     "vp": (sde.VP(), oracles.vp()),
 }
-
-
-# less optimisation of the machine code: half the compile time
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def plan(process, shape, rule=None, grid=None, n=6, **options):

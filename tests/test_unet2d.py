@@ -9,19 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import SHARED
+from jax import jit
 from seeded_weights import seeded
 
 from sdedit_jax import build, prior, rules, samplers, sde
+from sdedit_jax.grids import Grid
 from sdedit_jax.nets.functional import functional
 from sdedit_jax.nets.unet2d import UNet2D, UNet2DConfig
 from sdedit_jax.rules import Prediction
-from sdedit_jax.samplers import Grid
 from sdedit_jax.weights import catalogue, families, readers, rule
 from sdedit_jax.weights.families import diffusers
 from sdedit_jax.weights.readers import folder as folders
 from sdedit_jax.weights.source import Source
-
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 NETWORK, RUN = 2e-5, 1e-4  # of the largest absolute value
 
@@ -62,8 +61,7 @@ def golden_case(path):
     compiled = jit(jax.vmap(made.eps, (None, 0, 0)))
 
     def eps(x, t):
-        with jax.disable_jit(False):
-            return compiled(made.params, jnp.asarray(x), jnp.asarray(t, jnp.float32))
+        return compiled(made.params, jnp.asarray(x), jnp.asarray(t, jnp.float32))
 
     return made, arrays, eps
 
@@ -138,17 +136,16 @@ def test_variants_of_the_network(golden, name):
 # --- the goldens: sampler runs --------------------------------------------------------------------
 
 
-def run(path, grid, rule, x, noise, **kwargs):
+def run(path, grid, rule, x, noise):
     """States after each step [N, H, W, C] from x, through the one loop."""
-    made, _, eps = golden_case(path)
+    made = golden_case(path)[0]
 
-    def predict(x, t):
-        return Prediction(eps(x[None], t[None])[0])
+    @jit
+    def states(params, x, noise):
+        predict = functools.partial(made.predict, params)
+        return samplers.reverse(predict, made.process, rule, grid, samplers.recorded(noise), x)[1]
 
-    with jax.disable_jit():
-        return samplers.reverse(
-            predict, made.process, rule, grid, samplers.recorded(noise), x, **kwargs
-        )[1]
+    return states(made.params, x, noise)
 
 
 def steps_to_grid(steps, stride):
@@ -181,7 +178,7 @@ def test_ddpm_sampler_runs(golden, name):
 def test_score_sde_ve_sampler_run(golden):
     """Its table has N levels, its labels are the sigmas of N times; norms are the batch's."""
     path = golden("uncond_ncsnpp_tiny")
-    made, arrays, eps = golden_case(path)
+    made, arrays, _ = golden_case(path)
     n = len(arrays["ve_timesteps"])
     table = sde.discretize(made.process, n)
     below = jnp.arange(n - 1, -1, -1)
@@ -190,11 +187,11 @@ def test_score_sde_ve_sampler_run(golden):
     def own_time(t):
         return jnp.asarray(arrays["ve_timesteps"])[n - jnp.round(t * n).astype(int)]
 
-    def predict(x, t):
-        score = -eps(x[None], own_time(t)[None])[0] / made.process.sigma(own_time(t))
-        return Prediction(sde.eps_from_score(table, t, score))
+    def one(params, x, z):
+        def predict(x, t):
+            score = -made.eps(params, x, own_time(t)) / made.process.sigma(own_time(t))
+            return Prediction(sde.eps_from_score(table, t, score))
 
-    def one(x, z):
         refine = samplers.langevin(0.15, 1, norm="batch")
         noise = samplers.recorded(z)
         sampled = samplers.reverse(
@@ -203,8 +200,8 @@ def test_score_sde_ve_sampler_run(golden):
         return sampled[1]
 
     z = jnp.moveaxis(arrays["ve_noise"].reshape(n, 2, *arrays["ve_init"].shape), 2, 0)
-    with jax.disable_jit():
-        path = jax.vmap(one, axis_name="batch")(2 * jnp.asarray(arrays["ve_init"]) - 1, z)
+    start = 2 * jnp.asarray(arrays["ve_init"]) - 1
+    path = jit(jax.vmap(one, (None, 0, 0), axis_name="batch"))(made.params, start, z)
     want = 2 * arrays["ve_pred"] - 1
     close(np.moveaxis(path, 1, 0)[:-1], want[:-1], RUN)
     close(path[:, -1], 2 * arrays["ve_pred_mean"][-1] - 1, RUN)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import jit
 from nets_goldens import load_case
 
 from sdedit_jax import samplers, sde
@@ -19,10 +20,6 @@ from sdedit_jax.rules import Prediction
 from sdedit_jax.samplers import Refine
 
 TOLERANCE = 1e-4  # of the largest absolute value
-
-
-# less optimisation of the machine code: half the compile time
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def piece(function):

@@ -89,9 +89,10 @@ def load_prior(folder: str | Path, compute: str = "float32", attention: int | No
     if "sha256" not in card:
         raise ValueError(f"{folder}: prior.json lacks 'sha256'")
     shapes = made.params
-    params = store.load(Path(folder), shapes, sha256=card["sha256"])
-    params = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), params)
-    return made._replace(params=params)
+    arrays, tree = jax.tree.flatten(store.load(Path(folder), shapes, sha256=card["sha256"]))
+    for i, array in enumerate(arrays):  # one by one: not all of them twice
+        arrays[i] = jax.block_until_ready(jnp.asarray(array, jnp.float32))
+    return made._replace(params=jax.tree.unflatten(tree, arrays))
 
 
 def exact_prior(card: Mapping[str, Any], folder: Path) -> Prior:

@@ -9,7 +9,7 @@
 Flax files have our layout and need the names only. Families give the exceptions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ def fill(
     source: Source,
     names: Mapping[str, str] | None = None,
     unused: Mapping[str, str] | None = None,
+    make: Callable[[np.ndarray], Any] = lambda a: a,
 ) -> Params:
     """Our parameters [nested dicts of float32 arrays] with every leaf taken from the source.
 
@@ -34,9 +35,12 @@ def fill(
         shapes: nested dict of what has `.shape`: the tree to fill.
         names: our leaf path "a/b/kernel" -> the source's name, where the rule's own would not do.
         unused: the source's names that are no weights -> why.
+        make: what becomes of each array as soon as it is turned; of a whole tree afterwards it
+            would need the memory twice.
 
     Returns:
-        views into the source's arrays where a view will do; nothing is copied without need.
+        what `make` gives; by itself views into the source's arrays where a view will do: nothing
+        is copied without need.
 
     Raises:
         ValueError: a tensor is missing, of another shape, used twice, left over, or not finite.
@@ -51,7 +55,7 @@ def fill(
         if name in taken:
             raise ValueError(f"source: tensor {name} is wanted for {taken[name]} and for {path}")
         taken[name] = path
-        _put(params, path, turned(source, name, path, tuple(leaf.shape)))
+        _put(params, path, make(turned(source, name, path, tuple(leaf.shape))))
     extra = [n for n in source.tensors if n not in taken and n not in unused]
     if extra:
         more = f" and {len(extra) - 5} more" if len(extra) > 5 else ""
