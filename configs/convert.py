@@ -10,7 +10,7 @@ def get_config() -> ConfigDict:
     config.architecture = ""  # or a JSON file with the original's configuration
     config.family = ""  # see that the source is of this family; "": found from its content
     config.name = ""  # of the prior; "": the folder's
-    config.dtype = "float32"  # float32 | bfloat16 | float16: of the stored weights
+    config.dtype = "float32"  # of stored weights: float32 | bfloat16 | float16 | source
     config.check = True  # denoise test pictures with the new prior
     config.strict = False  # a failed check is an error, and nothing is written
     config.cache = "auto"  # folder of compiled programs; "auto": the user's cache folder; "": none
