@@ -96,6 +96,7 @@ def test_presets_bring_their_process_and_keep_the_noise_level():
     for preset, kind in [("paper-vp", sde.VP), ("official", sde.Tabulated)]:
         other = build.preset_process(prior, preset)
         assert isinstance(other.process, kind)
+        assert build.preset_process(prior, preset).predict is other.predict  # compiled once
         # x_t = alpha (x0 + n z): the same noise-to-signal ratio is the same question to the network
         t = 0.4
         alpha, sigma = sde.level(other.process, t)

@@ -1,5 +1,6 @@
 """prior.json into priors: networks, conventions, parts, tokenizers."""
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -202,11 +203,16 @@ def as_process(prior: Prior, target: sde.SDE) -> Prior:
     """
     if target == prior.process:
         return prior
-    own = prior.process
+    return prior._replace(process=target, predict=_through(prior.predict, prior.process, target))
 
-    def predict(params: Any, x: Any, t: Any, cond: Any = None, key: Any = None) -> Any:
+
+@functools.lru_cache(maxsize=16)
+def _through(predict: priors.PredictFn, own: sde.SDE, target: sde.SDE) -> priors.PredictFn:
+    """The same function for the same arguments, so that equal plans are equal programs."""
+
+    def seen(params: Any, x: Any, t: Any, cond: Any = None, key: Any = None) -> Any:
         at = t_from_log_snr(own, sde.log_snr(target, t))
         scale = sde.level(own, at)[0] / sde.level(target, t)[0]
-        return prior.predict(params, x * scale, at, cond, key)
+        return predict(params, x * scale, at, cond, key)
 
-    return prior._replace(process=target, predict=predict)
+    return seen
