@@ -55,6 +55,11 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_1():
     assert wrong == "error: --config.foo: the config has no such field\n"
 
 
+def test_help_is_no_error():
+    code, out, wrong = start("--help")
+    assert code == 0 and "--workdir" in out and not wrong
+
+
 # --- the same in this process, without the seconds of a start -------------------------------------
 
 
