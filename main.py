@@ -50,7 +50,7 @@ def make_folder(workdir: Path) -> None:
 
 
 def parse(argv: Sequence[str]) -> list[str]:
-    """absl's flags; a wrong one is one line that names it. Who asks for help has made no mistake."""
+    """absl's flags; a wrong one is one line that names it, and asking for help is no error."""
     if {"--help", "-help", "-h"} & set(argv):
         app.usage(shorthelp=True, writeto_stdout=True, exitcode=0)
     try:
