@@ -25,16 +25,6 @@ KEY = jax.random.key(3)
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
-@pytest.fixture(scope="module", autouse=True)
-def hasty():
-    """Less optimisation of the machine code: half the compile time."""
-    name = "jax_disable_most_optimizations"
-    before = jax.config.read(name)
-    jax.config.update(name, True)
-    yield
-    jax.config.update(name, before)
-
-
 # --- words ----------------------------------------------------------------------------------------
 
 
@@ -304,14 +294,8 @@ def test_bad_fields_are_refused_in_one_line(changes, told, photos, tmp_path):
 
 
 def test_words_and_numbers_compile_nothing(photos):
-    prior, before = build.load_prior(text_prior.text_prior()), picture(photos / "one.png")
-    traces, predict = [], prior.predict
-
-    def counted(*args):
-        traces.append(1)
-        return predict(*args)
-
-    prior = prior._replace(predict=counted)
+    before = picture(photos / "one.png")
+    prior, traces = text_prior.counted(build.load_prior(text_prior.text_prior()))
     first = sj.ledits(prior, before, "+cat:7:0", steps=2, slots=2)
     count = len(traces)
     mask = np.zeros((SIDE, SIDE), bool)

@@ -184,14 +184,8 @@ def test_sweeps_go_without_the_presets_of_diffusers(photos, tmp_path):
 
 
 def test_text_edit_compiles_once_for_all_words(photos, monkeypatch):
-    prior, before = build.load_prior(text_prior.text_prior()), picture(photos / "one.png")
-    traces, predict = [], prior.predict
-
-    def counted(*args):
-        traces.append(1)
-        return predict(*args)
-
-    prior = prior._replace(predict=counted)
+    before = picture(photos / "one.png")
+    prior, traces = text_prior.counted(build.load_prior(text_prior.text_prior()))
     edits = [
         sj.text_edit(prior, before, "a cat", steps=2),
         sj.text_edit(prior, before, "a dog", "bad", scale=2.0, steps=2),

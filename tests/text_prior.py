@@ -108,3 +108,14 @@ def text_prior():
 
 def leaves_equal(a, b):
     return all(jax.tree.leaves(jax.tree.map(np.array_equal, a, b)))
+
+
+def counted(prior):
+    """The prior, and a list that grows by one whenever its predictor is traced."""
+    traces = []
+
+    def predict(*args):
+        traces.append(1)
+        return prior.predict(*args)
+
+    return prior._replace(predict=predict), traces

@@ -1,5 +1,6 @@
 """Photos with what was computed of them once, and the file of results they are measured into."""
 
+import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,3 +67,13 @@ def cells(row: results.Row, plain: results.Row, change: str) -> list[str]:
         *(100 * np.array(row[name]) for name in ("rms", "ms_ssim", "ground")),
     )
     return [results.told(value) for value in values]
+
+
+def parser(doc: str, out: str, photos: int) -> argparse.ArgumentParser:
+    """The flags of an experiment on photos; `out` is its results' name beside this file."""
+    made = argparse.ArgumentParser(description=doc.split("\n")[0])
+    made.add_argument("--data", required=True, help="zip or folder with captions.csv and test/")
+    made.add_argument("--prior", default="checkpoints/fruits64-text")
+    made.add_argument("--photos", type=int, default=photos)
+    made.add_argument("--out", type=Path, default=Path(__file__).parent / out)
+    return made

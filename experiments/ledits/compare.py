@@ -5,7 +5,6 @@
 One concept at several scales; edit success against the distance to the photo.
 """
 
-import argparse
 import functools
 import sys
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ sys.path[:0] = [str(FOLDER.parents[1]), str(FOLDER)]
 
 import results  # noqa: E402
 import runs  # noqa: E402
-from bench import COLUMNS, Bench, cells, red_ones  # noqa: E402
+from bench import COLUMNS, Bench, cells, parser, red_ones  # noqa: E402
 
 from sdedit_jax.run.session import use_cache  # noqa: E402
 
@@ -35,12 +34,7 @@ CHANGE = "+green"
 
 def main() -> None:
     """Measure what is lacking, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", required=True, help="zip or folder with captions.csv and test/")
-    parser.add_argument("--prior", default="checkpoints/fruits64-text")
-    parser.add_argument("--photos", type=int, default=16)
-    parser.add_argument("--out", type=Path, default=FOLDER / "compare.jsonl")
-    args = parser.parse_args()
+    args = parser(__doc__, "compare.jsonl", 16).parse_args()
     use_cache("auto")
     o = runs.opened(args.prior)
     bench = Bench(o, runs.spread(red_ones(args.data), args.photos), args.out)

@@ -6,7 +6,6 @@ LEDITS with one concept at several scales, and with two; text-guided SDEdit and 
 several strengths, and at those that leave each photo as far from itself as LEDITS does.
 """
 
-import argparse
 import functools
 import sys
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ sys.path[:0] = [str(FOLDER.parents[1]), str(FOLDER)]
 import measure  # noqa: E402
 import results  # noqa: E402
 import runs  # noqa: E402
-from bench import COLUMNS, Bench, cells, red_ones  # noqa: E402
+from bench import COLUMNS, Bench, cells, parser, red_ones  # noqa: E402
 
 from sdedit_jax import images  # noqa: E402
 from sdedit_jax.run.session import use_cache  # noqa: E402
@@ -46,13 +45,9 @@ GUIDANCES = (1, 3, 7, 16)
 
 def main() -> None:
     """Measure what is lacking, print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", required=True, help="zip or folder with captions.csv and test/")
-    parser.add_argument("--prior", default="checkpoints/fruits64-text")
-    parser.add_argument("--photos", type=int, default=64)
-    parser.add_argument("--out", type=Path, default=FOLDER / "control.jsonl")
-    parser.add_argument("--sheet", type=Path, help="also draw some edits of a few photos there")
-    args = parser.parse_args()
+    flags = parser(__doc__, "control.jsonl", 64)
+    flags.add_argument("--sheet", type=Path, help="also draw some edits of a few photos there")
+    args = flags.parse_args()
     use_cache("auto")
     o = runs.opened(args.prior)
     photos = runs.spread(red_ones(args.data), args.photos)

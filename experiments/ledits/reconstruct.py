@@ -6,7 +6,6 @@ The photo is inverted without a source text and replayed under a concept of scal
 an edit, which here must change nothing.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ sys.path[:0] = [str(FOLDER.parents[1]), str(FOLDER)]
 import measure  # noqa: E402
 import results  # noqa: E402
 import runs  # noqa: E402
-from bench import Bench  # noqa: E402
+from bench import Bench, parser  # noqa: E402
 
 from sdedit_jax.run.session import use_cache  # noqa: E402
 
@@ -43,12 +42,7 @@ back as ledits-app does."""
 
 def main() -> None:
     """Measure what is lacking, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", required=True, help="zip or folder with captions.csv and test/")
-    parser.add_argument("--prior", default="checkpoints/fruits64-text")
-    parser.add_argument("--photos", type=int, default=8)
-    parser.add_argument("--out", type=Path, default=FOLDER / "reconstruct.jsonl")
-    args = parser.parse_args()
+    args = parser(__doc__, "reconstruct.jsonl", 8).parse_args()
     use_cache("auto")
     o = runs.opened(args.prior)
     bench = Bench(o, runs.spread(runs.held_out(args.data), args.photos), args.out)
