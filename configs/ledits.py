@@ -22,7 +22,8 @@ def get_config() -> ConfigDict:
     config.concepts = ""  # "+green:7,-red:5:threshold=0.9"
     config.masks = ""  # a file or folder for each concept, in order, by commas; white = acts
     config.prompts = ""  # JSON file {input's name: {the fields above}}
-    # ledits | ledits-app | ddpm-inversion-paper | leditspp | leditspp-diffusers | leditspp-original
+    # ledits | ledits-app | cog-ledits | ddpm-inversion-paper
+    # leditspp | leditspp-diffusers | leditspp-original
     config.preset = "ledits"
     # the preset's numbers, where they shall be others
     number = config_dict.placeholder

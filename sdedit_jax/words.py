@@ -77,7 +77,8 @@ def recipe(preset: str, numbers: Mapping[str, float | None]) -> Recipe:
     for name in set(given) & set(SCALES):
         check_number(name, given[name], name)
     scales = {name: float(given.pop(name)) for name in SCALES if name in given}
-    return made._replace(concept={**made.concept, **given}, **scales)
+    removal = {name: value for name, value in made.removal.items() if name not in given}
+    return made._replace(concept={**made.concept, **given}, removal=removal, **scales)
 
 
 def _own(given: Mapping[str, float]) -> list[str]:
@@ -107,7 +108,10 @@ def told(made: Recipe) -> dict[str, Any]:
         scales["target_scale"] = made.target_scale
     else:
         scales["intersect_to"] = made.intersect_to
-    return {**fixed, "zero_last": made.zero_last, **scales, "concept": dict(made.concept)}
+    of_concepts = {"concept": dict(made.concept)}
+    if made.removal:
+        of_concepts["removal"] = dict(made.removal)
+    return {**fixed, "zero_last": made.zero_last, **scales, **of_concepts}
 
 
 def check_prior(prior: Prior) -> None:
@@ -186,7 +190,8 @@ def rows(
     empty, count = embed(""), len(asked)
     cond = np.stack([np.asarray(embed(c.text)) for c in asked] or [np.asarray(empty)])[:count]
     base = {**OTHERS, **made.concept}
-    numbers = {name: [c.given.get(name, base[name]) for c in asked] for name in NUMBERS}
+    own = [{**base, **(made.removal if c.reverse else {}), **c.given} for c in asked]
+    numbers = {name: [values[name] for values in own] for name in NUMBERS}
     tokens = np.zeros((count, len(empty)), np.float32)
     for row, concept in zip(tokens, asked, strict=True):
         row[1 : 1 + prior.text.tokenize(concept.text).count] = 1

@@ -90,6 +90,13 @@ def test_numbers_of_the_presets():
     assert app.concept == {
         "scale": 7, "warmup": 2, "threshold": 0.95, "momentum": 0.3, "beta": 0.6
     }  # fmt: skip
+    cog = ledits.recipe("cog-ledits")
+    assert (cog.n, cog.skip, cog.source_scale, cog.target_scale) == (100, 36, 3.5, 20)
+    assert cog.zero_last and cog.guidance == app.guidance
+    many = ledits.concepts_of(cog, np.zeros((2, 1)), reverse=[True, False])
+    assert many.scale.tolist() == [7, 15] and many.warmup.tolist() == [1, 1]
+    assert many.momentum.tolist() == [0.5, 0.5] and many.beta.tolist() == pytest.approx([0.6] * 2)
+    assert many.threshold.tolist() == pytest.approx([0.95] * 2)
     plus = ledits.recipe("leditspp-diffusers")
     assert (plus.n, plus.skip, plus.source_scale) == (34, 4, -2.5)
     assert plus.concept == {"scale": 5, "warmup": 0, "threshold": 0.9}

@@ -75,6 +75,18 @@ def test_numbers_replace_those_of_a_preset():
 
 
 @pytest.mark.parametrize(
+    ("given", "scales"),
+    [({}, [15, 7, 3]), ({"scale": 4.0}, [4, 4, 3]), ({"warmup": 2}, [15, 7, 3])],
+)
+def test_a_preset_may_remove_at_another_scale(given, scales):
+    """Preset `cog-ledits`; what the user says goes before, for all concepts or for one."""
+    made, prior = words.recipe("cog-ledits", given), build.load_prior(text_prior.text_prior())
+    many = words.rows(prior, made, parse("+a,-b,-c:3"), lambda text: np.zeros((8, 2)))
+    assert many.scale.tolist() == scales
+    assert words.told(made).get("removal", {}) == ({} if "scale" in given else {"scale": 7})
+
+
+@pytest.mark.parametrize(
     ("preset", "numbers", "told"),
     [
         ("ledit", {}, "preset must be one of"),

@@ -8,6 +8,7 @@ sources:
 
     ledits, leditspp        ours: exact inversion, mended guidance, strength as a noise level
     ledits-app              the demo of LEDITS: last map zeroed, the oddities of SEGA's code
+    cog-ledits              the hosted LEDITS: the demo's steps, stronger texts and concepts
     ddpm-inversion-paper    edit-friendly DDPM inversion alone: a target text, no concepts
     leditspp-diffusers      the pipeline of diffusers: ends clean, so the last map is 0
     leditspp-original       the authors' repository: exact, M2 alone
@@ -54,6 +55,7 @@ class Recipe(NamedTuple):
         source_scale: of the guidance to the source text in the inversion.
         target_scale: of the guidance to the target text; not used by MASKS.
         concept: what a concept has if nothing else is said, see sega.concepts.
+        removal: what a concept that is removed has instead of these.
         intersect_to: see leditspp.
     """
 
@@ -68,6 +70,7 @@ class Recipe(NamedTuple):
     source_scale: float = 3.5
     target_scale: float = 15.0
     intersect_to: float = INTERSECT_TO
+    removal: Mapping[str, Any] = {}
 
 
 _DDIM = Timesteps("ddim", "leading", offset=1, clean=False)
@@ -86,6 +89,14 @@ def ledits_app(n: int = 100, skip: int = 36) -> Recipe:
     """The demo: the last n - skip of n steps, eta 1, last map zeroed."""
     rule, concept = ancestral(linear_eta=True), {**KINDS["custom"], **_MOMENTUM}
     return Recipe(n, rule, timesteps(_DDIM, n), "sega-original", concept, skip, zero_last=True)
+
+
+def cog_ledits(n: int = 100, skip: int = 36) -> Recipe:
+    """The hosted LEDITS (chenxwh/cog-ledits): as the demo, with one concept to add at scale 15 and
+    one to remove at scale 7. It keeps its maps in float16; here they have the state's type."""
+    concept = {"scale": 15, "warmup": 1, "threshold": 0.95, "momentum": 0.5, "beta": 0.6}
+    made = ledits_app(n, skip)
+    return made._replace(target_scale=20.0, concept=concept, removal={"scale": 7})
 
 
 def ddpm_inversion_paper(n: int = 100, skip: int = 36) -> Recipe:
@@ -127,6 +138,7 @@ PRESETS: Mapping[str, Callable[..., Recipe]] = {
     "ledits": ledits_recipe,
     "leditspp": leditspp_recipe,
     "ledits-app": ledits_app,
+    "cog-ledits": cog_ledits,
     "ddpm-inversion-paper": ddpm_inversion_paper,
     "leditspp-diffusers": leditspp_diffusers,
     "leditspp-original": leditspp_original,
@@ -196,9 +208,10 @@ def request(
     return Request(made.t0 if t0 is None else t0, image, origin, to)
 
 
-def concepts_of(made: Recipe, cond: Any, **given: Any) -> Concepts:
+def concepts_of(made: Recipe, cond: Any, *, reverse: Any = False, **given: Any) -> Concepts:
     """Concepts with the recipe's values where none are given; see sega.concepts."""
-    return concepts(cond, **{**made.concept, **given})
+    own = {n: np.where(reverse, value, made.concept[n]) for n, value in made.removal.items()}
+    return concepts(cond, reverse=reverse, **{**made.concept, **own, **given})
 
 
 def _masked(prior: Prior, target: Bind) -> Bind:

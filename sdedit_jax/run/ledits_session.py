@@ -78,10 +78,13 @@ def introduce(opened: Opened, photos: Sequence[Photo]) -> None:
     kind = f"{device.device_kind} ({device.platform}), {config.compute}"
     print(f"device    {opened.devices} x {kind}")
     print(f"prior     {config.prior}, sha256 {opened.prior.card.get('sha256', '')[:16]}")
-    numbers = {k: v for k, v in words.told(made).items() if k not in ("concept", "guidance")}
+    numbers = words.told(made)
+    of_concepts = [numbers.pop(k, {}) for k in ("concept", "removal")]
+    numbers.pop("guidance")
     told = ", ".join(f"{name} {value}" for name, value in numbers.items())
     print(f"preset    {config.preset}: {told}")
-    print(f"guidance  {made.guidance}, of concepts: {dict(made.concept)}")
+    removed = f", removed: {of_concepts[1]}" if of_concepts[1] else ""
+    print(f"guidance  {made.guidance}, of concepts: {of_concepts[0]}{removed}")
     print(f"strength  {described(opened.prior.process, start(opened))}")
     rows, slots = rows_of(opened, photos), slots_of(photos)
     shape = words.state_shape(opened.prior)
