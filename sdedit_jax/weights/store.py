@@ -38,7 +38,7 @@ def digest(params: Params) -> str:
         total.update(path.encode())
         total.update(str(array.dtype).encode())
         total.update(str(tuple(array.shape)).encode())
-        total.update(np.ascontiguousarray(array).tobytes())
+        total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
     return total.hexdigest()
 
 
@@ -117,7 +117,7 @@ def read_card(folder: str | Path) -> dict[str, Any]:
 
 
 def load(folder: str | Path, shapes: Params, *, sha256: str | None = None) -> Params:
-    """Restore the parameters with the structure and shapes of `shapes`; dtypes as on disk.
+    """The parameters as numpy arrays, with the structure and shapes of `shapes`; dtypes as on disk.
 
     Args:
         sha256: expected digest; None takes no check.
@@ -149,10 +149,9 @@ def _reading(path: Path, read: Callable[[Path], Params]) -> Params:
 
 
 def _restore(path: Path, stored: Params) -> Params:
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    target = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), stored)
-    with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore(path, target)
+    args = jax.tree.map(lambda a: ocp.RestoreArgs(restore_type=np.ndarray), stored)
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        return checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=args))
 
 
 def _stored(path: Path) -> Params:
