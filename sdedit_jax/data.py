@@ -19,14 +19,13 @@ from typing import Any
 import grain
 import jax
 import numpy as np
-from PIL import Image, ImageOps
 
 from sdedit_jax.augment import Augment, draw, stack
+from sdedit_jax.images import FORMATS, Picture, decode, fit, flatten
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+READABLE = (*FORMATS, "BMP")
 LABELS = (None, "folder", "captions")
-# what Pillow raises on damaged files
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -227,27 +226,20 @@ def _from_tfds(path: Path, split: str | None, labels: str | None, size: int | No
 
 def _decode(data: bytes | np.ndarray, size: int | None, name: str) -> np.ndarray:
     try:
-        if isinstance(data, bytes):
-            picture = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
-        else:
-            picture = Image.fromarray(np.squeeze(data))
-        picture = _on_white(picture)
-    except DAMAGE as error:
-        raise ValueError(f"data: cannot read picture {name}: {error}") from error
-    if size is not None and picture.size != (size, size):
-        side = min(picture.size)
-        left, top = ((n - side) // 2 for n in picture.size)
-        # cropped first: a resize from a box would read pixels outside of it
-        square = picture.crop((left, top, left + side, top + side))
-        picture = square.resize((size, size), Image.Resampling.LANCZOS)
-    return np.asarray(picture)
+        rgb = flatten(_picture(data, name))
+    except ValueError as error:
+        raise ValueError(f"data: {error}") from error
+    return rgb if size is None else fit(rgb, size)[0]
 
 
-def _on_white(picture: Image.Image) -> Image.Image:
-    if not picture.has_transparency_data:
-        return picture.convert("RGB")
-    white = Image.new("RGBA", picture.size, "white")
-    return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
+def _picture(data: bytes | np.ndarray, name: str) -> Picture:
+    """A picture of a file's bytes, or of uint8 [H, W, 1 | 3 | 4]."""
+    if isinstance(data, bytes):
+        return decode(data, name, READABLE)
+    if data.dtype != np.uint8 or data.ndim != 3 or data.shape[-1] not in (1, 3, 4):
+        raise ValueError(f"cannot read {name}: {data.dtype} {data.shape} is no uint8 picture")
+    rgb = np.broadcast_to(data[..., :3], (*data.shape[:2], 3))
+    return Picture(rgb, data[..., 3] if data.shape[-1] == 4 else None)
 
 
 def _decode_all(images: Sequence[np.ndarray]) -> np.ndarray:

@@ -77,6 +77,20 @@ def test_transparent_parts_are_white(tmp_path, rng):
     assert (image[:4] == 255).all() and (image[4:] == rgba[4:, :, :3]).all()
 
 
+def test_grey_of_16_bits_and_files_turned_by_exif(tmp_path, rng):
+    """As editing reads them; 257 levels of 16 bits are one of 8."""
+    levels = rng.integers(0, 256, (8, 8), np.uint8)
+    Image.fromarray(levels.astype(np.uint16) * 257).save(tmp_path / "a.png")
+    turned = Image.fromarray(levels)
+    exif = turned.getexif()
+    exif[0x0112] = 3  # upside down
+    turned.save(tmp_path / "b.png", exif=exif)
+    turned.save(tmp_path / "c.bmp")
+    upright, upside_down, plain = (source(tmp_path)[i]["image"] for i in range(3))
+    assert (upright == levels[..., None]).all() and (plain == levels[..., None]).all()
+    assert (upside_down == levels[::-1, ::-1, None]).all()
+
+
 def test_bad_input_is_named(tmp_path, folder):
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -94,7 +108,7 @@ def test_bad_input_is_named(tmp_path, folder):
     with pytest.raises(ValueError, match="cannot open"):
         source(tmp_path / "torn.zip")
     (empty / "x.png").write_bytes(b"not a picture")
-    with pytest.raises(ValueError, match="cannot read picture x.png"):
+    with pytest.raises(ValueError, match="data: cannot read x.png: not a PNG, JPEG, WebP or BMP"):
         source(empty)
 
 

@@ -540,3 +540,17 @@ def test_simulation_has_few_colours_and_is_the_papers_recipe(count):
 def test_simulate_errors(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         example("simulate", **options)
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "told"),
+    [
+        (recolor, {"palette": "red", "reference": "r.png"}, "palette .'red',., reference 'r.png'"),
+        (sketch, {"colors": "red", "hints": "h.png"}, "options colors and hints, got .*hints="),
+        (scribble, {"strokes": "s.png", "painted": "p.png"}, "strokes 's.png', painted 'p.png'"),
+    ],
+)  # fmt: skip
+def test_options_that_exclude_each_other(tmp_path, task, options, told):
+    """Named with their values, and how to clear one: the configs fill one in for the example."""
+    with pytest.raises(ValueError, match=told):
+        task.make(write(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8)), options, 8, "crop")

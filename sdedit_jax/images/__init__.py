@@ -5,6 +5,8 @@ change pixels. Nothing here knows models or tasks. Only numpy and Pillow are nee
 """
 
 from sdedit_jax.images.files import (
+    FORMATS,
+    decode,
     read,
     read_mask,
     read_text,
@@ -31,10 +33,12 @@ from sdedit_jax.images.sheets import contact_sheet, grid
 
 __all__ = [
     "FITS",
+    "FORMATS",
     "Picture",
     "Placement",
     "color",
     "contact_sheet",
+    "decode",
     "feathered",
     "find_inputs",
     "fit",

@@ -8,7 +8,7 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,18 +33,30 @@ DAMAGE += (OverflowError, struct.error, zlib.error)
 
 
 def read(path: str | Path) -> Picture:
-    """The picture in a PNG, JPEG or WebP file, turned as its EXIF orientation says.
-
-    Grey, palette, 1-bit and CMYK pictures become RGB; 16-bit grey is rounded to 8 bits (Pillow
-    itself reduces 16-bit colour to its upper 8 bits).
+    """The picture in a PNG, JPEG or WebP file; see `decode`.
 
     Raises:
         ValueError: the file is missing, empty, damaged, too large or of another format.
     """
+    return decode(_bytes(Path(path)), str(path))
+
+
+def decode(data: bytes, name: str, formats: Sequence[str] = FORMATS) -> Picture:
+    """The picture in a file's bytes, turned as its EXIF orientation says.
+
+    Grey, palette, 1-bit and CMYK pictures become RGB; 16-bit grey is rounded to 8 bits (Pillow
+    itself reduces 16-bit colour to its upper 8 bits).
+
+    Args:
+        name: for messages. formats: allowed ones, as Pillow names them.
+
+    Raises:
+        ValueError: empty, damaged, too large or of another format.
+    """
     with warnings.catch_warnings():
         # Pillow warns of damaged EXIF, and above half of the size that it refuses
         warnings.simplefilter("ignore")
-        image = _load(Path(path))
+        image = _open(data, name, formats)
         try:
             turn = TURNS.get(image.getexif().get(ORIENTATION))
         except DAMAGE:  # the pixels are fine
@@ -52,35 +64,36 @@ def read(path: str | Path) -> Picture:
     return _to_picture(image if turn is None else image.transpose(turn), image.info)
 
 
-def _load(path: Path) -> ImageFile.ImageFile:
-    """The decoded Pillow image, or a ValueError that names the file and what is wrong."""
+def _bytes(path: Path) -> bytes:
     if not path.exists():
         raise ValueError(f"cannot read {path}: no such file")
     if path.is_dir():
         raise ValueError(f"cannot read {path}: it is a folder, not a picture")
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _open(data: bytes, name: str, formats: Sequence[str] = FORMATS) -> ImageFile.ImageFile:
+    """The decoded Pillow image, or a ValueError that says whose bytes are wrong, and how."""
     if not data:
-        raise ValueError(f"cannot read {path}: the file is empty")
-    return _decode(data, path)
-
-
-def _decode(data: bytes, path: Path) -> ImageFile.ImageFile:
+        raise ValueError(f"cannot read {name}: the file is empty")
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=formats)
         image.load()
         return image
     except UnidentifiedImageError as error:
+        known = [format.replace("WEBP", "WebP") for format in formats]
+        told = " or ".join([", ".join(known[:-1]), known[-1]])
         raise ValueError(
-            f"cannot read {path}: not a PNG, JPEG or WebP picture, or its header is damaged"
+            f"cannot read {name}: not a {told} picture, or its header is damaged"
         ) from error
     except Image.DecompressionBombError as error:
         most = 2 * Image.MAX_IMAGE_PIXELS // 10**6
-        raise ValueError(f"cannot read {path}: larger than {most} megapixels") from error
+        raise ValueError(f"cannot read {name}: larger than {most} megapixels") from error
     except DAMAGE as error:
-        raise ValueError(f"cannot read {path}: damaged or truncated ({error})") from error
+        raise ValueError(f"cannot read {name}: damaged or truncated ({error})") from error
 
 
 def _to_picture(image: Image.Image, info: Mapping) -> Picture:
@@ -124,7 +137,7 @@ def read_mask(path: str | Path, size: tuple[int, int], invert: bool = False) -> 
 
 def read_text(path: str | Path) -> dict[str, str]:
     """The text chunks of a PNG file."""
-    image = _load(Path(path))
+    image = _open(_bytes(Path(path)), str(path))
     if image.format != "PNG":
         raise ValueError(f"cannot read text from {path}: not a PNG file but {image.format}")
     return {str(key): str(value) for key, value in image.text.items()}

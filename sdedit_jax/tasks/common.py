@@ -45,6 +45,23 @@ def read_options(kind: type[T], values: Mapping[str, object]) -> T:
     return kind(**{name: _typed(name, values[name], defaults[name]) for name in values})
 
 
+def one_source(task: str, given: Mapping[str, object], *, needed: bool = False) -> None:
+    """See that of options that exclude each other one is given, or at most one.
+
+    Raises:
+        ValueError: several are, or none that is needed.
+    """
+    names, found = " and ".join(given), {name: value for name, value in given.items() if value}
+    if len(found) > 1:
+        told = ", ".join(f"{name} {value!r}" for name, value in found.items())
+        raise ValueError(
+            f"{task} takes one of the task options {names}, got {told}; an empty value clears one,"
+            f" as in options.{list(found)[-1]}="
+        )
+    if needed and not found:
+        raise ValueError(f"{task} needs one of the task options {names}")
+
+
 def _typed(name: str, value: object, default: object) -> object:
     """The value in the default's type; None stands for the default, a list for a tuple."""
     if value is None:

@@ -46,8 +46,8 @@ def make(path: str, options: Mapping[str, object], size: int, fit: str) -> commo
     """
     chosen = common.read_options(Options, options)
     common.one_of("transfer", chosen.transfer, TRANSFERS)
-    if bool(chosen.palette) == bool(chosen.reference):
-        raise ValueError("recolor needs one of the task options palette and reference")
+    sources = {"palette": chosen.palette, "reference": chosen.reference}
+    common.one_source("recolor", sources, needed=True)
     photo = common.read_flat(path, chosen.background)
     mask = _mask(path, photo, chosen)
     if not mask.any():

@@ -46,8 +46,7 @@ def make(path: str, options: Mapping[str, object], size: int, fit: str) -> commo
     chosen = common.read_options(Options, options)
     if not (chosen.strokes or chosen.mask or chosen.painted):
         raise ValueError("scribble needs one of the task options strokes, mask, painted")
-    if chosen.strokes and chosen.painted:
-        raise ValueError("scribble takes strokes or painted, not both")
+    common.one_source("scribble", {"strokes": chosen.strokes, "painted": chosen.painted})
     photo = common.read_flat(path, chosen.background)
     placement = images.place(photo.shape[:2], size, fit)
     guide, strokes = _painting(path, photo, chosen)

@@ -42,6 +42,7 @@ def make(path: str, options: Mapping[str, object], size: int, fit: str) -> commo
     """
     chosen = common.read_options(Options, options)
     common.one_of("lines", chosen.lines, LINES)
+    common.one_source("sketch", {"colors": chosen.colors, "hints": chosen.hints})
     drawing = common.read_flat(path, chosen.background)
     line = images.luminance(drawing) < chosen.threshold
     if not line.any():
@@ -58,8 +59,6 @@ def make(path: str, options: Mapping[str, object], size: int, fit: str) -> commo
 
 def _filled(path: str, drawing: np.ndarray, line: np.ndarray, chosen: Options) -> np.ndarray:
     """The drawing with its regions in flat colours; the lines' own pixels stay."""
-    if chosen.colors and chosen.hints:
-        raise ValueError("sketch takes colors or hints, not both")
     if chosen.colors:
         colors = np.array([images.color(text) for text in chosen.colors], np.uint8)
         number = enclosed(line)
