@@ -23,8 +23,6 @@ from sdedit_jax.sde import perturb
 LATENTS, PICTURE = 1e-4, 2e-4  # of the largest absolute value
 SCHEDULERS = {"DDIMScheduler": "", "DDPMScheduler": "-ddpm"}
 
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -49,7 +47,7 @@ class Programs:
 
     def __init__(self, folder):
         self.prior = prior = sj.load_prior(folder)
-        self.encode, self.decode = jit(prior.codec.encode), jit(prior.codec.decode)
+        self.encode, self.decode = jax.jit(prior.codec.encode), jax.jit(prior.codec.decode)
         predict = guidance.cfg(prior.predict)
 
         def step(params, cond, x, t, s, eta, z):
@@ -61,7 +59,7 @@ class Programs:
             )  # fmt: skip
             return state.x
 
-        self.step = jit(step)
+        self.step = jax.jit(step)
         self.embed = functools.cache(lambda text: prompts.embedding(prior, text))
 
 
@@ -173,7 +171,7 @@ def test_pndm_is_the_pipelines(folder, io):
     cond = prompts.guided(run.embed(told["prompt"]), run.embed(""), told["guidance_scale"])
     predict = guidance.cfg(run.prior.predict)
 
-    @jit
+    @jax.jit
     def states(params, x):
         return reverse(
             lambda x, t: predict(params, x, t, cond), run.prior.process, plan.rule, grid,

@@ -4,8 +4,6 @@ What the originals' network says of the states of LEDITS++ was recorded afterwar
 U-Net on the recorded states (sd_leditspp_estimates); all else is as the originals left it.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +25,6 @@ from sdedit_jax.guidance.sega import concepts, padded
 from sdedit_jax.prior import Codec, Prior, gaussian
 from sdedit_jax.rules import Prediction
 
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 KEY = jax.random.key(5)
 SHAPE = (8, 8, 2)
 NONE = concepts(np.zeros(0, int))
@@ -72,7 +69,7 @@ def test_the_demo(golden, file, case):
     plan = ledits.plan(prior, made)
     request = ledits.request(made, jnp.zeros(prior.shape), source=0, empty=0, target=1, many=many)
 
-    @jit
+    @jax.jit
     def states(params, x, zs):
         state = inversion.target_begin(plan, params, request, x)
         return inversion.target_steps(plan, params, request, zs, state)[1]
@@ -129,7 +126,7 @@ def inverted(made, prior, x0, noises, n, source=0):
     request = ledits.request(made, x0[..., :1], source=source, empty=0, many=NONE)
     noises = np.concatenate([np.zeros((plan.skip, *noises.shape[1:])), noises])[..., :1]
     assert plan.steps == n
-    run = jit(lambda params, noises: inversion.invert(plan)(params, request, KEY, noises))
+    run = jax.jit(lambda params, noises: inversion.invert(plan)(params, request, KEY, noises))
     return run(prior.params, noises.astype(np.float32))
 
 
@@ -233,7 +230,7 @@ def test_edits_of_diffusers(golden, file, case, start, n):
     plan = ledits.plan(prior, made)
     request = ledits.request(made, jnp.zeros(prior.shape), source=0, empty=0, many=many)
 
-    @jit
+    @jax.jit
     def states(params, x, zs):
         state = inversion.target_begin(plan, params, request, x)
         return inversion.target_steps(plan, params, request, zs, state)[1]
@@ -349,7 +346,7 @@ def test_the_photo_comes_back_under_its_own_guidance(rng, preset, given):
     plan = ledits.plan(prior, made)
     exact = plan._replace(zero_last=False)
 
-    @jit
+    @jax.jit
     def run(params, request):
         return inversion.edit(plan)(params, request, KEY), inversion.invert(exact)(
             params, request, KEY
@@ -373,7 +370,7 @@ def test_concepts_of_scale_0_change_nothing(rng, guidance):
     made = ledits.recipe("leditspp" if plus else "ledits", n=4)._replace(guidance=guidance)
     given = {"tokens": np.ones((2, 5), np.float32)}
 
-    @jit
+    @jax.jit
     def run(many):
         request = ledits.request(made, x0, **TEXTS, many=many)
         return inversion.edit(ledits.plan(prior, made))(prior.params, request, KEY)
@@ -407,7 +404,7 @@ def test_masks_are_drawn_on_pictures(rng):
         )
         empty = TEXTS["empty"]
         request = ledits.request(made, photo(rng), source=empty, empty=empty, many=many)
-        out = jit(inversion.edit(ledits.plan(prior, made)))(prior.params, request, KEY)
+        out = jax.jit(inversion.edit(ledits.plan(prior, made)))(prior.params, request, KEY)
         still = encode(None, request.image)
         moved = np.abs(encode(None, out) - still).max(axis=-1) > 1e-3
         assert np.argwhere(moved).tolist() == [[1, 2]]
@@ -440,7 +437,7 @@ def test_one_program_for_all_texts_and_numbers(rng):
         made = ledits.recipe(preset, n=3)
         traces.clear()
 
-        @jit
+        @jax.jit
         def run(request, made=made):
             traces.append(None)
             return inversion.edit(ledits.plan(prior, made))(prior.params, request, KEY)

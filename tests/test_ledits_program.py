@@ -2,7 +2,7 @@
 
 import functools
 import json
-import tempfile
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 import text_prior
 from PIL import Image
-from program import config_of, exact_prior, levels, names, noted, picture, recipe, refused, run
+from program import (
+    config_of,
+    exact_prior,
+    home,
+    levels,
+    names,
+    noted,
+    picture,
+    recipe,
+    refused,
+    run,
+)
 from recorded import arrays, close, settings
 from text_prior import SIDE
 
@@ -22,7 +33,6 @@ from sdedit_jax.guidance.sega import padded
 from sdedit_jax.words import Words
 
 KEY = jax.random.key(3)
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 # --- words ----------------------------------------------------------------------------------------
@@ -119,9 +129,9 @@ def original(folder, attention=None):
 
 @functools.cache
 def converted(folder):
-    made = tempfile.mkdtemp(prefix="sdedit_jax_tests_sd_")
-    sj.convert(folder, f"{made}/prior", check=False)
-    return f"{made}/prior"
+    made = home() / Path(folder).name
+    sj.convert(folder, made, check=False)
+    return str(made)
 
 
 def test_the_demo_end_to_end(golden):
@@ -146,14 +156,14 @@ def test_the_demo_end_to_end(golden):
     )  # fmt: skip
     with np.load(file) as stored:
         image = np.moveaxis(stored["image_uint8"][0], 0, -1).astype(np.float32) / 127.5 - 1
-    x0 = jit(prior.codec.encode)(prior.params, image)
+    x0 = jax.jit(prior.codec.encode)(prior.params, image)
     close(x0, arrays(file, "x0")[""], 2e-5)
     embed = functools.cache(lambda text: prompts.embedding(prior, text))
     said = Words("", setting["prompt"], "", asked)
     request = words.request(prior, made, said, x0, embed)
     plan = words.latent_plan(prior, made)
 
-    @jit
+    @jax.jit
     def states(params, request, noises):
         found = inversion.invert(plan)(params, request, KEY, noises)
         state = inversion.target_begin(plan, params, request, found.x)
@@ -190,7 +200,7 @@ def test_leditspp_of_diffusers_end_to_end(golden, case, start, skip):
     plan = words.latent_plan(prior, made)
     noises = first["noise_t_ascending"][::-1]
     noises = np.concatenate([np.zeros((plan.skip, *noises.shape[1:]), np.float32), noises])
-    run = jit(inversion.edit(plan))
+    run = jax.jit(inversion.edit(plan))
     close(run(prior.params, request, KEY, noises), a["latents"][-1], 1e-4)
 
 
