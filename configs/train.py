@@ -70,14 +70,14 @@ def get_config() -> ConfigDict:
     config.optimizer = ConfigDict()
     config.optimizer.rate = 1e-3
     config.optimizer.warmup = 300
-    config.optimizer.schedule = "constant"  # constant | cosine
+    config.optimizer.schedule = "cosine"  # constant | cosine: down to 0 at run.steps
     config.optimizer.clip = 1.0
     config.optimizer.beta1 = 0.9
     config.optimizer.beta2 = 0.999
     config.optimizer.ema = 0.9995
     # the run
     config.run = ConfigDict()
-    config.run.steps = 100_000
+    config.run.steps = 18_750  # of 16 pictures: 300,000
     config.run.batch = 16
     config.run.seed = 0
     config.run.log_every = 50

@@ -71,6 +71,7 @@ def get_config() -> ConfigDict:
     # what differs from the run of a prior in pixels
     config.optimizer.rate = 1e-3
     config.optimizer.warmup = 200
+    config.optimizer.schedule = "constant"
     config.optimizer.ema = 0.9995
     config.run.batch = 16
     config.run.steps = 100_000

@@ -34,6 +34,7 @@ def get_config() -> ConfigDict:
     # what differs from a prior's run
     config.optimizer.rate = 2e-3
     config.optimizer.warmup = 50
+    config.optimizer.schedule = "constant"
     config.optimizer.ema = 0.999
     config.run.steps = 4000
     config.run.log_every = 20

@@ -194,6 +194,8 @@ def test_learning_rate_warms_up_and_falls_to_zero():
     flat = learning_rate(Optimizer(rate=0.2, warmup=4), 100)
     assert [round(float(flat(n)), 6) for n in (0, 1, 3, 50)] == [0.05, 0.1, 0.2, 0.2]
     np.testing.assert_allclose([rate(50), rate(100)], [0.1, 0.0], atol=1e-7)
+    later = learning_rate(Optimizer(rate=0.2, warmup=4, schedule="cosine"), 100, first=50)
+    np.testing.assert_allclose([later(n) for n in (0, 10, 50)], [0.025, rate(60), 0], atol=1e-7)
     with pytest.raises(ValueError, match="optimizer.schedule"):
         learning_rate(Optimizer(schedule="linear"), 100)
     with pytest.raises(ValueError, match="optimizer.rate"):

@@ -144,7 +144,7 @@ def fit(
     _check(run, data)
     folder = Path(workdir).absolute()
     split, whole = placement(run.batch)
-    tx = transformation(optimizer, run.steps)
+    tx = transformation(optimizer, run.steps, first_step)
     step = make_step(loss, tx, optimizer.ema)
     with _manager(folder / "checkpoints", run.keep) as manager, Signals() as signals:
         state = _restore(manager, params, tx, whole)

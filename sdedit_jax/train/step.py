@@ -49,8 +49,10 @@ class Optimizer(NamedTuple):
     ema: float = 0.999
 
 
-def learning_rate(optimizer: Optimizer, steps: int) -> optax.Schedule:
-    """Step n (from 0) -> its learning rate, for a run of `steps` steps.
+def learning_rate(optimizer: Optimizer, steps: int, first: int = 0) -> optax.Schedule:
+    """Update n (from 0) -> its learning rate, for a run of `steps` steps that begins at `first`.
+
+    A run that begins later warms up anew, and is cooled down as far as the whole one is.
 
     Raises:
         ValueError: an unknown schedule, or a rate that is not positive.
@@ -63,17 +65,20 @@ def learning_rate(optimizer: Optimizer, steps: int) -> optax.Schedule:
 
     def rate(n: Array) -> Array:
         warm = jnp.minimum((n + 1) / max(o.warmup, 1), 1.0)
-        left = 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(n / steps, 1.0)))
+        left = 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum((first + n) / steps, 1.0)))
         return o.rate * warm * (left if o.schedule == "cosine" else 1.0)
 
     return rate
 
 
-def transformation(optimizer: Optimizer, steps: int) -> optax.GradientTransformation:
-    """The optax chain of an Optimizer; the rate follows the chain's own count of steps."""
+def transformation(
+    optimizer: Optimizer, steps: int, first: int = 0
+) -> optax.GradientTransformation:
+    """The optax chain of an Optimizer; the rate follows the chain's own count of updates."""
     clip = optax.clip_by_global_norm(optimizer.clip) if optimizer.clip > 0 else optax.identity()
     adam = optax.scale_by_adam(optimizer.beta1, optimizer.beta2)
-    return optax.chain(clip, adam, optax.scale_by_learning_rate(learning_rate(optimizer, steps)))
+    rate = learning_rate(optimizer, steps, first)
+    return optax.chain(clip, adam, optax.scale_by_learning_rate(rate))
 
 
 def init(params: Any, tx: optax.GradientTransformation, step: int = 0) -> State:
