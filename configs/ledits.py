@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
     config.prompt = ""  # what it shall show, for large changes
     config.negative_prompt = ""  # what guidance leads away from
     config.concepts = ""  # "+green:7,-red:5:threshold=0.9"
-    config.masks = ""  # a file or folder for each concept, in order, by commas; white = acts
+    config.masks = ""  # a file, folder or MAP#COLOUR for each concept, by commas; white = acts
     config.prompts = ""  # JSON file {input's name: {the fields above}}
     # ledits | ledits-app | cog-ledits | ddpm-inversion-paper
     # leditspp | leditspp-diffusers | leditspp-original

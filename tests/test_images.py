@@ -473,3 +473,18 @@ def test_contact_sheet_holds_enlarged_pictures_and_labels():
     assert (margin < 128).any()
     with pytest.raises(ValueError, match="there is no picture"):
         images.contact_sheet([[None]])
+
+
+def test_a_region_of_a_segmentation_map(tmp_path, rng):
+    labels = rng.integers(0, 4, (6, 9), np.uint8)
+    grey, colored = tmp_path / "grey.png", tmp_path / "colored.png"
+    Image.fromarray(labels).save(grey)
+    palette = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255], [18, 52, 86]], np.uint8)
+    Image.fromarray(palette[labels]).save(colored)
+    assert np.array_equal(images.read_region(grey, (3, 3, 3), (6, 9)), labels == 3)
+    assert np.array_equal(images.read_region(colored, (18, 52, 86), (6, 9)), labels == 3)
+    assert np.array_equal(images.read_region(colored, (255, 0, 0), (6, 9), True), labels != 1)
+    with pytest.raises(ValueError, match="has no pixel of #010203; it has #"):
+        images.read_region(colored, (1, 2, 3), (6, 9))
+    with pytest.raises(ValueError, match="segmentation map .* has 9x6 pixels, the picture has 9x7"):
+        images.read_region(colored, (1, 2, 3), (7, 9))

@@ -240,7 +240,7 @@ def test_a_run_edits_every_photo_in_one_program(photos, tmp_path, capsys, monkey
 
     monkeypatch.setattr(build, "load_prior", counted)
     file = tmp_path / "prompts.json"
-    half = str(photos.parent / "half.png")
+    half = str(photos.parent / "half.png#ffffff")  # a region of a map
     own = {"two": {"concepts": "+dog:3:1:0.5,-cat", "masks": half, "source_prompt": "a cat"}}
     file.write_text(json.dumps(own))
     alone = tmp_path / "alone"

@@ -14,6 +14,7 @@ from scipy import ndimage
 from sdedit_jax import images
 from sdedit_jax.tasks import (
     colors,
+    common,
     composite,
     fill,
     inpaint,
@@ -554,3 +555,19 @@ def test_options_that_exclude_each_other(tmp_path, task, options, told):
     """Named with their values, and how to clear one: the configs fill one in for the example."""
     with pytest.raises(ValueError, match=told):
         task.make(write(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8)), options, 8, "crop")
+
+
+def test_a_mask_may_be_a_region_of_a_map(tmp_path):
+    """By hexadecimal code or name, in a file or a folder; a file of that very name goes before."""
+    labels = np.zeros((8, 8, 3), np.uint8)
+    labels[2:5, 1:4] = (255, 0, 0)
+    wanted = (labels == (255, 0, 0)).all(axis=-1)
+    (tmp_path / "maps").mkdir()
+    file = write(tmp_path / "maps" / "a.png", labels)
+    for where in (f"{file}#ff0000", f"{file}#f00", f"{file}#red", f"{tmp_path / 'maps'}#ff0000"):
+        assert np.array_equal(common.read_mask_beside(where, "a.png", (8, 8), False), wanted)
+    for where, told in ((f"{file}#blue", "no pixel of #0000ff"), (f"{file}#rod", "CSS name")):
+        with pytest.raises(ValueError, match=told):
+            common.read_mask_beside(where, "a.png", (8, 8), False)
+    odd = write(tmp_path / "a#red.png", np.full((8, 8), 255, np.uint8))
+    assert common.read_mask_beside(odd, "a.png", (8, 8), False).all()

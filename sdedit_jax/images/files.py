@@ -135,6 +135,32 @@ def read_mask(path: str | Path, size: tuple[int, int], invert: bool = False) -> 
     return 1 - mask if invert else mask
 
 
+def read_region(
+    path: str | Path, color: tuple[int, int, int], size: tuple[int, int], invert: bool = False
+) -> np.ndarray:
+    """The region of one colour in a segmentation map, as float32 [H, W] of 0 and 1.
+
+    Args:
+        path: PNG or WebP without loss; of a grey map the label 3 is the colour (3, 3, 3).
+        color: of the region. size: see `read_mask`. invert: all but this region.
+
+    Raises:
+        ValueError: an unreadable file, of another size, or without this colour.
+    """
+    rgb = flatten(read(path), (0, 0, 0))
+    same_size(f"segmentation map {path}", rgb.shape[:2], size)
+    where = (rgb == np.array(color, np.uint8)).all(axis=-1)
+    if not where.any():
+        found, counts = np.unique(rgb.reshape(-1, 3), axis=0, return_counts=True)
+        most = ", ".join(_hex(found[i]) for i in np.argsort(-counts, kind="stable")[:8])
+        raise ValueError(f"segmentation map {path} has no pixel of {_hex(color)}; it has {most}")
+    return (where != invert).astype(np.float32)
+
+
+def _hex(color: Sequence[int]) -> str:
+    return "#" + "".join(f"{int(level):02x}" for level in color)
+
+
 def read_text(path: str | Path) -> dict[str, str]:
     """The text chunks of a PNG file."""
     image = _open(_bytes(Path(path)), str(path))

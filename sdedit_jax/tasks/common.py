@@ -1,6 +1,7 @@
 """What all tasks share: the types, reading options, finding and reading pictures, fitting."""
 
 import dataclasses
+import string
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -109,8 +110,16 @@ def read_beside(where: str, path: str | Path, name: str, size: tuple[int, int]) 
 def read_mask_beside(
     where: str, path: str | Path, size: tuple[int, int], invert: bool
 ) -> np.ndarray:
-    """The mask in a file or folder that belongs to the input `path`: float32 [H, W]."""
-    return images.read_mask(images.paired(where, path, "mask"), size, invert)
+    """The mask in a file or folder that belongs to the input `path`: float32 [H, W].
+
+    `where` may be "MAP#COLOUR": one region of a segmentation map, or of those in a folder.
+    """
+    maps, sign, text = where.rpartition("#")
+    if not sign or Path(where).exists():
+        return images.read_mask(images.paired(where, path, "mask"), size, invert)
+    is_code = all(digit in string.hexdigits for digit in text)
+    region = images.color(sign + text if is_code else text)
+    return images.read_region(images.paired(maps, path, "mask"), region, size, invert)
 
 
 def grow(mask: np.ndarray, width: float, placement: images.Placement) -> np.ndarray:
