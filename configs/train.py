@@ -61,8 +61,8 @@ def get_config() -> ConfigDict:
     config.objective.weight = "edm"  # simple | likelihood | edm
     config.objective.times = "lognormal"  # uniform | lognormal
     config.objective.t_min = 1e-5
-    config.objective.mean = -0.8
-    config.objective.std = 1.4
+    config.objective.mean = -0.4
+    config.objective.std = 1.6
     config.objective.stratified = True
     config.objective.sigma_data = 0.5
     config.objective.drop_label = 0.1
