@@ -27,8 +27,8 @@ def main(argv: Sequence[str]) -> int:
             raise ValueError(f"unknown argument {argv[1]!r}; flags start with --")
         if not WORKDIR.value and MODE.value != "replay":
             raise ValueError("workdir: give a folder for the results, e.g. --workdir=out")
-        workdir = Path(WORKDIR.value)
-        if WORKDIR.value and MODE.value != "convert":  # that folder appears whole or not at all
+        workdir = Path(WORKDIR.value) if WORKDIR.value else None
+        if workdir and MODE.value != "convert":  # that folder appears whole or not at all
             make_folder(workdir)
         return mode(MODE.value)(CONFIG.value, workdir, OVERWRITE.value)
     except (ValueError, OSError, FloatingPointError) as error:

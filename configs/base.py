@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
     config.t0 = 0.5
     config.sigma = config_dict.placeholder(float)  # noise-to-signal ratio
     config.snr_db = config_dict.placeholder(float)
-    config.step = config_dict.placeholder(float)  # of the DDPM table, 0 .. 999
+    config.step = config_dict.placeholder(float)  # of the prior's table, else of DDPM's: 0 .. 999
     config.strength = config_dict.placeholder(float)  # of the presets "diffusers": share of steps
     # what it shall show, of a prior that reads texts
     config.prompt = ""

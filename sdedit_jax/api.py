@@ -74,7 +74,8 @@ def edit(
     check_t0(t0)
     label = build.condition(prior, cond, against, scale)
     s = build.settled(prior, build.sampling({"steps": steps, **sampling}))
-    return _run(prior, image, mask, t0, label, s, editor.image_key(seed, id, sample), fit, 0)
+    t0, key = build.beginning(prior, s, t0), editor.image_key(seed, id, sample)
+    return _run(prior, image, mask, t0, label, s, key, fit, 0)
 
 
 def text_edit(
@@ -149,7 +150,7 @@ def _run(
     fitted, placement = images.fit(pixels(image), prior.shape[0], fit)
     kept = mask_of(mask, np.shape(image)[:2])
     small = images.fit_mask(kept, placement) if mask is not None else np.ones(fitted.shape[:2])
-    small = np.round(small * 255).astype(np.float32) / 255  # as the program's masks
+    small = images.in_levels(small)  # as the program's masks
     guide = Guide(images.to_unit(fitted), small[..., None])
     request = Request(np.float32(t0), guide, cond)
     rows = jax.tree.map(lambda a: jnp.asarray(a)[None], (request, key))

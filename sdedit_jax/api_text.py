@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sdedit_jax import api, editor, images, prompts, words
+from sdedit_jax import api, editor, images, prompts, record, words
 from sdedit_jax.concepts import NUMBERS, parse
 from sdedit_jax.edits import inversion
 from sdedit_jax.edits import ledits as edits
@@ -18,7 +18,21 @@ from sdedit_jax.edits.ledits import Recipe
 from sdedit_jax.prior import Prior
 from sdedit_jax.words import SCALES, Words
 
-__all__ = ["invert", "ledits"]
+__all__ = ["Maps", "invert", "ledits"]
+
+
+class Maps(NamedTuple):
+    """The inversion of a photo.
+
+    Attributes:
+        x: the state [h, w, c] where the replay begins, in the space of the prior.
+        zs: the maps [N, h, w, c] in the order of the steps.
+        of: what they belong to: the preset with its numbers, and the photo.
+    """
+
+    x: Any
+    zs: Any
+    of: Mapping[str, Any]
 
 
 def invert(
@@ -31,7 +45,7 @@ def invert(
     *,
     fit: str = "crop",
     **numbers: float | None,
-) -> Inverted:
+) -> Maps:
     """The maps of a photo: the noise that the prior would have made it with.
 
     They serve `ledits(..., inverted=...)` with the same preset, steps, skip and t0, as often as you
@@ -46,17 +60,14 @@ def invert(
         fit: how a picture of another size comes to the prior's: "crop", "pad" or "stretch".
         **numbers: steps, skip, t0, source_scale; what is left out is the preset's.
 
-    Returns:
-        Inverted(x [h, w, c], zs [N, h, w, c]) in the space of the prior: the state where the replay
-        begins, and the maps in the order of the steps.
-
     Raises:
         ValueError: an argument out of its range, or a prior that reads no texts.
     """
     made, fitted = _settled(prior, image, preset, fit, numbers)
     run = _compiled(_bare(prior), preset, _static(numbers), "invert")
     request = _request(prior, made, fitted, Words(source_prompt), None)
-    return run(prior.params, request, editor.image_key(seed, id))
+    found = run(prior.params, request, editor.image_key(seed, id))
+    return Maps(found.x, found.zs, _belonging(preset, made, fitted))
 
 
 def ledits(
@@ -71,7 +82,7 @@ def ledits(
     seed: int = 0,
     id: str = "",
     *,
-    inverted: Inverted | None = None,
+    inverted: Maps | None = None,
     slots: int | None = None,
     fit: str = "crop",
     **numbers: float | None,
@@ -88,7 +99,8 @@ def ledits(
         preset: one of edits.ledits.PRESETS.
         mask: where concepts act: [H, W] like the image for all, or one or None for each; white
             (1, 255) = acts. None: everywhere.
-        inverted: of `invert`, instead of inverting again.
+        inverted: of `invert` with this photo, preset, steps, skip and t0, instead of inverting
+            again; source_prompt, source_scale, seed and id are not used then.
         slots: rows of the concepts, the last ones padding that changes nothing: calls with any
             number of concepts up to it are one program. None: as many as there are.
         **numbers: steps, skip, t0, source_scale, target_scale, intersect_to; of concepts that do
@@ -119,8 +131,9 @@ def ledits(
         key = editor.image_key(seed, id)
         result = _compiled(bare, preset, static, "edit")(prior.params, request, key)
     else:
-        _check_maps(prior, made, inverted)
-        result = _compiled(bare, preset, static, "replay")(prior.params, request, inverted)
+        _check_maps(prior, inverted, _belonging(preset, made, fitted))
+        maps = Inverted(inverted.x, inverted.zs)
+        result = _compiled(bare, preset, static, "replay")(prior.params, request, maps)
     if not np.isfinite(result).all():
         raise FloatingPointError("the prior gave values that are not finite")
     return images.from_unit(np.asarray(result))
@@ -154,22 +167,31 @@ def _masks(
     """A mask [h, w, 1] at the prior's size, or None, for each concept."""
     if mask is None:
         return None
-    one = isinstance(mask, np.ndarray) and mask.ndim == 2
+    shape = getattr(mask, "shape", ())
+    one = len(shape) == 2 or (len(shape) == 3 and shape == (*size, 1))
     every = [mask] * count if one else list(mask)
     placement = images.place(size, side, fit)
     return [
-        None if m is None else images.fit_mask(api.mask_of(m, size), placement)[..., None]
+        None if m is None else words.fitted_mask(api.mask_of(m, size), placement, "mask")
         for m in every
     ]
 
 
-def _check_maps(prior: Prior, made: Recipe, inverted: Inverted) -> None:
-    """See that maps are of this prior and of as many steps."""
-    wanted = (made.n - made.skip, *words.state_shape(prior))
-    if tuple(inverted.zs.shape) != wanted:
+def _belonging(preset: str, made: Recipe, fitted: np.ndarray) -> dict[str, Any]:
+    numbers = {"steps": made.n, "skip": made.skip, "t0": float(made.t0)}
+    return {"preset": preset, **numbers, "photo": record.digest(fitted)[:16]}
+
+
+def _check_maps(prior: Prior, inverted: Maps, wanted: Mapping[str, Any]) -> None:
+    """See that maps are of this photo, prior and way to edit."""
+    found = dict(inverted.of)
+    if other := [name for name in wanted if found.get(name) != wanted[name]]:
+        told = ", ".join(f"{name} {found.get(name)} (here {wanted[name]})" for name in other)
+        raise ValueError(f"inverted: the maps were made with {told}")
+    if tuple(inverted.zs.shape[1:]) != words.state_shape(prior):
         raise ValueError(
-            f"inverted: the maps must be {wanted} here, got {tuple(inverted.zs.shape)}; invert with"
-            " the same prior, preset, steps and skip"
+            f"inverted: the maps are {tuple(inverted.zs.shape[1:])}, the prior's states"
+            f" {words.state_shape(prior)}"
         )
 
 

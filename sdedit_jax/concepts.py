@@ -39,7 +39,7 @@ def parse(text: str | Sequence[str]) -> tuple[Concept, ...]:
     """
     if isinstance(text, str):
         return tuple(_concept(part) for part in text.split(",")) if text.strip() else ()
-    if not all(isinstance(part, str) for part in text):
+    if not isinstance(text, list | tuple) or not all(isinstance(part, str) for part in text):
         raise ValueError(f"concepts must be a text or a list of texts, got {text!r}")
     return tuple(map(_concept, text))
 

@@ -9,6 +9,7 @@ Not here: augmentation (augment.py) and the noise of training (train/loss.py).
 import csv
 import io
 import posixpath
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -178,7 +179,8 @@ def _from_files(path: Path, split: str | None, labels: str | None, size: int | N
         files = _Files(path)
     except (OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"data: cannot open {path}: {error}") from error
-    names = files.names()
+    hidden = re.compile(r"(^|/)(\.|__MACOSX/)")
+    names = [name for name in files.names() if not hidden.search(name)]
     pictures = [name for name in names if name.lower().endswith(PICTURES)]
     kept = [name for name in pictures if split is None or f"/{split}/" in f"/{name}"]
     if labels is None:
@@ -197,11 +199,19 @@ def _captions(files: _Files, names: list[str]) -> dict[str, str]:
     tables = [name for name in names if posixpath.basename(name) == "captions.csv"]
     if not tables:
         raise ValueError(f"data: labels='captions' needs a captions.csv in {files.path}")
-    rows = csv.DictReader(io.StringIO(files(tables[0]).decode()))
+    rows = csv.DictReader(io.StringIO(files(tables[0]).decode("utf-8-sig")))
     if not {"path", "caption"} <= set(rows.fieldnames or ()):
         raise ValueError(f"data: {tables[0]} needs columns path and caption, has {rows.fieldnames}")
     root = posixpath.dirname(tables[0])
-    return {posixpath.join(root, row["path"]): row["caption"] for row in rows}
+    told = {}
+    for row in rows:
+        if None in row or not row["path"] or not (row["caption"] or "").strip():
+            raise ValueError(
+                f"data: line {rows.line_num} of {tables[0]} must hold a path and a caption, with"
+                f" quotes around what has commas; got {[v for v in row.values() if v]}"
+            )
+        told[posixpath.join(root, row["path"])] = row["caption"]
+    return told
 
 
 def _from_tfds(path: Path, split: str | None, labels: str | None, size: int | None) -> tuple:

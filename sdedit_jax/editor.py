@@ -6,6 +6,7 @@ guides, masks, labels and keys are arguments.
 """
 
 import hashlib
+import numbers
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -48,8 +49,8 @@ def image_key(seed: int, id: str, sample: int = 0) -> Array:
     Raises:
         ValueError: the seed is not in [0, 2**32), where each seed gives noise of its own.
     """
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed must be in [0, 2**32 - 1], got {seed}")
+    if not isinstance(seed, numbers.Integral) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be a whole number in [0, 2**32 - 1], got {seed!r}")
     name = int.from_bytes(hashlib.sha256(id.encode()).digest()[:4], "big")
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), name), sample)
 

@@ -2,9 +2,10 @@
 
 t0 is the time in [0, 1] of the process at hand; sigma the noise-to-signal ratio sigma(t0) /
 alpha(t0) in [-1, 1] units (for VE: the sigma itself); SNR the signal-to-noise ratio alpha^2 /
-sigma^2 in dB; step the index of the DDPM level with this ratio, a fraction between levels. The
-official SDEdit option `--t 500` is step 499. The same t0 means different noise in different
-processes; the other three do not.
+sigma^2 in dB; step the index of the level with this ratio in the process's own table, or of DDPM's
+linear one where it has none, a fraction between levels. The official SDEdit option `--t 500` is
+step 499. The same t0 means different noise in different processes, and so does the same step in
+different tables; the other two do not.
 """
 
 import functools
@@ -104,8 +105,12 @@ def check_t0(t0: float) -> float:
     Raises:
         ValueError: t0 is not in [0, 1].
     """
-    if not 0 <= t0 <= 1:
-        raise ValueError(f"t0 must be in [0, 1], got {t0}")
+    try:
+        inside = bool(0 <= t0 <= 1)
+    except TypeError:
+        inside = False
+    if not inside:
+        raise ValueError(f"t0 must be in [0, 1], got {t0!r}")
     return float(t0)
 
 

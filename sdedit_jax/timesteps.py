@@ -71,7 +71,7 @@ def steps(way: Timesteps, n: int) -> np.ndarray:
     elif way.spacing == "linspace":
         found = np.linspace(0, total - 1, n + more).round()[::-1][:n]
     elif way.spacing == "trailing":
-        found = np.round(np.arange(total, 0, -total / n)) - 1
+        found = np.round(np.arange(total, 0, -total / n)[:n]) - 1
     else:
         raise ValueError(f"spacing must be one of {list(SPACINGS)}, got {way.spacing!r}")
     if found[0] >= total or found[-1] < 0 or np.any(np.diff(found) >= 0):

@@ -16,6 +16,7 @@ from sdedit_jax.edits.inversion import Inversion, Request
 from sdedit_jax.edits.ledits import PRESETS, Recipe
 from sdedit_jax.guidance.leditspp import MASKS
 from sdedit_jax.guidance.sega import Concepts, padded
+from sdedit_jax.images import Placement, fit_mask, in_levels
 from sdedit_jax.prior import IDENTITY, Prior
 from sdedit_jax.strength import check_t0
 
@@ -70,8 +71,8 @@ def recipe(preset: str, numbers: Mapping[str, float | None]) -> Recipe:
         check_number(name, given[name], name)
         if not made.concept or (made.guidance in MASKS and name in ("momentum", "beta")):
             raise ValueError(f"{name}: the concepts of preset {preset!r} have none")
-    if made.guidance not in MASKS and "intersect_to" in given:
-        raise ValueError(f"intersect_to: preset {preset!r} has no masks of its own")
+    if made.guidance != "intersect" and "intersect_to" in given:
+        raise ValueError(f"intersect_to: preset {preset!r} has no two masks of its own")
     if made.guidance in MASKS and "target_scale" in given:
         raise ValueError(f"target_scale: preset {preset!r} takes no target text")
     for name in set(given) & set(SCALES):
@@ -103,10 +104,12 @@ def _share(name: str, value: float) -> float:
 def told(made: Recipe) -> dict[str, Any]:
     """The numbers of a recipe, for records and the screen."""
     fixed = {"steps": made.n, "skip": made.skip, "t0": made.t0, "guidance": made.guidance}
+    if made.listed:
+        fixed.pop("t0")
     scales = {"source_scale": made.source_scale}
     if made.guidance not in MASKS:
         scales["target_scale"] = made.target_scale
-    else:
+    elif made.guidance == "intersect":
         scales["intersect_to"] = made.intersect_to
     of_concepts = {"concept": dict(made.concept)}
     if made.removal:
@@ -209,6 +212,22 @@ def _masks(prior: Prior, masks: Sequence[Any], count: int) -> np.ndarray:
     filled = [*masks, *[None] * (count - len(masks))]
     drawn = [everywhere if mask is None else np.asarray(mask, np.float32) for mask in filled]
     return np.stack([*drawn, everywhere])[:count]
+
+
+def fitted_mask(mask: np.ndarray, placement: Placement, told: str) -> np.ndarray:
+    """A mask [h, w] of the input as [H, W, 1] of the prior's size, in steps of 1/255.
+
+    Raises:
+        ValueError: a concept could act nowhere.
+    """
+    if not mask.any():
+        raise ValueError(f"{told} is black everywhere: its concept could act nowhere")
+    small = fit_mask(mask, placement)
+    if not small.any():
+        raise ValueError(
+            f"{told}: fit {placement.how!r} leaves nothing of it at {placement.size} pixels"
+        )
+    return in_levels(small)[..., None]
 
 
 # --- the run on latents ---------------------------------------------------------------------------

@@ -157,7 +157,8 @@ def small(file, /, **changes):
 
 def run(config, out, name="edit", overwrite=False):
     """Run a mode as main.py does: its exit code."""
-    out.mkdir(exist_ok=True)
+    if out is not None:
+        out.mkdir(exist_ok=True)
     return mode(name)(config, out, overwrite)
 
 

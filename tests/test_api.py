@@ -95,7 +95,7 @@ def test_seed_id_and_sample_draw_other_noise_and_nothing_else_does(exact, noise)
     [
         ({"t0": 1.2}, r"t0 must be in \[0, 1\], got 1.2"),
         ({"steps": 0}, "sampler.steps must be at least 1, got 0"),
-        ({"seed": -1}, "seed must be in"),
+        ({"seed": -1}, "seed must be a whole number in"),
         ({"cond": 2}, "cond: the prior has no classes"),
         ({"fit": "foo"}, "fit must be one of"),
         ({"rule": "foo"}, "sampler.rule must be one of"),

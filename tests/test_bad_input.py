@@ -51,7 +51,7 @@ def at_root(monkeypatch):
         ("batch", 0, "batch must be at least 1, got 0"),
         ("feather", -1, "feather must be at least 0, got -1"),
         ("scale", -1, "scale must be at least 0, got -1"),
-        ("seed", -1, "seed must be in [0, 2**32 - 1], got -1"),
+        ("seed", -1, "seed must be a whole number in [0, 2**32 - 1], got -1"),
         ("cond", 3, "cond: the prior has no classes, got label 3"),
         ("devices", 99, "devices must be in [0, 4] on this machine, got 99"),
         ("sampler__rule", "foo", "sampler.rule must be one of ['ancestral', "),

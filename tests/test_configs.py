@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from program import ROOT, SIZE, config_of, exact_prior, tiny_card, tiny_params, tiny_prior
 
+import sdedit_jax as sj
 from sdedit_jax import build, images, sde
 from sdedit_jax.data import Source
 from sdedit_jax.edits.sdedit import Request, edit
@@ -156,3 +157,24 @@ def test_labels_are_checked():
     build.check_label(prior, None)
     with pytest.raises(ValueError, match=r"cond must be in \[0, 2\], got 3"):
         build.check_label(prior, 3)
+
+
+def test_what_a_preset_settles_cannot_be_asked_otherwise():
+    """What has its default value is not taken for asked: configs name every field."""
+    everything = dataclasses.asdict(build.Sampling()) | {"steps": None}
+    assert build.sampling(everything, "paper-ve").rule == "reverse_diffusion"
+    assert build.sampling({"rule": "reverse_diffusion"}, "paper-ve").hold == "paper"
+    for field, value in (("rule", "heun"), ("grid", "log_snr"), ("hold", "official")):
+        with pytest.raises(ValueError, match=f"sampler.{field}: preset 'paper-ve' has"):
+            build.sampling({field: value}, "paper-ve")
+
+
+def test_a_listed_grid_begins_where_it_says():
+    """Whatever t0 is asked for: the guide is noised to where the steps begin."""
+    prior = sj.gaussian(sde.linear_table(), np.full((4, 4, 3), -0.5), 0.3)
+    guide = np.full((4, 4, 3), 0.5, np.float32)
+    listed = {"rule": "ddim", "grid": "diffusers_ddim", "steps": 10, "clip_x0": False}
+    low, high = (sj.edit(prior, guide, t0=t0, **listed) for t0 in (0.2, 0.9))
+    assert np.array_equal(low, high)
+    begun = sj.edit(prior, guide, t0=0.2, **listed, skip=8)
+    assert begun.mean() > high.mean() + 20  # a fifth of the way keeps more of the guide

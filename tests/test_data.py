@@ -269,3 +269,35 @@ def test_draws_follow_the_settings(rng):
     assert 0.85 <= scales.min() < 0.87 and 1.08 < scales.max() <= 1.1
     flips, *_ = np.array([draw(Augment(flip=False), rng) for _ in range(50)]).T
     assert not flips.any()
+
+
+def test_hidden_files_are_no_pictures(tmp_path, rng):
+    """As macOS puts them into zips and folders."""
+    folder = tmp_path / "set"
+    (folder / "__MACOSX").mkdir(parents=True)
+    (folder / ".thumbs").mkdir()
+    Image.fromarray(pictures(rng, 1, 8)[0]).save(folder / "a.png")
+    for name in ("__MACOSX/._a.png", ".thumbs/a.png", "._a.png"):
+        (folder / name).write_bytes(b"no picture")
+    assert len(source(folder)) == 1
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as made:
+        for file in folder.rglob("*.png"):
+            made.write(file, file.relative_to(folder))
+    assert len(source(tmp_path / "set.zip")) == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ("path,caption\nx.png,a red apple, ripe\n", "line 2 of captions.csv .* quotes around"),
+        ("path,caption\nx.png\n", "line 2 of captions.csv must hold a path and a caption"),
+        ("path,caption\nx.png, \n", "line 2 of captions.csv must hold a path and a caption"),
+    ],
+)
+def test_captions_that_are_not_whole(tmp_path, rng, table, told):
+    Image.fromarray(pictures(rng, 1, 8)[0]).save(tmp_path / "x.png")
+    (tmp_path / "captions.csv").write_text('\ufeffpath,caption\nx.png,"a, b"\n', "utf-8")
+    assert source(tmp_path, labels="captions").names == ("a, b",)  # as Excel writes it
+    (tmp_path / "captions.csv").write_text(table)
+    with pytest.raises(ValueError, match=told):
+        source(tmp_path, labels="captions")

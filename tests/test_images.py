@@ -488,3 +488,20 @@ def test_a_region_of_a_segmentation_map(tmp_path, rng):
         images.read_region(colored, (1, 2, 3), (6, 9))
     with pytest.raises(ValueError, match="segmentation map .* has 9x6 pixels, the picture has 9x7"):
         images.read_region(colored, (1, 2, 3), (7, 9))
+
+
+def test_a_segmentation_map_is_exact(tmp_path):
+    labels = np.repeat(np.array([[3, 200]], np.uint16), 4, axis=0)
+    Image.fromarray(labels).save(tmp_path / "deep.png")
+    Image.fromarray(labels.astype(np.uint8)).save(tmp_path / "lossy.jpg")
+    for name, kind in (("deep.png", "16-bit"), ("lossy.jpg", "JPEG")):
+        with pytest.raises(ValueError, match=f"is {kind}; save it as 8-bit PNG"):
+            images.read_region(tmp_path / name, (3, 3, 3), (4, 2))
+
+
+def test_masks_in_levels_keep_what_may_change(rng):
+    mask = rng.uniform(0, 1, (50, 50)).astype(np.float32)
+    mask[0] = (0, 1, 1e-6, *[0.5 / 256] * 47)
+    small = images.in_levels(mask)
+    assert ((small > 0) == (mask > 0)).all() and np.abs(small - mask).max() <= 1 / 255
+    assert np.array_equal(np.round(small * 255) / np.float32(255), small)

@@ -250,3 +250,11 @@ def preset_grid(prior, told, preset=""):
     plan = build.plan(prior, s)
     s = s if s.rule == "ancestral" else dataclasses.replace(s, eta=0.0)
     return plan.grid(prior.process, jnp.float32(0), plan.n), s
+
+
+def test_trailing_steps_of_every_number():
+    """n of them, from the noisiest on; the rounding of the stride adds none."""
+    way = timesteps.Timesteps("ddim", "trailing", offset=0, clean=True)
+    for n in range(1, 1000):
+        found = timesteps.steps(way, n)
+        assert len(found) == n and found[0] == 999 and found[-1] >= 0

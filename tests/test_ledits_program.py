@@ -29,7 +29,9 @@ import sdedit_jax as sj
 from sdedit_jax import build, concepts, prompts, words
 from sdedit_jax.concepts import Concept, parse
 from sdedit_jax.edits import inversion
+from sdedit_jax.edits.ledits import PRESETS
 from sdedit_jax.guidance.sega import padded
+from sdedit_jax.run import ledits_session
 from sdedit_jax.words import Words
 
 KEY = jax.random.key(3)
@@ -70,6 +72,7 @@ def test_concepts_are_read():
         ("+a:size=4", r"'size' in '\+a:size=4' must be one of \['scale',"),
         ("+a:kind=cat", "kind of .* must be one of"),
         ([3], "must be a text or a list of texts"),
+        ({"+green": 7}, "must be a text or a list of texts"),
     ],
 )
 def test_bad_concepts_are_told_in_one_line(text, told):
@@ -107,7 +110,7 @@ def test_a_preset_may_remove_at_another_scale(given, scales):
         ("ledits", {"steps": 0}, "steps must be a whole number of at least 1, got 0"),
         ("ledits", {"t0": 2}, "t0 must be in"),
         ("ledits", {"threshold": 1.5}, r"threshold must be in \[0, 1\], got 1.5"),
-        ("ledits", {"intersect_to": 0.5}, "intersect_to: preset 'ledits' has no masks"),
+        ("ledits", {"intersect_to": 0.5}, "intersect_to: preset 'ledits' has no two masks"),
         ("leditspp", {"target_scale": 3.0}, "target_scale: preset 'leditspp' takes no target"),
         ("leditspp", {"beta": 0.5}, "beta: the concepts of preset 'leditspp' have none"),
         ("ddpm-inversion-paper", {"scale": 2.0}, "scale: the concepts of preset"),
@@ -116,6 +119,35 @@ def test_a_preset_may_remove_at_another_scale(given, scales):
 def test_numbers_that_a_preset_does_not_take(preset, numbers, told):
     with pytest.raises(ValueError, match=told):
         words.recipe(preset, numbers)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_what_is_told_is_what_is_used(preset):
+    made = words.recipe(preset, {})
+    told = words.told(made)
+    assert ("t0" in told) == (preset in ("ledits", "leditspp"))
+    assert ("intersect_to" in told) == (made.guidance == "intersect")
+    assert ("target_scale" in told) == (made.guidance not in ("intersect", "noise"))
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ({"concepts": 5}, "concepts of 'x' in .* must be texts, got 5"),
+        ({"concepts": {"+a": 3}}, "concepts of 'x' in .* must be texts"),
+        ({"prompt": 0}, "prompt of 'x' in .* must be a text, got 0"),
+        ({"prompt": ["a"]}, "prompt of 'x' in .* must be a text"),
+        ({"masks": ["a.png", 3]}, "masks of 'x' in .* must be texts"),
+        ({"mask": "a.png"}, "must be an object of"),
+    ],
+)
+def test_a_prompts_file_of_other_types(tmp_path, entry, told):
+    file = tmp_path / "prompts.json"
+    file.write_text(json.dumps({"x": {"prompt": None, "masks": [None, "b.png"]}}))
+    assert ledits_session.read_words(str(file)) == {"x": {"prompt": "", "masks": ["", "b.png"]}}
+    file.write_text(json.dumps({"x": entry}))
+    with pytest.raises(ValueError, match=told):
+        ledits_session.read_words(str(file))
 
 
 # --- the originals' runs with our networks --------------------------------------------------------
@@ -252,7 +284,7 @@ def test_a_run_edits_every_photo_in_one_program(photos, tmp_path, capsys, monkey
     assert len(traces) == once  # for all batches and words
     ends = ("edit", "photo", "reconstruction")
     wanted = [f"{name}_{end}.png" for name in ("one", "two", "three") for end in ends]
-    assert names(out) == sorted([*wanted, "record.json", "sheet.png"])
+    assert names(out) == sorted([*wanted, "two_mask_1.png", "record.json", "sheet.png"])
     body = noted(out)
     assert body["preset"] == "ledits" and body["numbers"]["steps"] == 2
     for entry in body["pictures"]:
@@ -262,10 +294,15 @@ def test_a_run_edits_every_photo_in_one_program(photos, tmp_path, capsys, monkey
     told = {entry["id"]: entry["words"] for entry in body["pictures"]}
     assert told["two"]["concepts"] == ["+dog:scale=3:warmup=1:threshold=0.5", "-cat"]
     assert told["one"]["concepts"] == ["+cat:scale=7:warmup=0"]
-    assert recipe(out / "two_edit.png")["words"]["masks"] == half
+    assert recipe(out / "two_edit.png")["words"]["masks"] == [half]
     again = config_of("base", input=str(out / "two_edit.png"), devices=1)
     file.unlink()
     assert run(again, tmp_path / "again", "replay") == 0
+    (photos.parent / "half.png").rename(tmp_path / "moved.png")
+    assert run(again, tmp_path / "beside", "replay") == 0  # from two_photo.png and two_mask_1.png
+    (out / "two_mask_1.png").unlink()
+    assert "half.png: no such file" in refused(again, tmp_path / "gone", "replay")
+    (tmp_path / "moved.png").rename(photos.parent / "half.png")
     shown = capsys.readouterr().out
     assert "verdict   bit-equal" in shown
     assert "maps      2 of (8, 8, 4) for 2 photo(s), kept by device: 0.00 MB on the device" in shown
@@ -304,9 +341,16 @@ def test_where_the_maps_are_kept_changes_nothing(maps, photos, tmp_path):
         ({"masks": "a.png,b.png"}, "masks: one for each of 1 concepts at most"),
         ({"prompts": "nowhere.json"}, "prompts: cannot read nowhere.json"),
         ({"batch": 0}, "batch must be at least 1, got 0"),
+        ({"sheet_scale": -1}, "sheet_scale must be at least 0, got -1"),
+        ({"devices": 99, "maps": "host"}, "devices must be"),
+        ({"masks": "black.png"}, "black.png is black everywhere: its concept could act nowhere"),
     ],
 )
 def test_bad_fields_are_refused_in_one_line(changes, told, photos, tmp_path):
+    if "masks" in changes and "black" in changes["masks"]:
+        file = photos.parent / "black.png"
+        Image.fromarray(np.zeros((SIDE, SIDE), np.uint8)).save(file)
+        changes = {"masks": str(file)}
     if changes.get("prior", "") is None:
         changes = {**changes, "prior": exact_prior()}
     assert told in refused(asked(photos, **changes), tmp_path / "out")
@@ -335,8 +379,19 @@ def test_words_and_numbers_compile_nothing(photos):
     assert inverted.zs.shape == (2, 8, 8, 4)
     again = sj.ledits(prior, before, "+cat:7:0", steps=2, slots=2, inverted=inverted)
     assert levels(again, first) <= 1
-    with pytest.raises(ValueError, match="inverted: the maps must be"):
-        sj.ledits(prior, before, "+cat", steps=3, inverted=inverted)
+    for image, changes, told in (
+        (before, {"steps": 3}, r"made with steps 2 \(here 3\)"),
+        (before, {"steps": 2, "t0": 0.4}, "made with t0 0.64"),
+        (before, {"steps": 2, "preset": "leditspp"}, "made with preset ledits"),
+        (255 - before, {"steps": 2}, "made with photo"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            sj.ledits(prior, image, "+cat", inverted=inverted, **changes)
+    for same in (mask[..., None], jnp.asarray(mask), [mask]):
+        edited = sj.ledits(prior, before, "+cat:7:0", steps=2, slots=2, mask=same)
+        assert np.array_equal(edited, others[3])
+    with pytest.raises(ValueError, match="mask is black everywhere"):
+        sj.ledits(prior, before, "+cat", steps=2, mask=np.zeros((SIDE, SIDE), bool))
     with pytest.raises(ValueError, match="size is no number of a preset"):
         sj.ledits(prior, before, "+cat", size=3)
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from program import ROOT, exact_prior, names
+from program import ROOT, config_of, exact_prior, names, refused
 
 from sdedit_jax.tasks.common import read_options
 from sdedit_jax.tasks.recolor import Options
@@ -147,3 +147,16 @@ def test_a_workdir_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *args: False)  # root may write anywhere
     with pytest.raises(OSError, match="cannot be written"):
         main.make_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "config", "told"),
+    [
+        ("train", "base", "config: --mode=train needs one for training"),
+        ("edit", "train", "config: this one edits no pictures"),
+        ("replay", "train", "config: --mode=replay needs"),
+        ("sweep", "train", "config: this one has no sweep"),
+    ],
+)
+def test_a_config_of_another_mode(mode, config, told, tmp_path):
+    assert told in refused(config_of(config), tmp_path, mode)

@@ -42,7 +42,7 @@ def replayed(file, capsys, workdir=None, **changes):
     """(exit code, what was printed) of a replay."""
     capsys.readouterr()
     config = config_of("base", input=str(file), **changes)
-    code = run(config, workdir or ROOT.relative_to(ROOT), "replay")
+    code = run(config, workdir, "replay")
     return code, capsys.readouterr().out
 
 

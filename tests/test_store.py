@@ -162,3 +162,19 @@ def test_not_finite(tmp_path):
     store.save(tmp_path / "bad", tree, {})
     with pytest.raises(ValueError, match=r"prior: a/w in .* holds values that are not finite"):
         store.load(tmp_path / "bad", shapes(tree))
+
+
+def test_only_a_folder_of_its_kind_is_replaced(tmp_path):
+    """A backup beside it stays, and so do folders that hold anything else, the run's own too."""
+    (tmp_path / "prior.old").mkdir()
+    (tmp_path / "prior.old" / "backup.txt").write_text("mine")
+    for _ in range(2):
+        store.save(tmp_path / "prior", params(), {"name": "a"})
+        store.check_target(tmp_path / "prior", "publish", "prior.json")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["prior", "prior.old"]
+    store.check_target(tmp_path / "new", "publish", "prior.json", tmp_path)
+    with pytest.raises(ValueError, match="publish: .*prior.old holds other files"):
+        store.check_target(tmp_path / "prior.old", "publish", "prior.json")
+    for own in (tmp_path, tmp_path.parent):
+        with pytest.raises(ValueError, match="publish: .* holds the run itself"):
+            store.check_target(own, "publish", "prior.json", tmp_path)

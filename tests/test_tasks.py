@@ -566,6 +566,10 @@ def test_a_mask_may_be_a_region_of_a_map(tmp_path):
     file = write(tmp_path / "maps" / "a.png", labels)
     for where in (f"{file}#ff0000", f"{file}#f00", f"{file}#red", f"{tmp_path / 'maps'}#ff0000"):
         assert np.array_equal(common.read_mask_beside(where, "a.png", (8, 8), False), wanted)
+    with pytest.raises(ValueError, match="no such file"):
+        common.read_mask_beside(str(tmp_path / "run#1" / "none.png"), "a.png", (8, 8), False)
+    with pytest.raises(ValueError, match="palette must be texts, got 112233; quote"):
+        common.read_options(recolor.Options, {"palette": (112233, 445566)})
     for where, told in ((f"{file}#blue", "no pixel of #0000ff"), (f"{file}#rod", "CSS name")):
         with pytest.raises(ValueError, match=told):
             common.read_mask_beside(where, "a.png", (8, 8), False)

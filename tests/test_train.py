@@ -270,8 +270,7 @@ def tiny_run(folder, steps=30, predict=predict, data=None, run=None, **options):
         data,
         run=run,
         objective=Objective(),
-        optimizer=TINY,
-        **options,
+        **{"optimizer": TINY, **options},
     )
 
 
@@ -381,6 +380,22 @@ def test_averaged_weights_go_on_at_their_step(tmp_path):
     assert [r["step"] for r in read(tmp_path / "metrics.jsonl")] == [102, 104]
 
 
+def test_the_rate_goes_on_where_it_was_however_the_run_is_started_again(tmp_path):
+    """The step at which a run began is in its checkpoints; the cosine falls with it."""
+    optimizer = TINY._replace(schedule="cosine")
+    whole = tiny_run(tmp_path / "a", 112, first_step=100, optimizer=optimizer)
+    shutil.copytree(tmp_path / "a", tmp_path / "d")
+    shutil.rmtree(tmp_path / "d" / "checkpoints" / "112")
+    assert same(whole, tiny_run(tmp_path / "d", 112, optimizer=optimizer))
+
+
+def test_another_batch_or_seed_is_no_continuation(tmp_path, unbroken):
+    shutil.copytree(unbroken[0], tmp_path / "run")
+    for changes, told in (({"batch": 4}, "run.batch: .* with 8, got 4"), ({"seed": 6}, "run.seed")):
+        with pytest.raises(ValueError, match=told):
+            tiny_run(tmp_path / "run", 40, run=changes)
+
+
 def test_bad_runs_are_refused(tmp_path):
     with pytest.raises(ValueError, match="source is empty"):
         tiny_run(tmp_path, data=Source(np.zeros((0, 4, 4, 3), np.uint8)))
@@ -394,7 +409,7 @@ def test_a_checkpoint_of_another_network_is_refused(unbroken):
     options = {"objective": Objective(), "optimizer": Optimizer()}
     params = {**fresh(), "c": jnp.zeros((8, 1))}
     with pytest.raises(ValueError, match="checkpoint 30 .* does not fit"):
-        train(unbroken[0], VE80, predict, params, photos(), run=Run(40), **options)
+        train(unbroken[0], VE80, predict, params, photos(), run=Run(40, 8, 5), **options)
 
 
 def test_a_report_restarts_behind_its_step(tmp_path):

@@ -87,7 +87,11 @@ def test_what_training_refuses(trained, tmp_path):
     for changes, told in [
         ({"data__source": ""}, "data.source: give a folder or zip"),
         ({"data__source": str(tmp_path / "empty")}, "no picture"),
-        ({"data__size": 8}, "net.image_size is 16; set data.size"),
+        ({"data__size": 8}, "the network's are 16; set data.size"),
+        ({"publish": str(tmp_path)}, "holds the run itself; give another folder"),
+        ({"publish": str(photos)}, "holds other files, which would be replaced"),
+        ({"net__num_classes": 3}, "net.num_classes must be the number of labels"),
+        ({"data__labels": "folder"}, "got None, the data have 1 labels"),
         ({"network": "foo"}, "network must be one of"),
         ({"compute": "foo"}, "compute must be one of"),
         ({"dtype": "float99"}, "dtype must be one of"),
@@ -99,6 +103,9 @@ def test_what_training_refuses(trained, tmp_path):
         config = training(photos)
         config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
         assert told in refused(config, tmp_path / "out", "train")
+    config = training(photos)
+    config.run.batch = 2
+    assert "run.batch: checkpoint 3 in" in refused(config, out, "train")
     config = training(photos)
     config.net.nf = 16
     assert "does not fit this network" in refused(config, out, "train")

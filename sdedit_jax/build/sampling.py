@@ -59,7 +59,7 @@ class Sampling:
     Attributes:
         rule: one of RULES. steps: number of steps, N asked = N run. grid: one of GRIDS.
         spacing, skip: of the LISTED grids: one of timesteps.SPACINGS, "auto" being the prior's own;
-            steps at the noisy end that are not run.
+            steps at the noisy end that are not run. They begin there, whatever t0 says.
         eta, variance: of "ancestral"; variance "auto" is "learned" where the model has it, else
             "small". clip_x0: clip the predicted picture to [-1, 1] ("ancestral",
             "ddim", "dpmpp_2m_sde"); latents have no such range and are never clipped.
@@ -162,6 +162,7 @@ def sampling(
                     f'preset "official" runs 1000 t0 = {own} steps, sampler.steps asks for'
                     f" {given['steps']}"
                 )
+        _check_preset(preset, given, fixed)
         given = given | fixed | ({"steps": given["steps"]} if "steps" in given else {})
     s = Sampling(**given)
     if s.grid in LISTED and preset:
@@ -246,6 +247,17 @@ def plan(prior: Prior, s: Sampling) -> SDEdit:
         refine=pick(REFINES, s.corrector, "sampler.corrector")(s),
         final=s.final,
     )
+
+
+def _check_preset(preset: str, given: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
+    """See that nothing was asked for which a preset settles otherwise."""
+    defaults = {f.name: f.default for f in dataclasses.fields(Sampling)}
+    for name in (set(given) & set(fixed)) - {"steps"}:
+        if given[name] not in (fixed[name], defaults[name]):
+            raise ValueError(
+                f"sampler.{name}: preset {preset!r} has {fixed[name]!r}, got {given[name]!r}; leave"
+                " one of them out"
+            )
 
 
 KINDS = {int: numbers.Integral, float: numbers.Real, str: str, bool: bool | np.bool_}

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
+from sdedit_jax import images
 from sdedit_jax.augment import Augment
 from sdedit_jax.build.names import pick
 from sdedit_jax.tasks import composite, inpaint, photo, recolor, scribble, simulate, sketch, strokes
@@ -28,7 +27,7 @@ def task(name: str) -> Callable[[str, Mapping[str, Any], int, str], TaskInput]:
 
     def made(path: str, options: Mapping[str, Any], size: int, fit: str) -> TaskInput:
         item = make(path, options, size, fit)
-        mask = np.round(item.mask * 255).astype(np.float32) / 255  # what a PNG beside it can hold
+        mask = images.in_levels(item.mask)  # what a PNG beside it can hold
         return item._replace(mask=mask, guide=item.guide._replace(mask=mask[..., None]))
 
     return made

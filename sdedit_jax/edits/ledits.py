@@ -50,7 +50,8 @@ class Recipe(NamedTuple):
 
     Attributes:
         n, skip, rule, grid, zero_last: see Inversion.
-        t0: strength where the grid begins; grids of listed steps begin where `skip` says.
+        t0: strength where the grid begins. listed: it does not; a grid of listed steps begins where
+            `skip` says.
         guidance: of the replay, one of GUIDANCES.
         source_scale: of the guidance to the source text in the inversion.
         target_scale: of the guidance to the target text; not used by MASKS.
@@ -71,6 +72,7 @@ class Recipe(NamedTuple):
     target_scale: float = 15.0
     intersect_to: float = INTERSECT_TO
     removal: Mapping[str, Any] = {}
+    listed: bool = False
 
 
 _DDIM = Timesteps("ddim", "leading", offset=1, clean=False)
@@ -88,7 +90,8 @@ def ledits_recipe(n: int = 50, t0: float = 0.64) -> Recipe:
 def ledits_app(n: int = 100, skip: int = 36) -> Recipe:
     """The demo: the last n - skip of n steps, eta 1, last map zeroed."""
     rule, concept = ancestral(linear_eta=True), {**KINDS["custom"], **_MOMENTUM}
-    return Recipe(n, rule, timesteps(_DDIM, n), "sega-original", concept, skip, zero_last=True)
+    grid = timesteps(_DDIM, n)
+    return Recipe(n, rule, grid, "sega-original", concept, skip, zero_last=True, listed=True)
 
 
 def cog_ledits(n: int = 100, skip: int = 36) -> Recipe:
@@ -102,7 +105,8 @@ def cog_ledits(n: int = 100, skip: int = 36) -> Recipe:
 def ddpm_inversion_paper(n: int = 100, skip: int = 36) -> Recipe:
     """The released code of edit-friendly inversion: a target text at scale 15, no concepts."""
     rule = ancestral(linear_eta=True)
-    return Recipe(n, rule, timesteps(_DDIM, n), "mended", {}, skip, zero_last=True)
+    grid = timesteps(_DDIM, n)
+    return Recipe(n, rule, grid, "mended", {}, skip, zero_last=True, listed=True)
 
 
 def leditspp_recipe(n: int = 20, t0: float = 0.85) -> Recipe:
@@ -120,7 +124,7 @@ def leditspp_diffusers(n: int = 30, skip: float = 0.15) -> Recipe:
     total = int(n * (1 + skip))
     grid = timesteps(_DPM, total)
     made = Recipe(total, dpmpp_2m_sde(), grid, "intersect", _PLUS, total - n, zero_last=True)
-    return made._replace(source_scale=1 - 3.5)
+    return made._replace(source_scale=1 - 3.5, listed=True)
 
 
 def leditspp_original(n: int = 50, skip: float = 0.1) -> Recipe:
@@ -131,7 +135,7 @@ def leditspp_original(n: int = 50, skip: float = 0.1) -> Recipe:
     whatever the size.
     """
     steps = np.linspace(1000 - 1000 * skip - 1, 1, n).astype(int).tolist()
-    return Recipe(n, dpmpp_2m_sde(), listed(steps), "noise", _PLUS)
+    return Recipe(n, dpmpp_2m_sde(), listed(steps), "noise", _PLUS, listed=True)
 
 
 PRESETS: Mapping[str, Callable[..., Recipe]] = {

@@ -145,8 +145,13 @@ def read_region(
         color: of the region. size: see `read_mask`. invert: all but this region.
 
     Raises:
-        ValueError: an unreadable file, of another size, or without this colour.
+        ValueError: an unreadable file, of another size, with loss or 16 bits, or without this
+            colour.
     """
+    image = _open(_bytes(Path(path)), str(path))
+    if image.format == "JPEG" or image.mode.startswith("I"):
+        what = "JPEG" if image.format == "JPEG" else "16-bit"
+        raise ValueError(f"segmentation map {path} is {what}; save it as 8-bit PNG")
     rgb = flatten(read(path), (0, 0, 0))
     same_size(f"segmentation map {path}", rgb.shape[:2], size)
     where = (rgb == np.array(color, np.uint8)).all(axis=-1)

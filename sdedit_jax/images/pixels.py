@@ -34,6 +34,12 @@ def from_unit(image: np.ndarray) -> np.ndarray:
     return np.clip(np.rint((image + 1) * 127.5), 0, 255).astype(np.uint8)
 
 
+def in_levels(mask: np.ndarray) -> np.ndarray:
+    """A mask in steps of 1/255, as a picture file holds it; what may change at all still may."""
+    mask = np.asarray(mask, np.float32)
+    return np.maximum(np.round(mask * 255), mask > 0).astype(np.float32) / 255
+
+
 def color(text: str) -> tuple[int, int, int]:
     """A colour by hexadecimal code ("#c81e1e", "#c22") or CSS name, as three levels."""
     try:

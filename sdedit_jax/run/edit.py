@@ -37,6 +37,8 @@ def edit(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
 
     Configs with a method of their own go to it.
     """
+    if "input" not in config:
+        raise ValueError("config: this one edits no pictures; see configs/, or give another --mode")
     if config.get("method") == "ledits":
         from sdedit_jax.run import ledits
 
@@ -131,7 +133,8 @@ def contact_sheet(
         mask = np.repeat(np.round(before[1][..., None] * 255).astype(np.uint8), 3, axis=-1)
         results = [made.get(f"{name}_{k}") for k in range(config.samples)]
         rows.append([None if cell is None else small(cell) for cell in (before[0], mask, *results)])
-    columns = ["guide", "mask"] + [f"sample {k}" for k in range(config.samples)]
+    first = "input" if config.output == "original" else "guide"
+    columns = [first, "mask"] + [f"sample {k}" for k in range(config.samples)]
     longest = max(max(cell.shape[:2]) for row in rows for cell in row if cell is not None)
     scale = sheet_scale(config, longest)
     return images.contact_sheet(rows, [name for _, name in items], columns, scale)

@@ -6,6 +6,7 @@ A config with the method "ledits" comes here.
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from sdedit_jax import images, record, words
@@ -13,6 +14,7 @@ from sdedit_jax.run.edit import report_bad, small
 from sdedit_jax.run.ledits_jobs import Done, batches
 from sdedit_jax.run.ledits_session import (
     Opened,
+    Photo,
     evaluations,
     introduce,
     open_prior,
@@ -34,14 +36,14 @@ ENDS = ("edit", "reconstruction", "photo")
 def edit(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
     """Edit every input.
 
-    Writes <name>_edit.png, <name>_reconstruction.png and <name>_photo.png for each, sheet.png and
-    record.json. Returns 1 if an input could not be read or a result not be made; the others are
-    done all the same.
+    Writes <name>_edit.png, <name>_reconstruction.png and <name>_photo.png for each, the masks of
+    its concepts (<name>_mask_1.png ...), sheet.png and record.json. Returns 1 if an input could not
+    be read or a result not be made; the others are done all the same.
     """
     refuse_own_folder(config, workdir)
     opened = open_prior(config)
     photos, bad = read_inputs(opened)
-    targets = [workdir / f"{photo.name}_{end}.png" for photo in photos for end in ENDS]
+    targets = [workdir / f"{photo.name}_{end}.png" for photo in photos for end in ends(photo)]
     refuse_existing(targets, overwrite)
     introduce(opened, photos)
     warn(opened, photos)
@@ -59,11 +61,20 @@ def edit(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
     return report_bad(bad)
 
 
+def ends(photo: Photo) -> list[str]:
+    """What the output names of a photo end in."""
+    masks = [f"mask_{k}" for k, mask in enumerate(photo.masks, 1) if mask is not None]
+    return [*ENDS, *masks]
+
+
 def write(workdir: Path, done: Done, overwrite: bool) -> None:
     """The pictures of one photo, and a line about them."""
     name, chunks = done.photo.name, record.chunks(done.recipe)
     images.write_png(workdir / f"{name}_edit.png", done.edited, chunks, overwrite)
     beside = {"reconstruction": done.back, "photo": done.photo.item.fitted}
+    for k, mask in enumerate(done.photo.masks, 1):
+        if mask is not None:
+            beside[f"mask_{k}"] = np.round(mask[..., 0] * 255).astype(np.uint8)
     for end, picture in beside.items():
         images.write_png(workdir / f"{name}_{end}.png", picture, overwrite=overwrite)
     e = done.entry

@@ -179,7 +179,7 @@ def distance(picture: np.ndarray, item: TaskInput) -> dict[str, float]:
 def told(photo: Photo) -> dict[str, Any]:
     """The words of a photo as a file of prompts says them."""
     asked = [as_text(concept) for concept in photo.words.concepts]
-    return {**photo.words._asdict(), "concepts": asked, "masks": photo.files}
+    return {**photo.words._asdict(), "concepts": asked, "masks": list(photo.files)}
 
 
 def recipe(opened: Opened, photo: Photo, shown: np.ndarray, place: dict) -> dict[str, Any]:

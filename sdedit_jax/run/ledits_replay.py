@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from sdedit_jax import images, record
 from sdedit_jax.run.ledits_jobs import Done, batches_of
-from sdedit_jax.run.ledits_session import Opened, Photo, open_prior, read_photo
+from sdedit_jax.run.ledits_session import Opened, Photo, files_of, open_prior, read_photo
 
 
 def again(config: ConfigDict, recipe: Mapping[str, Any], path: Path) -> tuple[Opened, Done]:
@@ -51,17 +51,33 @@ def recipe_config(config: ConfigDict, recipe: Mapping[str, Any]) -> ConfigDict:
 
 
 def find_photo(opened: Opened, recipe: Mapping[str, Any], path: Path) -> Photo:
-    """The photo of the recipe: its own file if it is still there, else the one beside `path`."""
+    """The photo of the recipe: its own file if it is still there, else the one beside `path`.
+
+    Raises:
+        ValueError: none of them is that photo with its masks; the message says why not.
+    """
     name = path.stem.removesuffix(recipe["cut"])
     beside = path.with_name(f"{name}_photo.png")
     try:
         own = [f for f in images.find_inputs(opened.config.input) if f.stem == recipe["id"]]
     except ValueError:
         own = []
-    for file in (*own, *[beside] * beside.is_file()):
-        photo = read_photo(opened, file, name, dict(recipe["words"]))
+    asked, known = dict(recipe["words"]), files_of(recipe["words"]["masks"])
+    files = [path.with_name(f"{name}_mask_{k}.png") for k in range(1, 1 + len(known))]
+    written = {**asked, "masks": [str(file) if file.is_file() else "" for file in files]}
+    candidates = [(file, asked) for file in own] + [(beside, written)] * beside.is_file()
+    reasons = []
+    for file, fields in candidates:
+        try:
+            photo = read_photo(opened, file, name, fields)
+        except (ValueError, OSError) as error:
+            reasons.append(str(error))
+            continue
+        photo = photo._replace(files=tuple(known))
         masks = [np.zeros(0) if mask is None else mask for mask in photo.masks]
         found = {"guide": record.digest(photo.item.fitted), "mask": list(map(record.digest, masks))}
         if all(found[part] == recipe[part]["sha256"] for part in found):
             return photo._replace(item=photo.item._replace(id=recipe["id"]))
-    raise ValueError(f"input: the photo of {path.name} with its masks is not to be found")
+        reasons.append(f"{file} or a mask of it is another")
+    told = f" ({'; '.join(reasons)})" if reasons else ""
+    raise ValueError(f"input: the photo of {path.name} with its masks is not to be found{told}")

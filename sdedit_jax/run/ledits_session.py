@@ -32,7 +32,7 @@ class Photo(NamedTuple):
     name: str
     words: Words
     masks: tuple[Any, ...]
-    files: str
+    files: tuple[str, ...]
 
 
 class Opened(NamedTuple):
@@ -50,13 +50,15 @@ class Opened(NamedTuple):
 def open_prior(config: ConfigDict) -> Opened:
     """Load the prior and settle preset and numbers."""
     made = words.recipe(config.preset, numbers_of(config))
-    if config.batch < 1:
-        raise ValueError(f"batch must be at least 1, got {config.batch}")
+    for name, least in {"batch": 1, "sheet_scale": 0}.items():
+        if config[name] < least:
+            raise ValueError(f"{name} must be at least {least}, got {config[name]}")
     build.pick(dict.fromkeys(images.FITS), config.fit, "fit")
     build.pick(dict.fromkeys(inversion.KEEPS), config.maps, "maps")
     editor.image_key(config.seed, "")
     use_cache(config.cache)
-    devices = 1 if config.maps == "host" else parallel.count(config.devices)
+    devices = parallel.count(config.devices)
+    devices = 1 if config.maps == "host" else devices
     prior = load.load_prior(config.prior, config.compute, config.attention)
     words.check_prior(prior)
     plan = words.latent_plan(prior, made, config.maps)
@@ -143,7 +145,12 @@ def read_inputs(opened: Opened) -> tuple[list[Photo], list[str]]:
     photos, bad, reasons = [], [], set()
     for path, name in zip(paths, images.output_names(paths), strict=True):
         fields = {field: config[field] for field in FIELDS} | own.get(path.stem, {})
-        words_of(opened, fields)  # mistakes in words stop the run
+        try:
+            words_of(opened, fields)  # mistakes in words stop the run
+        except ValueError as error:
+            if path.stem not in own:
+                raise
+            raise ValueError(f"prompts: {path.stem!r} in {config.prompts}: {error}") from None
         try:
             photos.append(read_photo(opened, path, name, fields))
         except (ValueError, OSError) as error:
@@ -157,9 +164,9 @@ def read_inputs(opened: Opened) -> tuple[list[Photo], list[str]]:
 def read_photo(opened: Opened, path: Path, name: str, fields: dict[str, Any]) -> Photo:
     """One input with its FIELDS."""
     item = build.task("photo")(str(path), {}, opened.prior.shape[0], opened.config.fit)
-    files = files_of(fields["masks"])
+    files = tuple(files_of(fields["masks"]))
     masks = tuple(read_mask(file, item, path) for file in files)
-    return Photo(item, name, words_of(opened, fields), masks, ",".join(files))
+    return Photo(item, name, words_of(opened, fields), masks, files)
 
 
 def read_words(file: str) -> dict[str, dict[str, Any]]:
@@ -179,7 +186,22 @@ def read_words(file: str) -> dict[str, dict[str, Any]]:
             raise ValueError(
                 f"prompts: {name!r} in {file} must be an object of {list(FIELDS)}, got {entry!r}"
             )
+        for field, value in entry.items():
+            entry[field] = _worded(field, value, f"prompts: {field} of {name!r} in {file}")
     return found
+
+
+def _worded(field: str, value: Any, told: str) -> Any:
+    """A field of a prompts file; null says nothing."""
+    many = field in ("concepts", "masks")
+    value = "" if value is None else value
+    if many and isinstance(value, list):
+        value = ["" if part is None else part for part in value]
+    if not all(
+        isinstance(t, str) for t in (value if many and isinstance(value, list) else [value])
+    ):
+        raise ValueError(f"{told} must be {'texts' if many else 'a text'}, got {value!r}")
+    return value
 
 
 def words_of(opened: Opened, fields: dict[str, Any]) -> Words:
@@ -215,4 +237,4 @@ def read_mask(file: str, item: TaskInput, path: Path) -> np.ndarray | None:
     if not file:
         return None
     mask = common.read_mask_beside(file, path, item.original.shape[:2], False)
-    return images.fit_mask(mask, item.placement)[..., None].astype(np.float32)
+    return words.fitted_mask(mask, item.placement, f"masks: {file}")

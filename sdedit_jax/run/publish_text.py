@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from sdedit_jax.data import Source
-from sdedit_jax.weights import export
+from sdedit_jax.weights import export, store
 
 VERSION = "0.10.0"
 """Of diffusers: the files say what this one and later ones read."""
@@ -95,8 +95,7 @@ def write(
         sheet: samples, uint8 [H, W, 3].
     """
     folder = folder.absolute()
-    aside = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = store.beside(folder, "partial")
     aside.mkdir(parents=True)
     export.write(aside / "unet" / WEIGHTS, params["unet"], dtype)
     export.write(aside / "text_encoder" / "model.safetensors", params["text_encoder"], dtype)
@@ -104,7 +103,7 @@ def write(
     _json(aside / "text_encoder" / "config.json", text_config(parts, dtype))
     _json(aside / "scheduler" / "scheduler_config.json", {**SCHEDULER, **parts.scheduler})
     _json(aside / "model_index.json", INDEX)
-    for name in ("config.json", WEIGHTS):
+    for name in ("config.json", "training.json", WEIGHTS):
         (aside / "vae").mkdir(exist_ok=True)
         shutil.copyfile(parts.vae / name, aside / "vae" / name)
     shutil.copytree(parts.tokenizer, aside / "tokenizer")
@@ -112,8 +111,7 @@ def write(
     (aside / "README.md").write_text(card(report), encoding="utf-8")
     if sheet is not None:
         Image.fromarray(sheet).save(aside / "samples.png")
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
+    store.replace(aside, folder)
 
 
 def text_config(parts: Parts, dtype: str) -> dict[str, Any]:
@@ -138,10 +136,25 @@ def report(
             "captions": list(data.names),
         },
         "vocabulary": vocabulary,
-        "vae": json.loads((Path(config.vae) / "training.json").read_text()),
+        "vae": first_stage(config.vae),
         "text": text,
         "sheet": {"guidance": config.sheet.guidance, "texts": list(config.sheet.texts)},
     }
+
+
+def first_stage(folder: str | Path) -> dict[str, Any]:
+    """What the first stage tells of its autoencoder.
+
+    Raises:
+        ValueError: it was not published by the first stage.
+    """
+    file = Path(folder) / "training.json"
+    try:
+        return json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"vae: cannot read {file}, which the first stage (configs/train_vae.py) writes: {error}"
+        ) from None
 
 
 def card(report: Mapping[str, Any]) -> str:

@@ -24,17 +24,21 @@ LATER = {"strength": None, "prompt": "", "negative_prompt": "", "prompts": ""}
 """Fields that recipes of earlier versions do not have."""
 
 
-def replay(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
+def replay(config: ConfigDict, workdir: Path | None, overwrite: bool) -> int:
     """Run the recipe of `config.input` again; 0 if the picture comes out equal, else 1.
 
     The prior is that of the recipe, or `config.prior` where that folder is gone; its sha256 must be
     the recipe's. With a workdir the replayed picture is written there.
     """
+    if "input" not in config:
+        raise ValueError("config: --mode=replay needs one of those that edit pictures, or none")
     path = Path(config.input)
-    target = workdir / path.name if workdir != Path() else None
+    target = workdir / path.name if workdir else None
     refuse_existing([target] if target else [], overwrite)
     before = images.read(path).rgb
     recipe = record.read_recipe(images.read_text(path), path.name)
+    if record.digest(before) != recipe["picture"]["sha256"]:
+        print(f"note      {path.name} was changed after it was made")
     if recipe["config"].get("method") == "ledits":
         from sdedit_jax.run import ledits_replay
 
@@ -51,8 +55,6 @@ def replay(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
             f"prior: {session.config.prior} has sha256 {found[:16]},"
             f" the recipe of {path.name} wants {recipe['prior']['sha256'][:16]}"
         )
-    if record.digest(before) != recipe["picture"]["sha256"]:
-        print(f"note      {path.name} was changed after it was made")
     item = find_input(session, recipe, path)
     done = again(session, recipe, item)
     if target:

@@ -33,6 +33,8 @@ def sweep(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
         raise ValueError('preset "official" compiles for each t0; a sweep needs another preset')
     if build.takes_share(config.preset):
         raise ValueError(f'preset "{config.preset}" has no t0; a sweep needs another preset')
+    if config.sampler.grid in build.LISTED:
+        raise ValueError(f'sampler.grid "{config.sampler.grid}" has no t0; a sweep needs another')
     if not config.sweep.t0 or not config.sweep.seeds:
         raise ValueError("sweep.t0 and sweep.seeds must not be empty")
     for t0 in config.sweep.t0:

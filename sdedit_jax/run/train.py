@@ -39,6 +39,8 @@ def train(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
     Raises:
         ValueError: an unknown stage or field, no data, a checkpoint of another network.
     """
+    if "data" not in config or "run" not in config:
+        raise ValueError("config: --mode=train needs one for training, e.g. configs/train.py")
     if not config.data.source:
         raise ValueError("data.source: give a folder or zip of photos, or a tfds name")
     return stage(config.get("stage", "prior"))(config, workdir)
@@ -61,6 +63,7 @@ def train_prior(config: ConfigDict, workdir: Path) -> int:
     side = config.net.image_size
     data = read(config, config.data.split, side)
     held_out = read(config, config.data.held_out, side) if config.data.held_out else None
+    check_labels(config, data)
     card = card_of(config, data)
     prior = build.prior_of(card, config.compute, config.name)
     leaves = sum(leaf.size for leaf in jax.tree.leaves(prior.params))
@@ -97,8 +100,23 @@ def read(config: ConfigDict, split: str, side: int) -> Source:
     found = source(d.source, split or None, d.labels or None, size=d.size or None)
     size = found.images[0].shape[:2]
     if size != (side, side):
-        raise ValueError(f"data: the pictures are {size}, net.image_size is {side}; set data.size")
+        raise ValueError(f"data: the pictures are {size}, the network's are {side}; set data.size")
     return found
+
+
+def check_labels(config: ConfigDict, data: Source) -> None:
+    """See that the network has as many classes as the data have labels.
+
+    Raises:
+        ValueError: it has not.
+    """
+    classes = config.net.num_classes
+    if classes != (len(data.names) or None):
+        told = f"{len(data.names)} labels" if data.names else "no labels"
+        raise ValueError(
+            f"net.num_classes must be the number of labels, or None without data.labels; got"
+            f" {classes}, the data have {told}"
+        )
 
 
 def card_of(config: ConfigDict, data: Source) -> dict[str, Any]:
@@ -141,7 +159,7 @@ def publisher(
     config: ConfigDict, workdir: Path, card: dict[str, Any]
 ) -> Callable[[Any, int], None]:
     """(averaged weights, step) -> the prior's folder."""
-    folder = Path(config.publish) if config.publish else workdir / "prior"
+    folder = publish_folder(config, workdir, "prior", "prior.json")
     dtype = jnp.dtype(build.pick(store.DTYPES, config.dtype, "dtype"))
 
     def publish(params: Any, step: int) -> None:
@@ -155,6 +173,17 @@ def publisher(
         print(f"published {folder} at step {step}")
 
     return publish
+
+
+def publish_folder(config: ConfigDict, workdir: Path, name: str, mark: str) -> Path:
+    """Where weights are published: config.publish, else workdir/name.
+
+    Raises:
+        ValueError: publishing would replace something else; see store.check_target.
+    """
+    folder = Path(config.publish) if config.publish else workdir / name
+    store.check_target(folder, "publish", mark, workdir)
+    return folder
 
 
 def sampler(prior: Prior, config: ConfigDict) -> Callable[[Any], np.ndarray]:

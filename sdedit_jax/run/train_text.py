@@ -24,7 +24,7 @@ from sdedit_jax.prior import Prior
 from sdedit_jax.rules import Prediction
 from sdedit_jax.run import publish_text, train_vae
 from sdedit_jax.run.session import plain, use_cache
-from sdedit_jax.run.train import read
+from sdedit_jax.run.train import publish_folder, read
 from sdedit_jax.run.train_vae import Autoencoder, count
 from sdedit_jax.text import tokenizer, vocabulary
 from sdedit_jax.text.tokenizer import Tokenizer
@@ -32,6 +32,7 @@ from sdedit_jax.train import loop
 from sdedit_jax.train.loss import Objective, denoising_error
 from sdedit_jax.train.step import Optimizer
 from sdedit_jax.train.text import Wordings, text_loss, wordings
+from sdedit_jax.weights import store
 
 
 class Model(NamedTuple):
@@ -58,6 +59,7 @@ def train_text(config: ConfigDict, workdir: Path) -> int:
     use_cache(config.cache)
     if not config.vae:
         raise ValueError("vae: give the folder vae/ that the first stage has published")
+    publish_text.first_stage(config.vae)  # read again when published; no surprise then
     vae, vae_params = train_vae.load(config.vae, config.compute)
     side = config.net.sample_size * vae.config.factor
     data = read(config, config.data.split, side)
@@ -98,8 +100,9 @@ def train_text(config: ConfigDict, workdir: Path) -> int:
 def model_of(config: ConfigDict, captions: tuple[str, ...], folder: Path) -> Model:
     """The networks, and the tokenizer in `folder`, learnt from the captions if it is not there."""
     if not (folder / "vocab.json").exists():
-        length = config.text.max_position_embeddings
-        vocabulary.write(folder, captions, length, config.vocabulary)
+        length, aside = config.text.max_position_embeddings, store.beside(folder, "partial")
+        vocabulary.write(aside, captions, length, config.vocabulary)
+        store.replace(aside, folder)
     tokens = tokenizer.read(folder)
     unet = SDUNetConfig.from_mapping({**publish_text.UNET, **plain(config.net)})
     text = ClipTextConfig.from_mapping(text_values(config, tokens))
@@ -145,7 +148,9 @@ def encoded(vae: Autoencoder, params: Any, data: Source, mirror: bool, workdir: 
     ways = [False, True] if mirror else [False]
     parts = [_latents(vae, params, data, flip) for flip in ways]
     found = np.concatenate(parts)
-    np.save(file, found)
+    aside = file.with_name("latents.partial.npy")
+    np.save(aside, found)
+    aside.replace(file)
     return Source(found, labels, data.names)
 
 
@@ -224,7 +229,7 @@ def publisher(
     sheet: Callable[[Any], np.ndarray],
 ) -> Callable[[Any, int], None]:
     """(averaged weights, step) -> the folder; its figures are of the weights as written."""
-    folder = Path(config.publish) if config.publish else workdir / "prior"
+    folder = publish_folder(config, workdir, "prior", "model_index.json")
     tokens = model.tokens
     parts = publish_text.Parts(
         plain(config.net),

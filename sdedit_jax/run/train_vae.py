@@ -15,7 +15,7 @@ from sdedit_jax.data import Source, batch_of
 from sdedit_jax.nets.functional import functional
 from sdedit_jax.nets.sd_vae import SDVae, SDVaeConfig
 from sdedit_jax.run.session import plain, use_cache
-from sdedit_jax.run.train import read
+from sdedit_jax.run.train import publish_folder, read
 from sdedit_jax.train import loop
 from sdedit_jax.train.report import read as records
 from sdedit_jax.train.report import seconds
@@ -30,7 +30,7 @@ from sdedit_jax.train.vae import (
     reconstruction_errors,
     reconstruction_loss,
 )
-from sdedit_jax.weights import export, rule
+from sdedit_jax.weights import export, rule, store
 from sdedit_jax.weights.readers import safetensors_file
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -134,7 +134,7 @@ def publisher(
     errors: Callable[[Any], dict[str, float]],
 ) -> Callable[[Any, int], None]:
     """(averaged weights, step) -> the folder vae/, with latents of the promised scale."""
-    folder = Path(config.publish) if config.publish else workdir / "vae"
+    folder = publish_folder(config, workdir, "vae", "config.json")
     pictures = some(data, config.statistics)
     net = {"_class_name": "AutoencoderKL", "act_fn": "silu", **plain(config.net)}
 
@@ -144,10 +144,12 @@ def publisher(
         scaled = centred(jax.tree.map(np.asarray, params), mean, std, vae.config.scaling_factor)
         rounded = jax.tree.map(lambda a: a.astype(config.dtype).astype(np.float32), scaled)
         found = errors(rounded)
-        export.write(folder / WEIGHTS, scaled, config.dtype)
-        (folder / "config.json").write_text(json.dumps(net, indent=2) + "\n")
         report = {**facts(config, workdir, step), **found, "parameters": count(params)}
-        (folder / "training.json").write_text(json.dumps(report, indent=1) + "\n")
+        aside = store.beside(folder, "partial")
+        export.write(aside / WEIGHTS, scaled, config.dtype)
+        (aside / "config.json").write_text(json.dumps(net, indent=2) + "\n")
+        (aside / "training.json").write_text(json.dumps(report, indent=1) + "\n")
+        store.replace(aside, folder)
         print(f"published {folder} at step {step}: {found}")
 
     return publish

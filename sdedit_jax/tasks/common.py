@@ -72,6 +72,12 @@ def _typed(name: str, value: object, default: object) -> object:
     if isinstance(default, tuple) and isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     if isinstance(default, tuple) and isinstance(value, list | tuple):
+        strange = [part for part in value if not isinstance(part, str)]
+        if strange:
+            raise ValueError(
+                f"task option {name} must be texts, got {strange[0]!r}; quote what looks like a"
+                f" number, as in {name}=\"'#112233','#445566'\""
+            )
         return tuple(value)
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -115,7 +121,7 @@ def read_mask_beside(
     `where` may be "MAP#COLOUR": one region of a segmentation map, or of those in a folder.
     """
     maps, sign, text = where.rpartition("#")
-    if not sign or Path(where).exists():
+    if not sign or "/" in text or Path(where).exists():
         return images.read_mask(images.paired(where, path, "mask"), size, invert)
     is_code = all(digit in string.hexdigits for digit in text)
     region = images.color(sign + text if is_code else text)

@@ -144,9 +144,10 @@ def fit(
     _check(run, data)
     folder = Path(workdir).absolute()
     split, whole = placement(run.batch)
-    tx = transformation(optimizer, run.steps, first_step)
-    step = make_step(loss, tx, optimizer.ema)
     with _manager(folder / "checkpoints", run.keep) as manager, Signals() as signals:
+        first_step = _position(manager, run).get("first_step", first_step)
+        tx = transformation(optimizer, run.steps, first_step)
+        step = make_step(loss, tx, optimizer.ema)
         state = _restore(manager, params, tx, whole)
         if state is None:
             state = jax.device_put(init(params, tx, first_step), whole)
@@ -164,13 +165,13 @@ def fit(
                     report.sheet(n, sample(state.ema))
                 late = time.monotonic() - saved > run.save_seconds
                 if late or signals.received or _now(n, run.save_every, run):
-                    _save(manager, state, run)
+                    _save(manager, state, run, first_step)
                     saved = time.monotonic()
                 report.curves(every_seconds=0 if n == run.steps else 60)
                 if publish and due(n, run.publish_every) and n < run.steps:
                     publish(state.ema, n)
             if manager.latest_step() != n:  # a signal came after the last window
-                _save(manager, state, run)
+                _save(manager, state, run, first_step)
     if publish and n >= run.steps:
         publish(state.ema, n)
     if signals.received:
@@ -188,6 +189,7 @@ def newest(workdir: str | Path, params: Any, optimizer: Optimizer, run: Run) -> 
     options = ocp.CheckpointManagerOptions(read_only=True)
     if folder.is_dir():
         with ocp.CheckpointManager(folder, options=options) as manager:
+            _position(manager, run)
             tx = transformation(optimizer, run.steps)
             state = _restore(manager, params, tx, placement(run.batch)[1])
             if state is not None:
@@ -265,11 +267,31 @@ def _manager(folder: Path, keep: int) -> ocp.CheckpointManager:
     return ocp.CheckpointManager(folder, options=options)
 
 
-def _save(manager: ocp.CheckpointManager, state: State, run: Run) -> None:
+def _save(manager: ocp.CheckpointManager, state: State, run: Run, first_step: int) -> None:
     n = int(state.step)
-    position = {"next_step": n, "seed": run.seed, "batch": run.batch}
+    position = {"next_step": n, "seed": run.seed, "batch": run.batch, "first_step": first_step}
     args = ocp.args.Composite(state=ocp.args.StandardSave(state), data=ocp.args.JsonSave(position))
     manager.save(n, args=args, force=True)
+
+
+def _position(manager: ocp.CheckpointManager, run: Run) -> dict[str, int]:
+    """Where in its data the newest checkpoint stands; nothing if there is none.
+
+    Raises:
+        ValueError: it was trained with another batch or seed, by which steps count pictures.
+    """
+    last = manager.latest_step()
+    if last is None:
+        return {}
+    found = manager.restore(last, args=ocp.args.Composite(data=ocp.args.JsonRestore())).data
+    for name in ("batch", "seed"):
+        if found[name] != getattr(run, name):
+            raise ValueError(
+                f"run.{name}: checkpoint {last} in {manager.directory} was trained with"
+                f" {found[name]}, got {getattr(run, name)}; a new workdir may begin from its"
+                " averaged weights (config.init)"
+            )
+    return found
 
 
 def _restore(

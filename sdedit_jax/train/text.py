@@ -48,6 +48,8 @@ def wordings(
         encode: text -> ids [N].
         whole: how often the caption as it stands is among them, beside the short forms.
     """
+    if whole < 1:
+        raise ValueError(f"whole must be at least 1, got {whole}")
     spelt = [[caption] * whole + short_forms(caption) for caption in captions]
     count = int(np.lcm.reduce([len(own) for own in spelt]))
     spelt = [own * (count // len(own)) for own in spelt] + [[""] * count]

@@ -60,8 +60,7 @@ def save(
     """
     folder = Path(folder).absolute()
     handler = ocp.PyTreeCheckpointHandler(use_compression=compressed)
-    aside = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = beside(folder, "partial")
     aside.mkdir(parents=True)
     try:
         with ocp.Checkpointer(handler) as checkpointer:
@@ -74,7 +73,7 @@ def save(
             shutil.copyfile(file, aside / name)
         text = json.dumps({**card, "sha256": digest(params)}, indent=1)
         (aside / "prior.json").write_text(text + "\n")
-        _replace(aside, folder)
+        replace(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -184,9 +183,39 @@ def _check_finite(path: Path, params: Params) -> None:
             raise ValueError(f"prior: {name} in {path} holds values that are not finite")
 
 
-def _replace(aside: Path, folder: Path) -> None:
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
+def check_target(folder: str | Path, field: str, mark: str, workdir: str | Path = "") -> None:
+    """See that writing a folder would replace nothing but an older one of its kind.
+
+    Args:
+        field: whose value the folder is, for the message.
+        mark: a file that every such folder holds.
+        workdir: of the run that writes it, if any: it must not lie within the folder.
+
+    Raises:
+        ValueError: the folder holds other files, or the run's own.
+    """
+    folder = Path(folder).absolute()
+    if workdir and Path(workdir).absolute().is_relative_to(folder):
+        raise ValueError(f"{field}: {folder} holds the run itself; give another folder")
+    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if taken and not (folder / mark).is_file():
+        raise ValueError(
+            f"{field}: {folder} holds other files, which would be replaced; give a new folder, or"
+            f" one with a {mark}"
+        )
+
+
+def beside(folder: Path, kind: str) -> Path:
+    """A name of ours beside a folder, for what is not finished or not wanted any more; what an
+    interrupted run has left there is removed."""
+    path = folder.with_name(f".{folder.name}.sdedit_jax-{kind}")
+    shutil.rmtree(path, ignore_errors=True)
+    return path
+
+
+def replace(aside: Path, folder: Path) -> None:
+    """Put the finished folder `aside` in the place of `folder`, which may exist."""
+    old = beside(folder, "old")
     if folder.exists():
         folder.rename(old)
     aside.rename(folder)
