@@ -53,7 +53,7 @@ class Verdict(NamedTuple):
 
 
 def check(prior: Prior, pictures: np.ndarray | None = None, seed: int = 0) -> Verdict:
-    """The denoise test; 8 evaluations of the network if the first picture passes, else about 30.
+    """The denoise test; 8 to 13 evaluations of the network if a picture passes, else about 30.
 
     Args:
         prior: of pixels or latents, in which case the pictures go through its codec and the levels

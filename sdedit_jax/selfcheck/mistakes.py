@@ -33,6 +33,8 @@ SIFTED = 2
 """How many guesses are tested at all levels."""
 BETTER = 0.8
 """A share of the error to which another answer must lower it to be clearly better."""
+EVERYWHERE = 0.9
+"""That share for an answer that is better at all levels, in the median."""
 UNSEEN = 0.2
 """An answer of less correlation with the noise is none."""
 
@@ -49,11 +51,17 @@ SIGMA_MAX = tuple(2.0 * top for top in (50, 90, 348, 378, 1348))
 
 
 def rival(ask: Ask, rows: Rows) -> Guess | None:
-    """The guess with which a passed test is clearly better, if there is one."""
+    """The guess with which a passed test is clearly better, if there is one: at the level that says
+    most, or where it is better there, in the median of all levels."""
     own = nearest(rows, DATA)
     found = [(_share(ask(guess, own.x0, own.number)), guess) for guess in RIVALS]
     best, guess = min(found, key=lambda pair: pair[0])
-    return guess if best < BETTER * _share(own) else None
+    if best < BETTER * _share(own):
+        return guess
+    if best >= _share(own):
+        return None
+    shares = [_share(ask(guess, row.x0, row.number)) / _share(row) for row in rows]
+    return guess if np.median(shares) < EVERYWHERE else None
 
 
 def mistake(process: sde.SDE, ask: Ask, rows: Rows) -> Guess:
