@@ -168,11 +168,8 @@ def check_folder(folder: Path, overwrite: bool) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"workdir: {folder} is not a folder")
-    if not folder.exists() or not any(folder.iterdir()):
-        return
-    if not (folder / "prior.json").is_file():
-        raise ValueError(f"workdir: {folder} holds other files; give a new folder for the prior")
-    if not overwrite:
+    store.check_target(folder, "workdir", "prior.json")
+    if (folder / "prior.json").is_file() and not overwrite:
         raise ValueError(f"workdir: {folder} holds a prior already; --overwrite replaces it")
 
 

@@ -53,10 +53,13 @@ def decode(data: bytes, name: str, formats: Sequence[str] = FORMATS) -> Picture:
     Raises:
         ValueError: empty, damaged, too large or of another format.
     """
+    return _picture(_open(data, name, formats))
+
+
+def _picture(image: Image.Image) -> Picture:
+    """A Pillow image, turned as its EXIF orientation says."""
     with warnings.catch_warnings():
-        # Pillow warns of damaged EXIF, and above half of the size that it refuses
-        warnings.simplefilter("ignore")
-        image = _open(data, name, formats)
+        warnings.simplefilter("ignore")  # Pillow warns of damaged EXIF
         try:
             turn = TURNS.get(image.getexif().get(ORIENTATION))
         except DAMAGE:  # the pixels are fine
@@ -80,8 +83,11 @@ def _open(data: bytes, name: str, formats: Sequence[str] = FORMATS) -> ImageFile
     if not data:
         raise ValueError(f"cannot read {name}: the file is empty")
     try:
-        image = Image.open(io.BytesIO(data), formats=formats)
-        image.load()
+        with warnings.catch_warnings():
+            # Pillow warns of damaged EXIF, and above half of the size that it refuses
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data), formats=formats)
+            image.load()
         return image
     except UnidentifiedImageError as error:
         known = [format.replace("WEBP", "WebP") for format in formats]
@@ -152,7 +158,7 @@ def read_region(
     if image.format == "JPEG" or image.mode.startswith("I"):
         what = "JPEG" if image.format == "JPEG" else "16-bit"
         raise ValueError(f"segmentation map {path} is {what}; save it as 8-bit PNG")
-    rgb = flatten(read(path), (0, 0, 0))
+    rgb = flatten(_picture(image), (0, 0, 0))
     same_size(f"segmentation map {path}", rgb.shape[:2], size)
     where = (rgb == np.array(color, np.uint8)).all(axis=-1)
     if not where.any():

@@ -81,12 +81,12 @@ def introduce(opened: Opened, photos: Sequence[Photo]) -> None:
     print(f"device    {opened.devices} x {kind}")
     print(f"prior     {config.prior}, sha256 {opened.prior.card.get('sha256', '')[:16]}")
     numbers = words.told(made)
-    of_concepts = [numbers.pop(k, {}) for k in ("concept", "removal")]
+    concept, removal = (numbers.pop(name, {}) for name in ("concept", "removal"))
     numbers.pop("guidance")
     told = ", ".join(f"{name} {value}" for name, value in numbers.items())
     print(f"preset    {config.preset}: {told}")
-    removed = f", removed: {of_concepts[1]}" if of_concepts[1] else ""
-    print(f"guidance  {made.guidance}, of concepts: {of_concepts[0]}{removed}")
+    removed = f", removed: {removal}" if removal else ""
+    print(f"guidance  {made.guidance}, of concepts: {concept}{removed}")
     print(f"strength  {described(opened.prior.process, start(opened))}")
     rows, slots = rows_of(opened, photos), slots_of(photos)
     shape = words.state_shape(opened.prior)
@@ -193,15 +193,12 @@ def read_words(file: str) -> dict[str, dict[str, Any]]:
 
 def _worded(field: str, value: Any, told: str) -> Any:
     """A field of a prompts file; null says nothing."""
-    many = field in ("concepts", "masks")
-    value = "" if value is None else value
-    if many and isinstance(value, list):
-        value = ["" if part is None else part for part in value]
-    if not all(
-        isinstance(t, str) for t in (value if many and isinstance(value, list) else [value])
-    ):
-        raise ValueError(f"{told} must be {'texts' if many else 'a text'}, got {value!r}")
-    return value
+    many = field in ("concepts", "masks") and isinstance(value, list)
+    texts = ["" if text is None else text for text in (value if many else [value])]
+    if not all(isinstance(text, str) for text in texts):
+        kind = "texts" if field in ("concepts", "masks") else "a text"
+        raise ValueError(f"{told} must be {kind}, got {value!r}")
+    return texts if many else texts[0]
 
 
 def words_of(opened: Opened, fields: dict[str, Any]) -> Words:
