@@ -1,6 +1,7 @@
 """--mode=edit and --mode=sweep on the examples with a tiny prior: files, records, independence."""
 
 import math
+import re
 import shutil
 
 import jax
@@ -335,12 +336,13 @@ def test_the_noise_of_an_image_is_bit_equal_in_any_batch():
 # --- sweep ----------------------------------------------------------------------------------------
 
 
-def test_a_sweep_makes_the_pictures_of_single_runs_in_one_program(quick, tmp_path):  # noqa: F811
+def test_a_sweep_makes_the_pictures_of_single_runs_in_one_program(quick, tmp_path, capsys):  # noqa: F811
     before = quick.asked
     config = small("strokes", input="examples/strokes/cherry.png", scale=1)
     config.sweep.t0, config.sweep.seeds = (0.3, 0.55, 0.7), (0, 5)
     assert run(config, tmp_path / "sweep", "sweep") == 0
     assert quick.asked == before + 1
+    assert re.findall(r"t0 (\S+) \| sigma", capsys.readouterr().out) == ["0.3", "0.55", "0.7"]
     cells = [f"cherry_t{t0}_s{seed}.png" for t0 in (0.3, 0.55, 0.7) for seed in (0, 5)]
     beside = ["cherry_guide.png", "cherry_mask.png", "cherry_sweep.png", "record.json"]
     assert names(tmp_path / "sweep") == sorted(cells + beside)
@@ -363,6 +365,7 @@ def test_a_sweep_refuses_what_it_cannot_do(tmp_path):
         ("sweep__t0", ("half",), "t0 must be in .* got .half."),
         ("sampler__grid", "diffusers_ddim", "has no t0"),
         ("preset", "official", "compiles for each t0"),
+        ("sigma", 5.0, "sigma: a sweep takes its strengths from sweep.t0, got 5.0"),
     ]:
         with pytest.raises(ValueError, match=told):
             run(small("strokes", **{field: value}), tmp_path, "sweep")

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from sdedit_jax import build, editor, images, record
 from sdedit_jax.run.jobs import Done, Job, finished, requests
 from sdedit_jax.run.session import (
+    UNITS,
     Session,
     open_session,
     refuse_existing,
@@ -80,7 +81,7 @@ def recipe_config(config: ConfigDict, recipe: dict[str, Any]) -> ConfigDict:
     if not Path(then.prior).exists():
         then.prior = config.prior
     then.sampler.steps = recipe["sampler"]["steps"]
-    for unit in ("sigma", "snr_db", "step"):
+    for unit in UNITS:
         then[unit] = None
     then.t0 = recipe["strength"]["t0"]
     return then

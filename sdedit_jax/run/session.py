@@ -19,6 +19,8 @@ from sdedit_jax.strength import Strength
 from sdedit_jax.tasks import TaskInput
 
 OUTPUTS = ("prior", "original")
+UNITS = ("sigma", "snr_db", "step")
+"""In which a config may say the strength instead of t0."""
 
 
 class Session(NamedTuple):
@@ -57,11 +59,12 @@ class Session(NamedTuple):
         return self.prior.shape[0]
 
 
-def open_session(config: ConfigDict, guided: bool = False) -> Session:
+def open_session(config: ConfigDict, guided: bool = False, times: Sequence[float] = ()) -> Session:
     """Load the prior, settle strength and sampler, and print what will run.
 
     Args:
         guided: see texts_of.
+        times: the strengths of a sweep, each t0; without, the config's own is run.
     """
     check(config)
     use_cache(config.cache)
@@ -81,7 +84,7 @@ def open_session(config: ConfigDict, guided: bool = False) -> Session:
     plan = build.plan(asked._replace(params=None), sampling)
     params = parallel.replicate(prior.params, devices)
     session = Session(config, prior, params, plan, sampling, t0, cond, texts)
-    introduce(session, devices)
+    introduce(session, devices, times or (t0,))
     return session
 
 
@@ -104,8 +107,7 @@ def check(config: ConfigDict) -> None:
 
 def strength_of(config: ConfigDict, prior: Prior) -> float:
     """t0 of the config: of sigma, snr_db or step where one is given, else t0 itself."""
-    units = ("sigma", "snr_db", "step")
-    given = {unit: config[unit] for unit in units if config[unit] is not None}
+    given = {unit: config[unit] for unit in UNITS if config[unit] is not None}
     if given and build.takes_share(config.preset):
         raise ValueError(f'{next(iter(given))}: preset "{config.preset}" takes strength instead')
     return strength.to_t0(prior.process, **(given or {"t0": config.t0}))
@@ -117,8 +119,8 @@ def described(process: SDE, t0: float) -> Strength:
     return strength.describe(process, t0)
 
 
-def introduce(session: Session, devices: int) -> None:
-    """Print device, prior, strength, rule and evaluations."""
+def introduce(session: Session, devices: int, times: Sequence[float]) -> None:
+    """Print device, prior, strengths, rule and evaluations."""
     prior, s = session.prior, session.sampling
     device = jax.local_devices()[0]
     print(
@@ -126,7 +128,8 @@ def introduce(session: Session, devices: int) -> None:
     )
     print(f"prior     {session.config.prior}, sha256 {prior.card.get('sha256', '')[:16]}")
     print(f"process   {process_name(prior)}")
-    print(f"strength  {described(prior.process, session.t0)}")
+    told = [f"{described(prior.process, t0)}" for t0 in times]
+    print("strength  " + "\n          ".join(told))
     print(
         f"sampler   {s.rule}, {s.grid} grid, {s.run} steps x {s.repeats} repeat(s)"
         f" = {session.evaluations} evaluations, hold {s.hold}"

@@ -10,6 +10,7 @@ from sdedit_jax import build, images, strength
 from sdedit_jax.run.edit import make, report_bad, small, write_record
 from sdedit_jax.run.jobs import Done, Job
 from sdedit_jax.run.session import (
+    UNITS,
     Session,
     described,
     free_name,
@@ -35,6 +36,11 @@ def sweep(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
         raise ValueError(f'preset "{config.preset}" has no t0; a sweep needs another preset')
     if config.sampler.grid in build.LISTED:
         raise ValueError(f'sampler.grid "{config.sampler.grid}" has no t0; a sweep needs another')
+    for unit in UNITS:
+        if config[unit] is not None:
+            raise ValueError(
+                f"{unit}: a sweep takes its strengths from sweep.t0, got {config[unit]}"
+            )
     if not config.sweep.t0 or not config.sweep.seeds:
         raise ValueError("sweep.t0 and sweep.seeds must not be empty")
     for t0 in config.sweep.t0:
@@ -44,7 +50,7 @@ def sweep(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
         if len(set(values)) < len(values):
             raise ValueError(f"sweep.{name} must be distinct, got {tuple(config.sweep[name])}")
     refuse_own_folder(config, workdir)
-    session = open_session(config)
+    session = open_session(config, times=config.sweep.t0)
     items, bad = read_inputs(session)
     jobs = [job for item, name in items for job in cells(config, item, name)]
     planned = [workdir / f"{job.name}.png" for job in jobs]
