@@ -222,12 +222,7 @@ def fitted_mask(mask: np.ndarray, placement: Placement, told: str) -> np.ndarray
     """
     if not mask.any():
         raise ValueError(f"{told} is black everywhere: its concept could act nowhere")
-    small = fit_mask(mask, placement)
-    if not small.any():
-        raise ValueError(
-            f"{told}: fit {placement.how!r} leaves nothing of it at {placement.size} pixels"
-        )
-    return in_levels(small)[..., None]
+    return in_levels(fit_mask(mask, placement, told))[..., None]
 
 
 # --- the run on latents ---------------------------------------------------------------------------

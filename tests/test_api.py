@@ -115,6 +115,15 @@ def test_wrong_arguments_are_named(exact, changes, told):
         sj.edit(exact, **{"image": known(), "steps": 3, **changes})
 
 
+def test_a_mask_that_the_fit_crops_away_is_refused(exact):
+    wide = np.zeros((SIZE, 3 * SIZE, 3), np.uint8)
+    mask = np.zeros(wide.shape[:2])
+    mask[:, 0] = 1
+    with pytest.raises(ValueError, match="mask: fit 'crop' leaves nothing of it at 16 pixels"):
+        sj.edit(exact, wide, mask, steps=3)
+    assert sj.edit(exact, wide, mask, t0=0.0, steps=3, fit="pad").shape == (SIZE, SIZE, 3)
+
+
 def test_a_model_that_gives_nan_is_refused(exact):
     broken = {**exact.params, "means": exact.params["means"] * np.nan}
     with pytest.raises(FloatingPointError, match="not finite"):

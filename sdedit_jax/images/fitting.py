@@ -82,17 +82,27 @@ def fit_rgb(
     return out
 
 
-def fit_mask(mask: np.ndarray, placement: Placement) -> np.ndarray:
+def fit_mask(mask: np.ndarray, placement: Placement, told: str = "mask") -> np.ndarray:
     """A mask [H, W] in [0, 1] by the picture's placement: float32 [size, size].
 
     Shrinking averages over boxes (so edges become fractions), enlarging repeats pixels; values
     stay exactly 0 or 1 where the whole box is. The margin of "pad" repeats the mask's edge.
+
+    Args:
+        told: how an error names the mask.
+
+    Raises:
+        ValueError: the mask is not black, and what is left of it is.
     """
     _check_source(mask, placement)
     top, left, height, width = placement.window
     image = Image.fromarray(np.ascontiguousarray(_cut(mask, (top, left, height, width)), "float32"))
     shown = np.asarray(image.resize(placement.target[3:1:-1], Image.Resampling.BOX))
     shown = np.where(shown < 1e-5, 0, np.where(shown > 1 - 1e-5, 1, shown))
+    if mask.any() and not shown.any():
+        raise ValueError(
+            f"{told}: fit {placement.how!r} leaves nothing of it at {placement.size} pixels"
+        )
     return np.pad(shown, _margins(placement), "edge").astype(np.float32)
 
 

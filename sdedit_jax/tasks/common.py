@@ -154,11 +154,7 @@ def assemble(
         background: colour of the margin of fit "pad"; "" repeats the edge.
     """
     mask = np.ones(original.shape[:2], np.float32) if mask is None else mask.astype(np.float32)
-    small = images.fit_mask(mask, placement)
-    if mask.any() and not small.any():
-        raise ValueError(
-            f"{path}: fit {placement.how!r} leaves nothing of the mask at {placement.size} pixels"
-        )
+    small = images.fit_mask(mask, placement, f"mask of {path}")
     fitted = images.fit_rgb(guide, placement, background_of(background))
     return finish(Path(path).stem, fitted, small, original, placement, mask)
 
