@@ -9,7 +9,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from sdedit_jax.run import MODES, mode
+from sdedit_jax.run import MODES, asked, mode
 
 BASE = Path(__file__).with_name("configs") / "base.py"
 CONFIG = config_flags.DEFINE_config_file(
@@ -30,6 +30,8 @@ def main(argv: Sequence[str]) -> int:
         workdir = Path(WORKDIR.value) if WORKDIR.value else None
         if workdir and MODE.value != "convert":  # that folder appears whole or not at all
             make_folder(workdir)
+        given = config_flags.get_override_values(flags.FLAGS["config"])
+        asked.check(MODE.value, CONFIG.value, given)
         return mode(MODE.value)(CONFIG.value, workdir, OVERWRITE.value)
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

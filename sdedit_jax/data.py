@@ -11,6 +11,7 @@ import io
 import posixpath
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -171,7 +172,11 @@ class _Files:
         return sorted(p.relative_to(self.path).as_posix() for p in self.path.rglob("*"))
 
     def __call__(self, name: str) -> bytes:
-        return self.zip.read(name) if self.zip else (self.path / name).read_bytes()
+        try:
+            return self.zip.read(name) if self.zip else (self.path / name).read_bytes()
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+            # RuntimeError: encrypted; NotImplementedError, a kind of it: an unknown compression
+            raise ValueError(f"data: cannot read {name} in {self.path}: {error}") from error
 
 
 def _from_files(path: Path, split: str | None, labels: str | None, size: int | None) -> tuple:

@@ -27,7 +27,7 @@ class Editor(NamedTuple):
     Attributes:
         begin: (request, keys, k, x0) -> state. steps: (params, request, keys, k, x0, state, first)
             -> state after `chunk` steps. mix: (request, x0, state) -> x0. finish: (params, request,
-            x0, picture) -> pictures.
+            x0, picture, score_sq) -> Edited.
         seconds: compile time.
     """
 
@@ -63,7 +63,14 @@ def chunk_of(n: int) -> int:
 def compile_editor(
     plan: SDEdit, params: Any, request: Request, keys: Array, devices: int = 0
 ) -> Editor:
-    """Compile the plan for requests like `request` (leaves [B, ...]) and keys [B]."""
+    """Compile the plan for requests like `request` (leaves [B, ...]) and keys [B].
+
+    Raises:
+        ValueError: a corrector whose step size is the batch's: a picture would depend on what is
+            edited beside it, and on how many devices there are.
+    """
+    if plan.refine.mixes:
+        raise ValueError('sampler.norm must be "image" here: a batch norm mixes the pictures')
     n, chunk = parallel.count(devices), chunk_of(plan.n)
     rows = keys.shape[0]
     start = time.perf_counter()
@@ -84,8 +91,8 @@ def compile_editor(
     def mix(request: Request, x0: Array, state: Any) -> Array:
         return sdedit.mix(plan, request, x0, state.x)
 
-    def finish(params: Any, request: Request, x0: Array, picture: Array) -> Array:
-        return sdedit.finish(plan, params, request, x0, picture)
+    def finish(params: Any, request: Request, x0: Array, *rest: Array) -> Edited:
+        return sdedit.finish(plan, params, request, x0, *rest)
 
     def build(fn: Callable[..., Any], axes: tuple[int | None, ...], *args: Any) -> Any:
         over = parallel.mapped(jax.vmap(fn, axes, axis_name="batch"), axes, n)
@@ -99,7 +106,7 @@ def compile_editor(
     axes = (None, 0, 0, None, 0, 0, None)
     steps = build(steps, axes, params, request, keys, k, x0, state, first)
     mix = build(mix, (0, 0, 0), request, x0, state)
-    finish = build(finish, (None, 0, 0, 0), params, request, x0, picture)
+    finish = build(finish, (None, 0, 0, 0, 0), params, request, x0, picture, state.score_sq)
     seconds = time.perf_counter() - start
     return Editor(plan, rows, n, chunk, encode, begin, steps, mix, finish, seconds)
 
@@ -126,8 +133,8 @@ def run(
             state = editor.steps(params, request, keys, k, x0, state, jnp.int32(first))
             if progress:
                 jax.block_until_ready(state.x)
-                progress(editor.chunk * editor.plan.rule.nfe)
+                progress(editor.chunk * editor.plan.evaluations)
         x0 = editor.mix(request, x0, state)
         score_sq = state.score_sq if score_sq is None else jnp.maximum(score_sq, state.score_sq)
-    edited = Edited(editor.finish(params, request, x0, picture), score_sq)
+    edited = editor.finish(params, request, x0, picture, score_sq)
     return jax.tree.map(np.asarray, parallel.gather(edited, editor.rows))

@@ -7,6 +7,7 @@ from pathlib import Path
 from sdedit_jax import build
 from sdedit_jax.convert import convert, digest
 from sdedit_jax.prior import Prior
+from sdedit_jax.weights import store
 from sdedit_jax.weights.readers import folder as diffusers_folder
 
 FORMAT = 2
@@ -27,9 +28,24 @@ def load_prior(folder: str | Path, compute: str = "float32", attention: int | No
     Raises:
         ValueError: missing, damaged or contradicting files; an unknown network, process or compute.
     """
-    folder = Path(folder)
+    return build.load_prior(ours(Path(folder)), compute, attention)
+
+
+def sha256_of(folder: str | Path) -> str:
+    """The sha256 of the weights in a prior's folder, as load_prior would tell it.
+
+    Raises:
+        ValueError: see load_prior.
+    """
+    folder = ours(Path(folder))
+    told = store.read_card(folder).get("sha256")  # exact priors have theirs when they are loaded
+    return told or build.load_prior(folder).card["sha256"]
+
+
+def ours(folder: Path) -> Path:
+    """The folder itself, or of a foreign one what it was converted to."""
     foreign = not (folder / "prior.json").is_file() and diffusers_folder.reads_texts(folder)
-    return build.load_prior(converted(folder) if foreign else folder, compute, attention)
+    return converted(folder) if foreign else folder
 
 
 def cache_folder() -> Path:

@@ -48,22 +48,6 @@ def mapped(fn: Callable[..., Any], in_axes: tuple[int | None, ...], devices: int
     return jax.pmap(fn, in_axes=in_axes, devices=jax.local_devices()[:devices])
 
 
-def over_devices(fn: Callable[..., Any], devices: int = 0) -> Callable[..., Any]:
-    """fn(params, batch) on one shard -> the same over local devices, for any batch size.
-
-    `batch` is a pytree with a leading axis of equal length. Give params that went through
-    `replicate` once.
-    """
-    n = count(devices)
-    run = mapped(fn, (None, 0), n)
-
-    def wrapped(params: Any, batch: Any) -> Any:
-        size = jax.tree.leaves(batch)[0].shape[0]
-        return gather(run(params, spread(batch, n)), size)
-
-    return wrapped
-
-
 def replicate(params: Any, devices: int = 0) -> Any:
     """The parameters on every device used, to be done once."""
     n = count(devices)

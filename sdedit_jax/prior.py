@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 
 from sdedit_jax.rules import Prediction
-from sdedit_jax.sde import SDE, eps_from_v, eps_from_x0, level, x0_from_eps
+from sdedit_jax.sde import SDE, eps_from_v, eps_from_x0, level
 
 Net = Callable[..., Array]
 PredictFn = Callable[..., Prediction]
@@ -36,11 +36,6 @@ class Codec(NamedTuple):
 
 IDENTITY = Codec(lambda params, image, z=None: image, lambda params, x0: x0)
 """The codec of pixel space."""
-
-
-def identity_codec() -> Codec:
-    """The codec of pixel space."""
-    return IDENTITY
 
 
 def mask_of_state(mask: Array, shape: tuple[int, ...]) -> Array:
@@ -330,7 +325,7 @@ def mixture(process: SDE, means: Array, std: Array | float, weights: Array | Non
         log_density = -jnp.sum(away**2, axis=(1, 2, 3)) / 2 / variance
         log_density -= x.size / 2 * jnp.log(variance)
         r = jax.nn.softmax(log_density + jnp.log(params["weights"]))
-        return Prediction(sigma * jnp.tensordot(r / variance, away, 1))
+        return Prediction(sigma * jnp.tensordot(r / variance, away, 1, precision="highest"))
 
     params = {
         "means": means,
@@ -338,8 +333,3 @@ def mixture(process: SDE, means: Array, std: Array | float, weights: Array | Non
         "weights": weights / jnp.sum(weights),
     }
     return Prior(process, predict, params, tuple(means.shape[1:]))
-
-
-def x0_of(prior: Prior, params: Any, x: Array, t: Array | float, cond: Any = None) -> Array:
-    """The denoised picture E[x0 | x_t] that the prior believes in."""
-    return x0_from_eps(prior.process, x, t, prior.eps(params, x, t, cond))

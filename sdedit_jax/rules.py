@@ -109,13 +109,13 @@ def ancestral(
         process: SDE, memory: tuple, x: Array, prediction: Prediction, t: Array, s: Array
     ) -> tuple[Step, tuple]:
         sigma_t, sigma_s = level(process, t)[1], level(process, s)[1]
-        a, q = transition(process, t, s)
+        a, q, fresh = transition(process, t, s)
         eps = _clipped(process, x, t, prediction.eps)[1] if clip_x0 else prediction.eps
-        fresh = (1 - q) * (1 + q)
         part = eta(t) if callable(eta) else eta
         lost = part if linear_eta else part**2
-        along = sigma_s * jnp.sqrt(q**2 + (1 - lost) * fresh)
-        mean = x / a + (along - sigma_t / a) * eps
+        # sigma_s sqrt(1 - lost fresh) - sigma_t / a, without a difference of near numbers
+        gain = sigma_t / a * fresh * (1 + lost * q**2) / (1 + q * jnp.sqrt(1 - lost * fresh))
+        mean = x / a - gain * eps
         small, large = sigma_s**2 * fresh, sigma_t**2 * fresh
         return Step(mean, part * jnp.sqrt(_variance(variance, small, large, prediction))), memory
 
@@ -133,8 +133,8 @@ def reverse_diffusion(probability_flow: bool = False) -> Rule:
         process: SDE, memory: tuple, x: Array, prediction: Prediction, t: Array, s: Array
     ) -> tuple[Step, tuple]:
         sigma_t = level(process, t)[1]
-        a, q = transition(process, t, s)
-        b2 = sigma_t**2 * (1 - q) * (1 + q)
+        a, _, fresh = transition(process, t, s)
+        b2 = sigma_t**2 * fresh
         weight = 0.5 if probability_flow else 1.0
         mean = (2 - a) * x - weight * b2 / sigma_t * prediction.eps
         return Step(mean, jnp.zeros_like(b2) if probability_flow else jnp.sqrt(b2)), memory
@@ -221,15 +221,15 @@ def dpmpp_2m_sde(clip_x0: bool = False, first_order_to: float = CLEAN) -> Rule:
         process: SDE, memory: _Multistep, x: Array, prediction: Prediction, t: Array, s: Array
     ) -> tuple[Step, _Multistep]:
         sigma_t, (alpha_s, sigma_s) = level(process, t)[1], level(process, s)
-        q = transition(process, t, s)[1]
+        _, q, fresh = transition(process, t, s)
         clean = q == 0
-        h = -jnp.log(jnp.where(clean, 1.0, q))
+        # h = -log q, which loses its digits near q = 1 and has them in 1 - q^2 there
+        h = jnp.where(q > 0.7, -jnp.log1p(-fresh) / 2, -jnp.log(jnp.where(clean, 1.0, q)))
         x0 = _clipped(process, x, t, prediction.eps)[0] if clip_x0 else None
         x0 = x0_from_eps(process, x, t, prediction.eps) if x0 is None else x0
         second = memory.started & ~clean & (memory.h > 0)  # equal times give h = 0
         second &= s > first_order_to
         ahead = jnp.where(second, h / (2 * memory.h), 0.0)
-        fresh = (1 - q) * (1 + q)
         mean = sigma_s / sigma_t * q * x + alpha_s * fresh * (x0 + ahead * (x0 - memory.x0))
         return Step(mean, sigma_s * jnp.sqrt(fresh)), _Multistep(x0, h, jnp.ones((), bool))
 
@@ -266,7 +266,7 @@ def plms() -> Rule:
         first, again = memory.count == 0, memory.count == 1
         every = jnp.concatenate([prediction.eps[None], memory.eps])
         weights = jnp.asarray(rows, jnp.float32)[jnp.minimum(memory.count, 4)] / 24
-        eps, now = jnp.tensordot(weights, every, 1), (x, t, s)
+        eps, now = jnp.tensordot(weights, every, 1, precision="highest"), (x, t, s)
         own = [jnp.where(first, a, b) for a, b in zip(now, memory[1:4], strict=True)]
         x, t, s = (jnp.where(again, b, a) for a, b in zip(now, own, strict=True))
         kept = jnp.where(again, memory.eps, every[:3])
@@ -307,5 +307,5 @@ def _dt(t: Array, s: Array) -> Array:
 
 def _along_eps(process: SDE, x: Array, eps: Array, t: Array, s: Array) -> Array:
     """The straight line in (sigma / alpha, x / alpha) with slope eps, from t to s."""
-    a, q = transition(process, t, s)
-    return x / a + level(process, t)[1] / a * (q - 1) * eps
+    a, q, fresh = transition(process, t, s)
+    return x / a - level(process, t)[1] / a * fresh / (1 + q) * eps

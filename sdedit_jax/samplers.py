@@ -101,10 +101,17 @@ Refinement = Callable[[Array, Context], Array]
 
 
 class Refine(NamedTuple):
-    """Changes of the state before and after each step: (x, Context) -> x, or None."""
+    """Changes of the state before and after each step: (x, Context) -> x, or None.
+
+    Attributes:
+        nfe: evaluations of the network by both, per step.
+        mixes: whether a picture's result depends on the others of its batch.
+    """
 
     before: Refinement | None = None
     after: Refinement | None = None
+    nfe: int = 0
+    mixes: bool = False
 
 
 def chain(*refines: Refine) -> Refine:
@@ -119,7 +126,10 @@ def chain(*refines: Refine) -> Refine:
         return run if parts else None
 
     return Refine(
-        join([r.before for r in refines if r.before]), join([r.after for r in refines if r.after])
+        join([r.before for r in refines if r.before]),
+        join([r.after for r in refines if r.after]),
+        sum(r.nfe for r in refines),
+        any(r.mixes for r in refines),
     )
 
 
@@ -185,15 +195,15 @@ def langevin(snr: float = 0.16, steps: int = 1, norm: str = "image", axis: str =
             x = x + e * score + jnp.sqrt(2 * e) * z
         return x
 
-    return Refine(before=before)
+    return Refine(before, nfe=steps, mixes=norm == "batch")
 
 
 # --- the loop -------------------------------------------------------------------------------------
 
 
 class State(NamedTuple):
-    """The carry: the state x, the rule's memory, the largest squared norm of the score so far, the
-    predictor's memory."""
+    """The carry: the state x, the rule's memory, the largest squared norm of the score that a step
+    began with so far (not of those inside correctors and probes), the predictor's memory."""
 
     x: Array
     memory: Any

@@ -16,7 +16,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -288,16 +288,41 @@ def diffusion(process: SDE, t: Array | float) -> Array:
     return jnp.sqrt(2 * sigma * (rate - sigma * _log_alpha_rate(process, t)))
 
 
-def transition(process: SDE, t: Array, s: Array) -> tuple[Array, Array]:
-    """The forward law from s to t > s: x_t = a x_s + b z.
+class Transition(NamedTuple):
+    """The forward law from s to t > s: x_t = a x_s + b z with b^2 = sigma_t^2 fresh.
 
-    Returns:
-        a = alpha_t / alpha_s and q = e^{-h}, the ratio of noise-to-signal at s to that at t;
-        b^2 = sigma_t^2 (1 - q^2), which keeps its digits as (1 - q)(1 + q).
+    a = alpha_t / alpha_s; q = e^{-h}, the ratio of noise-to-signal at s to that at t; fresh =
+    1 - q^2, the share of the variance at t that is new.
     """
+
+    a: Array
+    q: Array
+    fresh: Array
+
+
+def transition(process: SDE, t: Array, s: Array) -> Transition:
+    """The forward law from s to t; `fresh` keeps its digits in small steps."""
     (alpha_t, sigma_t), (alpha_s, sigma_s) = level(process, t), level(process, s)
     a = alpha_t / alpha_s
-    return a, a * sigma_s / sigma_t
+    q = a * sigma_s / sigma_t
+    clean = jnp.isneginf(s)
+    fresh = _fresh(process, t, jnp.where(clean, 0.0, s), q)
+    return Transition(a, q, jnp.where(clean, 1.0, fresh))
+
+
+def _fresh(process: SDE, t: Array, s: Array, q: Array) -> Array:
+    """1 - q^2 by differences of logs where these are known; else (1 - q)(1 + q)."""
+    match process:
+        case VE():
+            return -jnp.expm1(-2 * (t - s) * math.log(process.sigma_max / process.sigma_min))
+        case VP() | SubVP():
+            # b^2 is 1 - a^2 for VP, and (1 - a^2)(1 - alpha_t^2 alpha_s^2) for subVP
+            slope = (process.beta_max - process.beta_min) / 4
+            b2 = -jnp.expm1(-2 * (t - s) * ((t + s) * slope + process.beta_min / 2))
+            if isinstance(process, SubVP):
+                b2 *= -jnp.expm1(2 * (_log_alpha(process, t) + _log_alpha(process, s)))
+            return b2 / process.sigma(t) ** 2
+    return (1 - q) * (1 + q)
 
 
 def _log_alpha(process: VP | SubVP, t: Array) -> Array:

@@ -107,6 +107,11 @@ def test_bad_input_is_named(tmp_path, folder):
     (tmp_path / "torn.zip").write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(ValueError, match="cannot open"):
         source(tmp_path / "torn.zip")
+    bad = bytearray(zipped(folder[0]).read_bytes())
+    bad[bad.index(b"IHDR") + 4] ^= 255
+    (tmp_path / "bad.zip").write_bytes(bad)
+    with pytest.raises(ValueError, match="data: cannot read .* in .*bad.zip: .*CRC"):
+        source(tmp_path / "bad.zip")
     (empty / "x.png").write_bytes(b"not a picture")
     with pytest.raises(ValueError, match="data: cannot read x.png: not a PNG, JPEG, WebP or BMP"):
         source(empty)

@@ -186,10 +186,13 @@ def test_transparent_parts_of_a_mask_are_kept(tmp_path):
     assert images.read_mask(path, (1, 3)).tolist() == [[1, 0, 0]]
 
 
-def test_jpeg_mask_has_pure_ends(tmp_path):
+@pytest.mark.parametrize("name", ["m.jpg", "m.png"])
+def test_jpeg_mask_has_pure_ends(name, tmp_path):
+    """Whatever it is called."""
     grey = np.zeros((64, 64), np.uint8)
     grey[13:40, 21:50] = 255
-    path = saved(Image.fromarray(grey), tmp_path / "m.jpg", quality=95)
+    path = tmp_path / name
+    Image.fromarray(grey).save(path, "JPEG", quality=95)
     assert np.array_equal(images.read_mask(path, (64, 64)), grey / 255)
 
 

@@ -1,12 +1,16 @@
 """main.py as a user starts it: flags, exit codes, one line for each error."""
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
+from absl import flags
+from ml_collections import config_flags
 from program import ROOT, config_of, exact_prior, names, refused
 
+from sdedit_jax.run import asked
 from sdedit_jax.tasks.common import read_options
 from sdedit_jax.tasks.recolor import Options
 
@@ -66,8 +70,6 @@ def test_help_is_no_error():
 @pytest.fixture
 def parsed(monkeypatch, capsys):
     """Parse a command line with fresh flags: the one line of its error, or ""."""
-    from absl import flags
-    from ml_collections import config_flags
 
     def parse(*arguments):
         argv = ["main.py", *arguments]
@@ -119,6 +121,44 @@ def test_values_reach_the_config(parsed, monkeypatch):
     assert (config.t0, config.sigma, config.sampler.steps) == (0.25, 2.0, 7)
     assert tuple(config.options.palette) == ("red", "#00ff00") and config.options.reference == ""
     assert tuple(config.sweep.t0) == (0.1, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("mode", "arguments", "told"),
+    [
+        ("edit", ["t0=0.3", "sigma=2.0"], "the strength is said twice, t0 0.3 and sigma 2"),
+        ("edit", ["preset=paper-ve", "sampler.hold=level"], "sampler.hold: preset 'paper-ve' has"),
+        ("edit", ["preset=diffusers", "t0=0.3"], 't0: preset "diffusers" takes strength'),
+        ("sweep", ["seed=3"], "seed: a sweep takes sweep.seeds instead, got 3"),
+        ("sweep", ["samples=2"], "samples: a sweep takes sweep.seeds instead, got 2"),
+        ("sweep", ["t0=0.3"], "t0: a sweep takes sweep.t0 instead, got 0.3"),
+        ("replay", ["t0=0.3"], "t0: is the recipe's in a replay, got 0.3"),
+    ],
+)
+def test_nothing_asked_for_goes_without_effect_in_silence(mode, arguments, told, parsed):
+    _, config = parsed(*(f"--config.{argument}" for argument in arguments))
+    given = config_flags.get_override_values(flags.FLAGS["config"])
+    assert len(given) == len(arguments)
+    with pytest.raises(ValueError, match=re.escape(told)):
+        asked.check(mode, config, given)
+
+
+@pytest.mark.parametrize(
+    ("mode", "given"),
+    [
+        ("edit", {"t0": 0.3}),
+        ("edit", {"sigma": 2.0}),
+        ("edit", {"preset": "paper-ve", "sampler.steps": 9, "sampler.hold": "paper"}),
+        ("edit", {"preset": "diffusers", "strength": 0.5}),
+        ("sweep", {"sweep.seeds": (1, 2)}),
+        ("replay", {"input": "a.png", "prior": "old", "devices": 1}),
+        ("train", {"t0": 0.3}),
+    ],
+)
+def test_what_has_an_effect_may_be_asked(mode, given):
+    config = config_of("base")
+    config.update_from_flattened_dict(given)
+    asked.check(mode, config, given)
 
 
 def test_a_palette_may_be_said_with_commas(parsed, monkeypatch):

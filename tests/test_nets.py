@@ -353,6 +353,14 @@ def test_float32_means_full_precision_forward_and_backward(model):
     assert all(p == highest and d == jnp.float32 for p, d in found)
 
 
+def test_tf32_asks_for_tensorfloat():
+    """Where the hardware has none, as here, the products are those of float32."""
+    net, (x, label) = tiny("tf32"), pictures()
+    found = list(products(jax.make_jaxpr(net.apply)(net.params, x, label).jaxpr))
+    high = (jax.lax.Precision.HIGH,) * 2  # on GPUs of one pass, TensorFloat-32
+    assert len(found) > 20 and all(p == high and d == jnp.float32 for p, d in found)
+
+
 @pytest.mark.parametrize("compute, low, high", [("tf32", 0, 1e-5), ("bfloat16", 1e-4, 0.05)])
 def test_other_compute_modes_are_near(compute, low, high):
     x, label = pictures()

@@ -150,8 +150,12 @@ def test_other_weights_are_refused_with_both_sha256(made, tmp_path):
         return recipe
 
     rewrite(made / "apple_0.png", recipe=moved)
-    told = refused(config_of("base", input=str(made / "apple_0.png")), made, "replay", True)
+    config = config_of("base", input=str(made / "apple_0.png"), prior="no/such/folder")
+    told = refused(config, made, "replay", True)
     assert store.digest(other)[:16] in told and store.digest(tiny_params())[:16] in told
+    assert "no/such/folder" in told and "--config.prior" in told
+    config.prior = tiny_prior()  # the recipe's folder holds other weights by now; this one has them
+    assert run(config, None, "replay") == 0
 
 
 def test_the_prior_of_the_config_serves_where_the_recipe_s_is_gone(made, capsys):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 from program import (
     ROOT,
@@ -376,10 +377,16 @@ def test_a_sweep_refuses_what_it_cannot_do(tmp_path):
 
 
 def test_compiled_programs_are_kept_in_the_users_cache_folder(monkeypatch, tmp_path):
-    before = jax.config.jax_compilation_cache_dir
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     try:
         use_cache("auto")
-        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "sdedit_jax" / "xla")
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        compilation_cache.reset_cache()  # of the programs before, which went elsewhere
+        jax.jit(lambda x: jnp.sin(x) + 3)(jnp.ones(7))
+        assert list((tmp_path / "sdedit_jax" / "xla").iterdir())
     finally:
-        jax.config.update("jax_compilation_cache_dir", before)
+        for name, value in before.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()

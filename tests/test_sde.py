@@ -48,16 +48,17 @@ def test_closed_forms(name):
 
 @pytest.mark.parametrize("name", PROCESSES)
 def test_transition_is_the_forward_law(name):
-    """a = alpha_t / alpha_s and sigma_t^2 (1 - q^2) = sigma_t^2 - a^2 sigma_s^2."""
+    """a = alpha_t / alpha_s, q = a sigma_s / sigma_t and sigma_t^2 fresh = sigma_t^2 - a^2
+    sigma_s^2, in steps of a thousandth too."""
     process, form = PROCESSES[name]
-    for t, s in [(1.0, 0.9), (0.5, 0.01), (0.3, 0.29)]:
+    for t, s in [(1.0, 0.9), (0.5, 0.01), (0.3, 0.29), (0.501, 0.5), (0.021, 0.02), (1.0, 0.999)]:
         (at, st), (as_, ss) = form.at(np.float32(t)), form.at(np.float32(s))
-        a, q = sde.transition(process, jnp.float32(t), jnp.float32(s))
-        assert float(a) == pytest.approx(at / as_, rel=1e-5)
-        b2 = float(st**2 * (1 - q) * (1 + q))
-        assert b2 == pytest.approx(st**2 - (at / as_) ** 2 * ss**2, rel=1e-4)
-    a, q = sde.transition(process, jnp.float32(0.5), jnp.float32(CLEAN))
-    assert (float(a), float(q)) == (pytest.approx(form.at(0.5)[0], rel=1e-5), 0.0)
+        a, q, fresh = map(float, sde.transition(process, jnp.float32(t), jnp.float32(s)))
+        assert a == pytest.approx(at / as_, rel=1e-5)
+        assert q == pytest.approx(at / as_ * ss / st, rel=1e-5)
+        assert fresh == pytest.approx(1 - (at / as_ * ss / st) ** 2, rel=1e-5)
+    a, q, fresh = map(float, sde.transition(process, jnp.float32(0.5), jnp.float32(CLEAN)))
+    assert (a, q, fresh) == (pytest.approx(form.at(0.5)[0], rel=1e-5), 0.0, 1.0)
 
 
 def test_clean_end_differs_from_time_0():

@@ -107,7 +107,8 @@ def test_law_of_the_discrete_algorithm(process):
 
 @pytest.mark.parametrize("process", PROCESSES)
 def test_law_tends_to_the_posterior(process):
-    """The same law at 20 and 40 steps halves its distance to the limit of many steps, and more."""
+    """The same law at 48 steps is nearer to the limit of many steps than at 24: at most three
+    quarters of the distance, where first order would halve it."""
     ours, form = PROCESSES[process]
     t0, guide = 0.6, -0.8
     want = oracles.sdedit_law(form, t0, guide, M, S)
@@ -121,7 +122,7 @@ def test_law_tends_to_the_posterior(process):
         out = compiled(made, noise)(Request(t0, everywhere(image)))
         errors.append(np.abs(np.subtract(read_law(out.image, guide), want)))
     assert errors[1].max() < 4e-3
-    assert errors[1].max() < errors[0].max()
+    assert errors[1].max() < 0.75 * errors[0].max()
 
 
 @pytest.mark.parametrize("process", PROCESSES)
@@ -364,6 +365,7 @@ def test_cond_and_codec_reach_the_prior(rng):
 def test_nfe():
     made = plan(sde.VP(), (2, 2, 1), rules.heun(), n=6, repeats=3)
     assert made.nfe == 36
+    assert made._replace(refine=samplers.langevin(steps=2)).nfe == 72
 
 
 # --- Proposition 1 --------------------------------------------------------------------------------

@@ -78,6 +78,13 @@ def test_a_run_may_start_from_a_prior(trained, tmp_path):
     cards = [store.read_card(folder / "prior") for folder in (out, tmp_path)]
     assert cards[0]["sha256"] == cards[1]["sha256"]
     assert cards[1]["training"]["steps"] == 3
+    assert cards[1]["training"]["images"] == cards[0]["training"]["images"] == 3 * config.run.batch
+    # more pictures a step from here on: those before were counted with their own batch
+    config = training(photos, init=str(out / "prior"), first_step=3)
+    config.run.batch *= 2
+    assert run(config, tmp_path / "wider", "train") == 0
+    card = store.read_card(tmp_path / "wider" / "prior")
+    assert card["training"]["images"] == cards[0]["training"]["images"]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

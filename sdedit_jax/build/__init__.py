@@ -23,7 +23,6 @@ from sdedit_jax.build.priors import (
 )
 from sdedit_jax.build.sampling import (
     GRIDS,
-    KINDS,
     LISTED,
     PRESETS,
     REFINES,
@@ -31,6 +30,7 @@ from sdedit_jax.build.sampling import (
     STRENGTH,
     Sampling,
     beginning,
+    check_preset,
     plan,
     preset_process,
     sampling,
@@ -44,7 +44,6 @@ __all__ = [
     "EXACT",
     "GRIDS",
     "GUIDANCE",
-    "KINDS",
     "LATENT_PRIORS",
     "LISTED",
     "NETS",
@@ -62,6 +61,7 @@ __all__ = [
     "augment",
     "beginning",
     "check_label",
+    "check_preset",
     "classes",
     "condition",
     "exact_prior",

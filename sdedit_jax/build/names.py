@@ -1,7 +1,11 @@
 """Names into code: one rule for all tables, and the processes."""
 
+import inspect
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
 
 from sdedit_jax import sde
 
@@ -28,6 +32,16 @@ def pick(table: Mapping[str, Any], name: str, field: str) -> Any:
     return table[name]
 
 
+KINDS = {int: numbers.Integral, float: numbers.Real, str: str, bool: bool | np.bool_}
+
+
+def check_kind(value: Any, kind: type, field: str) -> None:
+    """Raise ValueError unless a value is of one of KINDS; whole numbers serve as fractions."""
+    mixed = isinstance(value, bool) and kind is not bool  # Python counts bool as int
+    if mixed or not isinstance(value, KINDS[kind]):
+        raise ValueError(f"{field} must be of type {kind.__name__}, got {value!r}")
+
+
 def process(values: Mapping[str, Any], field: str = "process") -> sde.SDE:
     """{"name": one of SDES, further arguments} -> a process."""
     return call(SDES, values, field)
@@ -37,12 +51,16 @@ def call(table: Mapping[str, Any], values: Mapping[str, Any], field: str, *args:
     """{"name": one of the table, further arguments} -> what table[name](*args, ...) makes.
 
     Raises:
-        ValueError: no name, an unknown one, or arguments that it does not take.
+        ValueError: no name, an unknown one, or arguments that it does not take, or of another type.
     """
     if not isinstance(values, Mapping) or "name" not in values:
         raise ValueError(f"{field} must be an object with a name, got {values!r}")
     rest = {name: value for name, value in values.items() if name != "name"}
     make = pick(table, values["name"], f"{field}.name")
+    known = inspect.signature(make).parameters
+    for argument, value in rest.items():
+        if argument in known and known[argument].annotation in KINDS:
+            check_kind(value, known[argument].annotation, f"{field}.{argument}")
     try:
         return make(*args, **rest)
     except TypeError as error:

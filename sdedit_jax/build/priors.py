@@ -11,7 +11,7 @@ import numpy as np
 
 from sdedit_jax import images, latent, sde
 from sdedit_jax import prior as priors
-from sdedit_jax.build.names import call, pick, process
+from sdedit_jax.build.names import call, check_kind, pick, process
 from sdedit_jax.nets.adm import ADM, ADMConfig
 from sdedit_jax.nets.clip_text import ClipText, ClipTextConfig
 from sdedit_jax.nets.ddpm import DDPM, DDPMConfig
@@ -104,6 +104,7 @@ def exact_prior(card: Mapping[str, Any], folder: Path) -> Prior:
     for field in ("process", "size", "std"):
         if field not in card:
             raise ValueError(f"{folder}: prior.json lacks {field!r}")
+    check_kind(card["std"], float, f"{folder}: std")
     side = size_of(card, str(folder))[0]
     files = images.find_inputs(folder)
     pictures = [images.fit(images.flatten(images.read(f)), side)[0] for f in files]
@@ -120,9 +121,8 @@ def prior_of(card: Mapping[str, Any], compute: str = "float32", name: str = "pri
     pick(COMPUTE, compute, "compute")
     if card["network"] in PARTS:
         return latent_prior_of(card, compute, name)
-    kind, read_config = pick(NETS, card["network"], f"{name}: network")
-    config = read_config(card["config"])
-    net = functional(lambda rngs: kind(config, rngs=rngs), compute)
+    kind = pick(NETS, card["network"], f"{name}: network")
+    net, _ = _network(*kind, card["config"], compute, name)
     made = process(card["process"], f"{name}: process")
     predict = call(PRIORS, card["prediction"], f"{name}: prediction", net.apply, made)
     return Prior(made, predict, net.shapes, size_of(card, name), card=dict(card))
@@ -156,11 +156,26 @@ def _looking(card: Mapping[str, Any], attention: int, name: str) -> Mapping[str,
 
 def part_of(card: Mapping[str, Any], part: str, compute: str, name: str) -> tuple[Functional, Any]:
     """One network of a card with PARTS, and its config."""
-    kind, read_config = PARTS[card["network"]][part]
     if part not in card["config"]:
         raise ValueError(f"{name}: config in prior.json lacks {part!r}")
-    config = read_config(card["config"][part])
-    return functional(lambda rngs: kind(config, rngs=rngs), compute), config
+    kind = PARTS[card["network"]][part]
+    return _network(*kind, card["config"][part], compute, f"{name}: {part}")
+
+
+def _network(
+    kind: Any, read_config: Callable[..., Any], values: Any, compute: str, name: str
+) -> tuple[Functional, Any]:
+    """A network and its config, of plain values.
+
+    Raises:
+        ValueError: values that no network can be built of.
+    """
+    try:
+        config = read_config(values)
+        return functional(lambda rngs: kind(config, rngs=rngs), compute), config
+    except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
+        told = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{name}: no network can be built of this config ({told})") from error
 
 
 def text_of(card: Mapping[str, Any], folder: str | Path, compute: str = "float32") -> priors.Text:

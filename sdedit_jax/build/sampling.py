@@ -1,14 +1,11 @@
 """config.sampler and presets into rules, grids and plans."""
 
 import dataclasses
-import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from sdedit_jax import grids, rules, samplers, sde, timesteps
-from sdedit_jax.build.names import SDES, pick
+from sdedit_jax.build.names import SDES, check_kind, pick
 from sdedit_jax.build.priors import as_process
 from sdedit_jax.edits.sdedit import SDEdit
 from sdedit_jax.prior import Prior
@@ -162,7 +159,8 @@ def sampling(
                     f'preset "official" runs 1000 t0 = {own} steps, sampler.steps asks for'
                     f" {given['steps']}"
                 )
-        _check_preset(preset, given, fixed)
+        defaults = {f.name: f.default for f in dataclasses.fields(Sampling)}
+        check_preset(preset, {name: v for name, v in given.items() if v != defaults.get(name)})
         given = given | fixed | ({"steps": given["steps"]} if "steps" in given else {})
     s = Sampling(**given)
     if s.grid in LISTED and preset:
@@ -249,24 +247,25 @@ def plan(prior: Prior, s: Sampling) -> SDEdit:
     )
 
 
-def _check_preset(preset: str, given: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
-    """See that nothing was asked for which a preset settles otherwise."""
-    defaults = {f.name: f.default for f in dataclasses.fields(Sampling)}
-    for name in (set(given) & set(fixed)) - {"steps"}:
-        if given[name] not in (fixed[name], defaults[name]):
+def check_preset(preset: str, given: Mapping[str, Any]) -> None:
+    """See that nothing was asked for which a preset settles otherwise.
+
+    Args:
+        given: fields of Sampling that were asked for.
+
+    Raises:
+        ValueError: one has another value in the preset; its number of steps may be changed.
+    """
+    fixed = pick(PRESETS, preset, "preset")[1]
+    for name in set(given) & set(fixed) - {"steps"}:
+        if given[name] != fixed[name]:
             raise ValueError(
                 f"sampler.{name}: preset {preset!r} has {fixed[name]!r}, got {given[name]!r}; leave"
                 " one of them out"
             )
 
 
-KINDS = {int: numbers.Integral, float: numbers.Real, str: str, bool: bool | np.bool_}
-
-
 def _check_types(values: Mapping[str, Any]) -> None:
     defaults = {f.name: f.default for f in dataclasses.fields(Sampling)}
     for name, value in values.items():
-        kind = type(pick(defaults, name, "field of sampler"))
-        mixed = isinstance(value, bool) and kind is not bool  # Python counts bool as int
-        if mixed or not isinstance(value, KINDS[kind]):
-            raise ValueError(f"sampler.{name} must be of type {kind.__name__}, got {value!r}")
+        check_kind(value, type(pick(defaults, name, "field of sampler")), f"sampler.{name}")

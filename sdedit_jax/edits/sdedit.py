@@ -38,7 +38,8 @@ class Request(NamedTuple):
 
 
 class Edited(NamedTuple):
-    """An edit's result: image [H, W, C], and the largest squared norm of the score on the way."""
+    """An edit's result: image [H, W, C], and the largest squared norm of the score on the way (see
+    samplers.State)."""
 
     image: Array
     score_sq: Array
@@ -90,8 +91,13 @@ class SDEdit(NamedTuple):
 
     @property
     def nfe(self) -> int:
-        """Evaluations of the network by the rule in one edit (correctors come on top)."""
-        return self.n * self.rule.nfe * self.repeats
+        """Evaluations of the network in one edit, those of a corrector among them."""
+        return self.n * self.evaluations * self.repeats
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the network in one step."""
+        return self.rule.nfe + self.refine.nfe
 
 
 def edit(plan: SDEdit) -> Callable[..., Edited]:
@@ -115,8 +121,7 @@ def edit(plan: SDEdit) -> Callable[..., Edited]:
 
         carry = (request.guide.image, jnp.zeros(()))
         (x0, score_sq), _ = jax.lax.scan(repeat, carry, jnp.arange(plan.repeats))
-        score_sq = jnp.where(jnp.asarray(request.t0) > 0, score_sq, 0.0)
-        return Edited(finish(plan, params, request, x0, picture), score_sq)
+        return finish(plan, params, request, x0, picture, score_sq)
 
     return run
 
@@ -176,10 +181,13 @@ def mix(plan: SDEdit, request: Request, x0: Array, x: Array) -> Array:
     return x if plan.hold is None else request.guide.mask * x + (1 - request.guide.mask) * x0
 
 
-def finish(plan: SDEdit, params: Any, request: Request, x0: Array, picture: Array) -> Array:
-    """The picture [H, W, C] of x0; at strength 0 the guide, `picture`, as it came."""
-    made = plan.prior.codec.decode(params, x0)
-    return jnp.where(jnp.asarray(request.t0) > 0, made, jnp.asarray(picture, jnp.float32))
+def finish(
+    plan: SDEdit, params: Any, request: Request, x0: Array, picture: Array, score_sq: Array
+) -> Edited:
+    """The picture [H, W, C] of x0; at strength 0 the guide, `picture`, as it came, and no score."""
+    made, ran = plan.prior.codec.decode(params, x0), jnp.asarray(request.t0) > 0
+    image = jnp.where(ran, made, jnp.asarray(picture, jnp.float32))
+    return Edited(image, jnp.where(ran, score_sq, 0.0))
 
 
 def proposition_1(sigma: float, score_sq: float, d: int, delta: float = 0.05) -> float:

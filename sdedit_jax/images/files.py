@@ -126,16 +126,18 @@ def read_mask(path: str | Path, size: tuple[int, int], invert: bool = False) -> 
     """A mask file as float32 [H, W] in [0, 1]: white = may change, greys are fractions.
 
     Colours count by their luminance, transparent pixels as black. JPEG cannot hold pure black
-    and white beside an edge, so in JPEG files levels within 16 of the ends are moved there.
+    and white beside an edge, so in JPEG files (whatever they are called) levels within 16 of the
+    ends are moved there.
 
     Args:
         path: picture file.
         size: (height, width) of the picture that the mask belongs to, after EXIF rotation.
         invert: black = may change.
     """
-    grey = luminance(flatten(read(path), (0, 0, 0)))
+    image = _open(_bytes(Path(path)), str(path))
+    grey = luminance(flatten(_picture(image), (0, 0, 0)))
     same_size(f"mask {path}", grey.shape, size)
-    if Path(path).suffix.lower() in (".jpg", ".jpeg"):
+    if image.format == "JPEG":
         grey = np.where(grey <= 16, 0, np.where(grey >= 239, 255, grey))
     mask = grey.astype(np.float32) / np.float32(255)
     return 1 - mask if invert else mask

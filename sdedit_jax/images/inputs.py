@@ -15,8 +15,10 @@ def find_inputs(pattern: str | Path) -> list[Path]:
     ones, and folders not their subfolders.
 
     Raises:
-        ValueError: nothing was found.
+        ValueError: nothing is named, or nothing was found.
     """
+    if not str(pattern):
+        raise ValueError("input: give a picture, a folder or a glob")
     path = Path(pattern)
     if path.is_file():
         return [path]

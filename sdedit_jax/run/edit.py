@@ -14,6 +14,7 @@ from sdedit_jax.run.session import (
     Session,
     free_name,
     labels,
+    needs,
     open_session,
     plain,
     process_name,
@@ -46,7 +47,8 @@ def edit(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
     refuse_own_folder(config, workdir)
     session = open_session(config)
     items, bad = read_inputs(session)
-    refuse_existing([f for _, name in items for f in files(workdir, name, config)], overwrite)
+    planned = [file for _, name in items for file in files(workdir, name, config)]
+    refuse_existing(planned, overwrite, needs(config))
     jobs = [
         Job(item, f"{name}_{k}", session.t0, config.seed, k, f"_{k}")
         for item, name in items

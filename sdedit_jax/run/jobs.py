@@ -167,7 +167,7 @@ def bound(
         "distance": distance,
         "C": c,
         "note": "squared distance in [-1, 1] units; C is the largest squared norm of the score met"
-        " on the way; the bound is loose",
+        " at the beginning of a step; the bound is loose",
     }
 
 

@@ -23,6 +23,7 @@ from sdedit_jax.run.ledits_session import (
 )
 from sdedit_jax.run.session import (
     free_name,
+    needs,
     plain,
     process_name,
     refuse_existing,
@@ -44,7 +45,7 @@ def edit(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
     opened = open_prior(config)
     photos, bad = read_inputs(opened)
     targets = [workdir / f"{photo.name}_{end}.png" for photo in photos for end in ends(photo)]
-    refuse_existing(targets, overwrite)
+    refuse_existing(targets, overwrite, needs(config))
     introduce(opened, photos)
     warn(opened, photos)
     done = []

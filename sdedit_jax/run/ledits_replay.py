@@ -11,25 +11,20 @@ from ml_collections import ConfigDict
 from sdedit_jax import images, record
 from sdedit_jax.run.ledits_jobs import Done, batches_of
 from sdedit_jax.run.ledits_session import Opened, Photo, files_of, open_prior, read_photo
+from sdedit_jax.run.session import prior_of
 
 
 def again(config: ConfigDict, recipe: Mapping[str, Any], path: Path) -> tuple[Opened, Done]:
     """The prior and the result of a recipe, run in a batch of the same size.
 
     Args:
-        config: of this run: its machine, and its prior where the recipe's is gone.
+        config: of this run: its machine, and its prior where the recipe's is gone or another now.
         path: the picture that carries the recipe.
 
     Raises:
         ValueError: another prior, or the photo or a mask is not to be found.
     """
-    opened = open_prior(recipe_config(config, recipe))
-    found = opened.prior.card.get("sha256", "")
-    if found != recipe["prior"]["sha256"]:
-        raise ValueError(
-            f"prior: {opened.config.prior} has sha256 {found[:16]},"
-            f" the recipe of {path.name} wants {recipe['prior']['sha256'][:16]}"
-        )
+    opened = open_prior(recipe_config(config, recipe, path))
     photo = find_photo(opened, recipe, path)
     place = recipe["place"]
     rows = [photo] * place["rows"]
@@ -39,14 +34,13 @@ def again(config: ConfigDict, recipe: Mapping[str, Any], path: Path) -> tuple[Op
     return opened, made
 
 
-def recipe_config(config: ConfigDict, recipe: Mapping[str, Any]) -> ConfigDict:
+def recipe_config(config: ConfigDict, recipe: Mapping[str, Any], path: Path) -> ConfigDict:
     """The recipe's config with the words of its photo and the machine of the present one."""
     then = ConfigDict(recipe["config"])
     then.update({"prompts": "", "cache": config.cache})
     used = recipe["place"]["devices"]
     then.devices = config.devices or (used if used <= jax.local_device_count() else 0)
-    if not Path(then.prior).exists():
-        then.prior = config.prior
+    then.prior = prior_of(config, recipe, path)
     return then
 
 

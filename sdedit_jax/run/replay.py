@@ -13,6 +13,7 @@ from sdedit_jax.run.session import (
     UNITS,
     Session,
     open_session,
+    prior_of,
     refuse_existing,
 )
 from sdedit_jax.tasks import Guide, TaskInput
@@ -28,8 +29,8 @@ LATER = {"strength": None, "prompt": "", "negative_prompt": "", "prompts": ""}
 def replay(config: ConfigDict, workdir: Path | None, overwrite: bool) -> int:
     """Run the recipe of `config.input` again; 0 if the picture comes out equal, else 1.
 
-    The prior is that of the recipe, or `config.prior` where that folder is gone; its sha256 must be
-    the recipe's. With a workdir the replayed picture is written there.
+    The prior is the recipe's folder or `config.prior`, whichever has the recipe's sha256. With a
+    workdir the replayed picture is written there.
     """
     if "input" not in config:
         raise ValueError("config: --mode=replay needs one of those that edit pictures, or none")
@@ -49,13 +50,7 @@ def replay(config: ConfigDict, workdir: Path | None, overwrite: bool) -> int:
             print(f"replayed  {target}")
         return verdict(before, done.edited, recipe, opened)
     guided = bool((recipe.get("text") or {}).get("guided"))
-    session = open_session(recipe_config(config, recipe), guided)
-    found = session.prior.card.get("sha256", "")
-    if found != recipe["prior"]["sha256"]:
-        raise ValueError(
-            f"prior: {session.config.prior} has sha256 {found[:16]},"
-            f" the recipe of {path.name} wants {recipe['prior']['sha256'][:16]}"
-        )
+    session = open_session(recipe_config(config, recipe, path), guided)
     item = find_input(session, recipe, path)
     done = again(session, recipe, item)
     if target:
@@ -64,7 +59,7 @@ def replay(config: ConfigDict, workdir: Path | None, overwrite: bool) -> int:
     return verdict(before, done.picture, recipe, session)
 
 
-def recipe_config(config: ConfigDict, recipe: dict[str, Any]) -> ConfigDict:
+def recipe_config(config: ConfigDict, recipe: dict[str, Any], path: Path) -> ConfigDict:
     """The recipe's config, with the machine of the present one."""
     then = ConfigDict(recipe["config"])
     if "guidance" not in then:  # a recipe of a version without
@@ -78,8 +73,7 @@ def recipe_config(config: ConfigDict, recipe: dict[str, Any]) -> ConfigDict:
     then.cache = config.cache
     used = recipe["place"]["devices"]
     then.devices = config.devices or (used if used <= jax.local_device_count() else 0)
-    if not Path(then.prior).exists():
-        then.prior = config.prior
+    then.prior = prior_of(config, recipe, path)
     then.sampler.steps = recipe["sampler"]["steps"]
     for unit in UNITS:
         then[unit] = None

@@ -1,7 +1,7 @@
 """What the editing modes share: the prior and its sampler, the inputs, the names of files."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,8 +77,6 @@ def open_session(config: ConfigDict, guided: bool = False, times: Sequence[float
     asked = build.sampling(config.sampler.to_dict(), config.preset, t0, config.strength)
     sampling = build.settled(prior, asked)
     t0 = build.beginning(prior, sampling, t0)
-    if sampling.corrector != "none" and sampling.norm == "batch":
-        raise ValueError('sampler.norm must be "image" here: a batch norm mixes the pictures')
     pair = isinstance(cond, Guided) or bool(texts and texts.guided)
     asked = build.guided(prior, guide.name) if pair else prior
     plan = build.plan(asked._replace(params=None), sampling)
@@ -128,10 +126,11 @@ def introduce(session: Session, devices: int, times: Sequence[float]) -> None:
     )
     print(f"prior     {session.config.prior}, sha256 {prior.card.get('sha256', '')[:16]}")
     print(f"process   {process_name(prior)}")
+    corrected = f" + {s.corrector_steps} {s.corrector}" if session.plan.refine.nfe else ""
     told = [f"{described(prior.process, t0)}" for t0 in times]
     print("strength  " + "\n          ".join(told))
     print(
-        f"sampler   {s.rule}, {s.grid} grid, {s.run} steps x {s.repeats} repeat(s)"
+        f"sampler   {s.rule}{corrected}, {s.grid} grid, {s.run} steps x {s.repeats} repeat(s)"
         f" = {session.evaluations} evaluations, hold {s.hold}"
     )
     if session.cond is not None:
@@ -171,6 +170,31 @@ def use_cache(where: str) -> None:
     folder = load.cache_folder() / "xla" if where == "auto" else Path(where)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def prior_of(config: ConfigDict, recipe: Mapping[str, Any], path: Path) -> str:
+    """The folder with the prior of a recipe: the recipe's own, or that of the present config.
+
+    Args:
+        path: the picture that carries the recipe.
+
+    Raises:
+        ValueError: neither holds weights of the recipe's sha256.
+    """
+    wanted, told = recipe["prior"]["sha256"], []
+    for folder in dict.fromkeys((recipe["config"]["prior"], config.prior)):
+        try:
+            found = load.sha256_of(folder)
+        except (ValueError, OSError) as error:
+            told.append(str(error).removeprefix("prior: "))
+            continue
+        if found == wanted:
+            return folder
+        told.append(f"{folder} has sha256 {found[:16]}")
+    raise ValueError(
+        f"prior: the recipe of {path.name} wants weights of sha256 {wanted[:16]};"
+        f" {'; '.join(told)}; name their folder by --config.prior"
+    )
 
 
 def read_inputs(session: Session) -> tuple[list[tuple[TaskInput, str]], list[str]]:
@@ -215,19 +239,33 @@ def plain(config: ConfigDict) -> dict[str, Any]:
     }
 
 
-def refuse_existing(files: Sequence[Path], overwrite: bool) -> None:
+def refuse_existing(files: Sequence[Path], overwrite: bool, needed: Sequence[Path] = ()) -> None:
     """Stop before any work when a result would replace a file.
 
     Raises:
-        ValueError: a file exists and overwrite is off.
+        ValueError: a file exists and overwrite is off, or it is one of those `needed`.
     """
     there = [file for file in files if file.exists()]
+    own = {path.resolve() for path in needed}
+    for file in there:
+        if file.resolve() in own:
+            raise ValueError(
+                f"workdir: the result {file} would replace an input; give another --workdir"
+            )
     if there and not overwrite:
         raise ValueError(
             f"workdir: {there[0]} exists"
             + (f", and {len(there) - 1} more" if len(there) > 1 else "")
             + "; give another --workdir, or --overwrite"
         )
+
+
+def needs(config: ConfigDict) -> list[Path]:
+    """The files that a config edits, and those that it names beside them."""
+    options = config.get("options") or {}
+    named = [*options.values(), config.get("prompts"), *str(config.get("masks", "")).split(",")]
+    files = [Path(name.split("#")[0]) for name in named if name and isinstance(name, str)]
+    return [*images.find_inputs(config.input), *files]
 
 
 def free_name(file: Path, overwrite: bool) -> Path:

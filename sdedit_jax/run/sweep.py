@@ -14,6 +14,7 @@ from sdedit_jax.run.session import (
     Session,
     described,
     free_name,
+    needs,
     open_session,
     read_inputs,
     refuse_existing,
@@ -55,7 +56,7 @@ def sweep(config: ConfigDict, workdir: Path, overwrite: bool) -> int:
     jobs = [job for item, name in items for job in cells(config, item, name)]
     planned = [workdir / f"{job.name}.png" for job in jobs]
     planned += [workdir / f"{n}_{end}.png" for _, n in items for end in ("guide", "mask", "sweep")]
-    refuse_existing(planned, overwrite)
+    refuse_existing(planned, overwrite, needs(config))
     done, failed = make(session, workdir, jobs, overwrite)
     for item, name in items:
         own = [d for d in done if d.job.item is item]
@@ -81,11 +82,13 @@ def sweep_sheet(session: Session, item: TaskInput, done: Sequence[Done]) -> np.n
     times, seeds = session.config.sweep.t0, session.config.sweep.seeds
     at = {(d.job.t0, d.job.seed): d for d in done}
     pictures = {place: small(d.picture) for place, d in at.items()}
-    rows = [[item.fitted] + [pictures.get((t0, seed)) for t0 in times] for seed in seeds]
+    first = item.original if session.config.output == "original" else item.fitted
+    rows = [[small(first)] + [pictures.get((t0, seed)) for t0 in times] for seed in seeds]
     labels = ["guide"]
     for t0 in times:
         l2 = np.mean([d.entry["l2"] for d in done if d.job.t0 == t0] or [np.nan])
         sigma = described(session.prior.process, t0).sigma
         labels.append(f"{t0:g} s{sigma:.2g} L2 {l2:.1f}")
-    scale = sheet_scale(session.config, session.size)
+    longest = max(max(cell.shape[:2]) for row in rows for cell in row if cell is not None)
+    scale = sheet_scale(session.config, longest)
     return images.contact_sheet(rows, [f"seed {seed}" for seed in seeds], labels, scale)

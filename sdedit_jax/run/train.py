@@ -159,11 +159,12 @@ def publisher(
     config: ConfigDict, workdir: Path, card: dict[str, Any]
 ) -> Callable[[Any, int], None]:
     """(averaged weights, step) -> the prior's folder."""
+    first, before = begun(config)
     folder = publish_folder(config, workdir, "prior", "prior.json")
     dtype = jnp.dtype(build.pick(store.DTYPES, config.dtype, "dtype"))
 
     def publish(params: Any, step: int) -> None:
-        seen = {"steps": step, "images": step * config.run.batch}
+        seen = {"steps": step, "images": before + (step - first) * config.run.batch}
         training = {**card["training"], **seen}
         store.save(
             folder,
@@ -173,6 +174,15 @@ def publisher(
         print(f"published {folder} at step {step}")
 
     return publish
+
+
+def begun(config: ConfigDict) -> tuple[int, int]:
+    """The step at which a run begins, and the pictures that its first weights have seen."""
+    if not config.init:
+        return 0, 0
+    first = config.first_step
+    training = store.read_card(config.init).get("training", {})
+    return first, training.get("images", first * config.run.batch)
 
 
 def publish_folder(config: ConfigDict, workdir: Path, name: str, mark: str) -> Path:
