@@ -200,6 +200,17 @@ def test_damaged_cards(prior, tmp_path):
         ({"config": {**net, "num_res_blocks": 2}}, "the network of prior.json"),
         ({"config": {**net, "ch_mult": [1]}}, "the network of prior.json"),
         ({"config": {**net, "foo": 1}}, "foo"),
+        ({"config": {**net, "nf": "16"}}, "no network can be built of this config"),
+        ({"config": {**net, "ch_mult": 1}}, "no network can be built of this config"),
+        ({"config": 3}, "no network can be built of this config"),
+        (
+            {"process": {"name": "ve", "sigma_min": "low"}},
+            "process.sigma_min must be of type float",
+        ),
+        (
+            {"prediction": {"name": "edm", "sigma_data": "x"}},
+            "prediction.sigma_data must be of type",
+        ),
     ]:
         card(prior, **{**whole, **changes})
         assert told in told_of(prior, tmp_path)
@@ -302,3 +313,21 @@ def test_results_are_not_put_among_the_inputs(tmp_path):
     Image.fromarray(known()).save(tmp_path / "a.png")
     told = refused(small("strokes", input=str(tmp_path)), tmp_path)
     assert "is the folder of the inputs" in told and names(tmp_path) == ["a.png"]
+
+
+def test_a_result_never_replaces_an_input_or_its_mask(tmp_path):
+    """Not with --overwrite either: a glob, or a single file, beside which the results shall lie."""
+    for name in ("a.png", "a_0.png", "a_mask.png"):
+        Image.fromarray(known()).save(tmp_path / name)
+    before = {name: (tmp_path / name).read_bytes() for name in ("a.png", "a_mask.png")}
+    config = small("strokes", input=str(tmp_path / "a*.png"))
+    assert "a_0.png would replace an input" in refused(config, tmp_path, overwrite=True)
+    (tmp_path / "a_0.png").unlink()
+    mask = str(tmp_path / "a_mask.png")
+    config = small("inpaint", input=str(tmp_path / "a.png"), options__mask=mask)
+    assert "a_mask.png would replace an input" in refused(config, tmp_path, overwrite=True)
+    assert all((tmp_path / name).read_bytes() == data for name, data in before.items())
+
+
+def test_an_empty_input_is_not_the_present_folder(tmp_path):
+    assert "input: give a picture" in refused(small("strokes", input=""), tmp_path)

@@ -70,6 +70,8 @@ def fake(card, tensors):
 def test_cards_are_complete_and_apart():
     cards = [catalogue.card(name) for name in catalogue.names()]
     assert len({c.name for c in cards}) == len(cards) == len(catalogue.names())
+    for page in ("README.md", "CHANGELOG.md"):
+        assert f"{len(cards)} released files" in (Path(__file__).parent.parent / page).read_text()
     for c in cards:
         assert c.given["family"] == c.family
         assert c.published.startswith("https://")
