@@ -23,6 +23,9 @@ ROOT = Path(__file__).parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 SIZE = 16
+four_devices = pytest.mark.skipif(
+    jax.local_device_count() < 4, reason="this machine has fewer than 4 devices of its kind"
+)
 
 
 @functools.cache

@@ -53,7 +53,7 @@ def at_root(monkeypatch):
         ("scale", -1, "scale must be at least 0, got -1"),
         ("seed", -1, "seed must be a whole number in [0, 2**32 - 1], got -1"),
         ("cond", 3, "cond: the prior has no classes, got label 3"),
-        ("devices", 99, "devices must be in [0, 4] on this machine, got 99"),
+        ("devices", 99, f"must be in [0, {jax.local_device_count()}] on this machine, got 99"),
         ("sampler__rule", "foo", "sampler.rule must be one of ['ancestral', "),
         ("sampler__grid", "foo", "sampler.grid must be one of ['diffusers_ddim', "),
         ("sampler__corrector", "foo", "sampler.corrector must be one of ['langevin', 'none']"),

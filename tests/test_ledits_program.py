@@ -13,6 +13,7 @@ from PIL import Image
 from program import (
     config_of,
     exact_prior,
+    four_devices,
     home,
     levels,
     names,
@@ -309,6 +310,7 @@ def test_a_run_edits_every_photo_in_one_program(photos, tmp_path, capsys, monkey
     assert "'a cat' to 'a cat', +dog:scale=3:warmup=1:threshold=0.5,-cat" in shown
 
 
+@four_devices
 def test_four_devices(photos, tmp_path, capsys):
     """Three photos, one to each device: each comes back under its own guidance."""
     assert run(asked(photos, devices=4, batch=4, steps=1), tmp_path) == 0

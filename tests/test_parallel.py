@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from program import four_devices
 
 from sdedit_jax import editor as chunked
 from sdedit_jax import grids, parallel, rules, samplers, sde
@@ -15,9 +16,6 @@ from sdedit_jax.guide import Guide
 from sdedit_jax.prior import mixture
 
 SHAPE = (8, 8, 3)
-four_devices = pytest.mark.skipif(
-    jax.local_device_count() < 4, reason="this machine has fewer than 4 devices of its kind"
-)
 TOLERANCE = 1e-5  # of a pixel in [-1, 1]: another batch size is another compiled program
 
 

@@ -14,6 +14,7 @@ from program import (
     ROOT,
     SIZE,
     exact_prior,
+    four_devices,
     known,
     levels,
     names,
@@ -293,7 +294,9 @@ def test_presets_bring_any_guide_to_the_one_picture_that_the_prior_knows(
 # --- independence ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("batch", "devices"), [(1, 1), (3, 4), (8, 1)])
+@pytest.mark.parametrize(
+    ("batch", "devices"), [(1, 1), pytest.param(3, 4, marks=four_devices), (8, 1)]
+)
 def test_batch_and_devices_do_not_change_the_pictures(strokes, tmp_path, batch, devices):
     assert run(small("strokes", batch=batch, devices=devices), tmp_path) == 0
     for entry in noted(strokes)["pictures"]:

@@ -9,6 +9,7 @@ from PIL import Image
 from program import (
     config_of,
     exact_prior,
+    four_devices,
     levels,
     noted,
     picture,
@@ -70,6 +71,7 @@ def test_a_run_records_its_words_and_replays_bit_for_bit(photos, tmp_path, capsy
     assert capsys.readouterr().out.count("verdict   bit-equal") == 2
 
 
+@four_devices
 def test_four_devices_edit_as_one_does(photos, tmp_path):
     for devices in (4, 1):
         config = words(photos, prompt="a cat", devices=devices, batch=4, sampler__steps=1)
