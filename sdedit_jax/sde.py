@@ -321,7 +321,7 @@ def _fresh(process: SDE, t: Array, s: Array, q: Array) -> Array:
             b2 = -jnp.expm1(-2 * (t - s) * ((t + s) * slope + process.beta_min / 2))
             if isinstance(process, SubVP):
                 b2 *= -jnp.expm1(2 * (_log_alpha(process, t) + _log_alpha(process, s)))
-            return b2 / process.sigma(t) ** 2
+            return jnp.minimum(b2 / process.sigma(t) ** 2, 1.0)  # rounded, from s = 0
     return (1 - q) * (1 + q)
 
 

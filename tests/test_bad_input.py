@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from program import (
     ROOT,
+    SIZE,
     known,
     names,
     picture,
@@ -317,8 +318,10 @@ def test_results_are_not_put_among_the_inputs(tmp_path):
 
 def test_a_result_never_replaces_an_input_or_its_mask(tmp_path):
     """Not with --overwrite either: a glob, or a single file, beside which the results shall lie."""
-    for name in ("a.png", "a_0.png", "a_mask.png"):
+    for name in ("a.png", "a_0.png"):
         Image.fromarray(known()).save(tmp_path / name)
+    half = np.repeat(np.uint8([0, 255]), SIZE // 2)
+    Image.fromarray(np.tile(half, (SIZE, 1))).save(tmp_path / "a_mask.png")
     before = {name: (tmp_path / name).read_bytes() for name in ("a.png", "a_mask.png")}
     config = small("strokes", input=str(tmp_path / "a*.png"))
     assert "a_0.png would replace an input" in refused(config, tmp_path, overwrite=True)

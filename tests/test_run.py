@@ -257,6 +257,7 @@ def counted(monkeypatch):
     [
         ({"sampler__steps": 7}, 7),
         ({"sampler__steps": 3, "sampler__rule": "heun", "sampler__repeats": 2}, 12),
+        ({"sampler__steps": 3, "sampler__corrector": "langevin", "sampler__corrector_steps": 2}, 9),
         ({"preset": "official", "t0": 0.013, "sampler__steps": None}, 13),
     ],
 )

@@ -57,6 +57,8 @@ def test_transition_is_the_forward_law(name):
         assert a == pytest.approx(at / as_, rel=1e-5)
         assert q == pytest.approx(at / as_ * ss / st, rel=1e-5)
         assert fresh == pytest.approx(1 - (at / as_ * ss / st) ** 2, rel=1e-5)
+    first = along(lambda t: sde.transition(process, t, jnp.zeros_like(t)).fresh)
+    assert (first <= 1).all()  # rules take the root of what is left
     a, q, fresh = map(float, sde.transition(process, jnp.float32(0.5), jnp.float32(CLEAN)))
     assert (a, q, fresh) == (pytest.approx(form.at(0.5)[0], rel=1e-5), 0.0, 1.0)
 
