@@ -175,7 +175,7 @@ class _Files:
         try:
             return self.zip.read(name) if self.zip else (self.path / name).read_bytes()
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-            # RuntimeError: encrypted; NotImplementedError, a kind of it: an unknown compression
+            # RuntimeError: an encrypted member, or one in a compression that Python does not know
             raise ValueError(f"data: cannot read {name} in {self.path}: {error}") from error
 
 

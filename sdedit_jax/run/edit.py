@@ -137,8 +137,7 @@ def contact_sheet(
         rows.append([None if cell is None else small(cell) for cell in (before[0], mask, *results)])
     first = "input" if config.output == "original" else "guide"
     columns = [first, "mask"] + [f"sample {k}" for k in range(config.samples)]
-    longest = max(max(cell.shape[:2]) for row in rows for cell in row if cell is not None)
-    scale = sheet_scale(config, longest)
+    scale = sheet_scale(config, rows)
     return images.contact_sheet(rows, [name for _, name in items], columns, scale)
 
 

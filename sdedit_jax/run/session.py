@@ -276,6 +276,7 @@ def free_name(file: Path, overwrite: bool) -> Path:
     return next(name for name in numbered if not name.exists())
 
 
-def sheet_scale(config: ConfigDict, size: int) -> int:
-    """Pixels per pixel in sheets."""
-    return config.scale or max(1, 128 // size)
+def sheet_scale(config: ConfigDict, rows: Sequence[Sequence[Any]]) -> int:
+    """Pixels per pixel in a sheet of these rows of pictures, or None where there is none."""
+    longest = max(max(cell.shape[:2]) for row in rows for cell in row if cell is not None)
+    return config.scale or max(1, 128 // longest)

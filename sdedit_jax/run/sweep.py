@@ -89,6 +89,5 @@ def sweep_sheet(session: Session, item: TaskInput, done: Sequence[Done]) -> np.n
         l2 = np.mean([d.entry["l2"] for d in done if d.job.t0 == t0] or [np.nan])
         sigma = described(session.prior.process, t0).sigma
         labels.append(f"{t0:g} s{sigma:.2g} L2 {l2:.1f}")
-    longest = max(max(cell.shape[:2]) for row in rows for cell in row if cell is not None)
-    scale = sheet_scale(session.config, longest)
+    scale = sheet_scale(session.config, rows)
     return images.contact_sheet(rows, [f"seed {seed}" for seed in seeds], labels, scale)
