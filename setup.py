@@ -11,7 +11,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["sdedit_jax", "sdedit_jax.*"]),
-    package_data={"sdedit_jax.weights.cards": ["*.json"]},
+    package_data={"sdedit_jax": ["py.typed"], "sdedit_jax.weights.cards": ["*.json"]},
     install_requires=[
         "jax>=0.10",
         "flax>=0.12.8",

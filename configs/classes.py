@@ -1,7 +1,7 @@
-"""A painting becomes a photo of a class: the label `cond` of a prior that knows classes.
+"""A painting becomes a photo of a class: the label `cond` of a class-conditional prior.
 
-With `guidance.against` a second label, or "null" where the prior has a label for no class, the two
-are mixed by `guidance.scale`.
+`guidance.against` is a second label, or "null" where the prior has a label for no class.
+`guidance.scale` then leads away from it.
 """
 
 from ml_collections import ConfigDict
@@ -11,12 +11,11 @@ from configs import strokes
 
 def get_config() -> ConfigDict:
     config = strokes.get_config()
-    config.prior = "checkpoints/classes"  # a prior with classes, e.g. one of guided-diffusion
+    config.prior = "checkpoints/classes"  # a class-conditional prior
     config.cond = 0
     config.guidance.against = ""
     config.guidance.scale = 1.0
-    config.sampler.rule = "ancestral"
+    config.sampler.rule = "ancestral"  # with the learned variance, where the prior has it
     config.sampler.grid = "uniform"
-    config.sampler.variance = "auto"  # learned, where the prior has it
     config.sampler.steps = 50
     return config

@@ -1,4 +1,4 @@
-"""A photo with a patch pasted on; patch and seam are redrawn."""
+"""Composite: a photo with a pasted patch; the edit changes patch and seam."""
 
 from ml_collections import ConfigDict
 
@@ -10,9 +10,9 @@ def get_config() -> ConfigDict:
     config.task = "composite"
     config.input = "examples/composite"
     config.options.patch = "examples/composite/patches/star.png"
-    config.options.x = 0.5  # middle of the patch
+    config.options.x = 0.5  # centre of the patch
     config.options.y = 0.22
-    config.options.units = "fraction"  # or pixel
+    config.options.units = "fraction"  # fraction | pixel
     config.options.scale = 1.0
     config.options.seam = 2.0
     config.options.background = ""

@@ -1,4 +1,4 @@
-"""--mode=convert: a released checkpoint becomes the prior in --workdir."""
+"""--mode=convert: convert a released checkpoint to the prior in --workdir."""
 
 from ml_collections import ConfigDict
 
@@ -6,10 +6,10 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.source = ""  # a file, a folder or hf:owner/name[@revision]
-    config.card = ""  # name in the catalogue; docs/checkpoints.md lists them
-    config.architecture = ""  # or a JSON file with the original's configuration
-    config.family = ""  # see that the source is of this family; "": found from its content
-    config.name = ""  # of the prior; "": the folder's
+    config.card = ""  # name in the catalogue, see docs/checkpoints.md
+    config.architecture = ""  # instead of card: a JSON file with the original's configuration
+    config.family = ""  # expected family; "": found from the content
+    config.name = ""  # of the prior; "": the name of the folder
     config.dtype = "float32"  # of stored weights: float32 | bfloat16 | float16 | source
     config.check = True  # denoise test pictures with the new prior
     config.strict = False  # a failed check is an error, and nothing is written

@@ -1,4 +1,4 @@
-"""The strokes edit on a prior without weights: the closed-form mixture of a few drawn pictures."""
+"""Strokes on a prior without a network: the closed-form mixture of a few drawn pictures."""
 
 from ml_collections import ConfigDict
 

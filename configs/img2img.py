@@ -1,4 +1,4 @@
-"""A photo is edited by words: text-guided SDEdit, everywhere or where a mask allows it.
+"""Text-guided SDEdit: edit a photo by a prompt, everywhere or inside a mask.
 
 --config.input=photo.png --config.prompt="a green apple" [--config.options.mask=mask.png]
 """

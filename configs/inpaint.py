@@ -1,4 +1,4 @@
-"""A photo with a hole, filled by a rule and then redrawn."""
+"""Inpainting: a hole in a photo is filled by a rule and then edited."""
 
 from ml_collections import ConfigDict
 

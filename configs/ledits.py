@@ -1,4 +1,4 @@
-"""LEDITS: a photo is inverted, and made again by other words and concepts.
+"""LEDITS: invert a photo, then edit it by a prompt and concepts.
 
 --config.prior=FOLDER --config.input=photo.png --config.source_prompt="a red apple"
 --config.concepts="+green:7,-red:5" [--config.prompt="a green apple"]
@@ -14,34 +14,42 @@ def get_config() -> ConfigDict:
     config.prior = "checkpoints/fruits64-text"  # any folder of Stable Diffusion 1 or 2
     config.compute = "float32"  # float32 | tf32 | bfloat16
     config.input = "examples/recolor"  # a file, a folder or a glob
-    config.fit = "crop"  # crop | pad | stretch: how a picture comes to the prior's size
-    # in which words; concepts: sign, text[:scale[:warmup[:threshold]]][:name=value], comma
-    config.source_prompt = ""  # what the photo shows
-    config.prompt = ""  # what it shall show, for large changes
-    config.negative_prompt = ""  # what guidance leads away from
+    config.size = ""  # HxW of the edit, such as "768x512"; "": the prior's own
+    config.fit = "crop"  # crop | pad | stretch: how a picture is fitted to the size
+    config.output = "prior"  # prior | original: the size of the result
+    config.feather = 0  # pixels of soft seam with output=original
+    # prompts; concepts: sign, text[:scale[:warmup[:threshold]]][:name=value], comma
+    config.source_prompt = ""  # describes the photo
+    config.prompt = ""  # the target prompt, for large changes
+    config.negative_prompt = ""  # guidance leads away from it
     config.concepts = ""  # "+green:7,-red:5:threshold=0.9"
-    config.masks = ""  # a file, folder or MAP#COLOUR for each concept, by commas; white = acts
+    config.masks = ""  # file, folder or MAP#COLOUR for each concept, comma-separated; white = acts
     config.prompts = ""  # JSON file {input's name: {the fields above}}
-    # ledits | ledits-app | cog-ledits | ddpm-inversion-paper
+    # ledits | ledits-app | cog-ledits | ddpm-inversion-paper | ddim-inversion
     # leditspp | leditspp-diffusers | leditspp-original
     config.preset = "ledits"
-    # the preset's numbers, where they shall be others
+    # numbers of the preset; unset: the preset's value
     number = config_dict.placeholder
     config.steps = number(int)
-    config.t0 = number(float)  # strength where the steps begin: ledits, leditspp
+    config.t0 = number(float)  # strength where the steps begin: ledits, leditspp, ddim-inversion
     config.skip = number(float)  # steps left out: the other presets
     config.source_scale = number(float)
     config.target_scale = number(float)
-    config.intersect_to = number(float)  # of LEDITS++: time up to which both masks act
-    config.attention = number(int)  # of LEDITS++: sides of the latent over those of its masks
-    # of concepts that do not say them
+    config.intersect_to = number(float)  # LEDITS++: both masks act up to this time
+    config.attention = number(int)  # LEDITS++: side of the latent / side of the attention maps
+    # defaults for the numbers of a concept
     for name in ("scale", "warmup", "threshold", "cooldown", "weight", "momentum", "beta"):
         config[name] = number(float)
     config.seed = 0
+    config.samples = 1  # results for each photo, each with its own inversion
+    # --mode=sweep
+    config.sweep = ConfigDict()
+    config.sweep.scale = (3.0, 7.0, 12.0, 20.0)  # scale of all concepts
+    config.sweep.seeds = (0, 1)
     # the machine
-    config.maps = "device"  # device | host | keys: where the maps of the inversion stay
-    config.batch = 4  # pictures at a time, over all devices
+    config.maps = "device"  # device | host | keys: where the noise maps stay
+    config.batch = 4  # pictures at a time, on all devices
     config.devices = 0  # local devices to use; 0: all
     config.cache = "auto"  # folder of compiled programs; "auto": the user's cache folder; "": none
-    config.sheet_scale = 0  # pixels per pixel in sheets; 0: at least 128 pixels a picture
+    config.sheet_scale = 0  # enlargement in sheets; 0: at least 128 pixels for each picture
     return config

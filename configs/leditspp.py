@@ -1,4 +1,4 @@
-"""LEDITS++: a photo is inverted in few steps, and made again by concepts in masks of their own.
+"""LEDITS++: invert a photo in few steps, then edit it by concepts with implicit masks.
 
 --config.prior=FOLDER --config.input=photo.png --config.concepts="+green:7,-red:5"
 """

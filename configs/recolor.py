@@ -1,4 +1,4 @@
-"""A photo in the colours of a palette or of another picture."""
+"""Recolouring: a photo in the colours of a palette or of another picture."""
 
 from ml_collections import ConfigDict
 
@@ -11,8 +11,8 @@ def get_config() -> ConfigDict:
     config.input = "examples/recolor"
     config.options.palette = ()
     config.options.reference = "examples/recolor/references/green.jpg"
-    config.options.transfer = "histogram"  # or statistics
-    config.options.mask = "auto"  # "": everything; auto: what stands on a plain ground; or a file
+    config.options.transfer = "histogram"  # histogram | statistics
+    config.options.mask = "auto"  # "": everything; auto: foreground on plain ground; file
     config.options.invert = False
     config.options.threshold = 24
     config.options.background = ""

@@ -1,6 +1,6 @@
-"""A photo with strokes on it; what the strokes cover is redrawn.
+"""Scribble: a photo with strokes on it; the edit changes the region of the strokes.
 
-The strokes come from a layer with alpha, from a mask, or from the difference to a painted copy.
+The strokes are a layer with alpha, a mask, or the difference to a painted copy.
 """
 
 from ml_collections import ConfigDict
@@ -13,8 +13,8 @@ def get_config() -> ConfigDict:
     config.task = "scribble"
     config.input = "examples/scribble"
     config.options.strokes = "examples/scribble/strokes"  # file or folder: layer with alpha
-    config.options.mask = ""  # file or folder: white = may change
-    config.options.painted = ""  # file or folder: the photo with strokes on it
+    config.options.mask = ""  # file or folder: white may change
+    config.options.painted = ""  # file or folder: the painted copy
     config.options.invert = False
     config.options.threshold = 24
     config.options.grow = 1.0

@@ -1,4 +1,4 @@
-"""A photo becomes a stroke painting as in the paper, and the painting a photo again."""
+"""A photo becomes a stroke painting as in the paper, and the painting is edited."""
 
 from ml_collections import ConfigDict
 

@@ -1,4 +1,4 @@
-"""A line drawing becomes a photo; its lines are free, or held."""
+"""Sketch: a line drawing becomes a photo; its lines may change, or are held."""
 
 from ml_collections import ConfigDict
 
@@ -9,7 +9,7 @@ def get_config() -> ConfigDict:
     config = base.get_config()
     config.task = "sketch"
     config.input = "examples/sketch"
-    config.options.lines = "free"  # or held
+    config.options.lines = "free"  # free | held
     config.options.threshold = 128
     config.options.grow = 0.75
     config.options.colors = ()

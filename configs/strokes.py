@@ -1,4 +1,4 @@
-"""A painting in a few flat strokes becomes a photo."""
+"""Strokes: a painting in a few flat strokes becomes a photo."""
 
 from ml_collections import ConfigDict
 

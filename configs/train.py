@@ -1,4 +1,4 @@
-"""Training of the shipped prior, --mode=train; data.source is a folder or zip of photos."""
+"""Training of the included pixel prior, --mode=train; data.source is a folder or zip of photos."""
 
 from ml_collections import ConfigDict, config_dict
 
@@ -8,10 +8,10 @@ def get_config() -> ConfigDict:
     config.name = "fruits64"
     config.compute = "float32"
     config.cache = "auto"  # folder of compiled programs; "auto": the user's cache folder; "": none
-    config.publish = ""  # folder of the prior that is written; "": workdir/prior
+    config.publish = ""  # folder of the published prior; "": workdir/prior
     config.dtype = "bfloat16"  # of the published weights
     config.init = ""  # a prior's folder: start from its weights
-    config.first_step = 0  # with init: the step at which those weights stand
+    config.first_step = 0  # with init: the number of steps of those weights
     # the prior
     config.network = "ncsnpp"
     config.net = ConfigDict()
@@ -39,6 +39,7 @@ def get_config() -> ConfigDict:
     config.net.sigma_max = 40.0
     config.net.dropout = 0.0
     config.net.nonlinearity = "swish"
+    config.net.patch = 1
     config.net.num_classes = config_dict.placeholder(int)
     config.process = ConfigDict({"name": "ve", "sigma_min": 0.01, "sigma_max": 80.0})
     config.prediction = ConfigDict({"name": "edm", "sigma_data": 0.5, "label": "sigma"})
@@ -48,14 +49,20 @@ def get_config() -> ConfigDict:
     config.data.split = "train"
     config.data.held_out = "test"
     config.data.labels = ""  # "" | folder | captions
-    config.data.size = 0  # crop and resize to this size; 0: as they are
+    config.data.size = 0  # side; pictures are cropped and resized; 0: unchanged
+    config.data.views = 0  # side of the pictures before augmentation; 0: that of the network
     config.data.credit = ""  # for the model card
+    config.data.credits = ""  # a file of credits, published with the weights
     config.augment = ConfigDict()
     config.augment.flip = True
     config.augment.shift = 3
     config.augment.scale = (0.88, 1.08)
     config.augment.often = 0.5
     config.augment.fill = "border"
+    config.augment.turn = 0.0  # largest rotation in degrees
+    config.augment.turn_often = 1.0
+    config.augment.brightness = 0.0  # largest change of the logarithm
+    config.augment.hue = 0.0  # largest rotation in degrees
     # the loss
     config.objective = ConfigDict()
     config.objective.weight = "edm"  # simple | likelihood | edm
@@ -70,11 +77,14 @@ def get_config() -> ConfigDict:
     config.optimizer = ConfigDict()
     config.optimizer.rate = 1e-3
     config.optimizer.warmup = 300
-    config.optimizer.schedule = "cosine"  # constant | cosine: down to 0 at run.steps
+    config.optimizer.schedule = "cosine"  # constant | cosine: down to 0 at run.steps | inverse_sqrt
+    config.optimizer.hold = 2000  # steps at the full rate of inverse_sqrt, which then falls
     config.optimizer.clip = 1.0
     config.optimizer.beta1 = 0.9
     config.optimizer.beta2 = 0.999
     config.optimizer.ema = 0.9995
+    config.optimizer.method = "adam"  # adam | muon
+    config.optimizer.longer = ()  # decays of further exponential averages
     # the run
     config.run = ConfigDict()
     config.run.steps = 18_750  # of 16 pictures: 300,000
@@ -91,5 +101,6 @@ def get_config() -> ConfigDict:
     config.run.levels = (0.1, 0.3, 1.0, 3.0)
     config.run.threads = 1
     config.run.workers = 0
-    config.export = False  # True: publish the newest checkpoint as it stands, and train nothing
+    config.export = False  # True: publish the newest checkpoint without training
+    config.average = 0.0  # with export: decay of the published average; 0: optimizer.ema
     return config

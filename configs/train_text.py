@@ -1,6 +1,6 @@
-"""Training of the shipped text prior, --mode=train: the second stage, on the autoencoder's latents.
+"""Training of the included text prior, --mode=train: the second stage, on latents.
 
-config.vae is the folder vae/ that the first stage (train_vae.py) has published.
+config.vae is the folder vae/ that the first stage (train_vae.py) published.
 """
 
 from ml_collections import ConfigDict
@@ -13,13 +13,13 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.stage = "text"
     config.name = "fruits64-text"
-    for name in ("compute", "cache", "publish", "data", "optimizer", "run", "export"):
+    for name in ("compute", "cache", "publish", "data", "optimizer", "run", "export", "average"):
         config[name] = base[name]
     config.dtype = "float16"
     config.vae = ""  # the folder vae/ of the first stage
     config.data.labels = "captions"
-    config.mirror = True  # the latents of mirrored pictures too
-    # the networks, in the words of diffusers' and transformers' config.json
+    config.mirror = True  # add the latents of mirrored pictures
+    # the networks: fields of the config.json of diffusers and transformers
     config.net = ConfigDict()
     config.net.sample_size = 16
     config.net.in_channels = 4
@@ -36,10 +36,10 @@ def get_config() -> ConfigDict:
     config.text.intermediate_size = 384
     config.text.num_hidden_layers = 2
     config.text.num_attention_heads = 4
-    config.text.max_position_embeddings = 24  # tokens of a text, start and end included
+    config.text.max_position_embeddings = 24  # tokens, start and end included
     config.text.hidden_act = "quick_gelu"
     config.vocabulary = 1000  # entries at most
-    config.whole = 6  # how often the caption as it stands is among the wordings drawn
+    config.whole = 6  # copies of the whole caption beside its short forms
     # the process: Stable Diffusion's table
     config.process = ConfigDict()
     config.process.num_train_timesteps = 1000
@@ -51,7 +51,7 @@ def get_config() -> ConfigDict:
     config.objective.times = "uniform"
     config.objective.stratified = True
     config.objective.drop_label = 0.1
-    # the sample sheet: seeds side by side, one row for each text; () takes the data's captions
+    # the sample sheet: a column for each seed, a row for each text; (): the captions
     config.sheet = ConfigDict()
     config.sheet.texts = (
         "a photo of a red apple",
@@ -68,7 +68,7 @@ def get_config() -> ConfigDict:
     config.sheet.seeds = 6
     config.sheet.steps = 20
     config.sheet.guidance = 3.0
-    # what differs from the run of a prior in pixels
+    # differences from the run of a prior in pixels
     config.optimizer.rate = 1e-3
     config.optimizer.warmup = 200
     config.optimizer.schedule = "constant"

@@ -1,4 +1,4 @@
-"""Training of the autoencoder of the shipped text prior, --mode=train: the first of two stages."""
+"""Training of the autoencoder of the included text prior, --mode=train: the first stage."""
 
 from ml_collections import ConfigDict
 
@@ -10,10 +10,11 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.stage = "vae"
     config.name = "fruits64-text"
-    for name in ("compute", "cache", "publish", "data", "augment", "optimizer", "run", "export"):
+    shared = ("compute", "cache", "publish", "data", "augment", "optimizer", "run", "export")
+    for name in (*shared, "average"):
         config[name] = base[name]
     config.dtype = "float16"
-    # the network, in the words of diffusers' config.json
+    # the network: fields of the config.json of diffusers
     config.net = ConfigDict()
     config.net.sample_size = 64
     config.net.in_channels = 3
@@ -30,8 +31,8 @@ def get_config() -> ConfigDict:
     config.objective.square = 0.5
     config.objective.edges = 0.5
     config.objective.kl = 5e-6
-    config.statistics = 512  # pictures that the latents' scale is taken from
-    # what differs from a prior's run
+    config.statistics = 512  # pictures from which the scale of the latents is measured
+    # differences from the run of a prior in pixels
     config.optimizer.rate = 2e-3
     config.optimizer.warmup = 50
     config.optimizer.schedule = "constant"

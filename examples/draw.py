@@ -23,6 +23,7 @@ def main() -> None:
     draw_scribble()
     draw_composite()
     draw_inpaint()
+    draw_outpaint()
     draw_recolor()
     draw_sketch()
 
@@ -290,6 +291,11 @@ def draw_inpaint() -> None:
     apple.paste(layer, (0, 0), layer)
     save(apple, "inpaint/apple.webp")
     save(mask.done("L").point(lambda v: 255 if v > 127 else 0), "inpaint/masks/apple.png")
+
+
+def draw_outpaint() -> None:
+    """A red apple without its left quarter."""
+    save(red_apple().crop((SIZE // 4, 0, SIZE, SIZE)), "outpaint/apple.jpg")
 
 
 def draw_recolor() -> None:

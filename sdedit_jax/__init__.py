@@ -1,29 +1,32 @@
 """Image editing with diffusion (SDE) priors in JAX."""
 
-from sdedit_jax.api import edit, load_prior, text_edit
-from sdedit_jax.api_text import invert, ledits
-from sdedit_jax.convert import convert
-from sdedit_jax.edits.sdedit import Request, SDEdit
-from sdedit_jax.grids import Grid
-from sdedit_jax.guide import Guide
-from sdedit_jax.prior import Prior, gaussian, mixture
-from sdedit_jax.rules import Rule
-from sdedit_jax.samplers import Refine, reverse
-from sdedit_jax.sde import VE, VP, SubVP, Tabulated
-from sdedit_jax.strength import Strength, describe, to_t0
+import importlib.metadata
 
-__version__ = "0.1.0"
+from sdedit_jax.api import Done, edit, invert, ledits, load_prior, stream, text_edit
+from sdedit_jax.diffusion.grids import Grid
+from sdedit_jax.diffusion.sampler import reverse
+from sdedit_jax.diffusion.sde import VE, VP, SubVP, Tabulated
+from sdedit_jax.diffusion.solvers import Prediction, Step
+from sdedit_jax.diffusion.strength import Strength, describe, to_t0
+from sdedit_jax.modes import run
+from sdedit_jax.pipeline.base import Cancelled, Event
+from sdedit_jax.pipeline.cache import use_cache
+from sdedit_jax.priors.analytic import gaussian, mixture
+from sdedit_jax.priors.prior import Prior
+from sdedit_jax.weights.convert import convert
+
+__version__ = importlib.metadata.version("sdedit_jax")
 
 __all__ = [
     "VE",
     "VP",
+    "Cancelled",
+    "Done",
+    "Event",
     "Grid",
-    "Guide",
+    "Prediction",
     "Prior",
-    "Refine",
-    "Request",
-    "Rule",
-    "SDEdit",
+    "Step",
     "Strength",
     "SubVP",
     "Tabulated",
@@ -36,6 +39,9 @@ __all__ = [
     "load_prior",
     "mixture",
     "reverse",
+    "run",
+    "stream",
     "text_edit",
     "to_t0",
+    "use_cache",
 ]

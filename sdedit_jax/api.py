@@ -1,202 +1,313 @@
-"""The Python face: load a prior, edit a picture that is an array."""
+"""The Python API: load a prior, edit one picture or a batch.
 
-import functools
-import warnings
-from typing import Any, NamedTuple
+Pictures are uint8 [H, W, 3], floats [H, W, 3] in [-1, 1], PIL images or paths; a batch is
+[B, H, W, 3] or a list of them. Masks are white (1, 255) where the edit may change pixels.
+"""
 
-import jax
-import jax.numpy as jnp
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+from PIL import Image
 
-from sdedit_jax import build, editor, images, prompts
-from sdedit_jax.build import Sampling
-from sdedit_jax.edits import sdedit
-from sdedit_jax.edits.sdedit import Request
-from sdedit_jax.guidance import Guided
-from sdedit_jax.guide import Guide
-from sdedit_jax.load import load_prior
-from sdedit_jax.prior import Prior
-from sdedit_jax.strength import check_t0
+from sdedit_jax.edits.sdedit import Recorded
+from sdedit_jax.pipeline import calls, from_arrays
+from sdedit_jax.pipeline.arguments import bound, named, whole
+from sdedit_jax.pipeline.base import Event
+from sdedit_jax.pipeline.calls import Done
+from sdedit_jax.pipeline.executor import Cancel
+from sdedit_jax.pipeline.from_arrays import Ledits, Maps
+from sdedit_jax.priors.prior import Prior
+from sdedit_jax.weights.load import load_prior
 
-__all__ = ["edit", "load_prior", "text_edit"]
+__all__ = ["Done", "Ledits", "Maps", "edit", "invert", "ledits", "load_prior", "stream"]
+__all__ += ["text_edit"]
 
-
-class Bare(NamedTuple):
-    """What of a prior a compiled edit depends on."""
-
-    process: Any
-    predict: Any
-    codec: Any
-    see: Any
-    scheduler: tuple
+Pictures = np.ndarray | Image.Image | str | Path | Sequence[Any] | Any
+"""One picture or a batch, see the module."""
 
 
+@named
 def edit(
     prior: Prior,
-    image: np.ndarray,
-    mask: np.ndarray | None = None,
-    t0: float = 0.5,
-    steps: int = 20,
-    seed: int = 0,
-    id: str = "",
+    image: Pictures,
+    mask: Any = None,
+    t0: float | None = None,
+    steps: int | None = None,
+    seed: int | Sequence[int] = 0,
+    id: str | Sequence[str] | None = None,
     *,
+    sigma: float | None = None,
+    snr_db: float | None = None,
+    step: float | None = None,
+    strength: float | None = None,
+    preset: str = "",
     sample: int = 0,
-    cond: int | None = None,
+    samples: int | None = None,
+    cond: int | Sequence[int] | None = None,
     against: int | str | None = None,
     scale: float = 1.0,
     fit: str = "crop",
-    **sampling: Any,
-) -> np.ndarray:
-    """Edit one picture: noise it to t0, run the reverse SDE of the prior, paste what is kept.
+    size: tuple[int, int] | None = None,
+    output: str = "prior",
+    feather: int = 0,
+    noise: Recorded | None = None,
+    rule: Any = None,
+    grid: Any = None,
+    corrector: Any = None,
+    hold: str | None = None,
+    repeats: int | None = None,
+    final: str | None = None,
+    batch: int = 16,
+    devices: int = 0,
+    as_pil: bool = False,
+    cancel: Cancel | None = None,
+) -> Any:
+    """Edit pictures: noise them to t0, run the reverse SDE of the prior, paste what is kept.
 
     Args:
         prior: of `load_prior`, `gaussian` or `mixture`.
-        image: guide, uint8 [H, W, 3] or floats [H, W, 3] in [-1, 1]; fitted to the prior's size.
-        mask: [H, W] or [H, W, 1]: bool, floats in [0, 1] or uint8; white (1, 255) = may change.
-            None: everything may.
-        t0: strength in [0, 1], a noise level of the prior's process (see `strength.to_t0`).
-        steps: number of steps, all of which are run.
-        seed, id, sample: the noise depends on these alone.
-        cond: label of a class-conditional prior.
-        against, scale: classifier-free guidance from the label `against` ("null": the one that
-            means no class) to cond: scale 0 is `against` alone, 1 cond alone, above 1 leads away.
-        fit: how a picture of another size comes to the prior's: "crop", "pad" or "stretch".
-        **sampling: other fields of `build.Sampling`, such as rule, grid, repeats.
+        image: the guide, or a batch; fitted to the size of the edit.
+        mask: [H, W] or [H, W, 1] like the image: bool, floats in [0, 1] or uint8, white = may
+            change; one for all or one for each. None: everything may.
+        t0: strength in [0, 1], a noise level of the prior's process; 0.5 where none is given.
+        sigma, snr_db, step: the strength in another unit instead (see `strength.to_t0`).
+        strength: of the presets of diffusers: the share of the steps that is run, instead of t0.
+        steps: number of steps, all of which are run; None: 20, or the preset's.
+        preset: "" or one of pipeline.settings.PRESETS.
+        seed, id, sample: the noise depends on these alone; seeds and ids one for all or one for
+            each. id None: the stem of a path, else "".
+        samples: results for each picture, with the samples 0, 1 ..; None: one.
+        cond: label of a class-conditional prior, one for all or one for each.
+        against, scale: classifier-free guidance from the label `against` ("null": the null label)
+            to cond: scale 0 is `against` alone, 1 cond alone, above 1 leads away from `against`.
+        fit: how a picture of another size is fitted: "crop", "pad" or "stretch".
+        size: (H, W) of the edit, multiples of the network's stride; None: the prior's.
+        output: "prior": results at the size of the edit; "original": at the picture's own, pasted.
+        feather: pixels of soft seam, inside the region that may change.
+        noise: recorded noise in the place of the seed's, with a leading axis B for a batch.
+        rule, grid, corrector: parts as strings such as "ancestral(eta=0.5)", or as values.
+        hold, repeats, final: other fields of pipeline.settings.Sampling.
+        batch: pictures at a time. devices: local devices to use; 0: all.
+        as_pil: PIL images out. cancel: a token that stops the edit after the current chunk.
 
     Returns:
-        uint8 [h, w, 3] at the prior's size. Where mask is 0 it equals the fitted image bit for bit.
-        Calls that differ in image, mask, t0, seed, id, sample, cond, against or scale compile
-        nothing new.
+        uint8 [h, w, 3]; [B, h, w, 3] for a batch (a list where sizes differ), with an axis
+        `samples` before h if it is given. Where mask is 0 the fitted image is kept bit for bit.
+        Calls that differ in images, masks, strength, seeds, ids, cond or scale compile nothing new.
 
     Raises:
-        ValueError: an argument out of its range. FloatingPointError: the model gave NaN.
+        TypeError: an argument of another type. ValueError: one out of its range.
+        FloatingPointError: the model gave NaN. Cancelled: `cancel` was set.
     """
-    check_t0(t0)
-    label = build.condition(prior, cond, against, scale)
-    s = build.settled(prior, build.sampling({"steps": steps, **sampling}))
-    t0, key = build.beginning(prior, s, t0), editor.image_key(seed, id, sample)
-    return _run(prior, image, mask, t0, label, s, key, fit, 0)
+    given = dict(locals())
+    return calls.run(from_arrays.edit_call(**given), given["cancel"])
 
 
+@named
 def text_edit(
     prior: Prior,
-    image: np.ndarray,
-    prompt: str,
-    negative_prompt: str = "",
-    scale: float = 7.5,
-    mask: np.ndarray | None = None,
-    t0: float = 0.6,
+    image: Pictures,
+    prompt: str | Sequence[str],
+    negative_prompt: str | Sequence[str] = "",
+    scale: float | Sequence[float] = 7.5,
+    mask: Any = None,
+    t0: float | None = None,
     steps: int | None = None,
-    seed: int = 0,
-    id: str = "",
+    seed: int | Sequence[int] = 0,
+    id: str | Sequence[str] | None = None,
     *,
-    sample: int = 0,
-    preset: str = "",
+    sigma: float | None = None,
+    snr_db: float | None = None,
+    step: float | None = None,
     strength: float | None = None,
+    preset: str = "",
+    sample: int = 0,
+    samples: int | None = None,
     fit: str = "crop",
+    size: tuple[int, int] | None = None,
+    output: str = "prior",
     feather: int = 0,
-    **sampling: Any,
-) -> np.ndarray:
-    """Edit one picture by words: text-guided SDEdit with classifier-free guidance.
+    noise: Recorded | None = None,
+    rule: Any = None,
+    grid: Any = None,
+    corrector: Any = None,
+    hold: str | None = None,
+    repeats: int | None = None,
+    final: str | None = None,
+    batch: int = 16,
+    devices: int = 0,
+    as_pil: bool = False,
+    cancel: Cancel | None = None,
+) -> Any:
+    """Edit pictures by a prompt: text-guided SDEdit with classifier-free guidance.
 
     Args:
-        prior: one that reads texts, of `load_prior`.
-        image, mask, seed, id, sample, fit: as in `edit`.
-        prompt: what the picture shall show; "" says nothing.
-        negative_prompt: what guidance leads away from.
-        scale: of the guidance: 0 is the negative prompt alone, 1 the prompt alone.
-        t0: strength in [0, 1], a noise level of the prior's process.
-        steps: number of steps; None: 20, or the preset's.
-        preset: "" or one of build.PRESETS. Those of diffusers take `strength` in the place of t0:
-            the share of the steps that is run, 0.8 if none is given.
-        feather: pixels of soft seam, inside the region that may change.
-        **sampling: other fields of `build.Sampling`, such as rule, grid, repeats.
+        prior: one that reads prompts, of `load_prior`.
+        prompt: the target, one for all or one for each; "": none.
+        negative_prompt: guidance leads away from it.
+        scale: guidance scale: 0 is the negative prompt alone, 1 the prompt alone.
+        t0: strength in [0, 1]; 0.6 where none is given.
 
-    Returns:
-        uint8 [h, w, 3] at the prior's size. Where mask is 0 it equals the fitted image bit for bit.
-        Calls that differ in image, texts, scale, mask, t0, seed, id or sample compile nothing new.
+    Other arguments and the result are those of `edit`.
 
     Raises:
-        ValueError: an argument out of its range, or a prior that reads no texts.
-        FloatingPointError: the model gave NaN.
+        TypeError: an argument of another type.
+        ValueError: one out of its range, or a prior that reads no prompts.
 
     Warns:
-        UserWarning: a text is too long; the message says what of it is not read.
+        UserWarning: a prompt is too long; the message has the part that is not read.
     """
-    cond = prompts.condition(prior, prompts.Words(prompt, negative_prompt, scale))
-    for text in (prompt, negative_prompt):
-        if told := prompts.cut(prior, text):
-            warnings.warn(told, stacklevel=2)
-    check_t0(t0)
-    prior = build.preset_process(prior, preset)
-    asked = build.sampling({"steps": steps, **sampling}, preset, t0, strength)
-    s = build.settled(prior, asked)
-    t0, key = build.beginning(prior, s, t0), editor.image_key(seed, id, sample)
-    return _run(prior, image, mask, t0, cond, s, key, fit, feather)
+    given = dict(locals())
+    return calls.run(from_arrays.text_call(**given), given["cancel"])
 
 
-def _run(
+@named
+def invert(
     prior: Prior,
-    image: np.ndarray,
-    mask: np.ndarray | None,
-    t0: float,
-    cond: Any,
-    s: Sampling,
-    key: Any,
-    fit: str,
-    feather: int,
-) -> np.ndarray:
-    """One edit of a picture, fitted, run and pasted."""
-    fitted, placement = images.fit(pixels(image), prior.shape[0], fit)
-    kept = mask_of(mask, np.shape(image)[:2])
-    small = images.fit_mask(kept, placement) if mask is not None else np.ones(fitted.shape[:2])
-    small = images.in_levels(small)  # as the program's masks
-    guide = Guide(images.to_unit(fitted), small[..., None])
-    request = Request(np.float32(t0), guide, cond)
-    rows = jax.tree.map(lambda a: jnp.asarray(a)[None], (request, key))
-    told = tuple(sorted(prior.card.get("scheduler", {}).items()))
-    bare = Bare(prior.process, prior.predict, prior.codec, prior.see, told)
-    compiled = _compiled(bare, tuple(fitted.shape), s, isinstance(cond, Guided))
-    result = compiled(prior.params, *rows).image[0]
-    if not np.isfinite(result).all():
-        raise FloatingPointError("the prior gave values that are not finite")
-    return images.paste(images.from_unit(result), fitted, (small > 0).astype(np.float32), feather)
+    image: Pictures,
+    source_prompt: str | Sequence[str] = "",
+    preset: str = "ledits",
+    seed: int | Sequence[int] = 0,
+    id: str | Sequence[str] | None = None,
+    *,
+    fit: str = "crop",
+    size: tuple[int, int] | None = None,
+    steps: int | None = None,
+    skip: float | None = None,
+    t0: float | None = None,
+    source_scale: float | None = None,
+    batch: int = 4,
+    devices: int = 0,
+    cancel: Cancel | None = None,
+) -> Maps:
+    """Invert photos: the noise maps with which the prior reconstructs them.
+
+    They serve `ledits(..., inverted=...)` with the same preset, steps, skip and t0.
+
+    Args:
+        prior: one that reads prompts, of `load_prior`.
+        image, seed, id, fit, size, batch, devices, cancel: as in `edit`.
+        source_prompt: describes the photo; "": none.
+        preset: one of edits.ledits.PRESETS. steps, skip, t0, source_scale: None: the preset's.
+
+    Raises:
+        TypeError: an argument of another type.
+        ValueError: one out of its range, or a prior that reads no prompts.
+    """
+    given = dict(locals())
+    return calls.run(from_arrays.invert_call(**given), given["cancel"])
 
 
-@functools.lru_cache(maxsize=16)
-def _compiled(bare: Bare, shape: tuple, s: Sampling, guided: bool) -> Any:
-    """A jitted edit of one row; one per prior and settings, traced once per picture size."""
-    card = {"scheduler": dict(bare.scheduler)}
-    prior = Prior(bare.process, bare.predict, None, shape, bare.codec, card, see=bare.see)
-    plan = build.plan(build.guided(prior) if guided else prior, s)
-    return jax.jit(jax.vmap(sdedit.edit(plan), in_axes=(None, 0, 0), axis_name="batch"))
+@named
+def ledits(
+    prior: Prior,
+    image: Pictures,
+    concepts: str | Sequence[str] = "",
+    prompt: str | Sequence[str] = "",
+    source_prompt: str | Sequence[str] = "",
+    negative_prompt: str | Sequence[str] = "",
+    preset: str = "ledits",
+    mask: Any = None,
+    seed: int | Sequence[int] = 0,
+    id: str | Sequence[str] | None = None,
+    *,
+    inverted: Maps | None = None,
+    samples: int | None = None,
+    sample: int = 0,
+    slots: int | None = None,
+    details: bool = False,
+    fit: str = "crop",
+    size: tuple[int, int] | None = None,
+    output: str = "prior",
+    feather: int = 0,
+    maps: str = "device",
+    steps: int | None = None,
+    skip: float | None = None,
+    t0: float | None = None,
+    source_scale: float | None = None,
+    target_scale: float | None = None,
+    intersect_to: float | None = None,
+    scale: float | None = None,
+    warmup: float | None = None,
+    threshold: float | None = None,
+    cooldown: float | None = None,
+    weight: float | None = None,
+    momentum: float | None = None,
+    beta: float | None = None,
+    batch: int = 4,
+    devices: int = 0,
+    as_pil: bool = False,
+    cancel: Cancel | None = None,
+) -> Any:
+    """Edit photos by prompts: inverted, and replayed under concepts, another prompt, or both.
+
+    Args:
+        prior: one that reads prompts, of `load_prior`.
+        image, seed, id, samples, sample, fit, size, output, feather: as in `edit`.
+        concepts: what is added (+) and removed (-), with its scale: "+green:7,-red:5", or a list of
+            such texts; see `text.concept_parser.parse`. "": none.
+        prompt: the target, for large changes; LEDITS++ takes none.
+        source_prompt: describes the photo. negative_prompt: guidance leads away from it.
+        preset: one of edits.ledits.PRESETS.
+        mask: where concepts act: [H, W] like the image for all concepts, or a list with one mask or
+            None for each concept; white (1, 255) = acts. None: everywhere.
+        inverted: of `invert` with these photos, preset, steps, skip and t0, instead of inverting
+            again; source_prompt, source_scale, seed, id and samples are not used then.
+        slots: rows of the concepts, the last ones padding that changes nothing: calls with any
+            number of concepts up to it are one program. None: as many as there are.
+        details: a `Ledits` with the reconstruction and the masks of the concepts.
+        maps: "device", "host" or "keys": where the noise maps stay.
+        steps, skip, t0, source_scale, target_scale, intersect_to: None: the preset's.
+        scale, warmup, threshold, cooldown, weight, momentum, beta: of concepts without their own.
+
+    Returns:
+        as `edit`. Calls that differ in images, prompts, any number but steps, skip and
+        intersect_to, masks, seeds or ids compile nothing new.
+
+    Raises:
+        TypeError: an argument of another type.
+        ValueError: one out of its range, or a prior that reads no prompts.
+        FloatingPointError: the model gave NaN. Cancelled: `cancel` was set.
+
+    Warns:
+        UserWarning: a prompt is too long; the message has the part that is not read.
+    """
+    given = dict(locals())
+    return calls.run(from_arrays.ledits_call(**given), given["cancel"])
 
 
-def pixels(image: np.ndarray) -> np.ndarray:
-    """A picture of the user's, uint8 or floats in [-1, 1], as uint8 [H, W, 3]."""
-    image = np.asarray(image)
-    if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
-        raise ValueError(f"image must be [H, W, 3], got shape {image.shape}")
-    if image.dtype == np.uint8:
-        return image
-    if image.dtype.kind != "f":
-        raise ValueError(f"image must be uint8 or floats in [-1, 1], got {image.dtype}")
-    if not (np.isfinite(image).all() and np.abs(image).max(initial=0) <= 1):
-        raise ValueError("image: floats must be in [-1, 1]; give uint8 for values 0 .. 255")
-    return images.from_unit(image.astype(np.float32))
+def stream(
+    function: Callable[..., Any],
+    *args: Any,
+    preview_every: int = 0,
+    cancel: Cancel | None = None,
+    **kwargs: Any,
+) -> Iterator[Event | Done]:
+    """The progress of a call: an Event after each chunk of steps, then Done with the result.
 
+    for event in sj.stream(sj.edit, prior, image, t0=0.5): ...
 
-def mask_of(mask: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
-    """A mask of the user's as float32 [H, W] in [0, 1]; None: 1 everywhere."""
-    if mask is None:
-        return np.ones(size, np.float32)
-    mask = np.asarray(mask)
-    flat = mask[..., 0] if mask.ndim == 3 and mask.shape[-1] == 1 else mask
-    if flat.shape != tuple(size):
-        raise ValueError(f"mask must be {tuple(size)} like the image, got shape {mask.shape}")
-    if mask.dtype == np.uint8 and flat.max() == 1:
-        raise ValueError("mask: in uint8 white is 255, got values up to 1; give bool or 0 .. 255")
-    flat = flat.astype(np.float32) / (255 if mask.dtype == np.uint8 else 1)
-    if not (np.isfinite(flat).all() and 0 <= flat.min() and flat.max() <= 1):
-        raise ValueError("mask must be in [0, 1], or uint8; white = may change")
-    return flat
+    Closing the iterator, or setting `cancel` from another thread, stops the call after the current
+    chunk; a cancelled call ends without Done.
+
+    Args:
+        function: `edit`, `text_edit`, `invert` or `ledits`, with its arguments.
+        preview_every: chunks from one preview to the next; 0: none. A preview is the predicted
+            clean picture, [B, H, W, C] in [-1, 1].
+
+    Raises:
+        TypeError: another function, or what the function raises.
+    """
+    made = {
+        edit: from_arrays.edit_call,
+        text_edit: from_arrays.text_call,
+        invert: from_arrays.invert_call,
+        ledits: from_arrays.ledits_call,
+    }
+    if function not in made:
+        raise TypeError("stream takes edit, text_edit, invert or ledits, and their arguments")
+    whole("preview_every", preview_every)
+    given = bound(function, args, {**kwargs, "cancel": None})
+    return calls.stream(made[function](**given), preview_every, cancel)

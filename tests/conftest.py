@@ -7,6 +7,7 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # most programs run once: compile them fast, in child processes too
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ["SDEDIT_CACHE"] = ""  # no programs on disk, in child processes either
 
 import jax
 import numpy as np
@@ -22,7 +23,7 @@ HERE = Path(__file__).parent
 SHARED = HERE.parent.parent / "shared"
 FIRST = [  # the longest files, so that the workers end together
     "train_latent", "nets", "selfcheck", "inversion", "train", "ledits_program", "text_edit",
-    "img2img", "goldens", "ledits", "guidance", "sega", "adm", "run", "sdedit",
+    "img2img", "goldens", "ledits", "guidance", "sega", "adm", "edit_mode", "sdedit",
 ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from sdedit_jax import build
+from sdedit_jax.weights import load
 
 ORDER = ("GroupNorm_0", "Conv_0", "Dense_0", "GroupNorm_1", "Conv_1", "Conv_2")
 ORDER += ("NIN_0", "NIN_1", "NIN_2", "NIN_3")
@@ -40,7 +40,7 @@ def given_for(prior_folder):
 
 def weights_of(prior_folder, change=None):
     """(averaged, raw) weights: {"all_modules/3/kernel": array}, the raw ones 20 percent off."""
-    params = build.load_prior(prior_folder).params
+    params = load.load_prior(prior_folder).params
     averaged = flat(change(params) if change else params)
     rng = np.random.default_rng(0)
     raw = {}

@@ -7,7 +7,6 @@ weights are the EMA ones.
 """
 
 import dataclasses
-import functools
 import json
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import pytest
 from conftest import golden_folder
 
 from sdedit_jax.nets.ddpm import DDPM, DDPMConfig
-from sdedit_jax.nets.functional import functional
+from sdedit_jax.nets.functional import Network
 from sdedit_jax.nets.ncsnpp import DDPM_VALUES, NCSNpp, NCSNppConfig
 
 SCORE_SDE = [
@@ -50,7 +49,7 @@ def load_case(name, compute="float32"):
     folder = golden_folder(name)
     config = network_config(json.loads((folder / "config.json").read_text()))
     kind = DDPM if isinstance(config, DDPMConfig) else NCSNpp
-    net = functional(functools.partial(kind, config), compute)
+    net = Network(kind, config, compute)
     params = to_params(torch_weights(folder), net.shapes)
     with np.load(folder / "io.npz") as file:
         arrays = {k: v.transpose(0, 2, 3, 1) if v.ndim == 4 else v for k, v in file.items()}

@@ -1,5 +1,6 @@
 """A tiny prior and short runs of the program, for the tests of the modes."""
 
+import contextlib
 import functools
 import json
 import sys
@@ -8,15 +9,14 @@ from importlib import import_module
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
-from sdedit_jax import build, editor
-from sdedit_jax.data import Source
-from sdedit_jax.run import mode
-from sdedit_jax.run.train import card_of
+from sdedit_jax import modes, registry
+from sdedit_jax.modes.train import metadata_of
+from sdedit_jax.pipeline.executor import PROGRAMS
+from sdedit_jax.training.data import Source
 from sdedit_jax.weights import store
 
 ROOT = Path(__file__).parent.parent
@@ -58,14 +58,14 @@ def tiny_net(**changes):
 
 @functools.cache
 def tiny_card():
-    return card_of(tiny_net(), Source(np.zeros((1, SIZE, SIZE, 3), np.uint8)))
+    return metadata_of(tiny_net(), Source(np.zeros((1, SIZE, SIZE, 3), np.uint8)))
 
 
 @functools.cache
 def tiny_params():
     """Random weights everywhere, also where training starts from zero."""
     rng = np.random.default_rng(0)
-    fresh = build.initial_params(tiny_card(), 0)
+    fresh = registry.initial_params(tiny_card(), 0)
     return jax.tree.map(lambda a: np.asarray(a + rng.normal(0, 0.1, a.shape), np.float32), fresh)
 
 
@@ -98,81 +98,32 @@ def known():
 # --- running --------------------------------------------------------------------------------------
 
 
-class Programs:
-    """Equal plans are compiled once for all runs of the tests.
-
-    An Editor depends on the plan and the number of rows alone; guides, masks, strengths, labels and
-    keys are its arguments, so runs with other pictures may share it.
-    """
-
-    def __init__(self):
-        self.priors, self.plans, self.editors, self.asked = {}, {}, {}, 0
-        self.load_prior, self.plan = build.load_prior, build.plan
-        self.compile_editor = editor.compile_editor
-
-    def forget(self):
-        self.priors, self.plans, self.editors = {}, {}, {}
-
-    def shared_prior(self, folder, compute="float32", attention=None):
-        card = Path(folder) / "prior.json"
-        key = (str(folder), compute, attention, card.read_bytes() if card.is_file() else b"")
-        if key not in self.priors:
-            self.priors[key] = self.load_prior(folder, compute, attention)
-        return self.priors[key]
-
-    def shared_plan(self, prior, sampling):
-        key = (prior.process, prior.predict, sampling)
-        if key not in self.plans:
-            self.plans[key] = self.plan(prior, sampling)
-        return self.plans[key]
-
-    def shared_editor(self, plan, params, request, keys, devices=0):
-        self.asked += 1
-        shapes = str(jax.tree.map(jnp.shape, (params, request)))
-        key = (id(plan), shapes, len(keys), devices)
-        if key not in self.editors:
-            made = self.compile_editor(plan, params, request, keys, devices)
-            self.editors[key] = plan, made  # the plan is kept, so its id stays its own
-        return self.editors[key][1]
-
-
-@functools.cache
-def programs():
-    return Programs()
-
-
-@pytest.fixture(scope="module")
-def quick():
-    """Runs of this module share their programs."""
-    shared = programs()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "load_prior", shared.shared_prior)
-        patch.setattr(build, "plan", shared.shared_plan)
-        patch.setattr(editor, "compile_editor", shared.shared_editor)
-        yield shared
-
-
 def small(file, /, **changes):
     """A config of configs/ with the tiny prior, few steps and two pictures at a time."""
     few = {"prior": tiny_prior(), "samples": 2, "batch": 2, "devices": 1, "sampler__steps": 4}
     return config_of(file, **{**few, **changes})
 
 
-def run(config, out, name="edit", overwrite=False):
+def run(config, out, name="edit", overwrite=False, **options):
     """Run a mode as main.py does: its exit code."""
-    if out is not None:
-        out.mkdir(exist_ok=True)
-    return mode(name)(config, out, overwrite)
+    return modes.run(config, out, name, overwrite=overwrite, **options)
 
 
-def refused(config, out, name="edit", overwrite=False):
+def refused(config, out, name="edit", overwrite=False, **options):
     """The one line by which a mode refuses to run."""
-    out.mkdir(exist_ok=True)
     with pytest.raises((ValueError, OSError, FloatingPointError)) as caught:
-        mode(name)(config, out, overwrite)
+        modes.run(config, out, name, overwrite=overwrite, **options)
     text = str(caught.value)
     assert text and "\n" not in text
     return text
+
+
+@contextlib.contextmanager
+def compiled():
+    """The parts of pipelines that are compiled inside the block, by name."""
+    before, found = set(PROGRAMS.kept), []
+    yield found
+    found += [key[1] for key in PROGRAMS.kept if key not in before]
 
 
 def names(folder):

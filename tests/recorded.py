@@ -5,13 +5,15 @@ is shown does not matter. Where all it says is right, so must be all that our al
 """
 
 import json
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from sdedit_jax import sde
-from sdedit_jax.prior import Prior
-from sdedit_jax.rules import Prediction
+from sdedit_jax.diffusion import sde
+from sdedit_jax.diffusion.solvers import Prediction
+from sdedit_jax.priors.prior import Prior
 
 TABLE = sde.scaled_linear_table()
 
@@ -33,6 +35,13 @@ def channels_last(a):
         return a
     a = a[..., 0, :, :, :] if a.ndim > 3 and a.shape[-4] == 1 else a
     return np.moveaxis(a, -3, -1).astype(np.float32)
+
+
+class Codec(NamedTuple):
+    """A codec of two functions."""
+
+    encode: Callable
+    decode: Callable
 
 
 def player(steps, said, attention=None, process=TABLE):

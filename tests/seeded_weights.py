@@ -6,7 +6,7 @@ state dict, divided by the root of the fan-in (16 for vectors); the weights of n
 
 import numpy as np
 
-from sdedit_jax.weights import rule
+from sdedit_jax.weights import conversion
 
 NORMS = ("norm1.weight", "norm2.weight", "norm3.weight", "norm.weight", "norm_out.weight")
 
@@ -14,9 +14,9 @@ NORMS = ("norm1.weight", "norm2.weight", "norm3.weight", "norm.weight", "norm_ou
 def seeded(shapes, names=None):
     """({PyTorch name: array in PyTorch's layout}, the generator after them) for a tree of ours."""
     theirs = {}
-    for path, leaf in rule.store.leaves(shapes):
+    for path, leaf in conversion.store.leaves(shapes):
         turned = {4: (3, 2, 0, 1), 2: (1, 0)}.get(len(leaf.shape) * path.endswith("kernel"))
-        name = (names or {}).get(path, rule.default_name(path))
+        name = (names or {}).get(path, conversion.default_name(path))
         theirs[name] = tuple(leaf.shape[i] for i in turned) if turned else tuple(leaf.shape)
     rng, tensors = np.random.default_rng(7), {}
     for name in sorted(theirs):

@@ -16,11 +16,12 @@ import pytest
 from conftest import golden_folder
 from jax import jit
 
-from sdedit_jax import build, sde
+from sdedit_jax import registry
+from sdedit_jax.diffusion import sde
 from sdedit_jax.nets.adm import ADM, ADMConfig
-from sdedit_jax.nets.functional import functional
-from sdedit_jax.prior import ddpm
-from sdedit_jax.weights import catalogue, readers, rule, store
+from sdedit_jax.nets.functional import Network
+from sdedit_jax.priors.adapters import DDPM
+from sdedit_jax.weights import catalogue, conversion, load, readers, store
 from sdedit_jax.weights.families import guided_diffusion, respacing
 from sdedit_jax.weights.source import Source
 
@@ -77,8 +78,8 @@ def test_the_network_is_the_originals(case):
     source, arrays = source_of(case), goldens()[1]
     card = guided_diffusion.describe(source, given_of(case))
     config = ADMConfig.from_mapping(card["config"])
-    net = functional(functools.partial(ADM, config))
-    params = rule.fill(net.shapes, source)
+    net = Network(ADM, config)
+    params = conversion.fill(net.shapes, source)
     y = arrays.get(f"{case}_y")
     y = None if y is None else jnp.asarray(y, jnp.int32)
     out = jit(net.apply)(params, last(arrays[f"{case}_x"]), arrays[f"{case}_t"], y=y)
@@ -113,9 +114,9 @@ def test_the_whole_way_of_a_file(golden, tmp_path):
     source = readers.read(folder / "checkpoint.pt")
     assert guided_diffusion.recognise(source)
     card = guided_diffusion.describe(source, json.loads((folder / "config.json").read_text()))
-    shapes = build.prior_of(card).params
-    store.save(tmp_path / "prior", rule.fill(shapes, source), card)
-    prior = build.load_prior(tmp_path / "prior")
+    shapes = registry.prior_of(card).params
+    store.save(tmp_path / "prior", conversion.fill(shapes, source), card)
+    prior = load.load_prior(tmp_path / "prior")
     with np.load(folder / "io.npz") as file:
         arrays = {name: file[name] for name in ("x", "t", "y", "model_output", "diff_betas")}
     t, y = (arrays["t"] + 1) / 1000, arrays["y"].astype(np.int32)
@@ -133,7 +134,7 @@ def test_the_whole_way_of_a_file(golden, tmp_path):
 def test_fresh_parameters_have_the_shapes_and_start_at_no_noise():
     """The original zeroes the last convolution and the ends of the residual branches."""
     config = ADMConfig.from_mapping({**given_of("new_order")["unet_kwargs"], "num_res_blocks": 1})
-    net = functional(functools.partial(ADM, config))
+    net = Network(ADM, config)
     params = net.init(jax.random.key(0))
     same = jax.tree.map(lambda a, b: a.shape == b.shape, params, net.shapes)
     assert jax.tree.all(same)
@@ -158,7 +159,7 @@ def test_the_unconditional_network_fills_its_published_file():
 def size_of(name):
     """Number of parameters of a released network."""
     config = ADMConfig.from_mapping(catalogue.card(f"guided_diffusion/{name}").given["unet_kwargs"])
-    shapes = functional(functools.partial(ADM, config)).shapes
+    shapes = Network(ADM, config).shapes
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
@@ -175,7 +176,7 @@ def size_of(name):
 def test_wrong_architectures_are_named(changes, told):
     values = {**given_of("new_order")["unet_kwargs"], **changes}
     with pytest.raises(ValueError, match=told):
-        functional(functools.partial(ADM, ADMConfig.from_mapping(values)))
+        _ = Network(ADM, ADMConfig.from_mapping(values)).shapes
 
 
 def test_labels_are_wanted_where_there_are_classes_and_only_there():
@@ -184,7 +185,7 @@ def test_labels_are_wanted_where_there_are_classes_and_only_there():
         ("new_order", jnp.zeros(1, jnp.int32), "y must be None: this network has no class labels"),
     ]:
         config = ADMConfig.from_mapping(given_of(case)["unet_kwargs"])
-        net = functional(functools.partial(ADM, config))
+        net = Network(ADM, config)
         x = jnp.zeros((1, 8, 8, 3))
         with pytest.raises(ValueError, match=told):
             jax.eval_shape(net.apply, net.shapes, x, jnp.zeros(1), y=y)
@@ -209,7 +210,7 @@ def test_tables_are_the_originals():
             continue
         kind, n, text = name.split("_")[1:]
         given = {"steps": int(n), "noise_schedule": kind, "timestep_respacing": text}
-        process = build.process(guided_diffusion.process(given))
+        process = registry.process(guided_diffusion.process(given))
         assert len(process.log_snrs) == len(abar)
         np.testing.assert_allclose(1 / (1 + np.exp(-np.asarray(process.log_snrs))), abar, rtol=1e-9)
         if "_1000_" in name and len(abar) < 1000:  # each of the others costs a compilation
@@ -227,7 +228,7 @@ def test_a_respaced_table_is_asked_at_the_original_steps():
 
     kept = (0, 20, 41, 999)
     process = sde.respaced(sde.linear_table(), kept)
-    predict = ddpm(net, process, learned_variance=True)
+    predict = DDPM(net, process, learned_variance=True)
     for i in range(4):
         got = predict({}, jnp.ones((2, 2, 3)), jnp.float32((i + 1) / 4))
         np.testing.assert_array_equal(got.eps, jnp.ones((2, 2, 3)))
@@ -235,7 +236,7 @@ def test_a_respaced_table_is_asked_at_the_original_steps():
     assert seen == list(kept)
     predict({}, jnp.ones((2, 2, 3)), jnp.float32(0.625))  # between the levels at 20 and 41
     assert seen[-1] in (30, 31)
-    ddpm(net, sde.linear_table(n=4000), steps=4000, label_scale=0.25)({}, jnp.ones((2, 2, 3)), 0.5)
+    DDPM(net, sde.linear_table(n=4000), steps=4000, label_scale=0.25)({}, jnp.ones((2, 2, 3)), 0.5)
     assert seen[-1] == 1999 / 4
     for kept in ([3], [0, 0, 1], [0, 1000], [-1, 4]):
         with pytest.raises(ValueError, match="at least 2 increasing levels of 0 .. 999, got"):
@@ -269,11 +270,11 @@ def test_the_scripts_flags_say_the_same_as_the_arguments():
 def test_what_nothing_tells_is_asked_for():
     wanted = "'image_size', 'num_heads or num_head_channels', 'use_new_attention_order', "
     wanted += "'noise_schedule', 'steps'"
-    with pytest.raises(ValueError, match=rf"do not tell \[{wanted}\]"):
+    with pytest.raises(ValueError, match=rf"do not contain \[{wanted}\]"):
         guided_diffusion.describe(source_of("new_order"), {})
     given = given_of("new_order")
     unet = {k: v for k, v in given["unet_kwargs"].items() if k != "use_new_attention_order"}
-    with pytest.raises(ValueError, match=r"do not tell \['use_new_attention_order'\]"):
+    with pytest.raises(ValueError, match=r"do not contain \['use_new_attention_order'\]"):
         guided_diffusion.describe(source_of("new_order"), {**given, "unet_kwargs": unet})
 
 

@@ -1,9 +1,26 @@
-"""sj.edit: the program's pictures, nothing compiled twice, exact kept pixels, clear errors."""
+"""The Python API: the program's pictures, batches, streams, few programs, clear errors."""
 
+import os
+import subprocess
+import sys
+import threading
+
+import jax
 import numpy as np
 import pytest
 from PIL import Image
-from program import ROOT, SIZE, exact_prior, known, levels, picture, quick, run, small, tiny_prior  # noqa: F401
+from program import (
+    ROOT,
+    SIZE,
+    compiled,
+    exact_prior,
+    known,
+    levels,
+    picture,
+    run,
+    small,
+    tiny_prior,
+)
 
 import sdedit_jax as sj
 
@@ -23,7 +40,7 @@ def noise(rng):
     return rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
 
 
-def test_it_gives_the_picture_of_the_program(quick, prior, tmp_path, monkeypatch):  # noqa: F811
+def test_it_gives_the_picture_of_the_program(prior, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     assert run(small("inpaint", t0=0.45, seed=3), tmp_path) == 0
     guide, mask = (picture(tmp_path / f"apple_{end}.png") for end in ("guide", "mask"))
@@ -32,7 +49,7 @@ def test_it_gives_the_picture_of_the_program(quick, prior, tmp_path, monkeypatch
         assert levels(edited, picture(tmp_path / f"apple_{k}.png")) <= 1
 
 
-def test_a_picture_of_any_size_is_fitted_as_the_program_does(quick, prior, tmp_path, monkeypatch):  # noqa: F811
+def test_a_picture_of_any_size_is_fitted_as_the_program_does(prior, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     for file, fit in (("strokes/cherry.png", "crop"), ("composite/tomato.jpg", "pad")):
         config = small("strokes", input=f"examples/{file}", fit=fit)
@@ -50,7 +67,7 @@ def test_other_strengths_masks_and_seeds_compile_nothing(exact, noise):
         traces.append(1)
         return exact.predict(params, x, t, cond, key)
 
-    prior = exact._replace(predict=predict)
+    prior = exact.replace(predict=predict)
     sj.edit(prior, noise, steps=3)
     once = len(traces)
     assert once > 0
@@ -99,7 +116,17 @@ def test_seed_id_and_sample_draw_other_noise_and_nothing_else_does(exact, noise)
         ({"cond": 2}, "cond: the prior has no classes"),
         ({"fit": "foo"}, "fit must be one of"),
         ({"rule": "foo"}, "sampler.rule must be one of"),
-        ({"foo": 1}, "field of sampler must be one of"),
+        ({"rule": "ancestral(etta=0.5)"}, "no parameter 'etta'; did you mean 'eta'"),
+        ({"output": "both"}, r"output must be one of \['prior', 'original'\], got 'both'"),
+        ({"feather": -1}, "feather must be at least 0, got -1"),
+        ({"samples": 0}, "samples must be at least 1, got 0"),
+        ({"sigma": 2.0, "t0": 0.3}, "exactly one"),
+        ({"snr_db": float("nan")}, "snr_db must be finite, got nan"),
+        ({"preset": "foo"}, "preset must be one of"),
+        ({"strength": 0.5}, "strength is of the presets of diffusers"),
+        ({"seed": [1, 2]}, "seed: one for all or one for each of 1, got 2"),
+        ({"image": []}, "got an empty list"),
+        ({"size": (16, 17)}, r"size must be \(16, 16\) with this prior|size must be"),
         ({"mask": np.ones((3, 3))}, r"mask must be \(16, 16\) like the image, got shape \(3, 3\)"),
         ({"mask": np.full((16, 16), 2.0)}, r"mask must be in \[0, 1\]"),
         ({"mask": np.ones((16, 16), np.uint8)}, "in uint8 white is 255"),
@@ -119,7 +146,7 @@ def test_a_mask_that_the_fit_crops_away_is_refused(exact):
     wide = np.zeros((SIZE, 3 * SIZE, 3), np.uint8)
     mask = np.zeros(wide.shape[:2])
     mask[:, 0] = 1
-    with pytest.raises(ValueError, match="mask: fit 'crop' leaves nothing of it at 16 pixels"):
+    with pytest.raises(ValueError, match="mask: fit 'crop' leaves nothing of it at 16x16 pixels"):
         sj.edit(exact, wide, mask, steps=3)
     assert sj.edit(exact, wide, mask, t0=0.0, steps=3, fit="pad").shape == (SIZE, SIZE, 3)
 
@@ -127,7 +154,7 @@ def test_a_mask_that_the_fit_crops_away_is_refused(exact):
 def test_a_model_that_gives_nan_is_refused(exact):
     broken = {**exact.params, "means": exact.params["means"] * np.nan}
     with pytest.raises(FloatingPointError, match="not finite"):
-        sj.edit(exact._replace(params=broken), known(), steps=3)
+        sj.edit(exact.replace(params=broken), known(), steps=3)
 
 
 def test_the_prior_speaks_the_units_of_its_process(exact):
@@ -138,3 +165,269 @@ def test_the_prior_speaks_the_units_of_its_process(exact):
     wanted = sigma * sigma * z / (0.05**2 + sigma**2)
     found = exact.eps(exact.params, np.float32(m + sigma * z), 0.5)
     np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"smaples": 2},
+            r"edit\(\) got an unexpected argument 'smaples'; did you mean 'samples'\?",
+        ),
+        ({"seeds": [1]}, "unexpected argument 'seeds'; did you mean 'seed'"),
+        ({"t0": "high"}, "t0 must be a number, got 'high'"),
+        ({"seed": 0.5}, "seed must be a whole number, got 0.5"),
+        ({"id": 3}, "id must be a string, got 3"),
+        ({"cond": "apple"}, "cond must be a whole number or None, got 'apple'"),
+        ({"samples": 2.0}, "samples must be a whole number, got 2.0"),
+        ({"batch": True}, "batch must be a whole number, got True"),
+        ({"image": None}, "image must be an array, a PIL image or a path"),
+        ({"image": [known(), 3]}, r"image\[1\] must be"),
+        ({"prior": "checkpoints/fruits64"}, "prior must be a Prior of load_prior, .* got 'checkp"),
+    ],
+)
+def test_arguments_of_another_type_are_named(exact, changes, told):
+    with pytest.raises((TypeError, ValueError), match=told):
+        sj.edit(**{"prior": exact, "image": known(), "steps": 3, **changes})
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rows(rng):
+    return rng.integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def test_a_row_of_a_batch_is_the_single_call(exact, rows):
+    masks = np.zeros((3, SIZE, SIZE), bool)
+    for i in range(3):
+        masks[i, i : 8 + i] = True
+    each = {"seed": [3, 4, 5], "id": ["a", "b", "c"]}
+    many = sj.edit(exact, rows, masks, steps=3, **each)
+    assert many.shape == (3, SIZE, SIZE, 3) and many.dtype == np.uint8
+    for i in range(3):
+        own = {name: values[i] for name, values in each.items()}
+        assert levels(many[i], sj.edit(exact, rows[i], masks[i], steps=3, **own)) <= 1
+        np.testing.assert_array_equal(many[i][~masks[i]], rows[i][~masks[i]])
+    small_batches = sj.edit(exact, rows, list(masks), steps=3, batch=2, **each)
+    assert levels(many, small_batches) <= 1
+    for given in (masks[0], masks[0][..., None], Image.fromarray(masks[0])):  # one for all
+        edited = sj.edit(exact, rows, given, steps=3)
+        np.testing.assert_array_equal(edited[:, ~masks[0]], rows[:, ~masks[0]])
+
+
+def test_a_batch_is_an_array_a_list_pil_images_or_paths(exact, rows, tmp_path):
+    wanted = sj.edit(exact, rows, steps=3)
+    for given in (list(rows), [Image.fromarray(row) for row in rows], rows / 127.5 - 1):
+        np.testing.assert_array_equal(sj.edit(exact, given, steps=3), wanted)
+    files = [tmp_path / f"{name}.png" for name in "abc"]
+    for file, row in zip(files, rows, strict=True):
+        Image.fromarray(row).save(file)
+    by_name = sj.edit(exact, rows, steps=3, id=["a", "b", "c"])
+    np.testing.assert_array_equal(sj.edit(exact, files, steps=3), by_name)
+    np.testing.assert_array_equal(sj.edit(exact, str(files[1]), steps=3), by_name[1])
+    one = sj.edit(exact, Image.fromarray(rows[0]), steps=3)
+    np.testing.assert_array_equal(one, wanted[0])
+    unequal = [rows[0], rows[1][:9, :12]]
+    edited = sj.edit(exact, unequal, steps=3, t0=0.0, output="original")
+    assert isinstance(edited, list)
+    for a, b in zip(edited, unequal, strict=True):
+        assert a.shape == b.shape
+    with pytest.raises(ValueError, match="mask: one for all or one for each of 3, got 2"):
+        sj.edit(exact, rows, [None, None], steps=3)
+
+
+def test_samples_are_an_axis_of_their_own(exact, rows):
+    made = sj.edit(exact, rows[:2], steps=3, samples=3)
+    assert made.shape == (2, 3, SIZE, SIZE, 3)
+    one = sj.edit(exact, rows[1], steps=3, samples=3)
+    assert one.shape == (3, SIZE, SIZE, 3)
+    assert levels(made[1], one) <= 1
+    assert levels(one[2], sj.edit(exact, rows[1], steps=3, sample=2)) <= 1
+    assert levels(one[0], one[1]) > 1
+    first = sj.edit(exact, rows[1], steps=3, samples=2, sample=1)
+    assert levels(first, one[1:]) <= 1
+
+
+def test_other_units_of_strength_are_t0(exact, noise):
+    told = sj.describe(exact.process, 0.4)
+    wanted = sj.edit(exact, noise, t0=0.4, steps=3)
+    for unit in ("sigma", "snr_db", "step"):
+        edited = sj.edit(exact, noise, steps=3, **{unit: getattr(told, unit)})
+        assert levels(edited, wanted) <= 1
+
+
+def test_a_preset_brings_its_sampler(exact, noise):
+    fields = {"rule": "reverse_diffusion", "grid": "paper", "hold": "paper", "final": "sample"}
+    preset = sj.edit(exact, noise, steps=4, preset="paper-ve")
+    np.testing.assert_array_equal(preset, sj.edit(exact, noise, steps=4, **fields))
+    with pytest.raises(ValueError, match="sampler.rule: preset 'paper-ve' has"):
+        sj.edit(exact, noise, preset="paper-ve", rule="heun")
+    with pytest.raises(ValueError, match='t0: preset "diffusers" takes strength'):
+        sj.edit(exact, noise, preset="diffusers", t0=0.4)
+
+
+def test_a_result_of_the_size_of_the_input_is_pasted_into_it(exact, rng):
+    image = rng.integers(0, 256, (40, 24, 3), dtype=np.uint8)
+    mask = np.zeros((40, 24), bool)
+    mask[15:25, 5:15] = True
+    edited = sj.edit(exact, image, mask, steps=3, output="original", feather=1)
+    assert edited.shape == image.shape
+    np.testing.assert_array_equal(edited[~mask], image[~mask])
+    assert (edited[mask] != image[mask]).any()
+
+
+def test_an_edit_of_another_size(prior, rng):
+    image = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    mask = np.zeros((20, 30), bool)
+    mask[5:15, 5:15] = True
+    edited = sj.edit(prior, image, mask, steps=2, size=(20, 30))
+    assert edited.shape == (20, 30, 3)
+    np.testing.assert_array_equal(edited[~mask], image[~mask])
+    assert (edited[mask] != image[mask]).any()
+    for size in ((21, 30), (0, 2), 20, (20, 30, 3), "20x30"):
+        with pytest.raises(ValueError, match="size must be .*multiples of 2"):
+            sj.edit(prior, image, size=size)
+
+
+def test_pil_images_out(exact, rows):
+    one = sj.edit(exact, rows[0], steps=3, as_pil=True)
+    assert isinstance(one, Image.Image)
+    np.testing.assert_array_equal(np.asarray(one), sj.edit(exact, rows[0], steps=3))
+    many = sj.edit(exact, rows[:2], steps=3, samples=2, as_pil=True)
+    assert [[type(picture) for picture in row] for row in many] == [[Image.Image] * 2] * 2
+
+
+# --- what is compiled -----------------------------------------------------------------------------
+
+
+def test_batches_of_many_sizes_share_programs(exact, rng):
+    with compiled() as parts:
+        for count in (6, 2, 5, 6):
+            rows = rng.integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
+            assert len(sj.edit(exact, rows, steps=2, rule="euler_maruyama")) == count
+    assert 1 <= parts.count("advance") <= 2
+    assert max(map(parts.count, parts)) <= 2
+
+
+def test_a_prior_that_is_loaded_anew_compiles_nothing(prior, noise):
+    first = sj.edit(prior, noise, steps=2)
+    again = sj.load_prior(tiny_prior())
+    with compiled() as parts:
+        np.testing.assert_array_equal(sj.edit(again, noise, steps=2), first)
+    assert parts == [] and again == prior
+
+
+CACHED = """
+import jax, numpy as np
+import sdedit_jax as sj
+misses = []
+jax.monitoring.register_event_listener(
+    lambda name, **_: misses.append(name) if name.endswith("/cache_misses") else None
+)
+sj.use_cache()
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+image = np.zeros((8, 8, 3), np.uint8)
+prior = sj.gaussian(sj.VE(), np.zeros((8, 8, 3)), 0.5)
+assert sj.edit(prior, image, steps=2).shape == image.shape
+print(len(misses))
+"""
+
+
+def test_a_second_process_compiles_nothing(tmp_path):
+    """Edits from Python keep their programs on the disk, as those of the program do."""
+    env = {**os.environ, "SDEDIT_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}
+
+    def misses():
+        done = subprocess.run(
+            [sys.executable, "-c", CACHED], env=env, capture_output=True, text=True, check=True
+        )
+        return int(done.stdout.split()[-1])
+
+    assert misses() > 0
+    kept = sorted(file.name for file in tmp_path.iterdir())
+    assert kept and misses() == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == kept
+
+
+def test_an_empty_variable_turns_the_cache_off(exact, noise, monkeypatch):
+    monkeypatch.setenv("SDEDIT_CACHE", "")
+    sj.edit(exact, noise, steps=3)
+    assert jax.config.jax_compilation_cache_dir is None
+
+
+# --- streams --------------------------------------------------------------------------------------
+
+
+def test_a_stream_counts_what_it_does(exact, rows):
+    options = {"steps": 20, "repeats": 2, "corrector": "langevin"}
+    events = list(sj.stream(sj.edit, exact, rows[:2], **options))
+    *events, done = events
+    assert [type(event) for event in events] == [sj.Event] * 20  # a tenth of a stage at a time
+    assert [event.step for event in events] == list(range(2, 41, 2))
+    assert {(e.stage, e.steps, e.total) for e in events} == {("edit", 40, 80)}
+    assert [e.evaluations for e in events] == [2 * e.step for e in events]
+    assert all(e.preview is None for e in events)
+    assert sorted(e.seconds for e in events) == [e.seconds for e in events]
+    assert isinstance(done, sj.Done)
+    np.testing.assert_array_equal(done.result, sj.edit(exact, rows[:2], **options))
+
+
+def test_previews_come_when_asked_for(exact, rows):
+    events = list(sj.stream(sj.edit, exact, rows[:2], steps=20, preview_every=4))
+    *events, done = events
+    shown = [event.preview for event in events]
+    assert [view is not None for view in shown] == [False, False, False, True] * 2 + [False] * 2
+    assert shown[3].shape == (2, SIZE, SIZE, 3) and np.abs(shown[7]).max() < 2
+    # the exact prior knows one picture: a late preview is nearer to it than the guide is
+    away = [np.abs(view - (known() / 127.5 - 1)).mean() for view in (shown[7], rows / 127.5 - 1)]
+    assert away[0] < away[1]
+    np.testing.assert_array_equal(done.result, sj.edit(exact, rows[:2], steps=20))
+
+
+def test_a_stream_is_closed_or_cancelled_after_the_chunk_in_hand(exact, noise):
+    steps = 20
+    events = sj.stream(sj.edit, exact, noise, steps=steps)
+    assert next(events).step == 2
+    events.close()
+    assert list(events) == []
+    token, seen = threading.Event(), []
+    for event in sj.stream(sj.edit, exact, noise, steps=steps, cancel=token):
+        seen.append(event)
+        if event.step == 6:
+            setter = threading.Thread(target=token.set)
+            setter.start()
+            setter.join()
+    assert [event.step for event in seen] in ([2, 4, 6], [2, 4, 6, 8])
+    assert not any(isinstance(event, sj.Done) for event in seen)
+
+
+def test_a_cancelled_call_raises(exact, rows):
+    class Later:
+        """Set at the third question."""
+
+        asked = 0
+
+        def is_set(self):
+            self.asked += 1
+            return self.asked >= 3
+
+    token = Later()
+    with pytest.raises(sj.Cancelled, match="the edit was stopped"):
+        sj.edit(exact, rows, steps=20, batch=1, cancel=token)
+    assert token.asked == 3
+    token = threading.Event()
+    token.set()
+    with pytest.raises(sj.Cancelled, match="at its beginning"), compiled() as parts:
+        sj.edit(exact, rows, steps=7, cancel=token)
+    assert parts == []
+
+
+def test_a_stream_refuses_what_it_does_not_know(exact):
+    with pytest.raises(TypeError, match="stream takes edit, text_edit, invert or ledits"):
+        sj.stream(sj.load_prior, "folder")
+    with pytest.raises(TypeError, match="unexpected argument 'stpes'; did you mean 'steps'"):
+        sj.stream(sj.edit, exact, known(), stpes=3)
+    with pytest.raises(TypeError, match="preview_every must be a whole number"):
+        sj.stream(sj.edit, exact, known(), preview_every=0.5)

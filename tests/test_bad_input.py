@@ -14,7 +14,6 @@ from program import (
     known,
     names,
     picture,
-    quick,  # noqa: F401
     refused,
     run,
     small,
@@ -23,11 +22,10 @@ from program import (
     tiny_prior,
 )
 
-from sdedit_jax import build, editor
 from sdedit_jax.images import files
-from sdedit_jax.weights import store
-
-pytestmark = pytest.mark.usefixtures("quick")
+from sdedit_jax.pipeline import executor
+from sdedit_jax.pipeline.base import Finished
+from sdedit_jax.weights import load, store
 
 
 @pytest.fixture(autouse=True)
@@ -51,10 +49,14 @@ def at_root(monkeypatch):
         ("samples", 0, "samples must be at least 1, got 0"),
         ("batch", 0, "batch must be at least 1, got 0"),
         ("feather", -1, "feather must be at least 0, got -1"),
-        ("scale", -1, "scale must be at least 0, got -1"),
+        ("sheet_scale", -1, "sheet_scale must be at least 0, got -1"),
         ("seed", -1, "seed must be a whole number in [0, 2**32 - 1], got -1"),
         ("cond", 3, "cond: the prior has no classes, got label 3"),
-        ("devices", 99, f"must be in [0, {jax.local_device_count()}] on this machine, got 99"),
+        (
+            "devices",
+            99,
+            f"must be in [0, {jax.local_device_count()}] on this machine, got 99",
+        ),
         ("sampler__rule", "foo", "sampler.rule must be one of ['ancestral', "),
         ("sampler__grid", "foo", "sampler.grid must be one of ['diffusers_ddim', "),
         ("sampler__corrector", "foo", "sampler.corrector must be one of ['langevin', 'none']"),
@@ -80,8 +82,35 @@ def test_two_strengths_at_once_are_refused(tmp_path):
 
 
 def test_the_batch_norm_is_refused(tmp_path):
-    config = small("strokes", sampler__corrector="langevin", sampler__norm="batch")
-    assert "sampler.norm" in refused(config, tmp_path)
+    config = small("strokes", sampler__corrector="langevin(norm='batch')")
+    assert "sampler.corrector: norm" in refused(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "told"),
+    [
+        ("rule", "ancestrl", "got 'ancestrl'; did you mean 'ancestral'?"),
+        ("rule", "ancestral(etta=0.5)", "ancestral has no parameter 'etta'; did you mean 'eta'?"),
+        ("rule", "ancestral(eta='big')", "eta of ancestral must be of type float, got 'big'"),
+        ("rule", "ancestral(eta=2.0)", "eta must be in [0, 1], got 2.0"),
+        ("rule", "ancestral(0.5)", "must be a name, or a name with keyword arguments"),
+        ("rule", "ancestral(eta=", "must be a name, or a name with keyword arguments"),
+        ("rule", "ancestral(**{'eta': 0.5})", "must be a name, or a name with keyword arguments"),
+        ("rule", "ancestral(eta=__import__('os'))", "must be a name, or a name with keyword"),
+        ("rule", "__import__('os').remove(path='x')", "must be a name, or a name with keyword"),
+        ("rule", "os.remove(path='x')", "must be a name, or a name with keyword"),
+        ("grid", "karras(sigma_end=0)", "sigma_end must be above 0"),
+        ("grid", "karras(sigma=1)", "karras has no parameter 'sigma'"),
+        ("grid", "diffusers_ddim(spacing='even')", "spacing must be one of"),
+        ("grid", "diffusers_ddim(name='ddpm')", "diffusers_ddim has no parameter 'name'"),
+        ("corrector", "langevin(steps=1.5)", "steps of langevin must be of type int, got 1.5"),
+        ("corrector", "none(steps=1)", "none has no parameter 'steps'"),
+    ],
+)
+def test_a_wrong_part_of_the_sampler_is_refused_and_never_evaluated(field, text, told, tmp_path):
+    line = refused(small("strokes", **{f"sampler__{field}": text}), tmp_path)
+    assert line.startswith(f"sampler.{field}") and told in line
+    assert names(tmp_path) == []
 
 
 def test_an_unknown_option_of_a_task_is_named_once(tmp_path):
@@ -151,11 +180,11 @@ def test_masks_and_strokes_that_do_not_fit(tmp_path):
     Image.new("L", (256, 256), 0).save(tmp_path / "black.png")
     Image.new("RGBA", (256, 256), (0, 0, 0, 0)).save(tmp_path / "clear.png")
     for task, options, told in [
-        ("inpaint", {"mask": "small.png"}, "10x12 pixels, the picture has 256x256"),
+        ("inpaint", {"mask": "small.png"}, "has 12x10 pixels (height x width), the picture has"),
         ("inpaint", {"mask": "black.png"}, "black everywhere; white marks what may change"),
         ("inpaint", {"mask": "none.png"}, "no such file"),
         ("scribble", {"strokes": "clear.png"}, "no strokes found"),
-        ("scribble", {"strokes": "", "mask": "small.png"}, "10x12 pixels"),
+        ("scribble", {"strokes": "", "mask": "small.png"}, "12x10 pixels"),
     ]:
         config = small(task)
         files = {k: str(tmp_path / v) if v else "" for k, v in options.items()}
@@ -195,15 +224,15 @@ def test_damaged_cards(prior, tmp_path):
         ({"process": {"name": "foo"}}, "process.name must be one of ["),
         ({"process": {"name": "ve", "foo": 1}}, "foo"),
         ({"prediction": "edm"}, "prediction must be an object with a name"),
-        ({"size": [16, 32, 3]}, "[side, side, channels], got [16, 32, 3]"),
-        ({"size": 16}, "[side, side, channels], got 16"),
+        ({"size": [16, 3]}, "[height, width, channels], got [16, 3]"),
+        ({"size": 16}, "[height, width, channels], got 16"),
         ({"config": {**net, "nf": 16}}, "has shape"),
         ({"config": {**net, "num_res_blocks": 2}}, "the network of prior.json"),
         ({"config": {**net, "ch_mult": [1]}}, "the network of prior.json"),
         ({"config": {**net, "foo": 1}}, "foo"),
-        ({"config": {**net, "nf": "16"}}, "no network can be built of this config"),
-        ({"config": {**net, "ch_mult": 1}}, "no network can be built of this config"),
-        ({"config": 3}, "no network can be built of this config"),
+        ({"config": {**net, "nf": "16"}}, "no network can be built from this config"),
+        ({"config": {**net, "ch_mult": 1}}, "no network can be built from this config"),
+        ({"config": 3}, "no network can be built from this config"),
         (
             {"process": {"name": "ve", "sigma_min": "low"}},
             "process.sigma_min must be of type float",
@@ -247,9 +276,9 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
 
 
 def test_a_model_that_gives_nan_leaves_nothing_and_says_so(monkeypatch, tmp_path, capsys):
-    prior = build.load_prior(tiny_prior())
-    huge = prior._replace(params=jax.tree.map(lambda a: a * 1e30, prior.params))
-    monkeypatch.setattr(build, "load_prior", lambda *args: huge)
+    prior = load.load_prior(tiny_prior())
+    huge = prior.replace(params=jax.tree.map(lambda a: a * 1e30, prior.params))
+    monkeypatch.setattr(load, "load_prior", lambda *args: huge)
     config = small("strokes", input="examples/strokes/cherry.png")
     assert run(config, tmp_path) == 1
     told = capsys.readouterr().err
@@ -258,17 +287,18 @@ def test_a_model_that_gives_nan_leaves_nothing_and_says_so(monkeypatch, tmp_path
 
 
 def test_a_nan_in_a_later_batch_keeps_the_others(monkeypatch, tmp_path, capsys):
-    calls, run_batch = [], editor.run
+    calls, events = [], executor.run
 
-    def poisoned(*args):
-        edited = run_batch(*args)
+    def poisoned(*args, **options):
         calls.append(1)
-        image = edited.image.copy()
-        if len(calls) == 2:  # green_apple_0 and _1
-            image[1, 5, 5, 0] = np.nan
-        return edited._replace(image=image)
+        for event in events(*args, **options):
+            if isinstance(event, Finished) and len(calls) == 2:  # green_apple_0 and _1
+                image = event.result.image.copy()
+                image[1, 5, 5, 0] = np.nan
+                event = event._replace(result=event.result._replace(image=image))
+            yield event
 
-    monkeypatch.setattr(editor, "run", poisoned)
+    monkeypatch.setattr(executor, "run", poisoned)
     assert run(small("strokes"), tmp_path) == 1
     assert "green_apple_1: the prior gave" in capsys.readouterr().err
     made = set(names(tmp_path))
@@ -299,13 +329,13 @@ def test_a_full_disk_keeps_what_was_finished_and_no_part(monkeypatch, tmp_path):
 
 
 def test_a_file_that_appears_meanwhile_is_not_overwritten(monkeypatch, tmp_path):
-    finished = editor.run
+    events = executor.run
 
-    def meanwhile(*args):
+    def meanwhile(*args, **options):
         (tmp_path / "apple_0.png").write_bytes(b"mine")
-        return finished(*args)
+        return events(*args, **options)
 
-    monkeypatch.setattr(editor, "run", meanwhile)
+    monkeypatch.setattr(executor, "run", meanwhile)
     assert "apple_0.png exists" in refused(small("inpaint"), tmp_path)
     assert (tmp_path / "apple_0.png").read_bytes() == b"mine"
 

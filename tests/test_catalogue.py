@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdedit_jax import build
-from sdedit_jax.weights import catalogue, rule, store
+from sdedit_jax import registry
+from sdedit_jax.weights import catalogue, conversion, store
 from sdedit_jax.weights.families import FAMILIES
 from sdedit_jax.weights.source import Source
 
@@ -75,7 +75,9 @@ def test_cards_are_complete_and_apart():
     for c in cards:
         assert c.given["family"] == c.family
         assert c.published.startswith("https://")
-        assert c.alive in (None, False) and c.process in build.SDES and c.range in ((0, 1), (-1, 1))
+        assert (
+            c.alive in (None, False) and c.process in registry.SDES and c.range in ((0, 1), (-1, 1))
+        )
         assert all(d is None or re.fullmatch(r"[0-9a-f]+", d) for d in (c.sha256, c.md5))
         assert (len(c.sha256 or "") in (0, 64)) and len(c.md5 or "") in (0, 32)
 
@@ -152,10 +154,12 @@ def test_every_tensor_of_a_release_finds_its_place(name, monkeypatch):
     card = catalogue.card(name)
     family, source = FAMILIES[card.family], fake(card, page["tensors"])
     described = family.describe(source, card.given)
-    prior = build.prior_of(described)
+    prior = registry.prior_of(described)
     left_out = family.unused(source, described)
     names = family.names(source, described, prior.params)
-    rule.fill(prior.params, source, names, left_out)  # refuses what lacks, is left or misshapen
+    conversion.fill(
+        prior.params, source, names, left_out
+    )  # refuses what lacks, is left or misshapen
     ours = sum(math.prod(leaf.shape) for _, leaf in store.leaves(prior.params))
     theirs = sum(math.prod(s) for n, s in page["tensors"].items() if n not in left_out)
     assert ours == theirs

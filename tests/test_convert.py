@@ -12,10 +12,9 @@ from program import config_of
 from safetensors.numpy import save_file
 
 import sdedit_jax as sj
-from sdedit_jax import build
-from sdedit_jax.convert import convert
-from sdedit_jax.run import mode
-from sdedit_jax.weights import rule, store
+from sdedit_jax import modes, registry
+from sdedit_jax.weights import conversion, store
+from sdedit_jax.weights.convert import convert
 
 QUICK = [
     # golden case, file to import
@@ -57,7 +56,7 @@ def original(name, file):
 def test_outputs_equal_the_original_program(name, file, tmp_path):
     folder, path = original(name, file)
     report = convert(path, tmp_path / "new", architecture=folder / "config.json", check=False)
-    assert report.card["source"]["ema"] is (None if name.startswith("sdedit") else True)
+    assert report.metadata["source"]["ema"] is (None if name.startswith("sdedit") else True)
     prior = sj.load_prior(tmp_path / "new")
     with np.load(folder / "io.npz") as file:
         arrays = {k: v.transpose(0, 2, 3, 1) if v.ndim == 4 else v for k, v in file.items()}
@@ -70,12 +69,11 @@ def compare(prior, arrays):
     """(eps of the prior, what the original's output says it must be) for the recorded inputs."""
     if "t" not in arrays:  # SDEdit: step i is t = (i + 1) / 1000
         arrays["t"] = (arrays["labels"] + 1) / 1000
-    elif prior.card["prediction"]["name"] == "ddpm":  # score_sde samples between the steps
-        prior = build.prior_of({**prior.card, "prediction": {"name": "score_sde_vp"}})._replace(
-            params=prior.params
-        )
+    elif prior.metadata["prediction"]["name"] == "ddpm":  # score_sde samples between the steps
+        made = registry.prior_of({**prior.metadata, "prediction": {"name": "score_sde_vp"}})
+        prior = made.replace(params=prior.params)
     x, t, out = arrays["x"], arrays["t"].astype(np.float32), arrays["model_output"]
-    if prior.card["range"] == [0, 1]:  # the output is the score of pictures in [0, 1]
+    if prior.metadata["range"] == [0, 1]:  # the output is the score of pictures in [0, 1]
         x = 2 * x - 1
         out = -out * np.asarray(jax.vmap(prior.process.sigma)(t))[:, None, None, None] / 2
     return np.asarray(jax.vmap(lambda x, t: prior.eps(prior.params, x, t))(x, t)), out
@@ -100,11 +98,11 @@ def tensors(seed=0):
     card = {"network": "ddpm_unet", "config": NET, "size": [8, 8, 3]}
     card |= {"process": {"name": "linear"}, "prediction": {"name": "ddpm"}}
     rng, out = np.random.default_rng(seed), {}
-    for path, leaf in store.leaves(build.prior_of(card).params):
+    for path, leaf in store.leaves(registry.prior_of(card).params):
         a = rng.normal(size=leaf.shape).astype(np.float32)
         turns = {4: (3, 2, 0, 1), 2: (1, 0)}
         turned = a.transpose(turns[a.ndim]) if path.endswith("kernel") else a
-        out[rule.default_name(path)] = np.ascontiguousarray(turned)
+        out[conversion.default_name(path)] = np.ascontiguousarray(turned)
     return out
 
 
@@ -117,9 +115,9 @@ def file(tmp_path_factory):
 
 def test_the_record_says_where_the_weights_are_from(file, tmp_path):
     report = convert(file, tmp_path / "new", architecture=SMALL, check=False)
-    source = report.card["source"]
+    source = report.metadata["source"]
     assert source["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
-    assert report.card["sha256"] == store.digest(sj.load_prior(tmp_path / "new").params)
+    assert report.metadata["sha256"] == store.digest(sj.load_prior(tmp_path / "new").params)
     assert (source["file"], source["family"], source["ema"]) == (
         "model.safetensors",
         "sdedit_ddpm",
@@ -131,19 +129,19 @@ def test_a_failed_check_warns_and_the_prior_loads(file, tmp_path, capsys):
     given, new = tmp_path / "given.json", tmp_path / "new"
     given.write_text(json.dumps(SMALL))
     config = config_of("convert", source=str(file), architecture=str(given))
-    assert mode("convert")(config, new, False) == 0
+    assert modes.run(config, new, "convert") == 0
     out, err = capsys.readouterr()
     assert "warning: the prior fails the denoise test: it looks untrained" in err
     assert "family sdedit_ddpm" in out
-    card = store.read_card(new)
-    assert (card["check"]["passed"], card["check"]["mistake"]) == (False, "untrained")
+    card = store.read_metadata(new)
+    assert (card["check"]["passed"], card["check"]["failure_mode"]) == (False, "untrained")
     sj.load_prior(new)
     before = (new / "prior.json").read_bytes()
     with pytest.raises(ValueError, match="--overwrite replaces it"):
-        mode("convert")(config, new, False)
+        modes.run(config, new, "convert")
     strict = config_of("convert", source=str(file), architecture=str(given), strict=True)
     with pytest.raises(ValueError, match="strict: nothing is written"):
-        mode("convert")(strict, new, True)
+        modes.run(strict, new, "convert", overwrite=True)
     assert (new / "prior.json").read_bytes() == before
 
 
@@ -155,7 +153,7 @@ def _broken(change):
 
 WRONG = {
     "missing": (lambda t: t.pop("mid.block_1.conv2.weight"), "lacks the tensor mid.block_1.conv2"),
-    "extra": (lambda t: t.update(more=np.zeros(3, np.float32)), r"without a place: \['more'\]"),
+    "extra": (lambda t: t.update(more=np.zeros(3, np.float32)), r"without use: \['more'\]"),
     "misshapen": (
         lambda t: t.update({"norm_out.weight": np.ones(31, np.float32)}),
         r"tensor norm_out.weight .* has shape \(31,\)",
@@ -182,7 +180,7 @@ BAD = {
     "architecture": ({"architecture": "nowhere.json"}, "architecture: cannot read nowhere.json"),
     "family": ({"architecture": SMALL, "family": "score_sde"}, "of sdedit_ddpm, not of score_sde"),
     "dtype": ({"architecture": SMALL, "dtype": "float8"}, "dtype must be one of"),
-    "nothing": ({}, "do not tell .*image_size"),
+    "nothing": ({}, "do not contain .*image_size"),
 }
 
 

@@ -19,12 +19,13 @@ import numpy as np
 import pytest
 from edm_goldens import CASES, RELEASED, asked, digest, inputs, is_weight, numbers, read_case
 
-from sdedit_jax import build, prior
+from sdedit_jax import registry
 from sdedit_jax.nets import edm_blocks as blocks
 from sdedit_jax.nets.edm_dhariwal import DhariwalConfig
 from sdedit_jax.nets.edm_song import SongConfig
-from sdedit_jax.nets.functional import functional
-from sdedit_jax.weights import readers, rule, store
+from sdedit_jax.nets.functional import network
+from sdedit_jax.priors import adapters
+from sdedit_jax.weights import conversion, readers, store
 from sdedit_jax.weights.families import edm, family_of
 from sdedit_jax.weights.readers import edm_pickle, edm_unpickler
 from sdedit_jax.weights.source import Source
@@ -191,7 +192,7 @@ def tensors_of(case):
     assert digest(weights) == case["weights_sha256"]
     row = np.asarray(case["model_kwargs"].get("resample_filter", [1, 1]), np.float32)
     row /= row.sum()
-    made = {"u": prior.iddpm_sigmas().astype(np.float32)}
+    made = {"u": adapters.iddpm_sigmas().astype(np.float32)}
     return {
         name: weights.get(name, made.get(name, np.outer(row, row)[None, None]))
         for name, _ in case["state"]
@@ -233,9 +234,9 @@ def test_predictions(name, golden, tmp_path):
     source = readers.read(write(tmp_path / "snapshot.pkl", snapshot(case, tensors_of(case))))
     family = family_of(source)
     card = json.loads(json.dumps(family.describe(source, {})))
-    made = build.prior_of(card)
+    made = registry.prior_of(card)
     names, unused = family.names(source, card, made.params), family.unused(source, card)
-    params = rule.fill(made.params, source, names, unused)
+    params = conversion.fill(made.params, source, names, unused)
     check_sigma_range(card["process"], case)
 
     kind, kwargs = CASES[name]
@@ -261,8 +262,7 @@ def predictor(card, params):
 
     A label that is given goes to the network instead of the adapter's own, which is returned.
     """
-    kind, read_config = build.NETS[card["network"]]
-    net = functional(functools.partial(kind, read_config(card["config"])))
+    net = network(registry.NETS[card["network"]], card["config"])
     values = {k: v for k, v in card["prediction"].items() if k != "name"}
 
     @jax.jit
@@ -275,7 +275,7 @@ def predictor(card, params):
             heard.extend([out[0], own[0]])
             return out
 
-        make = build.PRIORS[card["prediction"]["name"]]
+        make = registry.PRIORS[card["prediction"]["name"]]
         return make(listening, Identity(), **values)(params, x, sigma, y).eps, *heard
 
     return lambda *args: [np.asarray(a, np.float64) for a in run(*args)]
@@ -320,7 +320,7 @@ def check_sigma_range(process, case):
 def test_levels_of_iddpm(golden):
     """The table in closed form against the original's float32 recursion."""
     _, arrays = read_case(golden("edm_adm_iddpm"))
-    ours, theirs = prior.iddpm_sigmas(), arrays["u"]
+    ours, theirs = adapters.iddpm_sigmas(), arrays["u"]
     large = theirs > 0.1  # below, 1 + u^2 in float32 leaves few digits
     np.testing.assert_allclose(ours[large], theirs[large], rtol=1e-4)
     np.testing.assert_allclose(ours, theirs, rtol=2e-3)
@@ -333,7 +333,7 @@ def test_released_networks(name, golden):
     config = {"class_name": "EDMPrecond", "init_kwargs": wanted["init_kwargs"]}
     source = Source(Path(name), {}, config=config)
     card = edm.describe(source, {})
-    shapes = build.prior_of(card).params
+    shapes = registry.prior_of(card).params
     names = edm.names(source, card, shapes)
     state = sorted((names[path], torch_shape(leaf.shape)) for path, leaf in store.leaves(shapes))
     assert len(state) == wanted["tensors"]
@@ -443,7 +443,7 @@ def test_no_code_is_run(tmp_path):
     target.rmdir()  # it does what it says
     for snapshot_dict in places(Made(target)):
         file = write(tmp_path / "a.pkl", snapshot_dict)
-        with pytest.raises(ValueError, match=r"asks for (posix|nt|os)\.mkdir.*nothing .* was run"):
+        with pytest.raises(ValueError, match=r"refers to (posix|nt|os)\.mkdir.*no code was run"):
             readers.read(file)
         assert not target.exists()
 
@@ -464,7 +464,7 @@ STRANGERS = [
 @pytest.mark.parametrize(("module_name", "name"), STRANGERS)
 def test_other_names_are_refused(module_name, name, tmp_path):
     file = write(tmp_path / "a.pkl", {"ema": Call(Name(module_name, name), ())})
-    with pytest.raises(ValueError, match=f"asks for {module_name}.{name}"):
+    with pytest.raises(ValueError, match=f"refers to {module_name}.{name}"):
         edm_pickle.read_edm(file)
 
 
@@ -602,7 +602,7 @@ def test_arguments_without_names(tmp_path):
     kwargs = {"_init_args": (16,), "_init_kwargs": {}}
     state = {"_parameters": {"a": tensor(VIEW)}, **kwargs}
     file = write(tmp_path / "a.pkl", {"ema": persistent("EDMPrecond", state)})
-    with pytest.raises(ValueError, match="without names"):
+    with pytest.raises(ValueError, match="positional arguments"):
         edm_pickle.read_edm(file)
 
 
@@ -632,5 +632,5 @@ def test_labels():
         blocks.one_hot(jnp.array([1, 0, 2]), at, 0)
     case, _ = read_case(Path(__file__).parent / "goldens" / "edm_ddpmpp_cond")
     source = Source(Path("a.pkl"), {}, config={field: case[field] for field in FIELDS})
-    assert build.classes(build.prior_of(edm.describe(source, {}))) == (10, 10)
-    assert build.classes(build.prior_of(described())) == (None, None)
+    assert registry.classes(registry.prior_of(edm.describe(source, {}))) == (10, 10)
+    assert registry.classes(registry.prior_of(described())) == (None, None)

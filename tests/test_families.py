@@ -13,8 +13,8 @@ import pytest
 from conftest import golden_folder
 from nets_goldens import SCORE_SDE, load_case, torch_weights
 
-from sdedit_jax import build
-from sdedit_jax.weights import rule
+from sdedit_jax import registry
+from sdedit_jax.weights import conversion
 from sdedit_jax.weights.families import FAMILIES, family_of
 from sdedit_jax.weights.source import Source
 
@@ -77,8 +77,8 @@ def test_rule_fills_every_leaf_as_the_verified_networks_have_it(name):
     source, given = source_of(name)
     family = family_of(source)
     card = {"name": name, **family.describe(source, given)}
-    shapes = build.prior_of(card).params
-    ours = rule.fill(
+    shapes = registry.prior_of(card).params
+    ours = conversion.fill(
         shapes, source, family.names(source, card, shapes), family.unused(source, card)
     )
     _, wanted, _, _ = load_case(name)
@@ -105,13 +105,13 @@ def test_a_contradiction_is_refused(field, value):
 def test_what_no_tensor_tells_is_asked_for(section, field):
     source, given = source_of("ncsnpp_ve_church")
     del given["config"][section][field]
-    with pytest.raises(ValueError, match=rf"do not tell .*{field}.*--config.card"):
+    with pytest.raises(ValueError, match=rf"do not contain .*{field}.*--config.card"):
         FAMILIES["score_sde"].describe(source, given)
 
 
 def test_nothing_given_asks_by_name():
     source, _ = source_of("sdedit_ddpm_unet")
-    with pytest.raises(ValueError, match="do not tell .*beta_end.*image_size"):
+    with pytest.raises(ValueError, match="do not contain .*beta_end.*image_size"):
         FAMILIES["sdedit_ddpm"].describe(source, {})
 
 
@@ -142,7 +142,7 @@ def test_conventions_of_the_variance_preserving_models(sde, continuous, process,
     card = FAMILIES["score_sde"].describe(source, given)
     assert card["process"]["name"] == process
     assert card["prediction"] == prediction
-    built = build.process(card["process"])
+    built = registry.process(card["process"])
     t = np.float32([0.1, 0.5, 1.0])  # the continuous process; a table of 1000 comes near it
     alpha = np.exp(-0.25 * t**2 * 19.9 - 0.05 * t)
     np.testing.assert_allclose([built.alpha(x) for x in t], alpha, rtol=5e-2)
@@ -154,5 +154,5 @@ def test_the_wrong_family_is_named():
         family_of(source, "score_sde")
     with pytest.raises(ValueError, match="family must be one of"):
         family_of(source, "stylegan")
-    with pytest.raises(ValueError, match="of no known family"):
+    with pytest.raises(ValueError, match="to no known family"):
         family_of(Source(source.path, {"generator.weight": np.zeros(3)}))

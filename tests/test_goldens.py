@@ -8,13 +8,16 @@ process, N)` and the test hands the label to the network. The samplers of score_
 are in test_score_sde_trajectories.py.
 """
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hooks import Hook, chain
 from trajectories import (
+    after,
     close,
     close_states,
     eagerly,
@@ -27,24 +30,26 @@ from trajectories import (
     ve_on_levels,
 )
 
-from sdedit_jax import grids, rules, samplers, sde
+from sdedit_jax.diffusion import grids, sampler, sde, solvers
+from sdedit_jax.diffusion.correctors import Langevin
+from sdedit_jax.diffusion.grids import Grid
+from sdedit_jax.diffusion.noise import ReplayNoise
 from sdedit_jax.edits import sdedit
 from sdedit_jax.edits.sdedit import Randomness, Request, SDEdit
-from sdedit_jax.grids import Grid
-from sdedit_jax.guide import Guide
-from sdedit_jax.prior import Prior, ddpm, score_sde_ve, score_sde_vp
-from sdedit_jax.samplers import Refine
+from sdedit_jax.images.guide import Guide
+from sdedit_jax.priors.adapters import DDPM, ScoreSDEVE, ScoreSDEVP
+from sdedit_jax.priors.prior import Prior
 
 
 def spy():
-    """A refinement that keeps the state before each step, and the list it keeps them in."""
+    """A hook that keeps the state before each step, and the list it keeps them in."""
     seen = []
 
     def before(x, context):
         jax.debug.callback(lambda x: seen.append(np.asarray(x)), x, ordered=True)
         return x
 
-    return Refine(before=before), seen
+    return Hook(before), seen
 
 
 # --- SDEdit, released code (VP) -------------------------------------------------------------------
@@ -57,21 +62,21 @@ def test_official_sdedit(golden, name):
     config, arrays = load(golden(f"traj_sdedit_vp_{name}"))
     net, params = network(config["model_case"])
     process, n, repeats = sde.linear_table(), config["t"], config["K"]
-    refine, seen = spy()
+    hook, seen = spy()
     plan = SDEdit(
-        Prior(process, ddpm(net, process), params, arrays["img"].shape),
-        rules.ancestral(variance="large" if config["var_type"] == "fixedlarge" else "small"),
-        grids.uniform(),
+        Prior(process, DDPM(net, process), params, arrays["img"].shape),
+        solvers.Ancestral(variance="large" if config["var_type"] == "fixedlarge" else "small"),
+        grids.Uniform(),
         n,
         hold="official",
         repeats=repeats,
-        refine=refine,
+        corrector=hook,
     )
     image, change = 2 * arrays["img"] - 1, (arrays["mask"] != 1).astype(np.float32)
 
     @jit
     def edit(start, steps):
-        noise = Randomness(lambda k: start[k], lambda k: samplers.recorded(steps[k][:, None]))
+        noise = Randomness(lambda k: start[k], lambda k: ReplayNoise(steps[k][:, None]))
         request = Request(n / 1000, Guide(image, change))
         return sdedit.edit(plan)(params, request, jax.random.key(0), noise).image
 
@@ -95,22 +100,22 @@ def test_ve_sdedit_of_the_paper(golden, name):
     config, arrays = load(golden(f"traj_ve_sdedit_{name}"))
     net, params = network(config["model_case"])
     process, n, repeats = sde.VE(0.02, 2 * config["sigma_max"]), config["N"], config["K"]
-    refine, seen = spy()
+    hook, seen = spy()
     plan = SDEdit(
-        Prior(process, score_sde_ve(net, process), params, (16, 16, 3)),
-        rules.reverse_diffusion(),
-        grids.paper(),
+        Prior(process, ScoreSDEVE(net, process), params, (16, 16, 3)),
+        solvers.ReverseDiffusion(),
+        grids.Uniform("zero"),
         n,
         hold="paper" if config["mask"] else None,
         repeats=repeats,
-        refine=refine,
+        corrector=hook,
         final="sample",
     )
     mask = arrays["omega"][0] if config["mask"] else jnp.ones((16, 16, 1))
     guide = Guide(2 * arrays["guide"][0] - 1, mask)
 
     def edit(z):
-        noise = Randomness(lambda k: z[k, 0], lambda k: samplers.recorded(z[k, 1:, None]))
+        noise = Randomness(lambda k: z[k, 0], lambda k: ReplayNoise(z[k, 1:, None]))
         request = Request(config["t0"], guide)
         return sdedit.edit(plan)(params, request, jax.random.key(0), noise).image
 
@@ -133,8 +138,8 @@ def test_score_sde_grid_without_a_mask(golden):
     times = arrays["timesteps"][int(arrays["start_index"]) :]
     table, grid, predict, sigma = ve_on_levels(config, times)
     x = ours(arrays["guide"]) + sigma(grid.t[0]) * arrays["noise"][0]
-    rule = rules.reverse_diffusion()
-    loop = replay(table, predict, rule, grid, x, arrays["noise"][1:])
+    solver = solvers.ReverseDiffusion()
+    loop = replay(table, predict, solver, grid, x, arrays["noise"][1:])
     close_states(loop.path[:-1], case, "x_steps")
     close(loop.out, ours(arrays["out"]))
 
@@ -146,15 +151,15 @@ def test_score_sde_grid_with_corrector_and_mask(golden):
     table, grid, predict, sigma = ve_on_levels(config, times)
     guide, keep = ours(arrays["guide"]), arrays["keep_mask"][0]
     x = guide + sigma(grid.t[0]) * arrays["noise"][0]
-    corrector = samplers.langevin(config["snr"], config["n_steps"], norm="batch")
+    corrector = Langevin(config["snr"], config["n_steps"], norm="batch")
 
-    rule = rules.reverse_diffusion()
+    solver = solvers.ReverseDiffusion()
 
     def run(guide, x, z):
-        held = held_at(lambda t: (1.0, sigma(t)), guide, keep, len(times) - 1)
-        refine, noise = samplers.chain(corrector, held), samplers.recorded(z)
-        return samplers.reverse(
-            predict, table, rule, grid, noise, x, refine=refine, final="sample"
+        hook = chain(corrector, held_at(lambda t: (1.0, sigma(t)), guide, keep, len(times) - 1))
+        noise = ReplayNoise(z, hook.draws)
+        return sampler.reverse(
+            predict, table, solver, grid, noise, x, hooks=[hook], final="sample", observe=after
         )[1]
 
     z = jnp.moveaxis(arrays["noise"][1:].reshape(len(times), -1, *x.shape), 2, 0)
@@ -168,15 +173,16 @@ def test_vp_euler_maruyama_with_a_mask(golden):
     case = config, arrays = load(golden("traj_vp_sdedit_grid_em_mask"))
     process = sde.VP()
     net, params = network(config["model_case"])
-    predict = functools.partial(score_sde_vp(net, process), params)
+    predict = functools.partial(ScoreSDEVP(net, process), params)
     t = jnp.asarray(arrays["timesteps"][int(arrays["start_index"]) :])
     grid = Grid(t, t - 1 / config["N"])
     guide, keep = arrays["guide"][0], arrays["keep_mask"][0]
     x = sde.perturb(process, guide, t[0], arrays["noise"][0, 0])
     held = held_at(functools.partial(sde.level, process), guide, keep, len(t) - 1)
-    refine = held._replace(before=None)  # without a corrector only the predictor's state is held
-    rule = rules.euler_maruyama()
-    loop = replay(process, predict, rule, grid, x[None], arrays["noise"][1:], refine, "sample")
+    # without a corrector only the predictor's state is held
+    hook = dataclasses.replace(held, before=None, draws=0)
+    solver = solvers.EulerMaruyama()
+    loop = replay(process, predict, solver, grid, x[None], arrays["noise"][1:], hook, "sample")
     close_states(loop.path[:-1], case, "x_steps")
     close(loop.out, arrays["out"])
 
@@ -186,12 +192,12 @@ def test_score_sde_sampling(golden, name):
     """Predictor-corrector and probability-flow sampling from noise."""
     case = config, arrays = load(golden(f"traj_ve_{name}"))
     table, grid, predict, sigma = ve_on_levels(config, arrays["timesteps"])
-    rule = rules.reverse_diffusion(probability_flow=config["probability_flow"])
-    refine = Refine()
+    solver = solvers.ReverseDiffusion(probability_flow=config["probability_flow"])
+    hook = None
     if config["corrector"] == "langevin":
-        refine = samplers.langevin(config["snr"], config["n_steps"], norm="batch")
+        hook = Langevin(config["snr"], config["n_steps"], norm="batch")
     x = ours(sigma(grid.t[0]) / 2 * arrays["noise"][0])  # mean 0 in [0, 1]
-    loop = replay(table, predict, rule, grid, x, arrays["noise"][1:], refine)
+    loop = replay(table, predict, solver, grid, x, arrays["noise"][1:], hook)
     close_states(loop.path[:-1], case, "x_after_predictor")
     close(loop.out, ours(arrays["x_mean_last"]))
     close(loop.out, ours(arrays["out"]))

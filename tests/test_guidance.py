@@ -18,7 +18,6 @@ from program import (
     names,
     noted,
     picture,
-    quick,  # noqa: F401
     recipe,
     refused,
     run,
@@ -28,11 +27,15 @@ from program import (
 from test_replay import replayed
 
 import sdedit_jax as sj
-from sdedit_jax import build, prior, sde
-from sdedit_jax.guidance import Classes, Guided, cfg, condition
-from sdedit_jax.nets.functional import functional
-from sdedit_jax.rules import Prediction
-from sdedit_jax.weights import rule, store
+from sdedit_jax import registry
+from sdedit_jax.diffusion import sde
+from sdedit_jax.diffusion.solvers import Prediction
+from sdedit_jax.guidance import CFG
+from sdedit_jax.nets.functional import network
+from sdedit_jax.priors import analytic, prior
+from sdedit_jax.priors.analytic import GaussianPredictor
+from sdedit_jax.priors.conditioning import CFGCond, Classes, class_cond
+from sdedit_jax.weights import conversion, store
 from sdedit_jax.weights.families import guided_diffusion
 from sdedit_jax.weights.source import Source
 
@@ -48,7 +51,7 @@ def means(count=4):
 def classes_of_gaussians(params, x, t, cond=None, key=None):
     """The predictor whose class k is N(means[k], 0.2^2); an embedding is a mean itself."""
     mean = cond["mean"] if isinstance(cond, dict) else params[cond]
-    return prior.gaussian(PROCESS, mean, 0.2).predict({"mean": mean, "std": 0.2}, x, t)
+    return analytic.gaussian(PROCESS, mean, 0.2).predict({"mean": mean, "std": 0.2}, x, t)
 
 
 @pytest.fixture
@@ -62,19 +65,19 @@ def x(rng):
 @pytest.mark.parametrize("scale", SCALES)
 def test_guidance_between_gaussians_is_the_prior_of_the_mean_beyond(scale, x):
     m, t = jnp.asarray(means()), jnp.float32(0.6)
-    got = cfg(classes_of_gaussians)(m, x, t, Guided(jnp.int32(2), jnp.int32(1), scale)).eps
+    got = CFG(classes_of_gaussians)(m, x, t, CFGCond(jnp.int32(2), jnp.int32(1), scale)).eps
     mixed = {"mean": m[1] + scale * (m[2] - m[1])}
     np.testing.assert_allclose(got, classes_of_gaussians(m, x, t, mixed).eps, atol=2e-6)
 
 
 def test_scales_0_and_1_are_exactly_one_of_the_two(x):
     m, t = jnp.asarray(means()), jnp.float32(0.6)
-    guided = jax.jit(cfg(classes_of_gaussians))
+    guided = jax.jit(CFG(classes_of_gaussians))
     both = jax.jit(jax.vmap(classes_of_gaussians, (None, None, None, 0)))(
         m, x, t, jnp.array([1, 2])
     )
     for scale, wanted in ((0.0, both.eps[0]), (1.0, both.eps[1])):
-        got = guided(m, x, t, Guided(jnp.int32(2), jnp.int32(1), jnp.float32(scale)))
+        got = guided(m, x, t, CFGCond(jnp.int32(2), jnp.int32(1), jnp.float32(scale)))
         np.testing.assert_array_equal(got.eps, wanted)
         assert got.variance is None
 
@@ -87,9 +90,9 @@ def test_any_pytree_is_a_condition(x):
         traces.append(1)
         return classes_of_gaussians(params, x, t, cond)
 
-    guided = jax.jit(cfg(predict))
+    guided = jax.jit(CFG(predict))
     for a, b, scale in ((0, 3, 2.0), (1, 2, 0.5), (2, 2, 7.0)):
-        got = guided(None, x, t, Guided({"mean": m[a]}, {"mean": m[b]}, jnp.float32(scale))).eps
+        got = guided(None, x, t, CFGCond({"mean": m[a]}, {"mean": m[b]}, jnp.float32(scale))).eps
         mixed = {"mean": m[b] + scale * (m[a] - m[b])}
         np.testing.assert_allclose(got, classes_of_gaussians(m, x, t, mixed).eps, atol=5e-6)
     assert len(traces) == 1
@@ -100,7 +103,7 @@ def test_the_learned_variance_is_the_labels_and_stays_a_fraction(x):
         return Prediction(x * cond, jnp.full_like(x, 0.25) * cond, {"maps": x + cond})
 
     for scale, fraction in ((0.0, 0.25), (0.5, 0.5), (1.0, 0.75), (5.0, 0.75), (-2.0, 0.25)):
-        got = cfg(predict)(None, x, jnp.float32(0.5), Guided(jnp.int32(3), jnp.int32(1), scale))
+        got = CFG(predict)(None, x, jnp.float32(0.5), CFGCond(jnp.int32(3), jnp.int32(1), scale))
         np.testing.assert_allclose(got.variance, jnp.full_like(x, fraction), rtol=1e-6)
         np.testing.assert_array_equal(got.attention["maps"], x + 3)
 
@@ -109,14 +112,34 @@ def test_dropout_is_the_same_on_both_sides(x):
     def predict(params, x, t, cond=None, key=None):
         return Prediction(jax.random.normal(key, x.shape))
 
-    got = cfg(predict)(None, x, 0.5, Guided(jnp.int32(0), jnp.int32(1), 2.0), jax.random.key(3))
+    got = CFG(predict)(None, x, 0.5, CFGCond(jnp.int32(0), jnp.int32(1), 2.0), jax.random.key(3))
     np.testing.assert_allclose(got.eps, jax.random.normal(jax.random.key(3), x.shape), atol=1e-6)
 
 
 def test_conditions_of_unequal_shapes_are_refused(x):
     m = jnp.asarray(means())
-    with pytest.raises(ValueError, match=r"cond.against must have the shapes of cond.label"):
-        cfg(classes_of_gaussians)(m, x, 0.5, Guided({"mean": m[0]}, {"mean": m[:2]}, 1.0))
+    with pytest.raises(ValueError, match=r"uncond must have the shapes of cond, got"):
+        CFG(classes_of_gaussians)(m, x, 0.5, CFGCond({"mean": m[0]}, {"mean": m[:2]}, 1.0))
+
+
+def test_equal_guidance_is_one_value(x):
+    """A guided prior, made anew, compiles nothing."""
+    traces, made = [], [prior.Prior(PROCESS, GaussianPredictor(PROCESS), None, (4, 4, 3))] * 2
+    guided = [registry.guided(one.replace()) for one in made]
+    assert guided[0] == guided[1] and hash(guided[0]) == hash(guided[1])
+    assert guided[0].predict == CFG(GaussianPredictor(sde.VP())) != CFG(classes_of_gaussians)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(static, params, x, cond):
+        traces.append(1)
+        return static.predict(params, x, jnp.float32(0.5), cond).eps
+
+    params = {"mean": jnp.zeros(x.shape), "std": jnp.float32(0.2)}
+    for one, scale in zip(guided, (1.0, 3.0), strict=True):
+        run(one.static, params, x, CFGCond(jnp.int32(2), jnp.int32(1), jnp.float32(scale)))
+    assert len(traces) == 1
+    with pytest.raises(ValueError, match=r"guidance.name must be one of \['cfg'\], got 'sega'"):
+        registry.guided(made[0], "sega")
 
 
 # --- labels ---------------------------------------------------------------------------------------
@@ -124,23 +147,27 @@ def test_conditions_of_unequal_shapes_are_refused(x):
 
 def test_what_a_predictor_gets_as_its_condition():
     known = Classes(10, 10)
-    assert condition(known, None, None, 1.0) is None
-    assert condition(known, 3, "", 1.0) == 3
+    assert class_cond(known, None, None, 1.0) is None
+    assert class_cond(known, 3, "", 1.0) == 3
     for against, number in (("null", 10), ("5", 5), (5, 5), (np.int64(0), 0)):
-        assert condition(known, 3, against, 2.5) == Guided(3, number, 2.5)
-    assert condition(None, 7, 8, 1.0) == Guided(7, 8, 1.0)  # a prior without a card
+        assert class_cond(known, 3, against, 2.5) == CFGCond(3, number, 2.5)
+    assert class_cond(None, 7, 8, 1.0) == CFGCond(7, 8, 1.0)  # a prior without a card
 
 
 @pytest.mark.parametrize(
     ("classes", "arguments", "told"),
     [
-        (Classes(10), (None, None, 1.0), "cond: the prior wants a class label in [0, 9], got none"),
+        (
+            Classes(10),
+            (None, None, 1.0),
+            "cond: the prior requires a class label in [0, 9], got none",
+        ),
         (Classes(10, 10), (10, None, 1.0), "cond must be in [0, 9], got 10"),
         (Classes(10, 10), (2.5, None, 1.0), "cond must be in [0, 9], got 2.5"),
         (Classes(10, 10), (True, None, 1.0), "cond must be in [0, 9], got True"),
         (Classes(None), (3, None, 1.0), "cond: the prior has no classes, got label 3"),
         (Classes(10, 10), (3, None, 2.0), "guidance.scale is 2.0, but guidance.against names no"),
-        (Classes(10, 10), (None, "null", 2.0), "cond: guidance against 'null' wants a label"),
+        (Classes(10, 10), (None, "null", 2.0), "cond: guidance against 'null' requires a label"),
         (Classes(10), (3, "null", 2.0), "guidance.against: the prior has no null label"),
         (Classes(10), (3, "-1", 2.0), "guidance.against must be in [0, 9], got -1"),
         (
@@ -153,31 +180,31 @@ def test_what_a_predictor_gets_as_its_condition():
 )
 def test_bad_labels_give_one_clear_error(classes, arguments, told):
     with pytest.raises(ValueError) as caught:
-        condition(classes, *arguments)
+        class_cond(classes, *arguments)
     assert told in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_cards_tell_of_null_labels():
     def known(**card):
-        return build.classes(prior.Prior(PROCESS, None, None, (4, 4, 3), card=card))
+        return registry.classes(prior.Prior(PROCESS, None, None, (4, 4, 3), metadata=card))
 
     config = {"num_classes": 7}
     assert known(network="ncsnpp", config=config) == Classes(7, 7)
     assert known(network="adm", config=config) == Classes(7, None)
     assert known(network="adm", config=config, null_label=6) == Classes(7, 6)
     assert known(network="ncsnpp", config={}) == Classes(None, None)
-    assert build.classes(prior.gaussian(PROCESS, np.zeros((4, 4, 3)), 1.0)) is None
+    assert registry.classes(analytic.gaussian(PROCESS, np.zeros((4, 4, 3)), 1.0)) is None
 
 
 def test_the_null_label_of_ncsnpp_is_the_network_without_a_label(rng):
     card = {**tiny_card(), "config": {**tiny_card()["config"], "num_classes": 3}}
-    made, fresh = build.prior_of(card), build.initial_params(card, 0)
+    made, fresh = registry.prior_of(card), registry.initial_params(card, 0)
     params = jax.tree.map(lambda a: a + 0.1 * rng.standard_normal(a.shape).astype("f"), fresh)
     x, t = jnp.asarray(rng.standard_normal(made.shape), jnp.float32), jnp.float32(0.5)
     predict = jax.jit(made.predict)
     none = predict(params, x, t).eps
-    guided = functools.partial(cfg(predict), params, x, t)
-    cond = build.condition(made, 2, "null", 0.0)
+    guided = functools.partial(CFG(predict), params, x, t)
+    cond = registry.condition(made, 2, "null", 0.0)
     np.testing.assert_allclose(guided(cond).eps, none, atol=1e-5)
     apart = guided(cond._replace(scale=np.float32(1.0))).eps
     assert np.abs(apart - none).max() > 1e-3
@@ -199,17 +226,16 @@ def original():
 @functools.cache
 def class_prior():
     """The folder of a prior with six classes, made of tensors with the original's names."""
-    kind, read = build.NETS["adm"]
-    shapes = functional(lambda rngs: kind(read(original()["unet_kwargs"]), rngs=rngs)).shapes
+    shapes = network(registry.NETS["adm"], original()["unet_kwargs"]).shapes
     draw, tensors = np.random.default_rng(5), {}
     for path, leaf in store.leaves(shapes):
         shape = leaf.shape[::-1] if leaf.ndim < 4 else tuple(leaf.shape[i] for i in (3, 2, 0, 1))
         shape = leaf.shape if path.endswith("embedding") else shape
         a = draw.standard_normal(shape) / np.sqrt(max(np.prod(shape[1:]), 10))
-        tensors[rule.default_name(path)] = (a + path.endswith("scale")).astype(np.float32)
+        tensors[conversion.default_name(path)] = (a + path.endswith("scale")).astype(np.float32)
     source = Source(home(), tensors)
     card = guided_diffusion.describe(source, original())
-    params = rule.fill(build.prior_of(card).params, source)
+    params = conversion.fill(registry.prior_of(card).params, source)
     store.save(home() / "classes", params, {"name": "classes", **card})
     return str(home() / "classes")
 
@@ -225,7 +251,7 @@ def at_root(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
-def test_an_edit_with_two_labels(quick, at_root, tmp_path, capsys):  # noqa: F811
+def test_an_edit_with_two_labels(at_root, tmp_path, capsys):
     """Edited by the program, told in its records, the same from Python, and replayed."""
     config = labelled(cond=3, guidance__against="5", guidance__scale=2.0)
     assert run(config, tmp_path / "out") == 0
@@ -234,7 +260,7 @@ def test_an_edit_with_two_labels(quick, at_root, tmp_path, capsys):  # noqa: F81
     told = {"label": 3, "against": 5, "scale": 2.0}
     record = noted(tmp_path / "out")
     assert record["class"] == told and record["evaluations"] == 6
-    assert record["sampler"]["variance"] == "learned" and record["sampler"]["rule"] == "ancestral"
+    assert record["sampler"]["rule"] == "ancestral(variance='learned')"
     file = tmp_path / "out" / "cherry_1.png"
     assert recipe(file)["class"] == told
     loaded, guide = sj.load_prior(class_prior()), picture(tmp_path / "out" / "cherry_guide.png")
@@ -245,7 +271,7 @@ def test_an_edit_with_two_labels(quick, at_root, tmp_path, capsys):  # noqa: F81
     assert code == 0 and "bit-equal" in told
 
 
-def test_the_labels_matter_as_the_formula_says(quick, at_root, tmp_path):  # noqa: F811
+def test_the_labels_matter_as_the_formula_says(at_root, tmp_path):
     def made(name, **changes):
         assert run(labelled(samples=1, **changes), tmp_path / name) == 0
         return picture(tmp_path / name / "cherry_0.png")
@@ -265,12 +291,14 @@ def test_other_labels_and_scales_compile_nothing():
     def predict(params, x, t, cond=None, key=None):
         traces.append(1)
         mean = params[cond]
-        return prior.gaussian(loaded.process, mean, 0.2).predict({"mean": mean, "std": 0.2}, x, t)
+        return analytic.gaussian(loaded.process, mean, 0.2).predict(
+            {"mean": mean, "std": 0.2}, x, t
+        )
 
     shape = (6, SIDE, SIDE, 3)
     params = jnp.linspace(-1, 1, 6).reshape(6, 1, 1, 1) * jnp.ones(shape)
-    counted = loaded._replace(
-        predict=predict, params=params, card={**loaded.card, "prediction": {}}
+    counted = loaded.replace(
+        predict=predict, params=params, metadata={**loaded.metadata, "prediction": {}}
     )
     edit = functools.partial(sj.edit, counted, known(), steps=3, t0=0.9)
     seen = [edit(cond=3, against=1, scale=2.0)]
@@ -283,7 +311,7 @@ def test_other_labels_and_scales_compile_nothing():
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"cond": None}, "cond: the prior wants a class label in [0, 5], got none"),
+        ({"cond": None}, "cond: the prior requires a class label in [0, 5], got none"),
         ({"cond": 6}, "cond must be in [0, 5], got 6"),
         ({"cond": 1, "guidance__against": "null"}, "guidance.against: the prior has no null label"),
         ({"cond": 1, "guidance__against": "9"}, "guidance.against must be in [0, 5], got 9"),
@@ -292,6 +320,6 @@ def test_other_labels_and_scales_compile_nothing():
         ({"cond": 1, "guidance__name": "foo"}, "guidance.name must be one of ['cfg'], got 'foo'"),
     ],
 )
-def test_bad_labels_are_refused_before_any_work(quick, at_root, changes, told, tmp_path):  # noqa: F811
+def test_bad_labels_are_refused_before_any_work(at_root, changes, told, tmp_path):
     assert told in refused(labelled(**changes), tmp_path)
     assert names(tmp_path) == []

@@ -4,6 +4,7 @@ Oracle: the original guided-diffusion (p_mean_variance and p_sample of a class-c
 with learned variance, on its full and on a respaced table) and pytorch_diffusion's loop.
 """
 
+import dataclasses
 import functools
 import json
 
@@ -11,16 +12,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from trajectories import TOLERANCE, close, jit, load, network
+from hooks import Hook
+from trajectories import TOLERANCE, after, close, jit, load, network
 
-from sdedit_jax import build, rules, samplers, sde
+from sdedit_jax import registry
+from sdedit_jax.diffusion import sampler, sde, solvers
+from sdedit_jax.diffusion.grids import Grid
+from sdedit_jax.diffusion.noise import ReplayNoise
 from sdedit_jax.edits import sdedit
 from sdedit_jax.edits.sdedit import Randomness, Request
-from sdedit_jax.grids import Grid
-from sdedit_jax.guide import Guide
-from sdedit_jax.prior import ddpm
-from sdedit_jax.samplers import Refine
-from sdedit_jax.weights import readers, rule
+from sdedit_jax.images.guide import Guide
+from sdedit_jax.pipeline import settings
+from sdedit_jax.priors.adapters import DDPM
+from sdedit_jax.weights import conversion, readers
 from sdedit_jax.weights.families import guided_diffusion
 
 
@@ -31,17 +35,23 @@ def prior_of(folder, respacing=""):
     given = json.loads((folder / "config.json").read_text())
     given["diffusion_kwargs"]["timestep_respacing"] = respacing
     source = readers.read(folder / "checkpoint.pt")
-    prior = build.prior_of(guided_diffusion.describe(source, given))
-    return prior._replace(params=jax.tree.map(jnp.asarray, rule.fill(prior.params, source)))
+    prior = registry.prior_of(guided_diffusion.describe(source, given))
+    return prior.replace(params=jax.tree.map(jnp.asarray, conversion.fill(prior.params, source)))
+
+
+def plan_of(prior, clip=True, steps=20):
+    """The plan of an edit by ancestral steps, with what the prior's metadata says of variances."""
+    values = {"rule": f"ancestral(clip_x0={clip})", "grid": "uniform", "steps": steps}
+    return settings.resolve(prior, settings.sampling(values), 0.5).plan
 
 
 @pytest.mark.parametrize("clip", [True, False])
 def test_mean_and_learned_variance(golden, clip):
     folder = golden("guided_unet_classcond")
     prior, case = prior_of(folder), load(folder)
-    sampling = build.Sampling(rule="ancestral", clip_x0=clip)
-    assert build.settled(prior, sampling).variance == "learned"
-    step = build.plan(prior, sampling).rule.step
+    solver = plan_of(prior, clip).solver
+    assert solver.variance == "learned" and solver.clip_x0 == clip
+    step = solver.step
 
     @jit
     @functools.partial(jax.vmap, in_axes=(0, 0, None, None))
@@ -82,12 +92,11 @@ def test_guided_diffusion_edits(golden, name, respacing):
         jax.debug.callback(lambda x: path.append(np.asarray(x)), x, ordered=True)
         return x
 
-    sampling = build.Sampling(rule="ancestral", grid="uniform", steps=n, clip_x0=True)
-    plan = build.plan(prior, sampling)._replace(hold=None, refine=Refine(before=kept))
+    plan = dataclasses.replace(plan_of(prior, steps=n), hold=None, corrector=Hook(kept))
 
     @jit
     def edit(guide, y, z):
-        noise = Randomness(lambda k: z[0], lambda k: samplers.recorded(z[1:, None]))
+        noise = Randomness(lambda k: z[0], lambda k: ReplayNoise(z[1:, None]))
         request = Request(n / levels, Guide(guide, jnp.ones((16, 16, 1))), y)
         return sdedit.edit(plan)(prior.params, request, jax.random.key(0), noise).image
 
@@ -117,16 +126,16 @@ def test_pytorch_diffusion_steps(golden):
     config, arrays = load(golden("traj_pytorch_diffusion_clamped"))
     net, params = network(config["model_case"])
     process, top, n = sde.linear_table(), config["curr_step"], config["n_steps"]
-    predict = functools.partial(ddpm(net, process), params)
-    step = rules.ancestral(variance="large", clip_x0=True)
+    predict = functools.partial(DDPM(net, process), params)
+    step = solvers.Ancestral(variance="large", clip_x0=True)
     t = jnp.arange(top, top - n, -1) / 1000
     grid = Grid(t, t - 1 / 1000)
 
     @jit
     @jax.vmap
     def reverse(x, z):
-        return samplers.reverse(
-            predict, process, step, grid, samplers.recorded(z[:, None]), x, final="sample"
+        return sampler.reverse(
+            predict, process, step, grid, ReplayNoise(z[:, None]), x, final="sample", observe=after
         )[1]
 
     path = reverse(arrays["x_init"], jnp.moveaxis(arrays["noise"], 1, 0))

@@ -196,7 +196,7 @@ def test_each_refusal_is_one_line_that_names_the_repository(server, folder, tmp_
 def test_no_network_is_said(server, tmp_path, monkeypatch):
     address = f"http://127.0.0.1:{closed_port()}"
     monkeypatch.setenv("HF_ENDPOINT", address)
-    with pytest.raises(ValueError, match=f"could not be fetched from {address}: .*refused"):
+    with pytest.raises(ValueError, match=f"could not be downloaded from {address}: .*refused"):
         hub.local("hf:owner/model", cache=tmp_path / "cache")
 
 
@@ -223,6 +223,6 @@ def test_a_damaged_download_is_not_kept(server, folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Hub, "send", short)
     monkeypatch.setattr("time.sleep", lambda s: None)
-    with pytest.raises(ValueError, match="owner/model could not be fetched"):
+    with pytest.raises(ValueError, match="owner/model could not be downloaded"):
         hub.local("hf:owner/model", cache=tmp_path / "cache")
     assert not list((tmp_path / "cache").rglob("snapshots/*/*.safetensors"))

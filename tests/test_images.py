@@ -22,6 +22,7 @@ few = settings(
 )
 sizes = st.tuples(st.integers(1, 40), st.integers(1, 40))
 seeds = st.integers(0, 2**32 - 1)
+goals = st.tuples(st.integers(1, 24), st.integers(1, 24))
 fits = st.sampled_from(images.FITS)
 
 
@@ -175,7 +176,7 @@ def test_mask_white_is_one_and_greys_are_fractions(tmp_path):
 
 def test_mask_of_another_size_names_both(tmp_path):
     path = saved(Image.new("L", (20, 10)), tmp_path / "m.png")
-    with pytest.raises(ValueError, match="20x10 pixels, the picture has 30x15"):
+    with pytest.raises(ValueError, match="10x20 pixels .height x width., the picture has 15x30"):
         images.read_mask(path, (15, 30))
 
 
@@ -262,28 +263,66 @@ def test_color_names():
 
 
 @few
-@given(seed=seeds, size=sizes, side=st.integers(1, 24), how=fits)
-def test_boxes_lie_inside_and_keep_proportions(seed, size, side, how):
+@given(seed=seeds, size=sizes, goal=goals, rule=fits)
+def test_boxes_lie_inside_and_keep_proportions(seed, size, goal, rule):
     rgb = picture(seed, size)
-    fitted, place = images.fit(rgb, side, how)
-    assert fitted.shape == (side, side, 3) and fitted.dtype == np.uint8
-    for (top, left, height, width), (h, w) in ((place.window, size), (place.target, (side, side))):
+    fitted, place = images.fit(rgb, goal, rule)
+    assert fitted.shape == (*goal, 3) and fitted.dtype == np.uint8
+    for (top, left, height, width), (h, w) in ((place.window, size), (place.target, goal)):
         assert top >= 0 and left >= 0 and height >= 1 and width >= 1
         assert top + height <= h and left + width <= w
         assert abs(2 * top + height - h) <= 1 and abs(2 * left + width - w) <= 1
-    if how == "crop":
-        assert place.window[2:] == (min(size),) * 2
-    if how == "pad":
-        assert max(place.target[2:]) == side
-        assert abs(place.target[2] - max(1, side * size[0] / max(size))) <= 0.5
+    if rule == "crop":
+        assert place.target == (0, 0, *goal)
+        assert largest_inside(place.window[2:], size, goal)
+    if rule == "pad":
+        assert place.window == (0, 0, *size)
+        assert largest_inside(place.target[2:], goal, size)
+    if rule == "stretch":
+        assert place.window == (0, 0, *size) and place.target == (0, 0, *goal)
+
+
+def largest_inside(inner, outer, proportions):
+    """One side is that of `outer`, the other has the proportions, rounded."""
+    scale = min(o / p for o, p in zip(outer, proportions, strict=True))
+    wanted = [max(1, scale * p) for p in proportions]
+    touches = any(i == o for i, o in zip(inner, outer, strict=True))
+    return touches and np.allclose(inner, wanted, atol=0.5001)
 
 
 @few
-@given(seed=seeds, size=sizes, side=st.integers(1, 24), how=fits)
-def test_unfit_is_exact_outside_the_mask_and_the_window(seed, size, side, how):
+@given(size=sizes, side=st.integers(1, 24))
+def test_square_placements_are_the_plain_rule(size, side):
+    """The largest centred square of the input; the input at its longer side in the square."""
+    height, width = size
+    short, long = min(size), max(size)
+    crop = images.place(size, (side, side), "crop")
+    assert crop.window == ((height - short) // 2, (width - short) // 2, short, short)
+    pad = images.place(size, (side, side), "pad")
+    h, w = (max(1, round(side * length / long)) for length in size)
+    assert pad.target == ((side - h) // 2, (side - w) // 2, h, w)
+
+
+@few
+@given(seed=seeds, size=sizes, goal=goals, rule=fits)
+def test_fitting_commutes_with_transposition(seed, size, goal, rule):
+    rgb, mask = picture(seed, size) // 4 + 96, np.maximum(some_mask(seed, size), 0.01)
+    fitted, place = images.fit(rgb, goal, rule)
+    turned, other = images.fit(rgb.swapaxes(0, 1), goal[::-1], rule)
+    # Pillow rounds between its two passes, rows first
+    assert np.abs(turned.swapaxes(0, 1).astype(int) - fitted).max() <= 2
+    for one, two in ((place.window, other.window), (place.target, other.target)):
+        assert two == (one[1], one[0], one[3], one[2])
+    masks = images.fit_mask(mask, place), images.fit_mask(mask.T, other)
+    assert np.allclose(masks[0], masks[1].T, atol=1e-5)
+
+
+@few
+@given(seed=seeds, size=sizes, goal=goals, rule=fits)
+def test_unfit_is_exact_outside_the_mask_and_the_window(seed, size, goal, rule):
     original, mask = picture(seed, size), some_mask(seed, size)
-    _, place = images.fit(original, side, how)
-    out = images.unfit(picture(seed + 2, (side, side)), original, mask, place)
+    _, place = images.fit(original, goal, rule)
+    out = images.unfit(picture(seed + 2, goal), original, mask, place)
     assert out.shape == original.shape
     assert np.array_equal(out[mask == 0], original[mask == 0])
     shown = np.zeros(size, bool)
@@ -293,22 +332,21 @@ def test_unfit_is_exact_outside_the_mask_and_the_window(seed, size, side, how):
 
 
 @few
-@given(seed=seeds, side=st.integers(1, 24), how=fits)
-def test_a_picture_of_the_right_size_goes_through_unchanged(seed, side, how):
-    rgb, mask = picture(seed, (side, side)), some_mask(seed, (side, side))
-    fitted, place = images.fit(rgb, side, how)
+@given(seed=seeds, size=sizes, rule=fits)
+def test_a_picture_of_the_right_size_goes_through_unchanged(seed, size, rule):
+    rgb, mask = picture(seed, size), some_mask(seed, size)
+    fitted, place = images.fit(rgb, size, rule)
     assert np.array_equal(fitted, rgb)
     assert np.allclose(images.fit_mask(mask, place), mask, atol=1e-5)
-    edit = picture(seed + 1, (side, side))
-    ones = np.ones((side, side), np.float32)
-    assert np.array_equal(images.unfit(edit, rgb, ones, place), edit)
+    edit = picture(seed + 1, size)
+    assert np.array_equal(images.unfit(edit, rgb, np.ones(size, np.float32), place), edit)
 
 
 @few
-@given(seed=seeds, size=sizes, side=st.integers(1, 24), how=fits)
-def test_one_colour_stays_and_comes_back(seed, size, side, how):
+@given(seed=seeds, size=sizes, goal=goals, rule=fits)
+def test_one_colour_stays_and_comes_back(seed, size, goal, rule):
     rgb = np.broadcast_to(picture(seed, (1, 1)), (*size, 3)).copy()
-    fitted, place = images.fit(rgb, side, how)
+    fitted, place = images.fit(rgb, goal, rule)
     assert (fitted == rgb[0, 0]).all()
     edit = np.broadcast_to(picture(seed + 1, (1, 1)), fitted.shape)
     out = images.unfit(edit, rgb, np.ones(size, np.float32), place)
@@ -316,45 +354,81 @@ def test_one_colour_stays_and_comes_back(seed, size, side, how):
     assert (out[top : top + height, left : left + width] == edit[0, 0]).all()
 
 
+@pytest.mark.parametrize("rule", images.FITS)
+def test_a_smooth_picture_comes_back_from_another_size(rule):
+    """A ramp of 60 x 90 over 40 x 40 and 32 x 56: each level is met again to a few levels."""
+    y, x = np.mgrid[:60, :90]
+    ramp = np.stack([2 * x, 3 * y, x + y], -1).astype(np.uint8)
+    for goal in ((40, 40), (32, 56)):
+        fitted, place = images.fit(ramp, goal, rule)
+        back = images.unfit(fitted, np.zeros_like(ramp), np.ones((60, 90), np.float32), place)
+        top, left, height, width = place.window
+        inner = (slice(top + 4, top + height - 4), slice(left + 4, left + width - 4))
+        assert np.abs(back[inner].astype(int) - ramp[inner]).max() <= 3
+
+
 @few
-@given(size=sizes, side=st.integers(1, 24), how=fits, value=st.sampled_from([0, 1]))
-def test_uniform_masks_stay_exactly_uniform(size, side, how, value):
-    place = images.place(size, side, how)
+@given(size=sizes, goal=goals, rule=fits, value=st.sampled_from([0, 1]))
+def test_uniform_masks_stay_exactly_uniform(size, goal, rule, value):
+    place = images.place(size, goal, rule)
     assert (images.fit_mask(np.full(size, value, np.float32), place) == value).all()
 
 
 @few
-@given(seed=seeds, factor=st.integers(1, 5), side=st.integers(1, 9))
-def test_masks_shrink_by_block_means_and_grow_by_repetition(seed, factor, side):
-    mask = some_mask(seed, (side * factor, side * factor))
-    small = images.fit_mask(mask, images.place(mask.shape, side, "crop"))
-    assert np.allclose(small, mask.reshape(side, factor, side, factor).mean((1, 3)), atol=2e-5)
-    tiny = some_mask(seed, (side, side))
-    large = images.fit_mask(tiny, images.place(tiny.shape, side * factor, "stretch"))
+@given(seed=seeds, factor=st.integers(1, 5), size=st.tuples(st.integers(1, 9), st.integers(1, 9)))
+def test_masks_shrink_by_block_means_and_grow_by_repetition(seed, factor, size):
+    height, width = size
+    mask = some_mask(seed, (height * factor, width * factor))
+    blocks = mask.reshape(height, factor, width, factor).mean((1, 3))
+    if blocks.any():
+        small = images.fit_mask(mask, images.place(mask.shape, size, "crop"))
+        assert np.allclose(small, blocks, atol=2e-5)
+    tiny = some_mask(seed, size)
+    large = images.fit_mask(tiny, images.place(size, mask.shape, "stretch"))
     assert np.allclose(large, np.kron(tiny, np.ones((factor, factor))), atol=2e-5)
 
 
 def test_pad_margin_is_background_or_edge():
     rgb = np.zeros((4, 8, 3), np.uint8)
     rgb[0], rgb[-1] = 50, 200
-    plain, place = images.fit(rgb, 8, "pad", (1, 2, 3))
+    plain, place = images.fit(rgb, (8, 8), "pad", (1, 2, 3))
     assert place.target == (2, 0, 4, 8)
     assert (plain[:2] == [1, 2, 3]).all() and (plain[6:] == [1, 2, 3]).all()
     assert np.array_equal(plain[2:6], rgb)
-    edge, _ = images.fit(rgb, 8, "pad")
+    edge, _ = images.fit(rgb, (8, 8), "pad")
     assert (edge[:2] == 50).all() and (edge[6:] == 200).all()
 
 
 def test_crop_shows_the_centre():
     rgb = picture(0, (10, 30))
-    assert np.array_equal(images.fit(rgb, 10, "crop")[0], rgb[:, 10:20])
+    assert np.array_equal(images.fit(rgb, (10, 10), "crop")[0], rgb[:, 10:20])
+    assert np.array_equal(images.fit(rgb, (10, 20), "crop")[0], rgb[:, 5:25])
+    assert np.array_equal(images.fit(rgb, (4, 12), "crop")[1].window, (0, 0, 10, 30))
 
 
 def test_fit_names_wrong_values():
     with pytest.raises(ValueError, match="fit must be one of .*'zoom'"):
-        images.fit(picture(0, (4, 4)), 4, "zoom")
-    with pytest.raises(ValueError, match="size must be at least 1"):
-        images.fit(picture(0, (4, 4)), 0, "crop")
+        images.fit(picture(0, (4, 4)), (4, 4), "zoom")
+    for size in ((0, 4), 4, (4,), (4, 4, 3), (4, 2.0), "44", (True, 4), None):
+        with pytest.raises(ValueError, match=r"size must be \(height, width\), two positive whole"):
+            images.fit(picture(0, (4, 4)), size, "crop")
+    with pytest.raises(ValueError, match=r"result must have size \(4, 6\), got \(6, 4\)"):
+        rgb, place = picture(0, (4, 6)), images.place((4, 6), (4, 6), "crop")
+        images.unfit(picture(1, (6, 4)), rgb, np.ones((4, 6)), place)
+
+
+def test_sizes_are_multiples_of_the_stride():
+    assert images.check_size([64, np.int64(96)], 8) == (64, 96)
+    with pytest.raises(
+        ValueError, match=r"config.size must .* two positive multiples of 8, got \(6"
+    ):
+        images.check_size((64, 60), 8, "config.size")
+
+
+def test_thumbnails_keep_proportions():
+    rgb = picture(0, (40, 100))
+    assert images.thumbnail(rgb, 100) is rgb
+    assert images.thumbnail(rgb, 50).shape == (20, 50, 3)
 
 
 # Writing
@@ -464,6 +538,38 @@ def test_grid_places_pictures():
     assert (sheet[4:6, 5:8] == 255).all()
 
 
+def test_grid_refuses_unequal_sizes():
+    with pytest.raises(ValueError, match=r"pictures of one size, got \[\(2, 3, 3\), \(3, 2, 3\)\]"):
+        images.grid([picture(0, (2, 3)), picture(0, (3, 2))], 2)
+
+
+def test_contact_sheet_of_unequal_sizes():
+    """Rows are as high as their highest picture, columns as wide as their widest."""
+    sizes = [[(8, 12), (4, 4), None], [(6, 20), None, None], [(10, 5), (3, 7)]]
+    cells = [
+        [None if size is None else picture(10 * i + j, size) for j, size in enumerate(row)]
+        for i, row in enumerate(sizes)
+    ]
+    sheet = images.contact_sheet(cells)
+    gap = 4
+    tops, lefts = np.cumsum([gap, 8 + gap, 6 + gap]), np.cumsum([gap, 20 + gap, 7 + gap])
+    # the third column is empty and as wide as the widest
+    assert sheet.shape == (gap + 8 + 6 + 10 + 3 * gap, gap + 20 + 7 + 20 + 3 * gap, 3)
+    paper = np.full(sheet.shape, images.sheets.PAPER, np.uint8)
+    for row, top in zip(cells, tops, strict=True):
+        for cell, left in zip(row, lefts, strict=False):
+            if cell is not None:
+                paper[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
+    assert np.array_equal(sheet, paper)
+
+
+def test_cells_of_about_one_size():
+    small, large = picture(0, (16, 24)), picture(1, (200, 100))
+    assert np.array_equal(images.to_cell(small, 50), np.kron(small, np.ones((2, 2, 1), np.uint8)))
+    assert images.to_cell(large, 50).shape == (50, 25, 3)
+    assert images.to_cell(small[..., 0], 24).shape == (16, 24)
+
+
 def test_contact_sheet_holds_enlarged_pictures_and_labels():
     cells = [[picture(0, (8, 8)), picture(1, (8, 8))[..., 0]], [None, picture(2, (8, 8))]]
     plain = images.contact_sheet(cells, scale=3)
@@ -489,7 +595,9 @@ def test_a_region_of_a_segmentation_map(tmp_path, rng):
     assert np.array_equal(images.read_region(colored, (255, 0, 0), (6, 9), True), labels != 1)
     with pytest.raises(ValueError, match="has no pixel of #010203; it has #"):
         images.read_region(colored, (1, 2, 3), (6, 9))
-    with pytest.raises(ValueError, match="segmentation map .* has 9x6 pixels, the picture has 9x7"):
+    with pytest.raises(
+        ValueError, match="segmentation map .* has 6x9 pixels .* the picture has 7x9"
+    ):
         images.read_region(colored, (1, 2, 3), (7, 9))
 
 

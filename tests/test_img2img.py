@@ -1,6 +1,5 @@
 """Text-guided SDEdit on Stable Diffusion against diffusers' img2img and inpainting pipelines."""
 
-import dataclasses
 import functools
 import json
 import shutil
@@ -13,12 +12,15 @@ from conftest import golden_folder
 from recorded import TABLE, close, player
 
 import sdedit_jax as sj
-from sdedit_jax import build, guidance, latent, prompts, rules, timesteps
-from sdedit_jax.grids import Grid
-from sdedit_jax.prompts import Words
-from sdedit_jax.samplers import advance, begin, reverse
-from sdedit_jax.samplers import recorded as recorded_noise
-from sdedit_jax.sde import perturb
+from sdedit_jax import guidance
+from sdedit_jax.diffusion import solvers, timesteps
+from sdedit_jax.diffusion.grids import Grid
+from sdedit_jax.diffusion.noise import ReplayNoise, ZeroNoise
+from sdedit_jax.diffusion.sampler import advance, begin, reverse
+from sdedit_jax.diffusion.sde import perturb
+from sdedit_jax.pipeline import settings
+from sdedit_jax.priors import conditioning
+from sdedit_jax.priors.conditioning import Prompt
 
 LATENTS, PICTURE = 1e-4, 2e-4  # of the largest absolute value
 SCHEDULERS = {"DDIMScheduler": "", "DDPMScheduler": "-ddpm"}
@@ -48,19 +50,20 @@ class Programs:
     def __init__(self, folder):
         self.prior = prior = sj.load_prior(folder)
         self.encode, self.decode = jax.jit(prior.codec.encode), jax.jit(prior.codec.decode)
-        predict = guidance.cfg(prior.predict)
+        predict = guidance.CFG(prior.predict)
 
         def step(params, cond, x, t, s, eta, z):
             """One step of the loop, DDIM with this eta."""
-            rule = rules.ancestral(lambda t: eta)
+            solver = solvers.Ancestral(lambda t: eta)
             state, _ = advance(
-                lambda x, t: predict(params, x, t, cond), prior.process, rule,
-                Grid(t[None], s[None]), lambda i: lambda: z, begin(rule, x), final="sample",
+                lambda x, t: predict(params, x, t, cond), prior.process, solver,
+                Grid(t[None], s[None]), ReplayNoise(z[None, None]), begin(solver, x),
+                final="sample",
             )  # fmt: skip
             return state.x
 
         self.step = jax.jit(step)
-        self.embed = functools.cache(lambda text: prompts.embedding(prior, text))
+        self.embed = functools.cache(lambda text: conditioning.embedding(prior, text))
 
 
 @functools.cache
@@ -73,6 +76,11 @@ def io():
     told = json.loads(golden_folder("io_img2img.json").read_text())
     with np.load(golden_folder("io_img2img.npz")) as file:
         return told, dict(file)
+
+
+def after(seen):
+    """The state after a step."""
+    return seen.x_next
 
 
 def unit(pixels):
@@ -94,13 +102,13 @@ def test_each_latent_is_the_pipelines(case, folder, io):
     run, (told, files) = programs(folder), io
     told = told[case]
     arrays = {n.partition("__")[2]: a for n, a in files.items() if n.startswith(f"{case}__")}
-    grid, s = preset_grid(run.prior, told)
+    grid, solver = preset_grid(run.prior, told)
     np.testing.assert_array_equal(np.round(1000 * grid.t - 1), arrays["timesteps"])
     texts = told["prompt"] if isinstance(told["prompt"], list) else [told["prompt"]]
     for row, text in enumerate(texts):
         image = unit(files["image2" if row else "image"])
-        words = Words(text, told["negative_prompt"] or "", told["guidance_scale"])
-        cond = prompts.guided(
+        words = Prompt(text, told["negative_prompt"] or "", told["guidance_scale"])
+        cond = conditioning.CFGCond(
             run.embed(words.prompt), run.embed(words.negative_prompt), words.scale
         )
         own = {n: channels_last(a[..., row, :, :, :]) for n, a in arrays.items() if a.ndim > 3}
@@ -110,7 +118,7 @@ def test_each_latent_is_the_pipelines(case, folder, io):
         close(x, own["init_latents"], 2e-5)
         for i, (t, end) in enumerate(zip(grid.t, grid.s, strict=True)):
             z = own["step_noise"][i] if "step_noise" in own else jnp.zeros_like(x)
-            x = run.step(run.prior.params, cond, x, t, end, jnp.float32(s.eta), z)
+            x = run.step(run.prior.params, cond, x, t, end, jnp.float32(solver.eta), z)
             if "latent_mask" in own:  # their rule: the one noise of the start at the level reached
                 last = i == len(grid.t) - 1
                 kept = x0 if last else perturb(run.prior.process, x0, grid.t[i + 1], own["noise"])
@@ -133,10 +141,10 @@ def test_nine_channels(inpainting, folder, io):
     told, (_, own) = io[0][case], recorded_case(io[1], case)
     grid, _ = preset_grid(run.prior, told)
     shown = [
-        latent.Shown(texts.embed(text), own["latent_mask"], own["masked_image_latents"])
+        conditioning.InpaintCond(texts.embed(text), own["latent_mask"], own["masked_image_latents"])
         for text in (told["prompt"], "")
     ]
-    cond, x = prompts.guided(*shown, told["guidance_scale"]), own["init_latents"]
+    cond, x = conditioning.CFGCond(*shown, told["guidance_scale"]), own["init_latents"]
     for i, (t, end) in enumerate(zip(grid.t, grid.s, strict=True)):
         x = run.step(run.prior.params, cond, x, t, end, jnp.float32(0), jnp.zeros_like(x))
         close(x, own["latents"][i], LATENTS)
@@ -147,16 +155,19 @@ def test_sde_dpm_solver_takes_the_recorded_predictions(io):
     case = "sdedpmpp2m_s06"
     told, (steps, own) = io[0][case], recorded_case(io[1], case)
     prior = player(steps, own["model_output"][:, None])
-    prior = prior._replace(card={"scheduler": {"steps_offset": 1, "set_alpha_to_one": False}})
-    grid, s = preset_grid(prior, told, "diffusers-dpmpp")
+    prior = prior.replace(metadata={"scheduler": {"steps_offset": 1, "set_alpha_to_one": False}})
+    grid, solver = preset_grid(prior, told, "diffusers-dpmpp")
     np.testing.assert_array_equal(np.round(1000 * grid.t - 1), steps)
-    rule, noise = build.plan(prior, s).rule, recorded_noise(own["step_noise"][:, None])
+    assert solver == solvers.DPMpp2MSDE()
+    noise = ReplayNoise(own["step_noise"][:, None])
 
     def predict(x, t):
         return prior.predict(prior.params, x, t, 0)
 
     start = own["init_latents"]
-    states = reverse(predict, prior.process, rule, grid, noise, start, final="sample")[1]
+    states = reverse(
+        predict, prior.process, solver, grid, noise, start, final="sample", observe=after
+    )[1]
     close(states, own["latents"], LATENTS)
 
 
@@ -164,18 +175,19 @@ def test_pndm_is_the_pipelines(folder, io):
     """Preset `diffusers-pndm` with our networks: the list of steps, and the latent after each."""
     run, case = programs(folder), "pndm_s06"
     told, (steps, own) = io[0][case], recorded_case(io[1], case)
-    s = build.settled(run.prior, build.sampling({"steps": 10}, "diffusers-pndm", strength=0.6))
-    plan = build.plan(run.prior, s)
+    preset = "diffusers-pndm"
+    sampling = settings.sampling({"steps": 10}, preset, strength=0.6)
+    plan = settings.resolve(run.prior, sampling, 0.5, preset).plan
     grid = plan.grid(run.prior.process, jnp.float32(0), plan.n)
     np.testing.assert_array_equal(np.round(1000 * grid.t - 1), steps)
-    cond = prompts.guided(run.embed(told["prompt"]), run.embed(""), told["guidance_scale"])
-    predict = guidance.cfg(run.prior.predict)
+    cond = conditioning.CFGCond(run.embed(told["prompt"]), run.embed(""), told["guidance_scale"])
+    predict = guidance.CFG(run.prior.predict)
 
     @jax.jit
     def states(params, x):
         return reverse(
-            lambda x, t: predict(params, x, t, cond), run.prior.process, plan.rule, grid,
-            lambda i: lambda: jnp.zeros_like(x), x, final="sample",
+            lambda x, t: predict(params, x, t, cond), run.prior.process, plan.solver, grid,
+            ZeroNoise(), x, final="sample", observe=after,
         )[1]  # fmt: skip
 
     close(states(run.prior.params, own["init_latents"]), own["latents"], LATENTS)
@@ -190,10 +202,10 @@ def test_pndm_takes_the_recorded_predictions(name, skip):
     np.testing.assert_array_equal(timesteps.steps(way, 10), own["timesteps_all"])
     t, s = (jnp.asarray(a) for a in timesteps.times(way, 10, skip))
     said = channels_last(own["model_output"][:, 0])
-    rule, x = rules.plms(), channels_last(own["sample"][0])
-    memory = rule.init(x)
+    solver, x = solvers.PLMS(), channels_last(own["sample"][0])
+    memory = solver.init(x)
     for i in range(len(t)):  # twice at one step: what is said goes by place here, not by time
-        law, memory = rule.step(TABLE, memory, x, rules.Prediction(said[i]), t[i], s[i])
+        law, memory = solver.step(TABLE, memory, x, solvers.Prediction(said[i]), t[i], s[i])
         x = law.mean
         close(x, channels_last(own["prev_sample"][i, 0]), 1e-5)
 
@@ -241,15 +253,16 @@ def test_strength_is_cut_off_as_python_does():
 
 
 def preset_grid(prior, told, preset=""):
-    """The grid of the case's preset, and its settings."""
+    """The grid and the solver of the case's preset."""
     preset = preset or "diffusers" + SCHEDULERS[told["scheduler"]]
     eta = {"DDPMScheduler": 1.0}.get(told["scheduler"], told["eta"])
     preset += "-eta" if eta and preset == "diffusers" else ""
-    values = {"steps": told["num_inference_steps"], "eta": eta}
-    s = build.settled(prior, build.sampling(values, preset, strength=told["strength"]))
-    plan = build.plan(prior, s)
-    s = s if s.rule == "ancestral" else dataclasses.replace(s, eta=0.0)
-    return plan.grid(prior.process, jnp.float32(0), plan.n), s
+    values, share = {"steps": told["num_inference_steps"]}, told["strength"]
+    plan = settings.resolve(
+        prior, settings.sampling(values, preset, strength=share), 0.5, preset
+    ).plan
+    assert getattr(plan.solver, "eta", eta) == eta
+    return plan.grid(prior.process, jnp.float32(0), plan.n), plan.solver
 
 
 def test_trailing_steps_of_every_number():

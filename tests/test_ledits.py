@@ -4,30 +4,38 @@ What the originals' network says of the states of LEDITS++ was recorded afterwar
 U-Net on the recorded states (sd_leditspp_estimates); all else is as the originals left it.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from recorded import TABLE, arrays, close, player, settings
+from recorded import TABLE, Codec, arrays, close, player, settings
 
-from sdedit_jax import rules
+from sdedit_jax.diffusion import solvers
+from sdedit_jax.diffusion.solvers import Prediction
 from sdedit_jax.edits import inversion, ledits
 from sdedit_jax.edits.inversion import Inverted
 from sdedit_jax.guidance.leditspp import (
-    Pushed,
+    LeditsPP,
+    LeditsPPCond,
     attention_mask,
-    leditspp,
     mask_of,
     noise_mask,
     smoothed,
 )
 from sdedit_jax.guidance.sega import concepts, padded
-from sdedit_jax.prior import Codec, Prior, gaussian
-from sdedit_jax.rules import Prediction
+from sdedit_jax.priors.analytic import gaussian
+from sdedit_jax.priors.prior import Prior
 
 KEY = jax.random.key(5)
 SHAPE = (8, 8, 2)
 NONE = concepts(np.zeros(0, int))
+
+
+def after(seen):
+    """The state after a step."""
+    return seen.x_next
 
 
 def raw(file, name):
@@ -72,7 +80,7 @@ def test_the_demo(golden, file, case):
     @jax.jit
     def states(params, x, zs):
         state = inversion.target_begin(plan, params, request, x)
-        return inversion.target_steps(plan, params, request, zs, state)[1]
+        return inversion.target_steps(plan, params, request, zs, state, observe=after)[1]
 
     path = states(prior.params, start["wts"][skip], start["zs"][skip:])
     close(path, a["latents"], 1e-5)
@@ -126,8 +134,10 @@ def inverted(made, prior, x0, noises, n, source=0):
     request = ledits.request(made, x0[..., :1], source=source, empty=0, many=NONE)
     noises = np.concatenate([np.zeros((plan.skip, *noises.shape[1:])), noises])[..., :1]
     assert plan.steps == n
-    run = jax.jit(lambda params, noises: inversion.invert(plan)(params, request, KEY, noises))
-    return run(prior.params, noises.astype(np.float32))
+    request = request._replace(noises=noises.astype(np.float32))
+    return jax.jit(lambda params, request: inversion.invert(plan)(params, request, KEY))(
+        prior.params, request
+    )
 
 
 def noises_of(steps, x0, states):
@@ -163,7 +173,7 @@ def test_the_last_step_of_the_authors_with_few_steps(golden):
     a = arrays(golden("io_leditspp_original.npz"))
     eps = arrays(golden("sd_leditspp_estimates.npz"), "orig_inv_uncond__")["eps"]
     made = ledits.recipe("leditspp-original", n=10, skip=0.2)
-    made = made._replace(rule=rules.dpmpp_2m_sde(first_order_to=0.001))
+    made = made._replace(solver=solvers.DPMpp2MSDE(first_order_to=0.001))
     prior = player(a["timesteps"], eps[:, None])
     plan = ledits.plan(prior, made)
     request = ledits.request(made, a["x0"][..., :1], source=0, empty=0, many=NONE)
@@ -233,7 +243,7 @@ def test_edits_of_diffusers(golden, file, case, start, n):
     @jax.jit
     def states(params, x, zs):
         state = inversion.target_begin(plan, params, request, x)
-        return inversion.target_steps(plan, params, request, zs, state)[1]
+        return inversion.target_steps(plan, params, request, zs, state, observe=after)[1]
 
     close(states(prior.params, b["init_latents"], b["zs"][:n]), a["latents"][:n], 1e-4)
     for i in range(n):
@@ -268,7 +278,9 @@ def test_an_edit_of_the_authors(golden):
     plan = ledits.plan(prior, made)
     request = ledits.request(made, jnp.zeros(prior.shape), source=0, empty=0, many=many)
     state = inversion.target_begin(plan, prior.params, request, a["xts_uncond"][-1])
-    _, path = inversion.target_steps(plan, prior.params, request, a["zs_uncond"][:n], state)
+    _, path = inversion.target_steps(
+        plan, prior.params, request, a["zs_uncond"][:n], state, observe=after
+    )
     close(path, a["edit_intersect__latents"][:n], 1e-4)
     for i in range(n):
         for c in range(2):
@@ -344,7 +356,7 @@ def test_the_photo_comes_back_under_its_own_guidance(rng, preset, given):
     made = made._replace(target_scale=made.source_scale)
     request = ledits.request(made, x0, **texts, many=concepts(np.zeros(0, np.float32)))
     plan = ledits.plan(prior, made)
-    exact = plan._replace(zero_last=False)
+    exact = dataclasses.replace(plan, zero_last=False)
 
     @jax.jit
     def run(params, request):
@@ -392,7 +404,7 @@ def test_masks_are_drawn_on_pictures(rng):
     def decode(params, x0):
         return jnp.repeat(jnp.repeat(x0, 2, axis=0), 2, axis=1)
 
-    prior = told((4, 4, 2))._replace(codec=Codec(encode, decode), shape=SHAPE)
+    prior = told((4, 4, 2)).replace(codec=Codec(encode, decode), shape=SHAPE)
     mask = np.zeros((1, *SHAPE[:2], 1), np.float32)
     mask[0, 3, 5] = 1  # one pixel of the block in row 1, column 2
     for preset in ("ledits", "leditspp"):
@@ -421,14 +433,31 @@ def test_padded_concepts_of_leditspp():
     wide = wide._replace(cond=np.where(wide.active, wide.cond, np.float32(np.nan)))
 
     def run(many):
-        predict = leditspp(prior.predict, intersect_to=1.0)(
-            prior.params, Pushed(TEXTS["empty"], many)
+        predict = LeditsPP(prior.predict, intersect_to=1.0).bind(
+            prior.params, LeditsPPCond(TEXTS["empty"], many)
         )
         return predict.predict((), x, jnp.float32(0.5), 3)[0].eps
 
     np.testing.assert_array_equal(run(many), run(wide))
     turned = jax.tree.map(lambda a: a[::-1], many)
     np.testing.assert_allclose(run(turned), run(many), atol=1e-6)
+
+
+@pytest.mark.parametrize("masks", ["intersect", "attention", "noise"])
+def test_the_prediction_carries_the_masks(rng, masks):
+    """Of the concepts that act at the step: with one's mask its push is w mask psi."""
+    prior, x, t = told(), photo(rng), jnp.float32(0.5)
+    many = ledits.concepts_of(
+        ledits.recipe("leditspp"), np.asarray([0.3, -0.7], np.float32), scale=[4, 3],
+        warmup=[0, 5], threshold=[0.6, 0.8], tokens=np.eye(2, 5, dtype=np.float32),
+    )  # fmt: skip
+    predict = LeditsPP(prior.predict, masks).bind(prior.params, LeditsPPCond(np.float32(0), many))
+    found = predict.predict((), x, t, 3)[0]
+    against, concept = (prior.predict(prior.params, x, t, np.float32(c)).eps for c in (0, 0.3))
+    assert found.masks.shape == (2, *SHAPE[:2], 1) and not found.masks[1].any()
+    assert set(np.unique(found.masks[0])) == {0, 1}
+    push = many.weight[0] * found.masks[0] * 4 * (concept - against)
+    np.testing.assert_allclose(found.eps, against + push, rtol=1e-5, atol=1e-5)
 
 
 def test_one_program_for_all_texts_and_numbers(rng):
@@ -458,17 +487,22 @@ def test_one_program_for_all_texts_and_numbers(rng):
 
 def test_bad_input():
     prior = told()
-    blind = prior._replace(predict=lambda *a, **k: prior.predict(*a, **k)._replace(attention=None))
+    blind = prior.replace(predict=lambda *a, **k: prior.predict(*a, **k)._replace(attention=None))
     many = concepts(np.zeros(1, np.float32), tokens=np.ones((1, 5), np.float32))
     x, t = jnp.zeros(SHAPE), jnp.float32(0.5)
 
     def say(prior, many, masks="intersect", x=x):
-        predict = leditspp(prior.predict, masks)(prior.params, Pushed(np.float32(0), many))
+        predict = LeditsPP(prior.predict, masks).bind(
+            prior.params, LeditsPPCond(np.float32(0), many)
+        )
         return predict.predict((), x, t, 0)
 
     for make, said in [
-        (lambda: say(blind, many), "masks 'intersect' needs the attention"),
-        (lambda: say(prior, many._replace(tokens=None)), "masks 'intersect' needs the attention"),
+        (lambda: say(blind, many), "masks 'intersect' requires the attention"),
+        (
+            lambda: say(prior, many._replace(tokens=None)),
+            "masks 'intersect' requires the attention",
+        ),
         (lambda: say(prior, many._replace(tokens=np.ones((1, 4)))), r"tokens must be \[K, 5\]"),
         (lambda: say(prior, many, masks="both"), "masks must be one of"),
     ]:

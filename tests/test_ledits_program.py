@@ -1,4 +1,4 @@
-"""LEDITS end to end: words to concepts, the program with its records, and the Python face."""
+"""LEDITS end to end: texts to concepts, the program with its records, and the Python API."""
 
 import functools
 import json
@@ -11,6 +11,7 @@ import pytest
 import text_prior
 from PIL import Image
 from program import (
+    compiled,
     config_of,
     exact_prior,
     four_devices,
@@ -24,21 +25,29 @@ from program import (
     run,
 )
 from recorded import arrays, close, settings
+from test_edit_mode import shows
 from text_prior import SIDE
 
 import sdedit_jax as sj
-from sdedit_jax import build, concepts, prompts, words
-from sdedit_jax.concepts import Concept, parse
-from sdedit_jax.edits import inversion
+from sdedit_jax.edits import inversion, ledits
 from sdedit_jax.edits.ledits import PRESETS
 from sdedit_jax.guidance.sega import padded
-from sdedit_jax.run import ledits_session
-from sdedit_jax.words import Words
+from sdedit_jax.modes import prompt_files
+from sdedit_jax.modes.ledits import FIELDS
+from sdedit_jax.pipeline import ledits_settings
+from sdedit_jax.pipeline.ledits_settings import Prompts
+from sdedit_jax.priors import conditioning
+from sdedit_jax.priors.prior import IDENTITY
+from sdedit_jax.text import concept_parser as concepts
+from sdedit_jax.text.concept_parser import Concept, parse
+from sdedit_jax.weights import load
 
 KEY = jax.random.key(3)
+ONCE = {"prepare": 1, "init": 3, "advance": 3, "finish": 1}
+"""What one program of LEDITS has: its stages are invert, edit and reconstruct."""
 
 
-# --- words ----------------------------------------------------------------------------------------
+# --- concepts, numbers, prompts -------------------------------------------------------------------
 
 
 def test_concepts_are_read():
@@ -55,7 +64,7 @@ def test_concepts_are_read():
     assert parse(["+smiling dog, grin:5"])[0].text == "smiling dog, grin"
     assert parse("+a:0")[0].given == {"scale": 0.0}
     asked = parse("+green:7:cooldown=20,-red:threshold=0.5")
-    assert parse(",".join(map(concepts.shown, asked))) == asked
+    assert parse(",".join(map(concepts.as_text, asked))) == asked
 
 
 @pytest.mark.parametrize(
@@ -64,7 +73,7 @@ def test_concepts_are_read():
         ("green:7", r"'green:7' must begin with \+ \(add\) or - \(remove\)"),
         ("+green:7,red", "'red' must begin with"),
         ("+green,", "'' must begin with"),
-        ("+:7", r"'\+:7' has no words behind its sign"),
+        ("+:7", r"'\+:7' has no prompt after its sign"),
         ("+a:much", r"scale in '\+a:much' must be a finite number, got nan"),
         ("+a:inf", "must be a finite number, got inf"),
         ("+a:1:-2", "warmup in .* must be at least 0, got -2"),
@@ -72,19 +81,21 @@ def test_concepts_are_read():
         ("+a:1:2:0.3:4", "has more numbers than"),
         ("+a:size=4", r"'size' in '\+a:size=4' must be one of \['scale',"),
         ("+a:kind=cat", "kind of .* must be one of"),
-        ([3], "must be a text or a list of texts"),
-        ({"+green": 7}, "must be a text or a list of texts"),
+        ([3], "must be a string or a list of strings"),
+        ({"+green": 7}, "must be a string or a list of strings"),
     ],
 )
-def test_bad_concepts_are_told_in_one_line(text, told):
+def test_bad_concepts_are_refused_in_one_line(text, told):
     with pytest.raises(ValueError, match=told):
         parse(text)
 
 
 def test_numbers_replace_those_of_a_preset():
-    made = words.recipe("ledits-app", {"steps": 14, "skip": 5.0, "target_scale": 7.5, "t0": None})
+    made = ledits_settings.recipe(
+        "ledits-app", {"steps": 14, "skip": 5.0, "target_scale": 7.5, "t0": None}
+    )
     assert (made.n, made.skip, made.target_scale, made.source_scale) == (14, 5, 7.5, 3.5)
-    made = words.recipe("ledits", {"t0": 0.3, "threshold": 0.5})
+    made = ledits_settings.recipe("ledits", {"t0": 0.3, "threshold": 0.5})
     assert made.t0 == 0.3 and made.concept["threshold"] == 0.5 and made.concept["scale"] == 7
 
 
@@ -94,10 +105,17 @@ def test_numbers_replace_those_of_a_preset():
 )
 def test_a_preset_may_remove_at_another_scale(given, scales):
     """Preset `cog-ledits`; what the user says goes before, for all concepts or for one."""
-    made, prior = words.recipe("cog-ledits", given), build.load_prior(text_prior.text_prior())
-    many = words.rows(prior, made, parse("+a,-b,-c:3"), lambda text: np.zeros((8, 2)))
+    made, prior = (
+        ledits_settings.recipe("cog-ledits", given),
+        load.load_prior(text_prior.text_prior()),
+    )
+    many = ledits_settings.rows(
+        prior, made, parse("+a,-b,-c:3"), lambda text: np.zeros((8, 2)), None, (16, 16)
+    )
     assert many.scale.tolist() == scales
-    assert words.told(made).get("removal", {}) == ({} if "scale" in given else {"scale": 7})
+    assert ledits_settings.summary(made).get("removal", {}) == (
+        {} if "scale" in given else {"scale": 7}
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,14 +137,14 @@ def test_a_preset_may_remove_at_another_scale(given, scales):
 )
 def test_numbers_that_a_preset_does_not_take(preset, numbers, told):
     with pytest.raises(ValueError, match=told):
-        words.recipe(preset, numbers)
+        ledits_settings.recipe(preset, numbers)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_what_is_told_is_what_is_used(preset):
-    made = words.recipe(preset, {})
-    told = words.told(made)
-    assert ("t0" in told) == (preset in ("ledits", "leditspp"))
+def test_the_summary_has_the_numbers_that_are_used(preset):
+    made = ledits_settings.recipe(preset, {})
+    told = ledits_settings.summary(made)
+    assert ("t0" in told) == (preset in ("ledits", "leditspp", "ddim-inversion"))
     assert ("intersect_to" in told) == (made.guidance == "intersect")
     assert ("target_scale" in told) == (made.guidance not in ("intersect", "noise"))
 
@@ -145,10 +163,10 @@ def test_what_is_told_is_what_is_used(preset):
 def test_a_prompts_file_of_other_types(tmp_path, entry, told):
     file = tmp_path / "prompts.json"
     file.write_text(json.dumps({"x": {"prompt": None, "masks": [None, "b.png"]}}))
-    assert ledits_session.read_words(str(file)) == {"x": {"prompt": "", "masks": ["", "b.png"]}}
+    assert prompt_files.read(str(file), FIELDS) == {"x": {"prompt": "", "masks": ["", "b.png"]}}
     file.write_text(json.dumps({"x": entry}))
     with pytest.raises(ValueError, match=told):
-        ledits_session.read_words(str(file))
+        prompt_files.read(str(file), FIELDS)
 
 
 # --- the originals' runs with our networks --------------------------------------------------------
@@ -157,7 +175,7 @@ def test_a_prompts_file_of_other_types(tmp_path, entry, told):
 @functools.cache
 def original(folder, attention=None):
     """The goldens' pipeline, converted once; it has no name outside of the tests."""
-    return build.load_prior(converted(folder), attention=attention)
+    return load.load_prior(converted(folder), attention=attention)
 
 
 @functools.cache
@@ -178,7 +196,7 @@ def test_the_demo_end_to_end(golden):
         arrays(file, "inv_uncond__"),
     )
     p, n = setting["params"], len(start["zs"])
-    made = words.recipe("ledits-app", {"steps": n, "skip": setting["skip"]})
+    made = ledits_settings.recipe("ledits-app", {"steps": n, "skip": setting["skip"]})
     made = made._replace(target_scale=float(setting["guidance_scale"]))
     asked = tuple(
         Concept(text, False, {"scale": s, "warmup": w, "threshold": q})
@@ -191,20 +209,21 @@ def test_the_demo_end_to_end(golden):
         image = np.moveaxis(stored["image_uint8"][0], 0, -1).astype(np.float32) / 127.5 - 1
     x0 = jax.jit(prior.codec.encode)(prior.params, image)
     close(x0, arrays(file, "x0")[""], 2e-5)
-    embed = functools.cache(lambda text: prompts.embedding(prior, text))
-    said = Words("", setting["prompt"], "", asked)
-    request = words.request(prior, made, said, x0, embed)
-    plan = words.latent_plan(prior, made)
+    embed = functools.cache(lambda text: conditioning.embedding(prior, text))
+    prompts = Prompts("", setting["prompt"], "", asked)
+    request = ledits_settings.request(prior, made, prompts, x0, embed)
+    request = request._replace(noises=start["noise_t_ascending"][::-1])
+    plan = ledits.plan(prior.replace(codec=IDENTITY), made)  # from latents to latents
 
     @jax.jit
-    def states(params, request, noises):
-        found = inversion.invert(plan)(params, request, KEY, noises)
+    def states(params, request):
+        found = inversion.invert(plan)(params, request, KEY)
         state = inversion.target_begin(plan, params, request, found.x)
-        return found, inversion.target_steps(plan, params, request, found.zs, state)[1]
+        return found, inversion.target_steps(plan, params, request, found.zs, state)[0].x
 
-    found, path = states(prior.params, request, start["noise_t_ascending"][::-1])
+    found, last = states(prior.params, request)
     close(found.zs, start["zs"][plan.skip :], 1e-4)
-    close(path[-1], a["latents"][-1], 1e-4)
+    close(last, a["latents"][-1], 1e-4)
 
 
 @pytest.mark.parametrize(
@@ -226,15 +245,15 @@ def test_leditspp_of_diffusers_end_to_end(golden, case, start, skip):
         for text, sign, scale in zip(texts, signs, scales, strict=True)
     )
     numbers = {"steps": 10, "skip": skip, "threshold": p["edit_threshold"]}
-    made = words.recipe("leditspp-diffusers", numbers)
-    embed = functools.cache(lambda text: prompts.embedding(prior, text))
-    said = Words(source["source_prompt"], "", p.get("negative_prompt", ""), asked)
-    request = words.request(prior, made, said, first["x0"], embed)
-    plan = words.latent_plan(prior, made)
+    made = ledits_settings.recipe("leditspp-diffusers", numbers)
+    embed = functools.cache(lambda text: conditioning.embedding(prior, text))
+    prompts = Prompts(source["source_prompt"], "", p.get("negative_prompt", ""), asked)
+    request = ledits_settings.request(prior, made, prompts, first["x0"], embed)
+    plan = ledits.plan(prior.replace(codec=IDENTITY), made)
     noises = first["noise_t_ascending"][::-1]
     noises = np.concatenate([np.zeros((plan.skip, *noises.shape[1:]), np.float32), noises])
     run = jax.jit(inversion.edit(plan))
-    close(run(prior.params, request, KEY, noises), a["latents"][-1], 1e-4)
+    close(run(prior.params, request._replace(noises=noises), KEY), a["latents"][-1], 1e-4)
 
 
 # --- the program ----------------------------------------------------------------------------------
@@ -258,31 +277,17 @@ def asked(photos, /, **changes):
     return config_of("ledits", **{**few, "input": str(photos), "concepts": "+cat:7:0", **changes})
 
 
-def test_a_run_edits_every_photo_in_one_program(photos, tmp_path, capsys, monkeypatch):
-    """Three photos in batches of two, each with words of its own; the way back is exact."""
-    traces, load = [], build.load_prior
-
-    def counted(*args):
-        prior = load(*args)
-
-        def predict(*args):
-            traces.append(1)
-            return prior.predict(*args)
-
-        return prior._replace(predict=predict)
-
-    monkeypatch.setattr(build, "load_prior", counted)
+def test_a_run_edits_every_photo_in_one_program(photos, tmp_path, capsys):
+    """Three photos in batches of two, each with prompts of its own; the way back is exact."""
     file = tmp_path / "prompts.json"
     half = str(photos.parent / "half.png#ffffff")  # a region of a map
     own = {"two": {"concepts": "+dog:3:1:0.5,-cat", "masks": half, "source_prompt": "a cat"}}
     file.write_text(json.dumps(own))
-    alone = tmp_path / "alone"
-    assert run(asked(photos, input=str(photos / "one.png"), batch=1), alone) == 0
-    once = len(traces)
-    traces.clear()
     out = tmp_path / "out"
-    assert run(asked(photos, prompts=str(file), prompt="a cat"), out) == 0
-    assert len(traces) == once  # for all batches and words
+    with compiled() as parts:
+        assert run(asked(photos, prompts=str(file), prompt="a cat"), out) == 0
+    # for all batches and prompts
+    assert {part: parts.count(part) for part in parts} == ONCE
     ends = ("edit", "photo", "reconstruction")
     wanted = [f"{name}_{end}.png" for name in ("one", "two", "three") for end in ends]
     assert names(out) == sorted([*wanted, "two_mask_1.png", "record.json", "sheet.png"])
@@ -310,6 +315,63 @@ def test_a_run_edits_every_photo_in_one_program(photos, tmp_path, capsys, monkey
     assert "'a cat' to 'a cat', +dog:scale=3:warmup=1:threshold=0.5,-cat" in shown
 
 
+def test_samples_and_the_size_of_the_input(photos, tmp_path):
+    """Two samples of a photo of another size, each with an inversion of its own, pasted into it."""
+    wide = np.random.default_rng(1).integers(0, 255, (SIDE, 2 * SIDE, 3)).astype(np.uint8)
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    config = asked(photos, input=str(tmp_path / "wide.png"), samples=2, output="original")
+    assert run(config, tmp_path / "out") == 0
+    made = [picture(tmp_path / "out" / f"wide_edit_{k}.png") for k in (0, 1)]
+    assert names(tmp_path / "out") == [
+        "record.json", "sheet.png", "wide_edit_0.png", "wide_edit_1.png", "wide_photo.png",
+        "wide_reconstruction.png",
+    ]  # fmt: skip
+    assert levels(*made) > 0
+    for k, edited in enumerate(made):
+        assert edited.shape == wide.shape
+        outside = [slice(SIDE // 2), slice(-SIDE // 2, None)]  # what the fit crops away
+        for part in outside:
+            np.testing.assert_array_equal(edited[:, part], wide[:, part])
+        assert recipe(tmp_path / "out" / f"wide_edit_{k}.png")["sample"] == k
+    again = config_of("base", input=str(tmp_path / "out" / "wide_edit_1.png"), devices=1)
+    assert run(again, tmp_path / "again", "replay") == 0
+
+
+def test_a_sweep_of_the_scale_is_one_program(photos, tmp_path, capsys):
+    half = str(photos.parent / "half.png")
+    config = asked(photos, input=str(photos / "one.png"), masks=half, sheet_scale=1)
+    config.sweep.scale, config.sweep.seeds = (3.0, 9.0), (0, 4)
+    with compiled() as parts:
+        assert run(config, tmp_path / "sweep", "sweep") == 0
+    assert max(map(parts.count, parts), default=0) <= 3
+    cells = [f"one_scale{scale}_s{seed}.png" for scale in (3, 9) for seed in (0, 4)]
+    beside = [f"one_{end}.png" for end in ("mask_1", "photo", "reconstruction", "sweep")]
+    assert names(tmp_path / "sweep") == sorted([*cells, *beside, "record.json"])
+    sheet = picture(tmp_path / "sweep" / "one_sweep.png")
+    for name in [*cells, "one_photo.png", "one_reconstruction.png"]:
+        assert shows(sheet, picture(tmp_path / "sweep" / name))
+    mask = picture(tmp_path / "sweep" / "one_mask_1.png")
+    assert shows(sheet, np.repeat(mask[..., None], 3, axis=-1))
+    assert [entry["scale"] for entry in noted(tmp_path / "sweep")["pictures"]] == [3, 3, 9, 9]
+    one = asked(photos, input=str(photos / "one.png"), masks=half, concepts="+cat:9:0", seed=4)
+    one.samples = 2
+    assert run(one, tmp_path / "one") == 0
+    cell = picture(tmp_path / "sweep" / "one_scale9_s4.png")
+    assert levels(picture(tmp_path / "one" / "one_edit_0.png"), cell) <= 1
+    capsys.readouterr()
+    file = tmp_path / "sweep" / "one_scale9_s4.png"
+    again = config_of("base", input=str(file), devices=1)
+    assert run(again, tmp_path / "again", "replay") == 0
+    assert "bit-equal" in capsys.readouterr().out
+    config.sweep.scale = (3.0, 3.0)
+    assert "sweep.scale must be distinct" in refused(config, tmp_path / "no", "sweep")
+    config.sweep.scale = (float("nan"),)
+    assert "sweep.scale must be a finite number" in refused(config, tmp_path / "no", "sweep")
+    config.sweep.scale = ("big",)
+    told = refused(config, tmp_path / "no", "sweep")
+    assert told == "sweep.scale must be of type float, got 'big'"
+
+
 @four_devices
 def test_four_devices(photos, tmp_path, capsys):
     """Three photos, one to each device: each comes back under its own guidance."""
@@ -334,9 +396,9 @@ def test_where_the_maps_are_kept_changes_nothing(maps, photos, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"prior": None}, "prior: the prior reads no texts (exact)"),
+        ({"prior": None}, "prior: the prior does not read texts (exact)"),
         ({"concepts": "green"}, "concepts: 'green' must begin with"),
-        ({"preset": "leditspp", "prompt": "a"}, "prompt: LEDITS++ is by concepts alone"),
+        ({"preset": "leditspp", "prompt": "a"}, "prompt: LEDITS++ takes concepts alone"),
         ({"preset": "ddpm-inversion-paper", "skip": 0.0}, "concepts: this preset takes none"),
         ({"preset": "ledits-app", "skip": 2.0}, "skip must be in [0, 1] of 2 steps, got 2"),
         ({"maps": "disk"}, "maps must be one of ['device', 'host', 'keys'], got 'disk'"),
@@ -358,12 +420,12 @@ def test_bad_fields_are_refused_in_one_line(changes, told, photos, tmp_path):
     assert told in refused(asked(photos, **changes), tmp_path / "out")
 
 
-# --- the Python face ------------------------------------------------------------------------------
+# --- the Python API -------------------------------------------------------------------------------
 
 
-def test_words_and_numbers_compile_nothing(photos):
+def test_prompts_and_numbers_compile_nothing(photos):
     before = picture(photos / "one.png")
-    prior, traces = text_prior.counted(build.load_prior(text_prior.text_prior()))
+    prior, traces = text_prior.counted(load.load_prior(text_prior.text_prior()))
     first = sj.ledits(prior, before, "+cat:7:0", steps=2, slots=2)
     count = len(traces)
     mask = np.zeros((SIDE, SIDE), bool)
@@ -394,16 +456,57 @@ def test_words_and_numbers_compile_nothing(photos):
         assert np.array_equal(edited, others[3])
     with pytest.raises(ValueError, match="mask is black everywhere"):
         sj.ledits(prior, before, "+cat", steps=2, mask=np.zeros((SIDE, SIDE), bool))
-    with pytest.raises(ValueError, match="size is no number of a preset"):
+    with pytest.raises(ValueError, match="size must be .*multiples of 4, got 3"):
         sj.ledits(prior, before, "+cat", size=3)
+    with pytest.raises(TypeError, match="unexpected argument 'treshold'; did you mean 'threshold'"):
+        sj.ledits(prior, before, "+cat", treshold=0.5)
+
+
+def test_details_samples_and_a_batch(photos):
+    before = np.stack([picture(photos / f"{name}.png") for name in ("one", "two")])
+    prior = load.load_prior(text_prior.text_prior())
+    options = {"steps": 2, "slots": 2}
+    one = sj.ledits(prior, before[0], "+cat:7:0", details=True, **options)
+    assert isinstance(one, sj.api.Ledits)
+    assert one.image.shape == one.reconstruction.shape == before[0].shape
+    assert one.masks.shape == (2, SIDE, SIDE) and 0 <= one.masks.min() <= one.masks.max() <= 1
+    alone = sj.ledits(prior, before[1], "+cat:7:0", seed=5, details=True, **options)
+    many = sj.ledits(prior, before, "+cat:7:0", samples=1, seed=[0, 5], devices=1, **options)
+    assert many.shape == (2, 1, SIDE, SIDE, 3)
+    assert levels(many[0, 0], one.image) <= 1
+    assert levels(many[1, 0], alone.image) <= 1
+    found = sj.invert(prior, before, steps=2, devices=1)
+    assert found.zs.shape == (2, 2, 8, 8, 4) and len(found.of) == 2
+    again = sj.ledits(prior, before, "+cat:7:0", inverted=found, devices=1, **options)
+    assert levels(again[0], one.image) <= 1
+
+
+def test_a_stream_has_the_three_stages(photos):
+    before = picture(photos / "one.png")
+    prior = load.load_prior(text_prior.text_prior())
+    options = {"steps": 2, "slots": 2, "details": True}
+    events = list(sj.stream(sj.ledits, prior, before, "+cat:7:0", preview_every=2, **options))
+    *events, done = events
+    assert [(e.stage, e.step, e.steps) for e in events] == [
+        (stage, step, 2) for stage in ("invert", "edit", "reconstruct") for step in (1, 2)
+    ]
+    # the guidance of the inversion asks twice a step, the edit four times: prompt, negative
+    # prompt and two rows of concepts
+    assert [event.evaluations for event in events] == [2, 4, 8, 12, 14, 16]
+    assert {event.total for event in events} == {16}
+    assert [event.preview is not None for event in events] == [False, True] * 3
+    assert all(event.preview.shape == (1, SIDE, SIDE, 3) for event in events[1::2])
+    np.testing.assert_array_equal(
+        done.result.image, sj.ledits(prior, before, "+cat:7:0", **options).image
+    )
 
 
 def test_padded_rows_hold_what_was_asked():
-    prior = build.load_prior(text_prior.text_prior())
-    made = words.recipe("leditspp", {})
-    embed = functools.cache(lambda text: prompts.embedding(prior, text))
-    said = Words(concepts=parse("+a cat:7,-dog:threshold=0.5"))
-    wide = words.request(prior, made, said, jnp.zeros((8, 8, 4)), embed, slots=4)
+    prior = load.load_prior(text_prior.text_prior())
+    made = ledits_settings.recipe("leditspp", {})
+    embed = functools.cache(lambda text: conditioning.embedding(prior, text))
+    prompts = Prompts(concepts=parse("+a cat:7,-dog:threshold=0.5"))
+    wide = ledits_settings.request(prior, made, prompts, jnp.zeros((8, 8, 4)), embed, slots=4)
     many = wide.target.concepts
     np.testing.assert_array_equal(many.active, [1, 1, 0, 0])
     np.testing.assert_array_equal(many.scale[:2], [7, 5])
@@ -411,12 +514,12 @@ def test_padded_rows_hold_what_was_asked():
     np.testing.assert_array_equal(many.reverse[:2], [0, 1])
     np.testing.assert_array_equal(many.tokens.sum(1)[:2], [4, 3])  # a letter is a token here
     assert not many.tokens[:, 0].any()
-    narrow = words.request(prior, made, said, jnp.zeros((8, 8, 4)), embed).target.concepts
-    assert text_prior.leaves_equal(padded(narrow, 4), many)
+    narrow = ledits_settings.request(prior, made, prompts, jnp.zeros((8, 8, 4)), embed)
+    assert text_prior.leaves_equal(padded(narrow.target.concepts, 4), many)
 
 
 def test_an_inpainting_network_is_refused():
-    prior = build.load_prior(text_prior.text_prior())
-    nine = prior._replace(see=lambda *given: None)
-    with pytest.raises(ValueError, match="prior: .* is a network of inpainting"):
+    prior = load.load_prior(text_prior.text_prior())
+    nine = prior.replace(prepare_cond=lambda *given: None)
+    with pytest.raises(ValueError, match="prior: .* is an inpainting network"):
         sj.ledits(nine, np.zeros((SIDE, SIDE, 3), np.uint8), "+cat:7")

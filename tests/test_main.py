@@ -10,7 +10,8 @@ from absl import flags
 from ml_collections import config_flags
 from program import ROOT, config_of, exact_prior, names, refused
 
-from sdedit_jax.run import asked
+from sdedit_jax import modes
+from sdedit_jax.modes import check
 from sdedit_jax.tasks.common import read_options
 from sdedit_jax.tasks.recolor import Options
 
@@ -100,7 +101,7 @@ def parsed(monkeypatch, capsys):
         ("--config.t0=high", "--config.t0=high: could not convert string to float: 'high'"),
         ("--config.samples=2.5", "--config.samples=2.5"),
         ("--config.sampler.steps=x", "--config.sampler.steps=x"),
-        ("--config.sampler.clip_x0=maybe", "--config.sampler.clip_x0=maybe"),
+        ("--config.sampler.clip_x0=True", "--config.sampler.clip_x0: the config has no such field"),
         ("--config=configs/none.py", "config: there is no file 'configs/none.py'"),
         ("--mode=paint", "--mode=paint: value should be one of <edit|sweep|replay|train|convert>"),
         ("--wordir=out", "wordir"),
@@ -126,7 +127,7 @@ def test_values_reach_the_config(parsed, monkeypatch):
 @pytest.mark.parametrize(
     ("mode", "arguments", "told"),
     [
-        ("edit", ["t0=0.3", "sigma=2.0"], "the strength is said twice, t0 0.3 and sigma 2"),
+        ("edit", ["t0=0.3", "sigma=2.0"], "the strength is given twice, t0 0.3 and sigma 2"),
         ("edit", ["preset=paper-ve", "sampler.hold=level"], "sampler.hold: preset 'paper-ve' has"),
         ("edit", ["preset=diffusers", "t0=0.3"], 't0: preset "diffusers" takes strength'),
         ("sweep", ["seed=3"], "seed: a sweep takes sweep.seeds instead, got 3"),
@@ -135,12 +136,12 @@ def test_values_reach_the_config(parsed, monkeypatch):
         ("replay", ["t0=0.3"], "t0: is the recipe's in a replay, got 0.3"),
     ],
 )
-def test_nothing_asked_for_goes_without_effect_in_silence(mode, arguments, told, parsed):
+def test_fields_without_effect_are_refused(mode, arguments, told, parsed):
     _, config = parsed(*(f"--config.{argument}" for argument in arguments))
     given = config_flags.get_override_values(flags.FLAGS["config"])
     assert len(given) == len(arguments)
     with pytest.raises(ValueError, match=re.escape(told)):
-        asked.check(mode, config, given)
+        check.check(mode, config, given)
 
 
 @pytest.mark.parametrize(
@@ -155,13 +156,13 @@ def test_nothing_asked_for_goes_without_effect_in_silence(mode, arguments, told,
         ("train", {"t0": 0.3}),
     ],
 )
-def test_what_has_an_effect_may_be_asked(mode, given):
+def test_fields_with_an_effect_are_allowed(mode, given):
     config = config_of("base")
     config.update_from_flattened_dict(given)
-    asked.check(mode, config, given)
+    check.check(mode, config, given)
 
 
-def test_a_palette_may_be_said_with_commas(parsed, monkeypatch):
+def test_a_palette_is_given_with_commas(parsed, monkeypatch):
     monkeypatch.chdir(ROOT)
     fields = ["--config=configs/recolor.py", "--config.options.palette=red,#00ff00"]
     line, config = parsed(*fields)
@@ -178,21 +179,67 @@ def test_without_a_config_the_base_is_taken(parsed):
 def test_a_workdir_that_is_a_file(tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(OSError, match=r"workdir: cannot make the folder .*out: File exists"):
-        main.make_folder(tmp_path / "out")
+        modes.make_folder(tmp_path / "out")
     with pytest.raises(OSError, match=r"workdir: cannot make the folder .*: Not a directory"):
-        main.make_folder(tmp_path / "out" / "deeper")
+        modes.make_folder(tmp_path / "out" / "deeper")
 
 
 def test_a_workdir_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *args: False)  # root may write anywhere
     with pytest.raises(OSError, match="cannot be written"):
-        main.make_folder(tmp_path)
+        modes.make_folder(tmp_path)
+
+
+@pytest.fixture
+def started(capsys):
+    """Parse and run in this process: (exit code, the lines of stderr)."""
+
+    def start(*arguments):
+        argv = ["main.py", *map(str, arguments)]
+        flags.FLAGS.unparse_flags()
+        rest = main.parse(argv)
+        return main.main(rest), capsys.readouterr().err.splitlines()
+
+    yield start
+    for name in ("config", "workdir", "mode", "overwrite", "keep"):
+        flags.FLAGS[name].unparse()
+    flags.FLAGS.unparse_flags()
+
+
+def test_flags_reach_the_mode(started, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(main, "run", lambda *args, **options: seen.append((args[1:], options)) or 7)
+    assert started(f"--workdir={tmp_path}", "--keep", "--mode=sweep") == (7, [])
+    assert seen == [((str(tmp_path), "sweep"), {"overwrite": False, "keep": True})]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--keep", "--overwrite", "--workdir=x"], "error: keep, overwrite: give one of them"),
+        (["--keep", "--mode=convert", "--workdir=x"], "error: keep: is for the modes"),
+        (["more", "--workdir=x"], "error: unknown argument 'more'; flags start with --"),
+        ([], "error: workdir: give a folder for the results, e.g. --workdir=out"),
+    ],
+)
+def test_an_expected_failure_is_one_line(arguments, told, started):
+    code, (line,) = started(*arguments)
+    assert code == 1 and line.startswith(told)
+
+
+def test_an_interruption_before_any_work(started, tmp_path, monkeypatch):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "run", interrupted)
+    wanted = (130, ["error: interrupted; finished results are kept"])
+    assert started(f"--workdir={tmp_path}") == wanted
 
 
 @pytest.mark.parametrize(
     ("mode", "config", "told"),
     [
-        ("train", "base", "config: --mode=train needs one for training"),
+        ("train", "base", "config: --mode=train needs"),
         ("edit", "train", "config: this one edits no pictures"),
         ("replay", "train", "config: --mode=replay needs"),
         ("sweep", "train", "config: this one has no sweep"),

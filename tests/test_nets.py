@@ -17,7 +17,7 @@ from nets_goldens import load_case
 
 from sdedit_jax.nets import kernels, layers, resample
 from sdedit_jax.nets.ddpm import DDPM, DDPMConfig
-from sdedit_jax.nets.functional import functional
+from sdedit_jax.nets.functional import Network
 from sdedit_jax.nets.ncsnpp import DDPM_VALUES, NCSNpp, NCSNppConfig
 
 HERE = [  # stand in tests/goldens
@@ -64,11 +64,10 @@ class Net(NamedTuple):
 def tiny(compute="float32", **changes):
     """A small network with nothing near zero."""
     if "ch" in changes:
-        make = functools.partial(DDPM, DDPMConfig(**changes))
+        net = Network(DDPM, DDPMConfig(**changes), compute)
     else:
-        make = functools.partial(NCSNpp, dataclasses.replace(TINY, **changes))
-    apply, init, _ = functional(make, compute)
-    return Net(apply, jit(apply), init(jax.random.key(0)))
+        net = Network(NCSNpp, dataclasses.replace(TINY, **changes), compute)
+    return Net(net.apply, jit(net.apply), net.init(jax.random.key(0)))
 
 
 def pictures(n=2, seed=0):
@@ -129,7 +128,7 @@ PLUS = {"fir": False, "progressive_input": "none", "embedding_type": "positional
     ],
 )
 def test_full_size_networks_have_the_published_number_of_parameters(kind, config, published):
-    shapes = functional(functools.partial(kind, config)).shapes
+    shapes = Network(kind, config).shapes
     assert sum(np.prod(leaf.shape, dtype=int) for leaf in jax.tree.leaves(shapes)) == published
 
 
@@ -262,7 +261,7 @@ def test_network_gradient_is_the_slope():
 
 def test_params_are_plain_dicts_with_string_keys():
     net = tiny()
-    _, _, shapes = functional(functools.partial(NCSNpp, TINY))
+    shapes = Network(NCSNpp, TINY).shapes
 
     def walk(tree):
         if type(tree) is dict:
@@ -291,7 +290,7 @@ def test_wrong_params_are_named():
     with pytest.raises(ValueError, match="must have shape"):
         net.apply(jax.tree.map(lambda a: a[None], net.params), x, label)
     with pytest.raises(ValueError, match="compute must be one of"):
-        functional(functools.partial(NCSNpp, TINY), "float16")
+        Network(NCSNpp, TINY, "float16")
 
 
 def test_a_row_does_not_depend_on_its_batch():

@@ -25,7 +25,7 @@ from readers_files import (
 )
 from safetensors.numpy import load_file, save_file
 
-from sdedit_jax.weights import readers, rule, store
+from sdedit_jax.weights import conversion, readers, store
 from sdedit_jax.weights.source import Source
 
 FLAX = [
@@ -157,7 +157,7 @@ def test_views_of_the_file_survive_the_store(tmp_path, rng):
     file.write_bytes(flax.serialization.msgpack_serialize({"params": params}))
     source = readers.read(file)
     assert not all(a.flags.aligned for a in source.tensors.values())
-    filled = rule.fill(params, source)
+    filled = conversion.fill(params, source)
     store.save(tmp_path / "prior", filled, {})
     back = store.load(tmp_path / "prior", params)
     assert all(np.array_equal(back[name], params[name]) for name in params)
@@ -286,7 +286,7 @@ def small():
 def test_fill_turns_by_rank(rng):
     shapes, arrays = small()
     arrays = {name: rng.normal(size=a.shape).astype(a.dtype) for name, a in arrays.items()}
-    params = rule.fill(shapes, Source(Path("f"), arrays))
+    params = conversion.fill(shapes, Source(Path("f"), arrays))
     assert np.array_equal(params["dense"]["kernel"], arrays["dense.weight"].T.astype(np.float32))
     turned = params["conv"]["kernel"]
     for o, i, h, w in np.ndindex(arrays["conv.weight"].shape):
@@ -298,12 +298,12 @@ def test_fill_turns_by_rank(rng):
     "change, names, words",
     [
         ({"norm.weight": None}, {}, "lacks the tensor norm.weight .for norm/scale"),
-        ({"more": np.ones(3)}, {}, "tensors without a place: .'more'"),
+        ({"more": np.ones(3)}, {}, "tensors without use: .'more'"),
         ({"dense.weight": np.ones((3, 4))}, {}, "dense.weight .* shape .3, 4., dense/kernel needs"),
         ({"conv.weight": np.ones((3, 3, 3, 4))}, {}, "conv.weight .* conv/kernel needs"),
         ({"norm.weight": np.array([1, np.nan, 1, 1])}, {}, "norm.weight .* not finite"),
         ({"conv.bias": np.array([1, np.inf, 1, 1], np.float16)}, {}, "conv.bias .* not finite"),
-        ({}, {"conv/bias": "norm.weight"}, "norm.weight is wanted for conv/bias and for norm"),
+        ({}, {"conv/bias": "norm.weight"}, "norm.weight is used for conv/bias and for norm"),
     ],
     ids=["missing", "extra", "misshapen", "transposed", "nan", "inf", "twice"],
 )
@@ -311,14 +311,14 @@ def test_fill_names_the_tensor_that_does_not_fit(change, names, words):
     shapes, arrays = small()
     arrays = {n: a for n, a in (arrays | change).items() if a is not None}
     with pytest.raises(ValueError, match=f"^source: .*{words}"):
-        rule.fill(shapes, Source(Path("f"), arrays), names)
+        conversion.fill(shapes, Source(Path("f"), arrays), names)
 
 
 def test_fill_refuses_another_familys_tensors():
     shapes, _ = small()
     source = readers.read(golden_file("ncsnpp_ve_celebahq256", "flax/checkpoint_12"))
     with pytest.raises(ValueError, match="lacks the tensor conv/bias .for conv/bias"):
-        rule.fill(shapes, source)
+        conversion.fill(shapes, source)
 
 
 def test_require_space(tmp_path, monkeypatch):

@@ -14,7 +14,6 @@ from program import (
     known,
     names,
     picture,
-    quick,  # noqa: F401
     refused,
     run,
     small,
@@ -23,9 +22,8 @@ from program import (
     tiny_prior,
 )
 
+from sdedit_jax.pipeline.executor import PROGRAMS
 from sdedit_jax.weights import store
-
-pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture
@@ -56,8 +54,8 @@ def rewrite(file, pixels=None, recipe=None):
     Image.fromarray(np.asarray(image) if pixels is None else pixels).save(file, pnginfo=text)
 
 
-def test_a_result_comes_out_bit_equal(made, capsys, quick):  # noqa: F811
-    quick.forget()  # compiled anew, as another run of the program does
+def test_a_result_comes_out_bit_equal(made, capsys):
+    PROGRAMS.clear()  # compiled anew, as another run of the program does
     code, told = replayed(made / "apple_1.png", capsys)
     assert code == 0 and "bit-equal" in told
     assert "differs" not in told and "note" not in told
@@ -82,7 +80,7 @@ def test_without_the_input_the_guide_beside_the_result_is_used(made, capsys):
     (made / "apple_guide.png").unlink()
     config = config_of("base", input=str(made / "apple_0.png"))
     told = refused(config, made, "replay", True)
-    assert "the guide of apple_0.png is not to be found" in told
+    assert "the input of apple_0.png was not found" in told and "apple_guide.png" in told
 
 
 def test_an_input_that_was_changed_is_not_taken_for_the_old_one(made, capsys):
@@ -130,7 +128,7 @@ def test_an_edited_picture_is_noticed(made, capsys):
     assert code == 1 and "differs by up to" in told and "was changed" in told
 
 
-def test_differences_of_the_environment_are_told(made, capsys):
+def test_differences_of_the_environment_are_printed(made, capsys):
     def older(recipe):
         recipe["environment"]["versions"]["jax"] = "0.0.1"
         return recipe
@@ -171,11 +169,13 @@ def test_the_prior_of_the_config_serves_where_the_recipe_s_is_gone(made, capsys)
 def test_pictures_without_a_recipe_are_refused(made, tmp_path):
     Image.fromarray(known()).save(tmp_path / "plain.png")
     Image.fromarray(known()).save(tmp_path / "plain.jpg")
-    rewrite(made / "apple_0.png", recipe=lambda recipe: {"format": 1})
+    rewrite(made / "apple_0.png", recipe=lambda recipe: {"format": 2})
+    rewrite(made / "apple_1.png", recipe=lambda recipe: recipe | {"format": 1})
     for file, told in [
         (tmp_path / "plain.png", "plain.png carries no recipe"),
         (tmp_path / "plain.jpg", "not a PNG"),
         (made / "apple_0.png", "recipe in apple_0.png is damaged"),
+        (made / "apple_1.png", "has format 1, this version reads 2: make the picture again"),
         (tmp_path / "none.png", "no such file"),
     ]:
         assert told in refused(config_of("base", input=str(file)), tmp_path / "again", "replay")

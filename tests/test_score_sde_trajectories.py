@@ -1,6 +1,6 @@
 """score_sde's samplers replayed with their recorded noise, and its update rules one by one.
 
-Predictors are our rules, correctors and known pixels are refinements before and after the step;
+Predictors are our solvers, correctors and known pixels are hooks before and after the step;
 what only the original's experiments used (the annealed corrector, known pixels in turned colours)
 is written here. See test_goldens.py for units; SDEdit's trajectories are there.
 """
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hooks import Hook, chain
 from scipy.integrate import solve_ivp
 from trajectories import (
     close,
@@ -26,11 +27,13 @@ from trajectories import (
     ve_on_levels,
 )
 
-from sdedit_jax import grids, rules, samplers, sde
-from sdedit_jax.grids import Grid
-from sdedit_jax.prior import score_sde_ve, score_sde_ve_discrete, score_sde_vp
-from sdedit_jax.rules import Prediction
-from sdedit_jax.samplers import Context, Refine
+from sdedit_jax.diffusion import grids, sde, solvers
+from sdedit_jax.diffusion.correctors import Langevin
+from sdedit_jax.diffusion.grids import Grid
+from sdedit_jax.diffusion.noise import Purpose, ReplayNoise
+from sdedit_jax.diffusion.sampler import Context
+from sdedit_jax.diffusion.solvers import Prediction
+from sdedit_jax.priors.adapters import ScoreSDEVE, ScoreSDEVEDiscrete, ScoreSDEVP
 
 END = 1e-5  # of results: less than the noise of the last step, which `denoise` leaves out
 
@@ -42,12 +45,12 @@ def annealed(snr, std, steps=1):
         a = sde.transition(context.process, context.t, context.s)[0]
         sigma = sde.level(context.process, context.t)[1]
         e = 2 * (a * snr * std(context.t)) ** 2
-        for _ in range(steps):
+        for call in range(steps):
             score = -context.predict(x, context.t).eps / sigma
-            x = x + e * score + jnp.sqrt(2 * e) * context.draw()
+            x = x + e * score + jnp.sqrt(2 * e) * context.draw(call, x.shape)
         return x
 
-    return Refine(before)
+    return Hook(before, draws=steps)
 
 
 # --- from noise to a picture ----------------------------------------------------------------------
@@ -60,11 +63,11 @@ def test_euler_maruyama(golden, name, process):
     """Steps of 1 / N on a grid that ends at 1e-3: the last one ends below 0."""
     case = config, arrays = load(golden(f"traj_{name}"))
     net, params = network(config["model_case"])
-    predict = functools.partial(score_sde_vp(net, process), params)
+    predict = functools.partial(ScoreSDEVP(net, process), params)
     t = jnp.asarray(arrays["timesteps"])
-    grid, rule = Grid(t, t - 1 / config["N"]), rules.euler_maruyama()
+    grid, solver = Grid(t, t - 1 / config["N"]), solvers.EulerMaruyama()
     z, final = arrays["noise"], "mean" if config["denoise"] else "sample"
-    loop = replay(process, predict, rule, grid, z[0], z[1:], final=final, run=compiled)
+    loop = replay(process, predict, solver, grid, z[0], z[1:], final=final, run=compiled)
     close_states(loop.path[:-1], case, "x_after_predictor")
     close((loop.out + 1) / 2, arrays["out"], END)
 
@@ -72,11 +75,11 @@ def test_euler_maruyama(golden, name, process):
 def test_discrete_ve_network(golden):
     """A network with numbers of levels as labels: here of the trajectory's 12."""
     case = config, arrays = load(golden("traj_ve_discrete_pc"))
-    adapter = functools.partial(score_sde_ve_discrete, levels=config["N"])
+    adapter = functools.partial(ScoreSDEVEDiscrete, levels=config["N"])
     table, grid, predict, sigma = ve_on_levels(config, arrays["timesteps"], 50, adapter)
-    x, rule = ours(sigma(grid.t[0]) / 2 * arrays["noise"][0]), rules.reverse_diffusion()
-    refine = samplers.langevin(config["snr"], config["n_steps"], norm="batch")
-    loop = replay(table, predict, rule, grid, x, arrays["noise"][1:], refine)
+    x, solver = ours(sigma(grid.t[0]) / 2 * arrays["noise"][0]), solvers.ReverseDiffusion()
+    hook = Langevin(config["snr"], config["n_steps"], norm="batch")
+    loop = replay(table, predict, solver, grid, x, arrays["noise"][1:], hook)
     close_states(loop.path[:-1], case, "x_after_predictor")
     close(loop.out, ours(arrays["out"]), END)
 
@@ -84,9 +87,9 @@ def test_discrete_ve_network(golden):
 def test_annealed_corrector_and_ancestral_predictor(golden):
     case = config, arrays = load(golden("traj_ve_pc_ald_ancestral"))
     table, grid, predict, sigma = ve_on_levels(config, arrays["timesteps"])
-    x, rule = ours(sigma(grid.t[0]) / 2 * arrays["noise"][0]), rules.ancestral()
-    refine = annealed(config["snr"], sigma, config["n_steps"])
-    loop = replay(table, predict, rule, grid, x, arrays["noise"][1:], refine)
+    x, solver = ours(sigma(grid.t[0]) / 2 * arrays["noise"][0]), solvers.Ancestral()
+    hook = annealed(config["snr"], sigma, config["n_steps"])
+    loop = replay(table, predict, solver, grid, x, arrays["noise"][1:], hook)
     close_states(loop.path[:-1], case, "x_after_predictor")
     close(loop.out, ours(arrays["out"]), END)
 
@@ -101,9 +104,9 @@ def test_ancestral_on_a_vp_table(golden):
         label = own_time(t) * (config["N"] - 1)
         return Prediction(net(params, x[None], label[None])[0])
 
-    rule, z = rules.ancestral(variance="large"), arrays["noise"]
-    refine = samplers.langevin(config["snr"], config["n_steps"], norm="batch")
-    loop = replay(table, predict, rule, grid, z[0], z[1:], refine)
+    solver, z = solvers.Ancestral(variance="large"), arrays["noise"]
+    hook = Langevin(config["snr"], config["n_steps"], norm="batch")
+    loop = replay(table, predict, solver, grid, z[0], z[1:], hook)
     close_states(loop.path[:-1], case, "x_after_predictor")
     close((loop.out + 1) / 2, arrays["out"], END)
 
@@ -121,17 +124,17 @@ GREY = np.array(
 )
 
 
-def turned(refine, colours):
-    """The refinement of the picture in other colours [C, C]."""
+def turned(hook, colours):
+    """The hook of the picture in other colours [C, C]."""
 
     def turn(part):
         return lambda x, context: part(x @ colours, context) @ np.linalg.inv(colours)
 
-    return Refine(turn(refine.before), turn(refine.after))
+    return Hook(turn(hook.before), turn(hook.after), draws=hook.draws)
 
 
 def watch(seen):
-    """A refinement that writes the state after each step to seen[row, step]."""
+    """A hook that writes the state after each step to seen[row, step]."""
 
     def keep(row, i, x):
         seen[int(row), int(i)] = np.asarray(x)
@@ -140,7 +143,7 @@ def watch(seen):
         jax.debug.callback(keep, jax.lax.axis_index("batch"), context.index, x)
         return x
 
-    return Refine(after=after)
+    return Hook(after=after)
 
 
 @pytest.mark.parametrize("kind", ["inpaint", "colorize"])
@@ -160,15 +163,15 @@ def test_known_part(golden, kind):
     free = noise * (1 - known)  # the mask before the colours are turned, as the original has it
     x = (data @ colours * known + free @ colours) @ np.linalg.inv(colours)
     known, data = np.broadcast_to(known, data.shape), ours(data) @ colours
-    corrector = samplers.langevin(config["snr"], config["n_steps"], norm="batch")
+    corrector = Langevin(config["snr"], config["n_steps"], norm="batch")
 
-    def refine(row):
+    def hook(row):
         guide, keep = jnp.asarray(data)[row], jnp.asarray(known)[row]
         held = held_at(lambda t: (1.0, sigma(t)), guide, keep, len(grid.t) - 1)
-        return samplers.chain(corrector, watch(seen), turned(held, colours))
+        return chain(corrector, watch(seen), turned(held, colours))
 
-    rule = rules.reverse_diffusion()
-    loop = replay(table, predict, rule, grid, ours(x), z[1:], refine, "sample")
+    solver = solvers.ReverseDiffusion()
+    loop = replay(table, predict, solver, grid, ours(x), z[1:], hook, "sample")
     jax.effects_barrier()
     states = ours(arrays["x_predictor_before_data"])
     for i, want in zip(arrays.get("kept", range(len(states))), states, strict=True):
@@ -193,14 +196,14 @@ def test_probability_flow_by_rk45(golden, name):
     config, arrays = load(golden(f"traj_{name}_ode_rk45"))
     ve, net, params = name == "ve", *network(config["model_case"])
     process = sde.VE(0.02, 696.0) if ve else sde.VP()
-    predict = functools.partial((score_sde_ve if ve else score_sde_vp)(net, process), params)
+    predict = functools.partial((ScoreSDEVE if ve else ScoreSDEVP)(net, process), params)
     units, scale = (ours, 2) if ve else (lambda x: x, 1)
 
     @jit
     def at(x, t):
         x = units(x)
         eps = predict(x, t).eps
-        return rules.flow_drift(process, x, t, eps) / scale, eps
+        return solvers.flow_drift(process, x, t, eps) / scale, eps
 
     for t, x, want in zip(arrays["drift_t"], arrays["drift_x"], arrays["drift"], strict=True):
         got = at(x[0], t)[0]
@@ -228,7 +231,7 @@ def mean_of_clean(process, levels, t, x, eps):
     """The mean of reverse diffusion from the lowest level to clean, eps that of the time t."""
     table, grid, _ = on_levels(process, [t], levels)
     eps = sde.eps_from_score(table, grid.t[0], sde.score_from_eps(process, t, eps))
-    step = rules.reverse_diffusion().step
+    step = solvers.ReverseDiffusion().step
     return step(table, (), x, Prediction(eps), grid.t[0], grid.s[0])[0].mean
 
 
@@ -254,22 +257,23 @@ def test_updates_of_the_annealed_corrector(golden, name, steps):
         k = int(t * (n - 1))
         now, after = jnp.float32((k + 1) / n), jnp.float32(k / n if k else sde.CLEAN)
         predict = functools.partial(lambda own, x, t: analytic(table, x, t, own, ve), t)
-        draw = samplers.recorded(arrays[f"cnoise_t{i}"][None])(0)
+        z = arrays[f"cnoise_t{i}"][None]
+        draw = functools.partial(ReplayNoise(z, z.shape[1]).draw, 0, Purpose.BEFORE)
         told = Context(table, now, after, 0, None, jnp.ones(()), draw, predict)
-        refine = annealed(0.16, lambda _, t=t: process.sigma(t), steps)
+        hook = annealed(0.16, lambda _, t=t: process.sigma(t), steps)
         want = arrays[f"{name}_t{i}_ald_n{steps}_x"]
-        close(refine.before(units(arrays["x"]), told), units(want), 5e-5)
+        close(hook.before(units(arrays["x"]), told), units(want), 5e-5)
 
 
 @pytest.mark.parametrize("flow", [0, 1])
 def test_updates_of_reverse_diffusion_on_subvp(golden, flow):
     """subVP has no table: the original steps by Euler's 1 / N."""
     arrays = load(golden("tables_sampler_updates")).arrays
-    rule = rules.probability_flow() if flow else rules.euler_maruyama()
+    solver = solvers.ProbabilityFlow() if flow else solvers.EulerMaruyama()
     for i, t in enumerate(TIMES["vp"]):
         x, t = jnp.asarray(arrays["x"]), jnp.float32(t)
         prediction = analytic(sde.SubVP(), x, t, t, ve=False)
-        law = rule.step(sde.SubVP(), (), x, prediction, t, t - 1 / 1000)[0]
+        law = solver.step(sde.SubVP(), (), x, prediction, t, t - 1 / 1000)[0]
         key = f"subvp_t{i}_reverse_diffusion_pf{flow}"
         close(law.mean, arrays[f"{key}_xmean"], 5e-5)
         close(law.mean + law.std * arrays[f"noise_t{i}"], arrays[f"{key}_x"], 5e-5)
@@ -295,8 +299,8 @@ def test_reverse_processes(golden, key):
 
     def at(t):
         prediction = analytic(process, one, t, t, ve)
-        law = rules.euler_maruyama().step(process, (), one, prediction, t, t - 1)[0]
-        return one - law.mean, law.std, rules.flow_drift(process, one, t, prediction.eps)
+        law = solvers.EulerMaruyama().step(process, (), one, prediction, t, t - 1)[0]
+        return one - law.mean, law.std, solvers.flow_drift(process, one, t, prediction.eps)
 
     got, scale = along(at, arrays[f"{key}_t"]), 2 if ve else 1
     relative(got[0] / scale, arrays[f"{key}_reverse_pf0_sde_drift_on_ones"], 1e-4, 3e-6)
@@ -311,11 +315,11 @@ def test_reverse_processes_on_tables(golden, key):
     ve, one, level = key.startswith("ve"), jnp.float32(1.0), arrays[f"{key}_discretize_index"]
     after, scale = np.where(level, level / 1000, sde.CLEAN), 2 if ve else 1
     for flow in (0, 1):
-        rule = rules.reverse_diffusion(probability_flow=bool(flow))
+        solver = solvers.ReverseDiffusion(probability_flow=bool(flow))
 
-        def at(now, after, own, rule=rule):
+        def at(now, after, own, solver=solver):
             prediction = analytic(table, one, now, own, ve)
-            law = rule.step(table, (), one, prediction, now, after)[0]
+            law = solver.step(table, (), one, prediction, now, after)[0]
             return one - law.mean, law.std
 
         got = along(at, (level + 1) / 1000, after, arrays[f"{key}_t"])
@@ -329,7 +333,7 @@ def test_times_and_labels(golden, key):
     """The grid of 1000 points, and what the networks see there, to the last digits."""
     arrays, process = load(golden("tables_sde")).arrays, PROCESSES[key]
     ve, times = key.startswith("ve"), arrays[f"{key}_timesteps"]
-    made = grids.score_sde(1e-5 if ve else 1e-3)(process, jnp.float32(1.0), 1000)
+    made = grids.ScoreSDE(1e-5 if ve else 1e-3)(process, jnp.float32(1.0), 1000)
     relative(made.t, times, 0, 1.3e-7)
 
     def net(params, x, label, y=None, key=None):
@@ -340,10 +344,10 @@ def test_times_and_labels(golden, key):
         return along(lambda t: adapter(net, process)(None, zero, t).eps[0, 0, 0] / factor(t), times)
 
     if ve:  # the noise is -sigma / 2 times the network's output
-        discrete = functools.partial(score_sde_ve_discrete, levels=1000)
+        discrete = functools.partial(ScoreSDEVEDiscrete, levels=1000)
         got = seen(discrete, lambda t: -process.sigma(t) / 2)
         np.testing.assert_array_equal(np.round(got), arrays[f"{key}_discrete_labels"])
-        got = seen(score_sde_ve, lambda t: -process.sigma(t) / 2)
+        got = seen(ScoreSDEVE, lambda t: -process.sigma(t) / 2)
     else:
-        got = seen(score_sde_vp)
+        got = seen(ScoreSDEVP)
     relative(got, arrays[f"{key}_continuous_labels"], 3e-7)

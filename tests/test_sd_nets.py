@@ -12,10 +12,10 @@ from jax import jit
 from seeded_weights import seeded
 
 from sdedit_jax.nets.clip_text import ClipText, ClipTextConfig
-from sdedit_jax.nets.functional import functional
+from sdedit_jax.nets.functional import Network
 from sdedit_jax.nets.sd_unet import SDUNet, SDUNetConfig
 from sdedit_jax.nets.sd_vae import SDVae, SDVaeConfig
-from sdedit_jax.weights import rule
+from sdedit_jax.weights import conversion
 from sdedit_jax.weights.families import diffusers_names
 from sdedit_jax.weights.readers.folder import read_part
 from sdedit_jax.weights.source import Source
@@ -25,14 +25,14 @@ TOLERANCE = 2e-5  # of the largest absolute value
 
 
 def network(kind, values):
-    return functional(functools.partial(kind, KINDS[kind].from_mapping(values)))
+    return Network(kind, KINDS[kind].from_mapping(values))
 
 
 def filled(net, source, kind):
     names = diffusers_names.attention(source, net.shapes)
     if kind is ClipText:
         names |= diffusers_names.clip_text(source, net.shapes)
-    return rule.fill(net.shapes, source, names, diffusers_names.clip_positions(source))
+    return conversion.fill(net.shapes, source, names, diffusers_names.clip_positions(source))
 
 
 @functools.cache
@@ -91,7 +91,7 @@ def test_variants_of_the_unet(golden, name):
     folder = golden("sd_variants")
     values = json.loads((folder / "config.json").read_text())["unets"][name]
     net = network(SDUNet, values)
-    params = rule.fill(net.shapes, Source(folder, seeded(net.shapes)[0]))
+    params = conversion.fill(net.shapes, Source(folder, seeded(net.shapes)[0]))
     with np.load(folder / "io.npz") as file:
         io = {part: file[f"{name}__{part}"] for part in ("x", "t", "y", "out", "maps4")}
     run = jit(functools.partial(net.apply, maps=(4, 4)))
@@ -202,7 +202,7 @@ def test_vae_without_the_optional_parts(golden):
     folder = golden("sd_variants")
     values = json.loads((folder / "config.json").read_text())["vaes"]["vae_plain"]
     net = network(SDVae, values)
-    params = rule.fill(net.shapes, Source(folder, seeded(net.shapes)[0]))
+    params = conversion.fill(net.shapes, Source(folder, seeded(net.shapes)[0]))
     io = {n.removeprefix("vae_plain__"): a for n, a in arrays(folder / "io.npz").items()}
     mean, std = net.apply(params, io["x"], method="encode")
     close(mean, io["mean"])
@@ -218,8 +218,8 @@ def test_attention_weights_shaped_like_convolutions(golden):
         name: a[..., None, None] if ".to_" in name and a.ndim == 2 else a
         for name, a in source.tensors.items()
     }
-    want = rule.store.leaves(filled(net, source, SDVae))
-    got = rule.store.leaves(filled(net, source._replace(tensors=wide), SDVae))
+    want = conversion.store.leaves(filled(net, source, SDVae))
+    got = conversion.store.leaves(filled(net, source._replace(tensors=wide), SDVae))
     for (path, a), (_, b) in zip(want, got, strict=True):
         np.testing.assert_array_equal(a, b, err_msg=path)
 

@@ -6,8 +6,8 @@ import numpy as np
 import oracles
 import pytest
 
-from sdedit_jax import sde
-from sdedit_jax.sde import CLEAN, VE, VP, SubVP
+from sdedit_jax.diffusion import sde
+from sdedit_jax.diffusion.sde import CLEAN, VE, VP, SubVP
 
 PROCESSES = {
     "ve cifar": (VE(0.02, 100.0), oracles.ve(0.02, 100.0)),

@@ -1,5 +1,6 @@
 """SDEdit against its law on Gaussian data, the algorithms in float64, and its identities."""
 
+import dataclasses
 import functools
 
 import jax
@@ -8,13 +9,17 @@ import numpy as np
 import oracles
 import pytest
 from jax import jit
+from recorded import Codec
 from scipy import stats
 
-from sdedit_jax import grids, rules, samplers, sde
+from sdedit_jax.diffusion import grids, masking, sampler, sde, solvers
+from sdedit_jax.diffusion.correctors import Langevin
+from sdedit_jax.diffusion.noise import Purpose, ReplayNoise
 from sdedit_jax.edits import sdedit
-from sdedit_jax.edits.sdedit import Randomness, Request, SDEdit
-from sdedit_jax.guide import Guide
-from sdedit_jax.prior import Prior, gaussian, mixture
+from sdedit_jax.edits.sdedit import Randomness, Recorded, Request, SDEdit
+from sdedit_jax.images.guide import Guide
+from sdedit_jax.priors.analytic import gaussian, mixture
+from sdedit_jax.priors.prior import Prior
 
 M, S = 0.4, 0.5  # the data: N(M, S^2)
 KEY = jax.random.key(0)
@@ -26,9 +31,9 @@ PROCESSES = {
 }
 
 
-def plan(process, shape, rule=None, grid=None, n=6, **options):
+def plan(process, shape, solver=None, grid=None, n=6, **options):
     prior = gaussian(process, jnp.full(shape, M), S)
-    return SDEdit(prior, rule or rules.dpmpp_2m_sde(), grid or grids.uniform(), n, **options)
+    return SDEdit(prior, solver or solvers.DPMpp2MSDE(), grid or grids.Uniform(), n, **options)
 
 
 def compiled(made, randomness=None):
@@ -48,7 +53,7 @@ def everywhere(image):
 def recorded(start, steps):
     """start [K, H, W, C], steps [K, N, calls, H, W, C]."""
     start, steps = jnp.asarray(start, jnp.float32), jnp.asarray(steps, jnp.float32)
-    return Randomness(lambda k: start[k], lambda k: samplers.recorded(steps[k]))
+    return Randomness(lambda k: start[k], lambda k: ReplayNoise(steps[k]))
 
 
 def drawn(made, shape, seed=0):
@@ -61,8 +66,8 @@ def drawn(made, shape, seed=0):
 # --- the law on Gaussian data ---------------------------------------------------------------------
 
 ALGORITHMS = {
-    "ve": (rules.reverse_diffusion(), oracles.reverse_diffusion(), "sample"),  # Algorithm 1
-    "vp": (rules.ancestral(), oracles.ddpm_step, "mean"),
+    "ve": (solvers.ReverseDiffusion(), oracles.reverse_diffusion(), "sample"),  # Algorithm 1
+    "vp": (solvers.Ancestral(), oracles.ddpm_step, "mean"),
 }
 
 
@@ -82,11 +87,16 @@ def read_law(out, guide):
 def test_law_of_the_discrete_algorithm(process):
     """Mean and std of the result for each source of randomness, exactly, by pixels."""
     ours, form = PROCESSES[process]
-    rule, step, final = ALGORITHMS[process]
+    solver, step, final = ALGORITHMS[process]
     n, t0 = 10, 0.6
     guide, z0, z = law_probes(n)
     made = plan(
-        ours, (n + 3, 1, 1), rule, grids.paper() if process == "ve" else None, n, final=final
+        ours,
+        (n + 3, 1, 1),
+        solver,
+        grids.Uniform("zero") if process == "ve" else None,
+        n,
+        final=final,
     )
     times = [t0 * (n - i) / n for i in range(n)] + [0.0 if process == "ve" else sde.CLEAN]
     a, s = form.at(t0)
@@ -101,7 +111,7 @@ def test_law_of_the_discrete_algorithm(process):
     )
     noise = recorded(z0[None, :, None, None], z[None, :, None, :, None, None])
     image = jnp.asarray(guide, jnp.float32)[:, None, None]
-    out = compiled(made._replace(hold=None), noise)(Request(t0, everywhere(image)))
+    out = compiled(dataclasses.replace(made, hold=None), noise)(Request(t0, everywhere(image)))
     np.testing.assert_allclose(out.image.ravel(), want, atol=5e-5)
 
 
@@ -115,8 +125,8 @@ def test_law_tends_to_the_posterior(process):
     errors = []
     for n in (24, 48):
         values, z0, z = law_probes(n)
-        grid = grids.uniform_log_snr(0.02)
-        made = plan(ours, (n + 3, 1, 1), rules.dpmpp_2m_sde(), grid, n, hold=None)
+        grid = grids.UniformLogSNR(0.02)
+        made = plan(ours, (n + 3, 1, 1), solvers.DPMpp2MSDE(), grid, n, hold=None)
         noise = recorded(z0[None, :, None, None], z[None, :, None, :, None, None])
         image = jnp.asarray(values, jnp.float32)[:, None, None]
         out = compiled(made, noise)(Request(t0, everywhere(image)))
@@ -130,7 +140,7 @@ def test_law_of_drawn_edits(process):
     """4096 pixels with keyed noise: z-test of the mean, chi^2 of the variance, no correlation."""
     ours, form = PROCESSES[process]
     shape, t0, guide = (64, 64, 1), 0.6, -0.8
-    made = plan(ours, shape, grid=grids.uniform_log_snr(0.01), n=100, hold=None)
+    made = plan(ours, shape, grid=grids.UniformLogSNR(0.01), n=100, hold=None)
     request = Request(t0, everywhere(jnp.full(shape, guide)))
     x = np.asarray(compiled(made)(request).image, np.float64)[..., 0]
     mean, std = oracles.sdedit_law(form, t0, guide, M, S)
@@ -150,7 +160,7 @@ def test_full_strength_draws_from_a_mixture(process):
     means = rng.normal(size=(3, *shape))
     weights = np.array([0.5, 0.3, 0.2])
     prior = mixture(process, means, 0.2, weights)
-    made = SDEdit(prior, rules.dpmpp_2m_sde(), grids.uniform_log_snr(0.02), 64, hold=None)
+    made = SDEdit(prior, solvers.DPMpp2MSDE(), grids.UniformLogSNR(0.02), 64, hold=None)
     request = Request(1.0, everywhere(jnp.zeros(shape)))
     keys = jax.random.split(KEY, n)
     edit = sdedit.edit(made)
@@ -187,15 +197,15 @@ def algorithm(form, step, times, guide, mask, mode, z0, z, final="mean"):
 
 
 @pytest.mark.parametrize("process", PROCESSES)
-@pytest.mark.parametrize("mode", samplers.HOLDS)
+@pytest.mark.parametrize("mode", masking.MODES)
 def test_masked_algorithms_with_repeats(process, mode, rng):
     """The three modes with hard and soft masks and K = 2, with recorded noise."""
     ours, form = PROCESSES[process]
-    rule, step, final = ALGORITHMS[process]
+    solver, step, final = ALGORITHMS[process]
     guide = picture(rng, 4, 6, 1)
     mask = jnp.asarray(rng.choice([0.0, 0.25, 1.0], (4, 6, 1)), jnp.float32)
     z0, z = rng.normal(size=(2, 4, 6, 1)), rng.normal(size=(2, 5, 2, 4, 6, 1))
-    made = plan(ours, (4, 6, 1), rule, n=5, hold=mode, repeats=2, final=final)
+    made = plan(ours, (4, 6, 1), solver, n=5, hold=mode, repeats=2, final=final)
     out = compiled(made, recorded(z0, z))(Request(0.5, Guide(guide, mask)))
     read = (np.asarray(mask) > 0) if mode == "official" else np.asarray(mask, np.float64)
     times = [0.5 * (5 - i) / 5 for i in range(5)] + [sde.CLEAN]
@@ -211,7 +221,7 @@ def masked(mode):
     return lambda guide, mask: edit(Request(0.5, Guide(guide, mask))).image
 
 
-@pytest.mark.parametrize("mode", samplers.HOLDS)
+@pytest.mark.parametrize("mode", masking.MODES)
 def test_masks_of_one_value(mode, rng):
     """A mask of ones is no mask; a mask of zeros returns the guide, bit for bit."""
     guide, ones = picture(rng), jnp.ones((4, 4, 1))
@@ -219,7 +229,7 @@ def test_masks_of_one_value(mode, rng):
     assert jnp.array_equal(masked(mode)(guide, 0 * ones), guide)
 
 
-@pytest.mark.parametrize("mode", samplers.HOLDS)
+@pytest.mark.parametrize("mode", masking.MODES)
 def test_kept_pixels_are_the_guides(mode, rng):
     guide, mask = picture(rng), jnp.zeros((4, 4, 1)).at[:2].set(1.0)
     out = masked(mode)(guide, mask)
@@ -245,7 +255,7 @@ def test_repeats_are_the_edit_applied_again(rng):
     guide, mask = picture(rng), jnp.asarray(rng.choice([0.0, 1.0], (4, 4, 1)), jnp.float32)
     made = plan(sde.VE(0.02, 10.0), guide.shape, repeats=3)
     noise = drawn(made, guide.shape)
-    edit, image = sdedit.edit(made._replace(repeats=1)), guide
+    edit, image = sdedit.edit(dataclasses.replace(made, repeats=1)), guide
 
     @jit
     def once(image, k):
@@ -261,18 +271,39 @@ def test_repeats_are_the_edit_applied_again(rng):
 def test_randomness_of_repeats_and_keys():
     """Start and steps, repeats, steps and keys all have noise of their own, and nothing else."""
     shape = (4, 4, 1)
-    seen = [
-        z
-        for key in (KEY, jax.random.key(1))
-        for k in (0, 1)
-        for z in (
-            sdedit.random(key, shape).start(k),
-            sdedit.random(key, shape).steps(k)(0)(),
-            sdedit.random(key, shape).steps(k)(1)(),
-        )
-    ]
-    assert len({np.asarray(z).tobytes() for z in seen}) == len(seen)
-    assert jnp.array_equal(sdedit.random(KEY, shape).start(1), seen[3])
+    kernel = solvers.Step(jnp.zeros(shape), jnp.ones(()))
+
+    def noises(key, k):
+        noise = sdedit.sample(key, shape)
+        loop = noise.steps(k)
+        hooks = [loop.draw(i, p, 0, shape) for i in (0, 1) for p in (Purpose.BEFORE, Purpose.AFTER)]
+        return [noise.start(k), loop.step(0, kernel), loop.step(1, kernel), *hooks]
+
+    seen = [z for key in (KEY, jax.random.key(1)) for k in (0, 1) for z in noises(key, k)]
+    assert len({np.asarray(z).tobytes() for z in seen}) == len(seen) == 28
+    assert jnp.array_equal(sdedit.sample(KEY, shape).start(1), seen[7])
+
+
+def test_recorded_noise_of_a_request(rng):
+    """start, steps and corrections of a Request stand in the place of the key's noise."""
+    guide, mask = picture(rng), jnp.asarray(rng.uniform(size=(4, 4, 1)), jnp.float32)
+    made = plan(sde.VP(), guide.shape, n=3, repeats=2, corrector=Langevin(steps=2))
+    noise = sdedit.sample(KEY, guide.shape)
+
+    def loop(k):
+        source = noise.steps(k)
+        kernel = solvers.Step(guide, jnp.ones(()))
+        return jnp.stack([
+            jnp.stack([*(source.draw(i, Purpose.BEFORE, c, guide.shape) for c in (0, 1)),
+                       source.step(i, kernel), source.draw(i, Purpose.AFTER, 0, guide.shape)])
+            for i in range(made.n)
+        ])  # fmt: skip
+
+    start, steps = (jnp.stack([part(k) for k in (0, 1)]) for part in (noise.start, loop))
+    request, edit = Request(0.5, Guide(guide, mask)), compiled(made)
+    told = request._replace(noise=Recorded(start, steps))
+    got = edit(told, jax.random.key(9)).image  # another key changes nothing
+    np.testing.assert_allclose(got, edit(request).image, atol=1e-5)
 
 
 # --- strength, tracing ----------------------------------------------------------------------------
@@ -281,9 +312,9 @@ def test_randomness_of_repeats_and_keys():
 @pytest.mark.parametrize(
     ("process", "grid"),
     [
-        (sde.VE(0.02, 10.0), grids.karras()),
-        (sde.VP(), grids.uniform()),
-        (sde.linear_table(), grids.uniform_log_snr()),
+        (sde.VE(0.02, 10.0), grids.Karras(sigma_end=0.01)),
+        (sde.VP(), grids.Uniform()),
+        (sde.linear_table(), grids.UniformLogSNR(0.01)),
     ],
 )
 def test_strength_0_is_the_identity(process, grid, rng):
@@ -298,9 +329,9 @@ def test_strength_0_is_the_identity(process, grid, rng):
 @pytest.mark.parametrize(
     ("process", "grid"),
     [
-        (sde.VE(0.02, 10.0), grids.karras()),
-        (sde.VP(), grids.uniform_log_snr()),
-        (sde.linear_table(), grids.score_sde()),
+        (sde.VE(0.02, 10.0), grids.Karras(sigma_end=0.01)),
+        (sde.VP(), grids.UniformLogSNR(0.01)),
+        (sde.linear_table(), grids.ScoreSDE()),
     ],
 )
 def test_small_strengths_stay_finite_and_small(process, grid):
@@ -323,15 +354,15 @@ def counted(prior):
         traces.append(len(args))
         return prior.predict(*args)
 
-    return prior._replace(predict=predict), traces
+    return prior.replace(predict=predict), traces
 
 
-@pytest.mark.parametrize("grid", [grids.karras(), grids.uniform()])
+@pytest.mark.parametrize("grid", [grids.Karras(sigma_end=0.01), grids.Uniform()])
 def test_a_sweep_compiles_once(grid, rng):
     """t0, seeds, masks and guides change without a new trace, also in a batch."""
     made = plan(sde.VP(), (4, 4, 3), grid=grid, repeats=2)
     prior, traces = counted(made.prior)
-    edit = sdedit.edit(made._replace(prior=prior))
+    edit = sdedit.edit(dataclasses.replace(made, prior=prior))
     batch = jit(jax.vmap(edit, in_axes=(None, 0, 0)))
     seen, pictures = set(), []
     for i, t0 in enumerate((0.0, 1e-3, 0.35, 0.5, 1.0)):
@@ -350,12 +381,12 @@ def test_cond_and_codec_reach_the_prior(rng):
 
     def predict(params, x, t, cond=None, key=None):
         seen.append(cond)
-        return rules.Prediction(jnp.zeros_like(x))
+        return solvers.Prediction(jnp.zeros_like(x))
 
-    codec = (lambda params, image, z=None: image * 2, lambda params, x0: x0 / 2)
+    codec = Codec(lambda params, image, z=None: image * 2, lambda params, x0: x0 / 2)
     prior = Prior(sde.VP(), predict, {}, (4, 4, 1))
-    prior = prior._replace(codec=prior.codec._replace(encode=codec[0], decode=codec[1]))
-    made = SDEdit(prior, rules.ancestral(), grids.uniform(), 2)
+    prior = prior.replace(codec=codec)
+    made = SDEdit(prior, solvers.Ancestral(), grids.Uniform(), 2)
     guide = Guide(picture(rng)[:, :, :1], jnp.zeros((4, 4, 1)))
     out = compiled(made, drawn(made, (4, 4, 1)))(Request(0.5, guide, 7))
     assert seen and all(c is not None for c in seen)
@@ -363,9 +394,9 @@ def test_cond_and_codec_reach_the_prior(rng):
 
 
 def test_nfe():
-    made = plan(sde.VP(), (2, 2, 1), rules.heun(), n=6, repeats=3)
+    made = plan(sde.VP(), (2, 2, 1), solvers.Heun(), n=6, repeats=3)
     assert made.nfe == 36
-    assert made._replace(refine=samplers.langevin(steps=2)).nfe == 72
+    assert dataclasses.replace(made, corrector=Langevin(steps=2)).nfe == 72
 
 
 # --- Proposition 1 --------------------------------------------------------------------------------
@@ -382,7 +413,13 @@ def test_proposition_1_holds_on_toy_edits(rng):
     """1000 edits by Algorithm 1, all strengths with sigma(t0) at least the data's std."""
     process, shape, count = sde.VE(0.02, 10.0), (4, 4, 1), 1000
     made = plan(
-        process, shape, rules.reverse_diffusion(), grids.paper(), 20, hold=None, final="sample"
+        process,
+        shape,
+        solvers.ReverseDiffusion(),
+        grids.Uniform("zero"),
+        20,
+        hold=None,
+        final="sample",
     )
     t0 = jnp.asarray(rng.uniform(0.55, 1.0, count), jnp.float32)
     guides = picture(rng, count, *shape)
@@ -399,13 +436,15 @@ def test_proposition_1_holds_on_toy_edits(rng):
 
 def test_score_sq_is_the_largest_on_the_way():
     """Against the path of the loop itself, by the score of the prior."""
-    made = plan(sde.VE(0.02, 10.0), (4, 4, 1), rules.reverse_diffusion(), hold=None)
+    made = plan(sde.VE(0.02, 10.0), (4, 4, 1), solvers.ReverseDiffusion(), hold=None)
     guide = jnp.zeros((4, 4, 1))
     noise = drawn(made, guide.shape)
     process, predict = made.prior.process, functools.partial(made.prior.predict, made.prior.params)
     grid = made.grid(process, jnp.float32(0.5), made.n)
     x = sde.perturb(process, guide, 0.5, noise.start(0))
-    _, path = samplers.reverse(predict, process, made.rule, grid, noise.steps(0), x)
+    _, path = sampler.reverse(
+        predict, process, made.solver, grid, noise.steps(0), x, observe=lambda seen: seen.x_next
+    )
     sizes = [
         jnp.sum(sde.score_from_eps(process, t, predict(x, t).eps) ** 2)
         for x, t in zip([x, *path[:-1]], grid.t, strict=True)

@@ -6,12 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hooks import Hook
 from recorded import arrays, close, player, settings
 
-from sdedit_jax import grids, rules, samplers, sde, timesteps
-from sdedit_jax.guidance.sega import Sega, concepts, padded, sega, semantic, top
-from sdedit_jax.prior import gaussian
-from sdedit_jax.rules import Prediction, Remembering
+from sdedit_jax.diffusion import grids, sampler, sde, solvers, timesteps
+from sdedit_jax.diffusion.noise import SampleNoise, ZeroNoise
+from sdedit_jax.diffusion.solvers import Prediction, StatefulPredictor
+from sdedit_jax.guidance import LeditsPP
+from sdedit_jax.guidance.sega import SEGA, SEGACond, concepts, padded, semantic, top
+from sdedit_jax.priors.analytic import gaussian
 
 CASES = [
     "single_default_nowarm", "single_warm2", "three", "reverse", "momentum0", "momentum_strong",
@@ -47,7 +50,7 @@ def along(against, edit, many, mode):
     """Guidance and momentum after each step, from estimates [N, H, W, C] and [N, K, H, W, C]."""
 
     def one(memory, each):
-        push, memory = semantic(each[0], each[1], many, memory, each[2], mode)
+        push, memory, _ = semantic(each[0], each[1], many, memory, each[2], mode)
         return memory, (push, memory)
 
     start = jnp.zeros(edit.shape[1:])
@@ -82,13 +85,13 @@ def test_states_of_the_original(golden, case):
     prior = player(a["timesteps"], said)
     setting = settings(golden("io_sega.npz"), case)
     many = concepts_of(setting, np.arange(2, said.shape[1]))
-    cond = Sega(1, 0, setting["guidance_scale"], many, a.get("sem_in"))
-    grid = timesteps.grid(DDIM, N)(prior.process, jnp.float32(1), N)
-    predict = sega(prior.predict, "sega-original")(prior.params, cond)
-    noise = samplers.recorded(jnp.zeros((N, 1, *prior.shape)))
-    path = samplers.reverse(
-        predict, prior.process, rules.ancestral(eta=0), grid, noise, a["init_latents"]
-    )[1]
+    cond = SEGACond(1, 0, setting["guidance_scale"], many, a.get("sem_in"))
+    grid = timesteps.TimestepGrid(DDIM, N)(prior.process, jnp.float32(1), N)
+    predict = SEGA(prior.predict, "sega-original").bind(prior.params, cond)
+    path = sampler.reverse(
+        predict, prior.process, solvers.Ancestral(eta=0), grid, ZeroNoise(), a["init_latents"],
+        observe=lambda seen: seen.x_next,
+    )[1]  # fmt: skip
     close(path, a["latents"], 1e-5)
 
 
@@ -172,7 +175,7 @@ def guided(mode="mended", *, scale=2.0, index=3, many=None, **given):
     """Estimate of a guided predictor at one step after some steps."""
     given = {"scale": given.pop("scales", 4.0), "warmup": 1, **given}
     many = concepts(np.arange(2.0, 4.0), **given) if many is None else many
-    predict = sega(told, mode)(0.5, Sega(1.0, 0.0, scale, many))
+    predict = SEGA(told, mode).bind(0.5, SEGACond(1.0, 0.0, scale, many))
     x = jnp.linspace(-1, 1, np.prod(SHAPE)).reshape(SHAPE)
     memory = predict.init(x)
     for i in range(index):
@@ -256,7 +259,7 @@ def test_changing_numbers_compiles_nothing():
     @jax.jit
     def run(cond):
         traces.append(None)
-        predict = sega(told)(0.5, cond)
+        predict = SEGA(told).bind(0.5, cond)
         x = jnp.ones(SHAPE)
         return predict.predict(predict.init(x), x, 0.5, 2)[0].eps
 
@@ -266,39 +269,71 @@ def test_changing_numbers_compiles_nothing():
             cooldown=[None, 3 + scale], reverse=scale > 2, active=[True, scale > 2],
             mask=np.full((2, *SHAPE[:2], 1), scale, np.float32),
         )  # fmt: skip
-        run(Sega(np.float32(scale), np.float32(0), np.float32(scale), many))
+        run(SEGACond(np.float32(scale), np.float32(0), np.float32(scale), many))
     assert len(traces) == 1
+
+
+# --- guidance as a value, and its masks -----------------------------------------------------------
+
+
+def test_equal_guidance_is_one_value():
+    for kind, field, other in ((SEGA, "mode", "sega-original"), (LeditsPP, "masks", "noise")):
+        assert kind(told) == kind(told) and hash(kind(told)) == hash(kind(told))
+        assert kind(told) != kind(told, **{field: other}) and kind(told) != kind(plain)
+        assert jax.tree.leaves(kind(told)) == []
+    assert LeditsPP(told) != LeditsPP(told, intersect_to=1.0)
+
+
+def test_masks_are_the_share_of_channels_above_the_threshold(rng):
+    """By numpy's quantile; 0 before the warm-up, after the cool-down, and for padding."""
+    against, edit = estimates(rng)
+    many = concepts(np.arange(K), warmup=[0, 2, 0], cooldown=[4, None, None], threshold=0.7)
+    many = many._replace(cond=None, active=np.asarray([True, True, False]))
+    for index, acts in ((0, [1, 0, 0]), (3, [1, 1, 0]), (5, [0, 1, 0])):
+        masks = semantic(against[0], edit[0], many, jnp.zeros((K, *SHAPE)), index)[2]
+        size = np.abs(edit[0] - against[0])
+        share = (size >= np.quantile(size, 0.7, axis=(1, 2), keepdims=True)).mean(-1, keepdims=True)
+        np.testing.assert_allclose(masks, share * np.reshape(acts, (K, 1, 1, 1)), atol=1e-6)
+    none = concepts(np.zeros(0))._replace(cond=None)
+    assert semantic(against[0], edit[0, :0], none, None, 0)[2].shape == (0, *SHAPE[:2], 1)
+
+
+def test_the_prediction_carries_the_masks():
+    many, x = concepts(np.arange(2.0, 4.0), warmup=[0, 9], threshold=0.5), jnp.ones(SHAPE)
+    predict = SEGA(told).bind(0.5, SEGACond(1.0, 0.0, 2.0, many))
+    masks = predict.predict(predict.init(x), x, 0.5, 1)[0].masks
+    assert masks.shape == (2, *SHAPE[:2], 1) and 0.4 < masks[0].mean() < 0.6 and not masks[1].any()
 
 
 # --- memory of the predictor in the loop ----------------------------------------------------------
 
 
 def test_the_loop_carries_the_memory():
-    """A predictor that counts: the loop hands each step what the last one left, refinements and the
-    probe only look."""
+    """A predictor that counts: the loop hands each step what the last one left; hooks and
+    further evaluations of the solver only look."""
     seen = []
 
     def predict(memory, x, t, index):
         jax.debug.callback(lambda *a: seen.append(tuple(int(v) for v in a)), memory, index)
         return Prediction(0 * x), memory + 1
 
-    counting = Remembering(lambda x: jnp.int32(10), predict)
+    counting = StatefulPredictor(lambda x: jnp.int32(10), predict)
 
     def before(x, context):
         return x + 0 * context.predict(x, context.t).eps
 
-    process, grid = sde.VP(), grids.uniform()(sde.VP(), 0.5, 3)
-    noise = samplers.keyed(jax.random.key(0), (2, 2, 1))
-    for rule in (rules.ancestral(), rules.heun()):
+    process, grid = sde.VP(), grids.Uniform()(sde.VP(), 0.5, 3)
+    noise = SampleNoise(jax.random.key(0))
+    for solver in (solvers.Ancestral(), solvers.Heun()):
         seen.clear()
-        state, _ = samplers.reverse(
-            counting, process, rule, grid, noise, jnp.ones((2, 2, 1)),
-            refine=samplers.Refine(before=before),
+        state, _ = sampler.reverse(
+            counting, process, solver, grid, noise, jnp.ones((2, 2, 1)),
+            hooks=[Hook(before)],
         )  # fmt: skip
         jax.effects_barrier()
-        assert int(state.recall) == 13
+        assert int(state.guidance) == 13
         assert set(seen) == {(10, 0), (11, 1), (12, 2)}
-        assert len(seen) == 3 * (1 + rule.nfe)
+        assert len(seen) == 3 * (1 + solver.evaluations)
 
 
 def test_chunks_hand_the_memory_on():
@@ -309,16 +344,16 @@ def test_chunks_hand_the_memory_on():
         eps = prior.predict(params, x, t).eps
         return Prediction(eps + 0.1 * cond * jnp.roll(x, 1, axis=0))
 
-    cond = Sega(np.float32(1), np.float32(2), 1.5, many)
-    predict = sega(two)(prior.params, cond)
-    rule, grid = rules.ancestral(), grids.uniform()(prior.process, 0.6, 4)
-    noise = samplers.keyed(jax.random.key(1), SHAPE)
+    cond = SEGACond(np.float32(1), np.float32(2), 1.5, many)
+    predict = SEGA(two).bind(prior.params, cond)
+    solver, grid = solvers.Ancestral(), grids.Uniform()(prior.process, 0.6, 4)
+    noise = SampleNoise(jax.random.key(1))
     x = jax.random.normal(jax.random.key(2), SHAPE)
-    whole = samplers.reverse(predict, prior.process, rule, grid, noise, x)[0]
-    state = samplers.begin(rule, x, predict)
+    whole = sampler.reverse(predict, prior.process, solver, grid, noise, x)[0]
+    state = sampler.begin(solver, x, predict)
     for first in (0, 2):
-        state = samplers.advance(
-            predict, prior.process, rule, grid, noise, state, first=first, count=2
+        state = sampler.advance(
+            predict, prior.process, solver, grid, noise, state, first=first, count=2
         )[0]
     jax.tree.map(np.testing.assert_array_equal, state, whole)
 
@@ -338,6 +373,6 @@ def test_bad_input():
         with pytest.raises(ValueError, match=said):
             concepts(cond, **given)
     with pytest.raises(ValueError, match="mode must be one of"):
-        sega(told, "sega")
+        SEGA(told, "sega")
     with pytest.raises(ValueError, match="k must be at least"):
         padded(concepts(cond), 1)

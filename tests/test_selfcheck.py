@@ -12,11 +12,13 @@ import pytest
 from conftest import SHARED
 
 import sdedit_jax as sj
-from sdedit_jax import build, prior, sde, selfcheck
-from sdedit_jax.convert import convert
-from sdedit_jax.rules import Prediction
-from sdedit_jax.selfcheck import denoise, drawings
-from sdedit_jax.strength import t_from_sigma
+from sdedit_jax.diffusion import sde
+from sdedit_jax.diffusion.solvers import Prediction
+from sdedit_jax.diffusion.strength import t_from_sigma
+from sdedit_jax.priors import adapters, analytic, prior
+from sdedit_jax.weights import load, selfcheck
+from sdedit_jax.weights.convert import convert
+from sdedit_jax.weights.selfcheck import denoise, drawings
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 SHIPPED = CHECKPOINTS / "fruits64"
@@ -29,7 +31,7 @@ SHAPE = (16, 16, 3)
 def shipped():
     loaded = sj.load_prior(SHIPPED)
     # arrays of numpy: a mutation compiles nothing
-    return loaded._replace(params=jax.tree.map(np.asarray, loaded.params))
+    return loaded.replace(params=jax.tree.map(np.asarray, loaded.params))
 
 
 def changed(params, changes):
@@ -48,7 +50,7 @@ def changed(params, changes):
 def mutated(shipped, change):
     """The verdict on the shipped prior after {leaf: new value} = change(leaves)."""
     leaves = {f"all_modules/{name}": a for name, a in under(shipped.params["all_modules"])}
-    return selfcheck.check(shipped._replace(params=changed(shipped.params, change(leaves))))
+    return selfcheck.check(shipped.replace(params=changed(shipped.params, change(leaves))))
 
 
 def under(tree, path=""):
@@ -76,7 +78,7 @@ def with_ends(into, out, bias):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_shipped_prior_passes(shipped, seed):
     verdict = selfcheck.check(shipped, seed=seed)
-    assert verdict.passed and verdict.mistake == ""
+    assert verdict.passed and verdict.failure_mode == ""
     assert all(p.rmse <= p.at_most for p in verdict.curve)
     np.testing.assert_allclose(
         [p.sigma for p in verdict.curve], [0.1, 0.4, 1.6, 6.4, 25.6], rtol=0.01
@@ -135,7 +137,7 @@ def test_a_mutation_is_caught_and_named(shipped, name):
     change, names = MUTATIONS[name]
     verdict = mutated(shipped, change)
     assert not verdict.passed
-    assert verdict.mistake in names and "fails" in verdict.message
+    assert verdict.failure_mode in names and "fails" in verdict.message
 
 
 def test_a_wrong_data_range_is_caught(shipped):
@@ -148,17 +150,17 @@ def test_a_wrong_data_range_is_caught(shipped):
 
     for factor, shift, says in ((0.5, 1.0, "not in [0, 1]"), (2.0, -0.5, "not in [-1, 1]")):
         params = {"net": shipped.params, "factor": factor, "shift": shift}
-        verdict = selfcheck.check(shipped._replace(predict=predict, params=params))
-        assert not verdict.passed and verdict.mistake == "range" and says in verdict.message
+        verdict = selfcheck.check(shipped.replace(predict=predict, params=params))
+        assert not verdict.passed and verdict.failure_mode == "range" and says in verdict.message
 
 
 def test_a_ddpm_like_prior_and_its_table(shipped):
     """Passes under its own table; under another one fails, and its own is named."""
-    like = build.as_process(shipped, LINEAR)
+    like = shipped.with_process(LINEAR)
     assert selfcheck.check(like).passed
     for other in (COSINE, SCALED):
-        verdict = selfcheck.check(like._replace(process=other))
-        assert not verdict.passed and verdict.mistake == "table"
+        verdict = selfcheck.check(like.replace(process=other))
+        assert not verdict.passed and verdict.failure_mode == "table"
         assert "'linear'" in verdict.message
 
 
@@ -199,7 +201,7 @@ def test_a_score_sde_file_gives_the_prior_back(shipped, tmp_path):
     foreign_files.write_score_sde_pth(file, SHIPPED)
     architecture = foreign_files.given_for(SHIPPED)
     report = convert(file, tmp_path / "out", architecture=architecture, check=False)
-    assert report.card["source"]["ema"] is True
+    assert report.metadata["source"]["ema"] is True
     same = jax.tree.map(np.array_equal, sj.load_prior(tmp_path / "out").params, shipped.params)
     assert all(jax.tree.leaves(same))
 
@@ -216,8 +218,8 @@ def test_a_mutated_jax_file_fails_and_loads(shipped, tmp_path):
     report = convert(file, tmp_path / "out", architecture=architecture)
     assert not report.verdict.passed
     loaded = sj.load_prior(tmp_path / "out")
-    assert loaded.card["check"]["passed"] is False
-    assert loaded.card["check"]["mistake"] == report.verdict.mistake
+    assert loaded.metadata["check"]["passed"] is False
+    assert loaded.metadata["check"]["failure_mode"] == report.verdict.failure_mode
 
 
 def listed(folder):
@@ -259,7 +261,7 @@ def test_the_writer_names_modules_as_the_originals(golden):
 
 def exact(process, std=0.05, shape=SHAPE):
     """The exact prior of data around the drawings."""
-    return prior.mixture(process, drawings.draw(shape), std)
+    return analytic.mixture(process, drawings.draw(shape), std)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +277,7 @@ def test_exact_priors_pass_on_every_process(process):
 def test_the_error_is_that_of_the_gaussian_prior():
     """E |D - x0|^2 = r^2 s^2 / (r^2 + s^2) of data N(mean, s^2), and its gain on z."""
     mean, std = drawings.draw((64, 64, 3))[0], 0.05
-    known = prior.gaussian(VP, mean, std)
+    known = analytic.gaussian(VP, mean, std)
     z = np.random.default_rng(7).standard_normal(mean.shape, np.float32)
     verdict = selfcheck.check(known, (mean + std * z)[None])
     assert verdict.passed
@@ -286,7 +288,7 @@ def test_the_error_is_that_of_the_gaussian_prior():
 
 
 def test_the_exact_prior_of_pictures_passes_on_them():
-    known = build.load_prior(CHECKPOINTS / "exact")
+    known = load.load_prior(CHECKPOINTS / "exact")
     assert selfcheck.check(known, np.asarray(known.params["means"][:1])).passed
 
 
@@ -305,12 +307,12 @@ TABLES = {"linear": LINEAR, "scaled_linear": SCALED, "cosine": COSINE, "subVP": 
 
 @pytest.mark.parametrize("true", TABLES)
 def test_every_other_table_is_found_out(true):
-    predict = prior.ddpm(closed_net(TABLES[true], 1000), LINEAR)
+    predict = adapters.DDPM(closed_net(TABLES[true], 1000), LINEAR)
     for claimed, process in TABLES.items():
         verdict = selfcheck.check(prior.Prior(process, predict, {}, SHAPE))
         assert verdict.passed == (claimed == true)
         if claimed != true:
-            assert verdict.mistake == "table" and true in verdict.message
+            assert verdict.failure_mode == "table" and true in verdict.message
 
 
 def test_a_wrong_sigma_max_of_counted_levels_is_found_out():
@@ -323,10 +325,10 @@ def test_a_wrong_sigma_max_of_counted_levels_is_found_out():
         return -known.predict(known.params, 2 * x[0] - 1, t).eps[None] / (claimed.sigma(t) / 2)
 
     for process in (true, claimed):
-        predict = prior.score_sde_ve_discrete(net, claimed, 1000)
+        predict = adapters.ScoreSDEVEDiscrete(net, claimed, 1000)
         verdict = selfcheck.check(prior.Prior(process, predict, {}, SHAPE))
         assert verdict.passed == (process is true)
-    assert verdict.mistake == "table" and "sigma_max 180" in verdict.message
+    assert verdict.failure_mode == "table" and "sigma_max 180" in verdict.message
 
 
 def wrapped(known, turn):
@@ -335,7 +337,7 @@ def wrapped(known, turn):
     def predict(params, x, t, cond=None, key=None):
         return Prediction(turn(x, t, known.predict(params, x, t).eps))
 
-    return known._replace(predict=predict)
+    return known.replace(predict=predict)
 
 
 def test_other_outputs_and_labels_are_named():
@@ -346,14 +348,14 @@ def test_other_outputs_and_labels_are_named():
         "-eps where": lambda x, t, eps: -eps,
     }.items():
         verdict = selfcheck.check(wrapped(known, turn))
-        assert verdict.mistake == "prediction" and says in verdict.message
+        assert verdict.failure_mode == "prediction" and says in verdict.message
 
     def backwards(params, x, t, cond=None, key=None):
         return known.predict(params, x, 1.001 - t)
 
-    assert selfcheck.check(known._replace(predict=backwards)).mistake == "labels"
+    assert selfcheck.check(known.replace(predict=backwards)).failure_mode == "labels"
     louder = wrapped(known, lambda x, t, eps: 1.3 * eps)
-    assert selfcheck.check(louder).mistake == "scale"
+    assert selfcheck.check(louder).failure_mode == "scale"
 
 
 def test_answers_without_a_network_are_untrained():
@@ -365,7 +367,7 @@ def test_answers_without_a_network_are_untrained():
         return x * sigma / (0.25 * alpha**2 + sigma**2)
 
     for turn in (shrinking, lambda x, t, eps: 0 * eps):
-        assert selfcheck.check(wrapped(known, turn)).mistake == "untrained"
+        assert selfcheck.check(wrapped(known, turn)).failure_mode == "untrained"
 
 
 def test_a_network_that_wants_a_class_gets_class_0():
@@ -378,7 +380,7 @@ def test_a_network_that_wants_a_class_gets_class_0():
         eps = jnp.where(cond == 0, known.predict(params, x, t).eps, jnp.nan)
         return Prediction(eps, variance=x)
 
-    assert selfcheck.check(known._replace(predict=predict)).passed
+    assert selfcheck.check(known.replace(predict=predict)).passed
 
 
 def test_one_picture_that_the_prior_knows_is_enough(rng):
@@ -404,11 +406,11 @@ def test_evaluations_are_few(works, most):
 def test_the_verdict_as_json():
     verdict = selfcheck.check(exact(sde.VE(0.02, 10.0)))
     told = json.loads(json.dumps(selfcheck.as_json(verdict), allow_nan=False))
-    assert told["passed"] is True and told["mistake"] == "" and len(told["curve"]) == 4
+    assert told["passed"] is True and told["failure_mode"] == "" and len(told["curve"]) == 4
     assert told["curve"][0].keys() == {"sigma", "rmse", "at_most", "gain"}
     broken = wrapped(exact(VP), lambda x, t, eps: eps * jnp.nan)
     told = json.loads(json.dumps(selfcheck.as_json(selfcheck.check(broken)), allow_nan=False))
-    assert told["mistake"] == "numbers" and told["curve"][0]["rmse"] is None
+    assert told["failure_mode"] == "numbers" and told["curve"][0]["rmse"] is None
 
 
 def test_bad_arguments_are_refused():

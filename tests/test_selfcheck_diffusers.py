@@ -12,7 +12,7 @@ import pytest
 from conftest import golden_folder
 from safetensors.numpy import load_file, save_file
 
-from sdedit_jax.convert import convert
+from sdedit_jax.weights.convert import convert
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 FIRST, LAST = "down_blocks.0.resnets.0.conv1.weight", "up_blocks.1.resnets.1.conv2.weight"
@@ -26,7 +26,7 @@ def imported(tmp_path, change=lambda tensors: {}, scheduler=None):
     save_file({**tensors, **change(tensors)}, source / WEIGHTS)
     file = source / "scheduler_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **(scheduler or {})}))
-    return convert(source, tmp_path / "prior").card
+    return convert(source, tmp_path / "prior").metadata
 
 
 def channels_swapped(tensors):
@@ -61,13 +61,13 @@ def test_the_trained_folder_passes(tmp_path):
 
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_mutated_file_fails_and_is_named(name, tmp_path):
-    change, mistakes = MUTATIONS[name]
+    change, modes = MUTATIONS[name]
     check = imported(tmp_path, change)["check"]
     assert not check["passed"]
-    assert check["mistake"] in mistakes
+    assert check["failure_mode"] in modes
 
 
 def test_a_wrong_beta_table_is_named(tmp_path):
     check = imported(tmp_path, scheduler={"beta_schedule": "squaredcos_cap_v2"})["check"]
-    assert (check["passed"], check["mistake"]) == (False, "table")
+    assert (check["passed"], check["failure_mode"]) == (False, "table")
     assert "linear" in check["message"]

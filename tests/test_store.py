@@ -75,7 +75,7 @@ def test_digest_sees_every_part():
 
 def test_round_trip(saved):
     """Values, dtypes (bfloat16 too) and structure; the card with the digest."""
-    tree, card = params(), store.read_card(saved)
+    tree, card = params(), store.read_metadata(saved)
     got = store.load(saved, shapes(tree), sha256=card["sha256"])
     assert jax.tree.structure(got) == jax.tree.structure(tree)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(tree), strict=True):
@@ -93,7 +93,7 @@ def test_dtypes_come_from_the_disk(saved):
 def test_save_replaces_the_older_one_whole(copy):
     tree = {"only": jnp.ones(3)}
     store.save(copy, tree, {"name": "new"})
-    assert store.read_card(copy)["name"] == "new"
+    assert store.read_metadata(copy)["name"] == "new"
     np.testing.assert_array_equal(store.load(copy, shapes(tree))["only"], 1)
     assert [p.name for p in copy.parent.iterdir()] == ["fruits"]
 
@@ -101,9 +101,9 @@ def test_save_replaces_the_older_one_whole(copy):
 def test_a_save_that_fails_keeps_the_older_one(copy):
     with pytest.raises(TypeError):
         store.save(copy, {"only": jnp.ones(3)}, {"name": object()})
-    assert store.read_card(copy)["name"] == "fruits"
+    assert store.read_metadata(copy)["name"] == "fruits"
     assert [p.name for p in copy.parent.iterdir()] == ["fruits"]
-    store.load(copy, shapes(params()), sha256=store.read_card(copy)["sha256"])
+    store.load(copy, shapes(params()), sha256=store.read_metadata(copy)["sha256"])
 
 
 def test_wrong_sha256(saved):
@@ -128,15 +128,15 @@ def test_structure_must_be_the_networks(saved):
 
 def test_missing(tmp_path, copy):
     with pytest.raises(ValueError, match=r"prior: .*nowhere/prior.json does not exist"):
-        store.read_card(tmp_path / "nowhere")
+        store.read_metadata(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"prior: .*nowhere/params does not exist"):
         store.load(tmp_path / "nowhere", shapes(params()))
     (copy / "prior.json").write_text("{not json")
     with pytest.raises(ValueError, match=r"prior.json is not JSON"):
-        store.read_card(copy)
+        store.read_metadata(copy)
     (copy / "prior.json").write_text("[1]")
     with pytest.raises(ValueError, match=r"prior.json must hold a JSON object"):
-        store.read_card(copy)
+        store.read_metadata(copy)
 
 
 def test_truncated(copy):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdedit_jax import sde, strength
+from sdedit_jax.diffusion import sde, strength
 
 PROCESSES = [
     sde.VE(0.02, 100.0),

@@ -18,6 +18,7 @@ from sdedit_jax.tasks import (
     composite,
     fill,
     inpaint,
+    outpaint,
     recolor,
     regions,
     scribble,
@@ -37,6 +38,7 @@ RUNS = {
     "scribble-mask": (scribble, "scribble/painted/apple.png", {"mask": "scribble/masks"}),
     "composite": (composite, "composite/tomato.jpg", {"patch": "composite/patches/star.png"}),
     "inpaint": (inpaint, "inpaint/apple.webp", {"mask": "inpaint/masks"}),
+    "outpaint": (outpaint, "outpaint/apple.jpg", {"left": 64, "overlap": 8}),
     "recolor": (recolor, "recolor/apple.jpg", {"reference": "recolor/references/green.jpg"}),
     "recolor-auto": (recolor, "recolor/apple.jpg", {"palette": "#204010,#a0c040", "mask": "auto"}),
     "sketch": (sketch, "sketch/apple.png", {"hints": "sketch/hints", "lines": "held"}),
@@ -44,7 +46,7 @@ RUNS = {
 }
 
 
-def example(name, size=64, fit="crop", **more):
+def example(name, size=(64, 64), fit="crop", **more):
     module, path, options = RUNS[name]
     here = dict(options)
     for key in {"strokes", "painted", "mask", "patch", "reference", "hints"} & set(here):
@@ -71,11 +73,14 @@ def square(size, top, left, side):
 
 
 @pytest.mark.parametrize("fit", images.FITS)
+@pytest.mark.parametrize("size", [(48, 48), (32, 56)])
 @pytest.mark.parametrize("name", RUNS)
-def test_every_task_keeps_the_contract(name, fit):
-    got = example(name, 48, fit)
-    assert got.guide.image.shape == (48, 48, 3) and got.guide.image.dtype == np.float32
-    assert got.guide.mask.shape == (48, 48, 1) and got.guide.mask.dtype == np.float32
+def test_every_task_keeps_the_contract(name, size, fit):
+    if name == "outpaint" and fit == "crop":
+        size = (48, 48)  # a fit that cuts off the border is an error
+    got = example(name, size, fit)
+    assert got.guide.image.shape == (*size, 3) and got.guide.image.dtype == np.float32
+    assert got.guide.mask.shape == (*size, 1) and got.guide.mask.dtype == np.float32
     assert np.array_equal(images.from_unit(got.guide.image), got.fitted)
     assert np.array_equal(got.guide.mask[..., 0], got.mask)
     assert got.mask.min() >= 0 and got.mask.max() == 1
@@ -90,7 +95,7 @@ def test_kept_pixels_of_the_guide_are_those_of_the_input(name):
     """At the input's own size the guide equals the input where nothing may change."""
     if name == "sketch":
         pytest.skip("the guide of a sketch is filled with colours beside its held lines")
-    got = example(name, 256)
+    got = example(name, (256, 256))
     assert np.array_equal(got.fitted[got.mask == 0], got.original[got.mask == 0])
 
 
@@ -111,7 +116,7 @@ def test_input_size_and_form_do_not_matter(tmp_path):
     for k in (1, 4):
         path = write(tmp_path / f"{k}.png", np.kron(photo // 8 * 0 + 90, np.ones((k, k, 1), "u1")))
         options = {"mask": write(tmp_path / f"m{k}.png", np.kron(mask, np.ones((k, k), "u1")))}
-        got.append(inpaint.make(path, options, 16, "crop"))
+        got.append(inpaint.make(path, options, (16, 16), "crop"))
     assert np.array_equal(got[0].mask, mask / 255) and np.array_equal(got[1].mask, mask / 255)
     assert np.array_equal(got[0].fitted, got[1].fitted)
 
@@ -120,8 +125,8 @@ def test_crop_that_loses_the_mask_is_an_error(tmp_path):
     path = write(tmp_path / "a.png", noise(0, (8, 40)))
     mask = write(tmp_path / "m.png", square((8, 40), 2, 1, 4))
     with pytest.raises(ValueError, match="mask of .*: fit 'crop' leaves nothing of it at"):
-        inpaint.make(path, {"mask": mask}, 8, "crop")
-    assert inpaint.make(path, {"mask": mask}, 8, "pad").mask.any()
+        inpaint.make(path, {"mask": mask}, (8, 8), "crop")
+    assert inpaint.make(path, {"mask": mask}, (8, 8), "pad").mask.any()
 
 
 def test_folders_of_masks_go_by_stem(tmp_path):
@@ -131,7 +136,7 @@ def test_folders_of_masks_go_by_stem(tmp_path):
         write(tmp_path / "masks" / f"{name}.png", square((8, 8), 2 * i, 2, 4))
     for i, name in enumerate("ab"):
         options = {"mask": str(tmp_path / "masks")}
-        got = inpaint.make(str(tmp_path / f"{name}.png"), options, 8, "crop")
+        got = inpaint.make(str(tmp_path / f"{name}.png"), options, (8, 8), "crop")
         assert np.array_equal(got.mask, square((8, 8), 2 * i, 2, 4) / 255)
 
 
@@ -142,8 +147,8 @@ def test_strokes_are_laid_on_white_or_the_background(tmp_path):
     rgba = np.zeros((8, 8, 4), np.uint8)
     rgba[2:5, 2:5] = (200, 10, 20, 255)
     path = write(tmp_path / "a.png", rgba)
-    white = strokes.make(path, {}, 8, "crop")
-    blue = strokes.make(path, {"background": "blue"}, 8, "crop")
+    white = strokes.make(path, {}, (8, 8), "crop")
+    blue = strokes.make(path, {"background": "blue"}, (8, 8), "crop")
     assert (white.mask == 1).all()
     assert white.fitted[0, 0].tolist() == [255] * 3 and blue.fitted[0, 0].tolist() == [0, 0, 255]
     assert white.fitted[3, 3].tolist() == blue.fitted[3, 3].tolist() == [200, 10, 20]
@@ -173,7 +178,7 @@ def scribbled(tmp_path):
 def test_three_sources_of_strokes_agree(scribbled, source, grow):
     paths, painted, stroke = scribbled
     options = {"grow": grow, **{name: paths[name] for name in source.split()}}
-    got = scribble.make(paths["photo"], options, 20, "crop")
+    got = scribble.make(paths["photo"], options, (20, 20), "crop")
     assert np.array_equal(got.fitted, painted)
     wide = stroke if "mask" in source else ndimage.maximum_filter(stroke, 2 * grow + 1)
     assert np.array_equal(got.mask, wide)
@@ -186,18 +191,21 @@ def test_no_strokes_found(scribbled, tmp_path):
     black = write(tmp_path / "black.png", np.zeros((20, 20), np.uint8))
     for options in ({"strokes": empty}, {"painted": paths["photo"]}, {"mask": black}):
         with pytest.raises(ValueError, match="no strokes found for .*photo.png"):
-            scribble.make(paths["photo"], options, 20, "crop")
+            scribble.make(paths["photo"], options, (20, 20), "crop")
     with pytest.raises(ValueError, match="needs one of"):
-        scribble.make(paths["photo"], {}, 20, "crop")
+        scribble.make(paths["photo"], {}, (20, 20), "crop")
     with pytest.raises(ValueError, match="no alpha channel"):
-        scribble.make(paths["photo"], {"strokes": paths["painted"]}, 20, "crop")
+        scribble.make(paths["photo"], {"strokes": paths["painted"]}, (20, 20), "crop")
 
 
 def test_a_layer_of_another_size_names_both(scribbled, tmp_path):
     paths, _, _ = scribbled
     layer = write(tmp_path / "small.png", np.zeros((10, 12, 4), np.uint8))
-    with pytest.raises(ValueError, match="strokes .*small.png has 12x10 .* has 20x20"):
-        scribble.make(paths["photo"], {"strokes": layer}, 20, "crop")
+    with pytest.raises(
+        ValueError,
+        match="strokes .*small.png has 10x12 pixels .height x width., the picture has 20x20",
+    ):
+        scribble.make(paths["photo"], {"strokes": layer}, (20, 20), "crop")
 
 
 # Composite
@@ -209,7 +217,7 @@ def test_composite_puts_the_patch_at_its_place(tmp_path, where):
     alpha = np.full((4, 6), 255, np.uint8)
     alpha[0] = 0
     options = {"patch": write(tmp_path / "p.png", np.dstack([patch, alpha])), "seam": 1, **where}
-    got = composite.make(write(tmp_path / "a.png", photo), options, 20, "crop")
+    got = composite.make(write(tmp_path / "a.png", photo), options, (20, 20), "crop")
     wanted, shown = photo.copy(), np.zeros((20, 20), bool)
     wanted[13:16, 5:11], shown[13:16, 5:11] = patch[1:], True
     assert np.array_equal(got.fitted, wanted)
@@ -234,15 +242,15 @@ def test_patches_are_cut_at_the_border(seed, row, column):
 def test_patch_scale_and_errors(tmp_path):
     path = write(tmp_path / "a.png", np.zeros((20, 20, 3), np.uint8))
     patch = write(tmp_path / "p.png", np.full((4, 4, 3), 200, np.uint8))
-    got = composite.make(path, {"patch": patch, "scale": 2.5, "seam": 0}, 20, "crop")
+    got = composite.make(path, {"patch": patch, "scale": 2.5, "seam": 0}, (20, 20), "crop")
     assert np.array_equal(got.mask, square((20, 20), 5, 5, 10) / 255)
     assert (got.fitted[5:15, 5:15] == 200).all() and got.fitted.sum() == 100 * 600
     with pytest.raises(ValueError, match="shows nothing"):
-        composite.make(path, {"patch": patch, "x": 3.0}, 20, "crop")
+        composite.make(path, {"patch": patch, "x": 3.0}, (20, 20), "crop")
     with pytest.raises(ValueError, match="scale must be above 0"):
-        composite.make(path, {"patch": patch, "scale": 0.0}, 20, "crop")
+        composite.make(path, {"patch": patch, "scale": 0.0}, (20, 20), "crop")
     with pytest.raises(ValueError, match="units must be one of"):
-        composite.make(path, {"patch": patch, "units": "cm"}, 20, "crop")
+        composite.make(path, {"patch": patch, "units": "cm"}, (20, 20), "crop")
 
 
 # Inpaint
@@ -302,12 +310,12 @@ def test_noise_fill_has_the_kept_pixels_law_and_is_repeatable(tmp_path):
     photo = np.clip(rng.normal((120, 90, 140), (20, 10, 15), (128, 128, 3)), 0, 255).astype("u1")
     hole = square((128, 128), 20, 20, 90)
     options = {"mask": write(tmp_path / "m.png", hole), "fill": "noise"}
-    got = inpaint.make(write(tmp_path / "a.png", photo), options, 128, "crop")
+    got = inpaint.make(write(tmp_path / "a.png", photo), options, (128, 128), "crop")
     inside, kept = got.fitted[hole > 0], photo[hole == 0]
     # 8100 draws: means within 5 standard errors, spreads within 5 %
     assert (np.abs(inside.mean(0) - kept.mean(0)) < 5 * kept.std(0) / 90 + 0.1).all()
     assert np.allclose(inside.std(0), kept.std(0), rtol=0.05)
-    again = inpaint.make(str(tmp_path / "a.png"), options, 128, "crop")
+    again = inpaint.make(str(tmp_path / "a.png"), options, (128, 128), "crop")
     assert np.array_equal(got.fitted, again.fitted)
 
 
@@ -316,8 +324,8 @@ def test_original_fill_and_soft_masks(tmp_path):
     mask = (np.arange(256).reshape(16, 16)).astype(np.uint8)
     options = {"mask": write(tmp_path / "m.png", mask), "fill": "original"}
     path = write(tmp_path / "a.png", photo)
-    assert np.array_equal(inpaint.make(path, options, 16, "crop").fitted, photo)
-    soft = inpaint.make(path, {**options, "fill": "mean"}, 16, "crop")
+    assert np.array_equal(inpaint.make(path, options, (16, 16), "crop").fitted, photo)
+    soft = inpaint.make(path, {**options, "fill": "mean"}, (16, 16), "crop")
     flat = fill.fill_mean(photo, mask > 0)
     assert np.array_equal(soft.fitted, images.paste(flat, photo, mask / np.float32(255)))
 
@@ -326,13 +334,96 @@ def test_inpaint_errors(tmp_path):
     path = write(tmp_path / "a.png", noise(0, (8, 8)))
     black = write(tmp_path / "m.png", np.zeros((8, 8), np.uint8))
     with pytest.raises(ValueError, match="black everywhere; white marks what may change"):
-        inpaint.make(path, {"mask": black}, 8, "crop")
+        inpaint.make(path, {"mask": black}, (8, 8), "crop")
     with pytest.raises(ValueError, match="covers the whole picture"):
-        inpaint.make(path, {"mask": black, "invert": True}, 8, "crop")
+        inpaint.make(path, {"mask": black, "invert": True}, (8, 8), "crop")
     with pytest.raises(ValueError, match="fill must be one of"):
-        inpaint.make(path, {"mask": black, "fill": "grey"}, 8, "crop")
+        inpaint.make(path, {"mask": black, "fill": "grey"}, (8, 8), "crop")
     with pytest.raises(ValueError, match="needs the task option mask"):
-        inpaint.make(path, {}, 8, "crop")
+        inpaint.make(path, {}, (8, 8), "crop")
+
+
+# Outpaint
+
+SIDES = ("left", "right", "top", "bottom")
+
+
+def extended(tmp_path, size, sides, **options):
+    """A picture of noise, and what outpaint makes of it at its canvas's own size."""
+    photo = noise(0, size)
+    left, right, top, bottom = sides
+    canvas = (size[0] + top + bottom, size[1] + left + right)
+    path = write(tmp_path / "a.png", photo)
+    options = {**dict(zip(SIDES, sides, strict=True)), **options}
+    return photo, outpaint.make(path, options, canvas, "crop")
+
+
+@pytest.mark.parametrize("fill", outpaint.FILLS)
+@pytest.mark.parametrize("sides", [(3, 0, 0, 0), (0, 5, 2, 0), (4, 3, 2, 1), (0, 0, 0, 7)])
+def test_outpaint_keeps_the_picture_and_masks_exactly_the_border(tmp_path, sides, fill):
+    photo, got = extended(tmp_path, (12, 17), sides, fill=fill)
+    left, _, top, _ = sides
+    inside = np.zeros(got.original.shape[:2], bool)
+    inside[top : top + 12, left : left + 17] = True
+    assert np.array_equal(got.original_mask, ~inside) and np.array_equal(got.mask, ~inside)
+    for shown in (got.original, got.fitted):
+        assert np.array_equal(shown[inside].reshape(photo.shape), photo)
+
+
+def test_the_overlap_lies_beside_the_border_only(tmp_path):
+    _, got = extended(tmp_path, (12, 17), (4, 0, 0, 3), overlap=2)
+    kept = np.zeros((15, 21), bool)
+    kept[: 12 - 2, 4 + 2 :] = True
+    assert np.array_equal(got.original_mask, ~kept)
+
+
+@pytest.mark.parametrize("fit", ["pad", "stretch"])
+def test_an_edit_of_the_border_comes_back_beside_exact_pixels(tmp_path, fit):
+    """At another size and other proportions, as `output=original` pastes it."""
+    path = write(tmp_path / "a.png", photo := noise(0, (40, 60)))
+    got = outpaint.make(path, {"left": 15, "top": 8}, (24, 32), fit)
+    assert got.fitted.shape == (24, 32, 3) and got.original.shape == (48, 75, 3)
+    assert got.placement.source == (48, 75)
+    edit = np.full((24, 32, 3), (9, 200, 30), np.uint8)
+    back = images.unfit(edit, got.original, got.original_mask, got.placement)
+    assert np.array_equal(back[8:, 15:], photo)
+    assert (back[:8] == edit[0, 0]).all() and (back[:, :15] == edit[0, 0]).all()
+
+
+def test_fills_of_the_border(tmp_path):
+    y, x = np.mgrid[:20, :30]
+    photo = np.stack([4 * y, np.full_like(y, 90), 250 - 6 * y], -1).astype(np.uint8)
+    path = write(tmp_path / "a.png", photo)
+    made = {
+        fill: outpaint.make(path, {"right": 10, "fill": fill}, (20, 40), "crop").original[:, 30:]
+        for fill in outpaint.FILLS
+    }
+    assert np.array_equal(made["edge"], np.repeat(photo[:, -1:], 10, axis=1))
+    assert np.abs(made["mean"] - photo[:, -1].mean(0)).max() <= 0.5
+    hole = np.zeros((20, 40), bool)
+    hole[:, 30:] = True
+    wide = np.pad(photo, ((0, 0), (0, 10), (0, 0)))
+    assert np.abs(made["smooth"] - solved(wide, hole)[:, 30:]).max() <= 0.6
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, r"one of the task options \['left', 'right', 'top', 'bottom'\] above 0"),
+        ({"left": -3}, "task option left must be at least 0 pixels, got -3"),
+        ({"left": 3, "overlap": -1}, "task option overlap must be at least 0 pixels, got -1"),
+        ({"left": 3, "overlap": 12}, "overlap must leave some of the picture's 8x12 .* got 12"),
+        ({"left": 3, "overlap": 90}, "overlap must leave some of the picture's 8x12 .* got 90"),
+        ({"top": 2.5}, "task option top must be of type int, got 2.5"),
+        ({"left": True}, "task option left must be of type int, got True"),
+        ({"top": 10**9}, r"\['left', .* at most 178 megapixels, got a canvas of 1000000008x12"),
+        ({"left": 3, "fill": "original"}, r"fill must be one of \['smooth', .*'edge'\], got 'orig"),
+        ({"left": 3}, "fit must be 'pad' or 'stretch' .* canvas of 8x15 .* at 8x12, got 'crop'"),
+    ],
+)
+def test_outpaint_errors(tmp_path, options, told):
+    with pytest.raises(ValueError, match=told):
+        outpaint.make(write(tmp_path / "a.png", noise(0, (8, 12))), options, (8, 12), "crop")
 
 
 # Recolor
@@ -410,7 +501,7 @@ def test_foreground_is_what_stands_on_the_ground(tmp_path):
     thing[5:25, 8:22] = True
     assert np.array_equal(recolor.foreground(photo, 24), thing)
     options = {"palette": ["#00ff00"], "mask": "auto"}
-    got = recolor.make(write(tmp_path / "a.png", photo), options, 30, "crop")
+    got = recolor.make(write(tmp_path / "a.png", photo), options, (30, 30), "crop")
     assert np.array_equal(got.mask, thing)
     assert (got.fitted[~thing] == 250).all()
     assert (got.fitted[thing][:, 1] > got.fitted[thing][:, 0]).all()
@@ -419,11 +510,11 @@ def test_foreground_is_what_stands_on_the_ground(tmp_path):
 def test_recolor_errors(tmp_path):
     path = write(tmp_path / "a.png", np.full((8, 8, 3), 9, np.uint8))
     with pytest.raises(ValueError, match="one of the task options palette and reference"):
-        recolor.make(path, {}, 8, "crop")
+        recolor.make(path, {}, (8, 8), "crop")
     with pytest.raises(ValueError, match="color must be #rrggbb"):
-        recolor.make(path, {"palette": "red,#12345"}, 8, "crop")
+        recolor.make(path, {"palette": "red,#12345"}, (8, 8), "crop")
     with pytest.raises(ValueError, match="nothing to recolor"):
-        recolor.make(path, {"palette": "red", "mask": "auto"}, 8, "crop")
+        recolor.make(path, {"palette": "red", "mask": "auto"}, (8, 8), "crop")
 
 
 # Sketch
@@ -473,29 +564,29 @@ def drawing(tmp_path):
 
 def test_sketch_lines_held_or_free(drawing):
     path, paper = drawing
-    assert (sketch.make(path, {}, 24, "crop").mask == 1).all()
-    held = sketch.make(path, {"lines": "held", "grow": 0.0}, 24, "crop")
+    assert (sketch.make(path, {}, (24, 24), "crop").mask == 1).all()
+    held = sketch.make(path, {"lines": "held", "grow": 0.0}, (24, 24), "crop")
     assert np.array_equal(held.mask, paper / 255)
-    grown = sketch.make(path, {"lines": "held", "grow": 1.0}, 24, "crop")
+    grown = sketch.make(path, {"lines": "held", "grow": 1.0}, (24, 24), "crop")
     assert np.array_equal(grown.mask, ndimage.minimum_filter(paper, 3) / 255)
 
 
 def test_held_lines_survive_shrinking(tmp_path):
     paper = np.full((256, 256), 255, np.uint8)
     paper[:, 101] = 0
-    got = sketch.make(write(tmp_path / "a.png", paper), {"lines": "held"}, 64, "crop")
+    got = sketch.make(write(tmp_path / "a.png", paper), {"lines": "held"}, (64, 64), "crop")
     assert (got.mask[:, 25] == 0).all()
     assert np.array_equal(got.original_mask, paper / 255)
 
 
 def test_sketch_regions_are_filled_by_size_or_hints(drawing, tmp_path):
     path, paper = drawing
-    got = sketch.make(path, {"colors": ("#ff0000", "#00ff00")}, 24, "crop").fitted
+    got = sketch.make(path, {"colors": ("#ff0000", "#00ff00")}, (24, 24), "crop").fitted
     assert (got[3:13, 3:13] == [255, 0, 0]).all() and (got[17:21, 17:21] == [0, 255, 0]).all()
     assert (got[paper == 0] == 0).all() and (got[0] == 255).all()
     hints = np.zeros((24, 24, 4), np.uint8)
     hints[18, 18] = (10, 20, 200, 255)
-    hinted = sketch.make(path, {"hints": write(tmp_path / "h.png", hints)}, 24, "crop").fitted
+    hinted = sketch.make(path, {"hints": write(tmp_path / "h.png", hints)}, (24, 24), "crop").fitted
     assert (hinted[17:21, 17:21] == [10, 20, 200]).all()
     wanted = np.repeat(paper[..., None], 3, -1)
     wanted[17:21, 17:21] = (10, 20, 200)
@@ -505,9 +596,9 @@ def test_sketch_regions_are_filled_by_size_or_hints(drawing, tmp_path):
 def test_sketch_errors(drawing, tmp_path):
     path, _ = drawing
     with pytest.raises(ValueError, match="lines must be one of"):
-        sketch.make(path, {"lines": "kept"}, 24, "crop")
+        sketch.make(path, {"lines": "kept"}, (24, 24), "crop")
     with pytest.raises(ValueError, match="no lines darker than 128"):
-        sketch.make(write(tmp_path / "w.png", np.full((8, 8), 255, np.uint8)), {}, 8, "crop")
+        sketch.make(write(tmp_path / "w.png", np.full((8, 8), 255, np.uint8)), {}, (8, 8), "crop")
 
 
 # Simulate
@@ -554,7 +645,7 @@ def test_simulate_errors(options):
 def test_options_that_exclude_each_other(tmp_path, task, options, told):
     """Named with their values, and how to clear one: the configs fill one in for the example."""
     with pytest.raises(ValueError, match=told):
-        task.make(write(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8)), options, 8, "crop")
+        task.make(write(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8)), options, (8, 8), "crop")
 
 
 def test_a_mask_may_be_a_region_of_a_map(tmp_path):
@@ -568,7 +659,7 @@ def test_a_mask_may_be_a_region_of_a_map(tmp_path):
         assert np.array_equal(common.read_mask_beside(where, "a.png", (8, 8), False), wanted)
     with pytest.raises(ValueError, match="no such file"):
         common.read_mask_beside(str(tmp_path / "run#1" / "none.png"), "a.png", (8, 8), False)
-    with pytest.raises(ValueError, match="palette must be texts, got 112233; quote"):
+    with pytest.raises(ValueError, match="palette must be strings, got 112233; quote"):
         common.read_options(recolor.Options, {"palette": (112233, 445566)})
     for where, told in ((f"{file}#blue", "no pixel of #0000ff"), (f"{file}#rod", "CSS name")):
         with pytest.raises(ValueError, match=told):

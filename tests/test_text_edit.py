@@ -1,19 +1,20 @@
-"""Edits by words, end to end: the program, its records and replays, and the Python face."""
+"""Edits by prompts, end to end: the program, its records and replays, and the Python API."""
 
 import json
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import text_prior
 from PIL import Image
 from program import (
+    compiled,
     config_of,
     exact_prior,
     four_devices,
     levels,
     noted,
     picture,
-    quick,  # noqa: F401
     recipe,
     refused,
     run,
@@ -21,12 +22,11 @@ from program import (
 from text_prior import LENGTH, SIDE
 
 import sdedit_jax as sj
-from sdedit_jax import api, build, latent
-from sdedit_jax.guidance import Guided
-from sdedit_jax.nets import functional
+from sdedit_jax import api
 from sdedit_jax.nets.sd_config import SDUNetConfig
-
-pytestmark = pytest.mark.usefixtures("quick")
+from sdedit_jax.priors import latent
+from sdedit_jax.priors.conditioning import CFGCond
+from sdedit_jax.weights import load
 
 
 @pytest.fixture(scope="module")
@@ -43,18 +43,18 @@ def photos(tmp_path_factory):
     return folder
 
 
-def words(photos, /, **changes):
-    """A config of two-step edits by words."""
+def prompted(photos, /, **changes):
+    """A config of two-step edits by prompts."""
     few = {"prior": text_prior.text_prior(), "samples": 1, "batch": 2, "devices": 1}
     few |= {"sampler__steps": 2, "input": str(photos), "t0": 0.5}
     return config_of("img2img", **{**few, **changes})
 
 
-def test_a_run_records_its_words_and_replays_bit_for_bit(photos, tmp_path, capsys):
+def test_a_run_records_its_prompts_and_replays_bit_for_bit(photos, tmp_path, capsys):
     file = tmp_path / "prompts.json"
     own = {"two": {"prompt": "a dog", "scale": 2.0}}
     file.write_text(json.dumps(own))
-    config = words(photos, prompt="a cat", negative_prompt="bad", prompts=str(file))
+    config = prompted(photos, prompt="a cat", negative_prompt="bad", prompts=str(file))
     out = tmp_path / "out"
     assert run(config, out) == 0
     told = {"prompt": "a cat", "negative_prompt": "bad", "scale": 7.5, "guided": True}
@@ -63,7 +63,7 @@ def test_a_run_records_its_words_and_replays_bit_for_bit(photos, tmp_path, capsy
     assert [p["text"]["prompt"] for p in noted(out)["pictures"]] == ["a cat", "a dog"]
     assert noted(out)["evaluations"] == 4
     shown = capsys.readouterr().out
-    assert "text      'a cat' against 'bad', scale 7.5; 1 inputs have words of their own" in shown
+    assert "prompt    'a cat' against 'bad', scale 7.5; 1 inputs have their own" in shown
     file.unlink()
     for name in ("one", "two"):
         again = config_of("base", input=str(out / f"{name}_0.png"), devices=1)
@@ -74,17 +74,17 @@ def test_a_run_records_its_words_and_replays_bit_for_bit(photos, tmp_path, capsy
 @four_devices
 def test_four_devices_edit_as_one_does(photos, tmp_path):
     for devices in (4, 1):
-        config = words(photos, prompt="a cat", devices=devices, batch=4, sampler__steps=1)
+        config = prompted(photos, prompt="a cat", devices=devices, batch=4, sampler__steps=1)
         assert run(config, tmp_path / str(devices)) == 0
     pictures = [picture(tmp_path / name / "one_0.png") for name in ("4", "1")]
     assert np.abs(np.subtract(*pictures, dtype=int)).max() <= 1
 
 
-def test_words_and_masks_change_what_they_should_and_compile_nothing(photos, tmp_path, quick):  # noqa: F811
+def test_prompts_and_masks_change_what_they_should_and_compile_nothing(photos, tmp_path):
     before = picture(photos / "one.png")
-    plain = words(photos, input=str(photos / "one.png"), batch=1, prompt="a cat")
+    plain = prompted(photos, input=str(photos / "one.png"), batch=1, prompt="a cat")
     assert run(plain, tmp_path / "plain") == 0
-    made, first = len(quick.editors), picture(tmp_path / "plain" / "one_0.png")
+    first = picture(tmp_path / "plain" / "one_0.png")
     mask = str(photos.parent / "mask.png")
     changes = {
         "text": {"prompt": "a dog"},
@@ -95,13 +95,14 @@ def test_words_and_masks_change_what_they_should_and_compile_nothing(photos, tmp
     }
     results = {}
     for name, change in changes.items():
-        config = words(photos, input=str(photos / "one.png"), batch=1, prompt="a cat")
+        config = prompted(photos, input=str(photos / "one.png"), batch=1, prompt="a cat")
         for field, value in change.items():
             *parts, last = field.split("__")
             (config[parts[0]] if parts else config)[last] = value
-        assert run(config, tmp_path / name) == 0
+        with compiled() as parts:
+            assert run(config, tmp_path / name) == 0
+        assert parts == []
         results[name] = picture(tmp_path / name / "one_0.png")
-    assert len(quick.editors) == made
     for name in ("text", "scale", "negative"):
         assert levels(results[name], first) > 0
     half = SIDE // 2 - 1
@@ -111,27 +112,27 @@ def test_words_and_masks_change_what_they_should_and_compile_nothing(photos, tmp
 
 
 def test_scale_1_is_one_evaluation_a_step(photos, tmp_path):
-    config = words(photos, guidance__scale=1.0, prompt="a cat")
+    config = prompted(photos, guidance__scale=1.0, prompt="a cat")
     assert run(config, tmp_path) == 0
     assert noted(tmp_path)["evaluations"] == 2
     assert recipe(tmp_path / "one_0.png")["text"]["guided"] is False
 
 
 def test_a_preset_of_diffusers_takes_its_share_of_the_steps(photos, tmp_path, capsys):
-    config = words(photos, preset="diffusers", strength=0.5, prompt="a", sampler__steps=5)
+    config = prompted(photos, preset="diffusers", strength=0.5, prompt="a", sampler__steps=5)
     assert run(config, tmp_path) == 0
     made = recipe(tmp_path / "one_0.png")
-    assert made["sampler"]["steps"] == 5 and made["sampler"]["skip"] == 3
-    assert made["sampler"]["spacing"] == "leading"
+    assert made["sampler"]["steps"] == 5
+    assert made["sampler"]["grid"] == "diffusers_ddim(spacing='leading', skip=3)"
     assert made["strength"]["t0"] == pytest.approx(0.202)  # steps 201 and 1 of 801, 601, ..
-    assert "diffusers_ddim grid, 2 steps" in capsys.readouterr().out
+    assert "diffusers_ddim(spacing='leading', skip=3) grid, 2 steps" in capsys.readouterr().out
     again = config_of("base", input=str(tmp_path / "one_0.png"), devices=1)
     assert run(again, tmp_path / "again", "replay") == 0
     assert "bit-equal" in capsys.readouterr().out
 
 
 def test_a_long_prompt_says_what_is_cut(photos, tmp_path, capsys):
-    config = words(photos, prompt="abc, def the rest")
+    config = prompted(photos, prompt="abc, def the rest")
     assert run(config, tmp_path) == 0
     told = capsys.readouterr().err
     assert told.startswith("warning: prompt: only 6 tokens are read; cut off: 'f the rest'\n")
@@ -140,9 +141,9 @@ def test_a_long_prompt_says_what_is_cut(photos, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"prior": None, "prompt": "a"}, "prompt: the prior reads no texts (exact)"),
-        ({"prior": None, "negative_prompt": "a"}, "negative_prompt: the prior reads no texts"),
-        ({"cond": 1}, "cond, guidance.against: the prior reads texts"),
+        ({"prior": None, "prompt": "a"}, "prompt: the prior does not read texts (exact)"),
+        ({"prior": None, "negative_prompt": "a"}, "negative_prompt: the prior does not read texts"),
+        ({"cond": 1}, "cond, guidance.against: the prior reads prompts"),
         ({"negative_prompt": "a", "guidance__scale": 1.0}, "negative_prompt: 'a' has no effect"),
         ({"guidance__scale": float("nan")}, "guidance.scale must be a finite number, got nan"),
         ({"prompts": "nowhere.json"}, "prompts: cannot read nowhere.json"),
@@ -150,15 +151,16 @@ def test_a_long_prompt_says_what_is_cut(photos, tmp_path, capsys):
         ({"preset": "diffusers", "strength": 2.0}, "strength must be in [0, 1], got 2.0"),
         ({"preset": "diffusers", "strength": 0.1}, "strength 0.1 of 2 steps leaves none to run"),
         ({"preset": "diffusers", "sigma": 0.5}, 'sigma: preset "diffusers" takes strength'),
-        ({"sampler__skip": 1}, "sampler.skip must leave steps of a listed grid to run, got 1"),
-        ({"sampler__spacing": "even"}, "sampler.spacing must be one of"),
+        ({"sampler__grid": "karras(skip=1)"}, "karras has no parameter 'skip'"),
+        ({"sampler__grid": "diffusers_ddim(skip=2)"}, "skip must be below 2 steps, got 2"),
+        ({"sampler__grid": "diffusers_ddim(spacing='even')"}, "spacing must be one of"),
         ({"sampler__grid": "diffusers_ddim", "sampler__steps": 2000}, "steps must be in [1, 1000]"),
     ],
 )
-def test_bad_words_are_refused_in_one_line(changes, told, photos, tmp_path):
+def test_bad_prompts_are_refused_in_one_line(changes, told, photos, tmp_path):
     if changes.get("prior", "") is None:
         changes = {**changes, "prior": exact_prior(), "guidance__scale": 1.0}
-    assert told in refused(words(photos, **changes), tmp_path / "out")
+    assert told in refused(prompted(photos, **changes), tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -167,27 +169,27 @@ def test_bad_words_are_refused_in_one_line(changes, told, photos, tmp_path):
         ('{"one": 3}', "prompts: 'one' in"),
         ('{"one": {"text": "a"}}', "must be a text or an object of ['prompt',"),
         ('{"one": {"prompt": 3}}', "prompts: prompt of 'one' in"),
-        ('{"three": "a"}', "names ['three'], which no input is called"),
+        ('{"three": "a"}', "names ['three'], and no input has this name"),
         ("[]", "must hold a JSON object of names"),
     ],
 )
 def test_a_damaged_file_of_prompts_is_refused(content, told, photos, tmp_path):
     file = tmp_path / "prompts.json"
     file.write_text(content)
-    assert told in refused(words(photos, prompts=str(file)), tmp_path / "out")
+    assert told in refused(prompted(photos, prompts=str(file)), tmp_path / "out")
 
 
 def test_sweeps_go_without_the_presets_of_diffusers(photos, tmp_path):
-    config = words(photos, preset="diffusers")
+    config = prompted(photos, preset="diffusers")
     assert "a sweep needs another preset" in refused(config, tmp_path / "out", "sweep")
 
 
-# --- the Python face ------------------------------------------------------------------------------
+# --- the Python API -------------------------------------------------------------------------------
 
 
-def test_text_edit_compiles_once_for_all_words(photos, monkeypatch):
+def test_text_edit_compiles_once_for_all_prompts(photos):
     before = picture(photos / "one.png")
-    prior, traces = text_prior.counted(build.load_prior(text_prior.text_prior()))
+    prior, traces = text_prior.counted(load.load_prior(text_prior.text_prior()))
     edits = [
         sj.text_edit(prior, before, "a cat", steps=2),
         sj.text_edit(prior, before, "a dog", "bad", scale=2.0, steps=2),
@@ -201,21 +203,31 @@ def test_text_edit_compiles_once_for_all_words(photos, monkeypatch):
     assert levels(edits[0], edits[1]) > 0
     np.testing.assert_array_equal(masked[4:], before[4:])
     assert levels(masked[:4], before[:4]) > 0
+    several = sj.text_edit(
+        prior,
+        [before, 255 - before],
+        ["a cat", "a dog"],
+        ["", "bad"],
+        [7.5, 2.0],
+        steps=2,
+        seed=[0, 1],
+    )
+    assert several.shape == (2, *before.shape) and levels(several[0], edits[0]) <= 1
     with pytest.warns(UserWarning, match="prompt: only 6 tokens are read; cut off: 'g'"):
         sj.text_edit(prior, before, "a b c d e f g", steps=2)
 
 
 def test_text_edit_is_the_programs_edit(photos, tmp_path):
-    config = words(photos, input=str(photos / "two.png"), batch=1, prompt="a cat", seed=5)
+    config = prompted(photos, input=str(photos / "two.png"), batch=1, prompt="a cat", seed=5)
     assert run(config, tmp_path) == 0
-    prior, before = build.load_prior(text_prior.text_prior()), picture(photos / "two.png")
+    prior, before = load.load_prior(text_prior.text_prior()), picture(photos / "two.png")
     made = sj.text_edit(prior, before, "a cat", t0=0.5, steps=2, seed=5, id="two")
     assert levels(made, picture(tmp_path / "two_0.png")) <= 1
 
 
 def test_text_edit_needs_a_prior_that_reads(photos):
-    prior = build.load_prior(exact_prior())
-    with pytest.raises(ValueError, match=r"prompt: the prior reads no texts \(exact\)"):
+    prior = load.load_prior(exact_prior())
+    with pytest.raises(ValueError, match=r"prompt: the prior does not read texts \(exact\)"):
         sj.text_edit(prior, picture(photos / "one.png"), "a cat")
     assert api.text_edit is sj.text_edit
 
@@ -227,27 +239,29 @@ def test_inpainting_networks_are_shown_mask_and_rest(photos):
     """What nine channels see: x, the latent mask, the latent of the picture with grey holes."""
     seen = []
 
-    def apply(params, x, label, *, y, key, maps):
-        seen.append(x[0])
-        return x[..., :4] * 0, y[:, None, None]
+    class UNet(NamedTuple):
+        config: SDUNetConfig
 
-    config = SDUNetConfig.from_mapping({**text_prior.UNET, "in_channels": 9})
-    net = functional.Functional(apply, None, None)
-    prior = build.load_prior(text_prior.text_prior())
-    own = latent.stable_diffusion(net, prior.process, config, attention=2)
+        def __call__(self, params, x, label, *, y, key, maps):
+            seen.append(x[0])
+            return x[..., :4] * 0, y[:, None, None]
+
+    net = UNet(SDUNetConfig.from_mapping({**text_prior.UNET, "in_channels": 9}))
+    prior = load.load_prior(text_prior.text_prior())
+    own = latent.StableDiffusion(net, prior.process, attention=2)
     image = np.float32(np.random.default_rng(1).uniform(-1, 1, (SIDE, SIDE, 3)))
     mask = np.zeros((SIDE, SIDE, 1), np.float32)
     mask[:3] = 1
     text, x = np.ones((LENGTH, 8), np.float32), np.full((8, 8, 4), 0.5, np.float32)
-    see = latent.shown(prior.codec)
-    cond = see(prior.params, image, mask, Guided(text, text, 2.0))
-    assert all(np.array_equal(*pair) for pair in zip(cond.label, cond.against, strict=True))
-    own(prior.params | {"unet": None}, x, np.float32(0.5), cond.label)
+    prepare = latent.PrepareInpaint(prior.codec)
+    cond = prepare(prior.params, image, mask, CFGCond(text, text, 2.0))
+    assert all(np.array_equal(*pair) for pair in zip(cond.cond, cond.uncond, strict=True))
+    own(prior.params | {"unet": None}, x, np.float32(0.5), cond.cond)
     (told,) = seen
     masked = prior.codec.encode(prior.params, image * (1 - mask))
     assert told.shape == (8, 8, 9)
     np.testing.assert_array_equal(told[..., :4], x)
     np.testing.assert_array_equal(told[:, 0, 4], [1, 1, 0, 0, 0, 0, 0, 0])
     np.testing.assert_allclose(told[..., 5:], masked, atol=1e-6)
-    with pytest.raises(ValueError, match="cond: the prior wants Shown"):
+    with pytest.raises(ValueError, match="cond: the prior requires an InpaintCond"):
         own(prior.params, x, np.float32(0.5), text)

@@ -1,7 +1,9 @@
 """Stable Diffusion's folders become priors; what does not fit is told in one line."""
 
+import functools
 import json
 import shutil
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,15 +11,19 @@ import numpy as np
 import pytest
 import text_prior
 from program import home
+from recorded import Codec
 from text_prior import FACTOR, LATENT, LENGTH, SIDE, WIDTH
 
 import sdedit_jax as sj
-from sdedit_jax import build, latent, load, prompts, sde, selfcheck
-from sdedit_jax.convert import convert
-from sdedit_jax.nets.functional import Functional
+from sdedit_jax import registry
+from sdedit_jax.diffusion import sde
+from sdedit_jax.guidance import CFG
 from sdedit_jax.nets.sd_config import SDUNetConfig
-from sdedit_jax.prior import mask_of_state
-from sdedit_jax.weights import readers, store
+from sdedit_jax.priors import conditioning, latent
+from sdedit_jax.priors.conditioning import CFGCond
+from sdedit_jax.priors.prior import mask_of_state
+from sdedit_jax.weights import load, readers, selfcheck, store
+from sdedit_jax.weights.convert import convert
 from sdedit_jax.weights.families import stable_diffusion
 
 
@@ -37,7 +43,7 @@ def folder(tmp_path):
 
 
 def test_the_card_says_what_the_folder_says(prior):
-    card = prior.card
+    card = prior.metadata
     assert card["network"] == "stable_diffusion" and card["source"]["family"] == "stable_diffusion"
     assert card["process"]["name"] == "scaled_linear" and card["size"] == [SIDE, SIDE, 3]
     assert card["scheduler"] == {"set_alpha_to_one": False, "steps_offset": 1}
@@ -64,15 +70,17 @@ def test_what_the_network_predicts_is_kept(folder, kind, name):
     assert card["prediction"] == {"name": "stable_diffusion", "steps": 1000} | {
         "predicts": name, "attention": 2
     }  # fmt: skip
-    process, seen = build.process(card["process"]), []
+    process, seen = registry.process(card["process"]), []
 
-    def apply(params, x, label, *, y, key, maps):
-        seen.append(float(label[0]))
-        return 2 * x, y[:, None, None]
+    class UNet(NamedTuple):
+        config: SDUNetConfig
 
-    net = Functional(apply, None, None)
-    config = SDUNetConfig.from_mapping(text_prior.UNET)
-    predict = latent.stable_diffusion(net, process, config, predicts=name, attention=2)
+        def __call__(self, params, x, label, *, y, key, maps):
+            seen.append(float(label[0]))
+            return 2 * x, y[:, None, None]
+
+    net = UNet(SDUNetConfig.from_mapping(text_prior.UNET))
+    predict = latent.StableDiffusion(net, process, predicts=name, attention=2)
     x, t = jnp.full((LATENT, LATENT, 4), 0.3), 0.402
     alpha, sigma = (float(a) for a in sde.level(process, t))
     wanted = {"v": alpha * 2 * x + sigma * x, "x0": (x - alpha * 2 * x) / sigma}[name]
@@ -83,7 +91,7 @@ def test_what_the_network_predicts_is_kept(folder, kind, name):
 
 def test_a_table_that_ends_without_signal(folder):
     card = described(folder, rescale_betas_zero_snr=True, timestep_spacing="trailing")
-    alpha = build.process(card["process"]).alpha(jnp.float32(1.0))
+    alpha = registry.process(card["process"]).alpha(jnp.float32(1.0))
     assert float(alpha) < 1e-3 and card["scheduler"]["timestep_spacing"] == "trailing"
 
 
@@ -102,8 +110,8 @@ def test_old_names_and_missing_prefixes_are_read(folder):
     bare["embeddings.position_ids"] = np.arange(LENGTH)[None]
     save_file(bare, file)
     convert(folder, folder.parent / "new", check=False)  # no network is run
-    wanted = store.read_card(text_prior.text_prior())["sha256"]
-    assert store.read_card(folder.parent / "new")["sha256"] == wanted
+    wanted = store.read_metadata(text_prior.text_prior())["sha256"]
+    assert store.read_metadata(folder.parent / "new")["sha256"] == wanted
 
 
 def test_a_foreign_folder_is_converted_once(monkeypatch, tmp_path, prior):
@@ -111,7 +119,7 @@ def test_a_foreign_folder_is_converted_once(monkeypatch, tmp_path, prior):
     first = sj.load_prior(text_prior.source())
     assert text_prior.leaves_equal(first.params, prior.params)
     monkeypatch.setattr(load, "convert", lambda *args, **kwargs: 1 / 0)
-    assert sj.load_prior(text_prior.source()).card == first.card
+    assert sj.load_prior(text_prior.source()).metadata == first.metadata
     (kept,) = (tmp_path / "sdedit_jax" / "priors").iterdir()
     assert (kept / "tokenizer" / "vocab.json").is_file()
 
@@ -119,15 +127,15 @@ def test_a_foreign_folder_is_converted_once(monkeypatch, tmp_path, prior):
 def test_the_self_check_takes_latents(folder):
     """Random weights do not denoise: it says so, in the latents' levels, and notes it."""
     report = convert(folder, folder.parent / "new")
-    assert report.verdict.mistake and not report.verdict.passed
-    assert len(report.verdict.curve) == 4 and report.card["check"]["passed"] is False
+    assert report.verdict.failure_mode and not report.verdict.passed
+    assert len(report.verdict.curve) == 4 and report.metadata["check"]["passed"] is False
 
 
 def test_the_self_check_passes_a_latent_prior_that_knows_its_pictures():
     """The exact prior of drawings' latents under a codec of blocks, whatever the text."""
     exact = sj.mixture(sde.scaled_linear_table(), drawn(), 0.02)
-    codec = sj.prior.Codec(lambda p, x, z=None: halved(x), lambda p, x: x)
-    assert selfcheck.check(exact._replace(shape=(16, 16, 3), codec=codec)).passed
+    codec = Codec(lambda p, x, z=None: halved(x), lambda p, x: x)
+    assert selfcheck.check(exact.replace(shape=(16, 16, 3), codec=codec)).passed
 
 
 def drawn():
@@ -155,7 +163,7 @@ def test_a_codec_scales_and_samples(prior):
     image = jnp.linspace(-1, 1, SIDE * SIDE * 3).reshape(SIDE, SIDE, 3)
     encode = jax.jit(prior.codec.encode)
     mode, other = (encode(prior.params, image, z) for z in (None, jnp.ones((LATENT, LATENT, 4))))
-    net = build.part_of(prior.card, "vae", "float32", "")[0]
+    net = registry.part_of(prior.metadata, "vae", "float32", "")
     mean, std = net.apply(prior.params["vae"], image[None], method="encode")
     np.testing.assert_allclose(mode, 0.18215 * mean[0], atol=1e-6)
     np.testing.assert_allclose(other, 0.18215 * (mean + std)[0], atol=1e-6)
@@ -164,23 +172,59 @@ def test_a_codec_scales_and_samples(prior):
 
 
 def test_a_predictor_gives_the_attention_to_the_text(prior):
-    text = prompts.embedding(prior, "a cat")
+    text = conditioning.embedding(prior, "a cat")
     assert text.shape == (LENGTH, WIDTH)
     x = jnp.ones((LATENT, LATENT, 4))
     said = jax.jit(prior.predict)(prior.params, x, jnp.float32(0.5), text)
     assert said.attention.shape == (LATENT // 2, LATENT // 2, LENGTH)
     np.testing.assert_allclose(said.attention.sum(-1), 1, rtol=1e-5)
-    with pytest.raises(ValueError, match="cond: the prior wants a text, got none"):
+    with pytest.raises(ValueError, match="cond: the prior requires a text, got none"):
         prior.predict(prior.params, x, jnp.float32(0.5))
 
 
 def test_texts_of_all_lengths_are_one_program(prior):
-    before = prior.text.encode._cache_size()
+    before = conditioning.encode._cache_size()
     for text in ("", "a", "a b c d", "more letters than there is room for"):
-        prompts.embedding(prior, text)
-    assert prior.text.encode._cache_size() <= max(before, 1)
-    told = prompts.cut(prior, "abc, de fgh")
-    assert told == "prompt: only 6 tokens are read; cut off: 'fgh'" and not prompts.cut(prior, "ab")
+        conditioning.embedding(prior, text)
+    assert conditioning.encode._cache_size() <= before + 1
+    told = conditioning.truncated(prior, "abc, de fgh")
+    assert told == "prompt: only 6 tokens are read; cut off: 'fgh'" and not conditioning.truncated(
+        prior, "ab"
+    )
+
+
+# --- two loads of one folder ----------------------------------------------------------------------
+
+
+def test_two_loads_are_equal_and_compile_once(prior):
+    """Codec, predictor and text encoder of an equal prior compile nothing."""
+    again, traces = sj.load_prior(text_prior.text_prior()), []
+    assert prior.static == again.static and hash(prior.static) == hash(again.static)
+    assert prior.codec == again.codec and prior.text.encode == again.text.encode
+    assert prior.static != sj.load_prior(text_prior.text_prior(), "bfloat16").static
+    assert prior.static != sj.load_prior(text_prior.text_prior(), attention=1).static
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(static, params, image, text):
+        traces.append(1)
+        latent = static.codec.encode(params, image)
+        cond = CFGCond(text, 0 * text, 2.0)
+        eps = CFG(static.predict)(params, latent, jnp.float32(0.5), cond).eps
+        return static.codec.decode(params, latent - eps)
+
+    image = jnp.linspace(-1, 1, SIDE * SIDE * 3).reshape(SIDE, SIDE, 3)
+    text = conditioning.embedding(prior, "a cat")
+    known = conditioning.encode._cache_size()
+    np.testing.assert_array_equal(text, conditioning.embedding(again, "a cat"))
+    assert conditioning.encode._cache_size() == known
+    one, other = (run(made.static, made.params, image, text) for made in (prior, again))
+    np.testing.assert_array_equal(one, other)
+    assert len(traces) == 1
+
+
+def test_the_cond_of_inpainting_networks_is_prepared_by_a_value(prior):
+    one, other = (latent.PrepareInpaint(made.codec) for made in (prior, prior.static))
+    assert one == other and hash(one) == hash(other) and jax.tree.leaves(one) == []
 
 
 # --- what does not fit ----------------------------------------------------------------------------
@@ -203,16 +247,16 @@ def changed(file, **fields):
     [
         (without("vae"), r"source: .*model lacks the folder vae/, which model_index.json asks for"),
         (without("text_encoder"), "lacks the folder text_encoder/"),
-        (without("scheduler"), r"do not tell \['scheduler \(scheduler/scheduler_config.json\)'\]"),
+        (without("scheduler"), r"do not contain \['scheduler \(scheduler/scheduler_config.json"),
         (without("tokenizer"), r"tokenizer: .*tokenizer holds neither vocab.json and merges.txt"),
-        (lambda f: (f / "unet" / "config.json").unlink(), r"do not tell \['unet \(unet/config"),
+        (lambda f: (f / "unet" / "config.json").unlink(), r"do not contain \['unet \(unet/config"),
         (lambda f: (f / "model_index.json").unlink(), "is the U-Net alone; give the whole folder"),
         (changed("text_encoder/config.json", vocab_size=9), "58 tokens .*knows 9 tokens"),
         (changed("unet/config.json", in_channels=5), "takes 5 channels, not 4 .* or 9"),
         (changed("unet/config.json", cross_attention_dim=6), "texts of width 6, .* gives 8"),
         (changed("vae/config.json", latent_channels=3), "gives 4 channels, .* have 3"),
         (changed("unet/config.json", addition_embed_type="text_time"), "addition_embed_type must"),
-        (changed("unet/config.json", sample_size=[8, 9]), "must be of square latents"),
+        (changed("unet/config.json", sample_size=[8, 9, 1]), r"must be a side or \[h, w\]"),
         (changed("scheduler/scheduler_config.json", _class_name="VeSdeScheduler"), "no table"),
     ],
 )

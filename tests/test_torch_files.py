@@ -24,7 +24,7 @@ from readers_files import (
 )
 from safetensors.numpy import save_file
 
-from sdedit_jax.weights import readers, rule
+from sdedit_jax.weights import conversion, readers
 
 torch = pytest.importorskip("torch")
 
@@ -213,7 +213,7 @@ def test_code_in_a_torch_file_is_not_run(tmp_path, code, zipped):
     for content in ({**RAW, "x": code(made)}, [RAW, code(made)], code(made)):
         file = tmp_path / "x.pth"
         torch.save(content, file, _use_new_zipfile_serialization=zipped)
-        with pytest.raises(ValueError, match="is refused: .*code or obj.*nothing of it was run"):
+        with pytest.raises(ValueError, match="is refused: .*code or obj.*no code was run"):
             readers.read(file)
         assert not made.exists()
     torch.load(file, weights_only=False)
@@ -223,7 +223,7 @@ def test_code_in_a_torch_file_is_not_run(tmp_path, code, zipped):
 def test_fill_finds_nan_in_a_file(tmp_path):
     file = saved(tmp_path / "x.pth", {"dense.weight": torch.full((2, 4), torch.nan)})
     with pytest.raises(ValueError, match="dense.weight in .*x.pth holds .* not finite"):
-        rule.fill({"dense": {"kernel": np.empty((4, 2))}}, readers.read(file))
+        conversion.fill({"dense": {"kernel": np.empty((4, 2))}}, readers.read(file))
 
 
 MEASURE = """

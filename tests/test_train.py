@@ -16,21 +16,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdedit_jax.data import Source
-from sdedit_jax.prior import gaussian
-from sdedit_jax.rules import Prediction
-from sdedit_jax.sde import VE, VP, SubVP, level
-from sdedit_jax.train import loss as losses
-from sdedit_jax.train.loop import Run, train
-from sdedit_jax.train.loss import Objective, denoising_error, denoising_loss
-from sdedit_jax.train.report import Report, read, summary
-from sdedit_jax.train.step import (
+from sdedit_jax.devices import placement
+from sdedit_jax.diffusion.sde import VE, VP, SubVP, level
+from sdedit_jax.diffusion.solvers import Prediction
+from sdedit_jax.modes import signals
+from sdedit_jax.priors.analytic import gaussian
+from sdedit_jax.training import loss as losses
+from sdedit_jax.training.data import Source
+from sdedit_jax.training.loop import Hooks, Run, train
+from sdedit_jax.training.loss import Objective, denoising_error, denoising_loss
+from sdedit_jax.training.report import Report, read, summary
+from sdedit_jax.training.step import (
     Optimizer,
     average,
     init,
     learning_rate,
     make_step,
-    placement,
     transformation,
 )
 
@@ -263,6 +264,7 @@ def tiny_run(folder, steps=30, predict=predict, data=None, run=None, **options):
     periods = Run(steps, 8, 5, log_every=2, save_every=6, sample_every=0, held_out_every=0)
     run = periods._replace(**(run or {}))
     data = photos() if data is None else data
+    hooks = Hooks(sample=options.pop("sample", None), publish=options.pop("publish", None))
     return train(
         folder,
         VE80,
@@ -271,6 +273,7 @@ def tiny_run(folder, steps=30, predict=predict, data=None, run=None, **options):
         data,
         run=run,
         objective=Objective(),
+        hooks=hooks,
         **{"optimizer": TINY, **options},
     )
 
@@ -344,10 +347,11 @@ def test_sigterm_saves_and_the_next_run_goes_on(tmp_path, unbroken):
         if n == 9:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    before = signal.getsignal(signal.SIGTERM)
-    stopped = tiny_run(tmp_path, publish=interrupt, run={"publish_every": 3})
+    with signals.catch() as caught:
+        run = {"publish_every": 3}
+        stopped = tiny_run(tmp_path, publish=interrupt, run=run, stop=caught.stop)
     assert int(stopped.step) == 9 and (tmp_path / "checkpoints" / "9").is_dir()
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert caught.exit_code == 143
     published = []
     end = tiny_run(tmp_path, publish=lambda params, n: published.append(n))
     assert same(end, unbroken[1]) and published == [30]

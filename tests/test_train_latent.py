@@ -10,19 +10,28 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from program import config_of, quick, refused, run  # noqa: F401
+from program import config_of, refused, run
 
-from sdedit_jax.nets.functional import functional
+from sdedit_jax.modes.files import plain
+from sdedit_jax.modes.train import read
+from sdedit_jax.nets.functional import Network
 from sdedit_jax.nets.sd_unet import SDUNet, SDUNetConfig
-from sdedit_jax.run import train_text, train_vae
+from sdedit_jax.pipeline import executor
 from sdedit_jax.text import tokenizer, vocabulary
-from sdedit_jax.train.loss import Objective
-from sdedit_jax.train.text import short_forms, worded, wordings
-from sdedit_jax.train.vae import Fidelity, centred, difference, divergence
-from sdedit_jax.weights import export, rule, store
+from sdedit_jax.training import autoencoder, text_prior
+from sdedit_jax.training.job import some
+from sdedit_jax.training.loss import Objective
+from sdedit_jax.training.publishing import Sheet
+from sdedit_jax.training.text import short_forms, text_loss, worded, wordings
+from sdedit_jax.training.vae import (
+    Fidelity,
+    centred,
+    difference,
+    divergence,
+    reconstruction_loss,
+)
+from sdedit_jax.weights import conversion, export, store
 from sdedit_jax.weights.readers import safetensors_file
-
-pytestmark = pytest.mark.usefixtures("quick")
 
 COLOURS = {"red": (200, 20, 30), "dark green": (10, 90, 20), "yellow": (230, 210, 40)}
 CAPTIONS = [f"a photo of a {colour} apple" for colour in sorted(COLOURS)]
@@ -80,7 +89,7 @@ def text_config(photos, vae, steps, **changes):
 
 
 @pytest.fixture(scope="module")
-def first(photos, tmp_path_factory, quick):  # noqa: F811
+def first(photos, tmp_path_factory):
     """The workdir of an autoencoder's run."""
     out = tmp_path_factory.mktemp("vae")
     assert run(vae_config(photos, 60), out, "train") == 0
@@ -92,7 +101,7 @@ def second(photos, first, tmp_path_factory):
     """The workdir of a text prior's run, its sample sheet an empty one: sampling compiles long."""
     out, sheet = tmp_path_factory.mktemp("text"), np.zeros((4, 4, 3), np.uint8)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_text, "sampler", lambda *_: lambda params: sheet)
+        patch.setattr(text_prior, "sampler", lambda *_: lambda params: sheet)
         assert run(text_config(photos, first / "vae", 20), out, "train") == 0
     return out
 
@@ -139,21 +148,21 @@ def test_a_run_that_is_started_again_goes_on_from_its_checkpoint(first, photos, 
     shutil.copytree(first, again)
     shutil.rmtree(again / "vae")
     assert run(config, again, "train") == 0  # it stands at the last step
-    assert (again / "vae" / train_vae.WEIGHTS).read_bytes() == (
-        first / "vae" / train_vae.WEIGHTS
+    assert (again / "vae" / autoencoder.WEIGHTS).read_bytes() == (
+        first / "vae" / autoencoder.WEIGHTS
     ).read_bytes()
     assert metrics(again) == metrics(first)
     config = vae_config(photos, 60, export=True, publish=str(tmp_path / "vae"))
     assert run(config, again, "train") == 0
-    weights = [train_vae.load(folder / "vae")[1] for folder in (first, tmp_path)]
+    weights = [autoencoder.load(folder / "vae")[1] for folder in (first, tmp_path)]
     assert store.digest(weights[0]) == store.digest(weights[1])
 
 
 def test_published_latents_have_mean_0_and_std_1(first, photos):
-    vae, params = train_vae.load(first / "vae")
+    vae, params = autoencoder.load(first / "vae")
     config = vae_config(photos, 60)
-    pictures = train_vae.some(train_vae.read(config, "", SIDE), 12)
-    x0 = train_vae.latents(vae, params, pictures) * 0.18215
+    pictures = some(read(config, "", SIDE), 12)
+    x0 = autoencoder.latents(vae, params, pictures) * 0.18215
     assert x0.shape == (12, SIDE // 2, SIDE // 2, 4)
     np.testing.assert_allclose(x0.mean((0, 1, 2)), 0, atol=0.01)  # float16 weights
     np.testing.assert_allclose(x0.std((0, 1, 2)), 1, atol=0.01)
@@ -164,7 +173,7 @@ def test_published_latents_have_mean_0_and_std_1(first, photos):
 def test_moving_the_latents_changes_neither_pictures_nor_relative_noise():
     net = {"block_out_channels": (4,), "norm_num_groups": 2, "down_block_types": "?"}
     net |= {"down_block_types": ("DownEncoderBlock2D",), "up_block_types": ("UpDecoderBlock2D",)}
-    vae = train_vae.autoencoder(net)
+    vae = autoencoder.autoencoder(net)
     rng = np.random.default_rng(0)
     params = jax.tree.map(
         lambda a: np.asarray(a + rng.normal(0, 0.2, a.shape), np.float32),
@@ -243,6 +252,74 @@ def test_captions_are_dropped_and_shortened_as_often_as_promised(tokens):
             assert abs(seen - share) < 5 * np.sqrt(share * (1 - share) / n), text
 
 
+# --- weights are arguments ------------------------------------------------------------------------
+
+
+MARK = np.float32(0.12345678)
+
+
+def holds_weights(fn, *args):
+    """Whether a value MARK is a constant of the program, inner programs included."""
+    return any(np.any(np.asarray(c) == MARK) for c in constants(jax.make_jaxpr(fn)(*args)))
+
+
+def constants(jaxpr):
+    yield from getattr(jaxpr, "consts", ())
+    for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        yield from (v.val for v in eqn.invars if hasattr(v, "val"))
+        for value in jax.tree.leaves(list(eqn.params.values()), is_leaf=is_program):
+            if is_program(value):
+                yield from constants(value)
+
+
+def is_program(value):
+    return hasattr(value, "eqns") or hasattr(value, "jaxpr")
+
+
+def test_programs_hold_no_weights(photos, tokens):
+    """Neither those that are trained nor those of the autoencoder."""
+    config, found = text_config(photos, "", 5), tokenizer.read(tokens[0])
+    config.text.max_position_embeddings = found.length
+    settings = (plain(config.net), plain(config.text), plain(config.process))
+    parts = text_prior.parts_of(*settings, (tokens[0], tokens[0]), found)
+    model = text_prior.model_of(parts, found, "float32")
+    vae = autoencoder.autoencoder(plain(vae_config(photos, 5).net))
+    shapes = {"unet": model.unet.shapes, "text_encoder": model.encoder.shapes}
+    params, own = (jax.tree.map(lambda a: np.full(a.shape, MARK), t) for t in (shapes, vae.shapes))
+    keys = jax.random.split(jax.random.key(0), 2)
+    words = wordings(CAPTIONS, lambda text: found.encode(text).ids)
+    objective = Objective(null_label=len(CAPTIONS))
+    loss = text_loss(model.process, model.denoise, words, objective, model.levels)
+    batch = {"image": np.zeros((6, 4, 4, 4), np.float32), "label": np.zeros(6, np.int32)}
+    assert not holds_weights(jax.grad(loss), params, batch, keys[0])
+    loss = reconstruction_loss(vae.encode, vae.decode, Fidelity())
+    batch = {"image": np.zeros((6, SIDE, SIDE, 3), np.float32)}
+    assert not holds_weights(jax.grad(loss), own, batch, keys[0])
+
+
+def test_the_sheet_is_one_program_for_all_weights(photos, tokens):
+    """Other weights compile nothing and give other pictures: they are arguments."""
+    config, found = text_config(photos, "", 5), tokenizer.read(tokens[0])
+    config.text.max_position_embeddings = found.length
+    settings = (plain(config.net), plain(config.text), plain(config.process))
+    parts = text_prior.parts_of(*settings, (tokens[0], tokens[0]), found)
+    model = text_prior.model_of(parts, found, "float32")
+    vae = autoencoder.autoencoder(plain(vae_config(photos, 5).net))
+    draw = text_prior.drawing(model, vae, Sheet(("red", "green"), 2, 2, 3.0))
+    keys, own = jax.random.split(jax.random.key(0), 2), vae.init(jax.random.key(1))
+    shapes = {"unet": model.unet.shapes, "text_encoder": model.encoder.shapes}
+    weights = []
+    for seed in (0, 1):
+        rng = np.random.default_rng(seed)
+        weights.append(jax.tree.map(lambda a: rng.normal(0, 0.2, a.shape), shapes))  # noqa: B023
+    executor.PROGRAMS.clear()
+    first = draw(jax.tree.map(np.float32, weights[0]), own, keys)
+    programs = len(executor.PROGRAMS.kept)
+    other = draw(jax.tree.map(np.float32, weights[1]), own, keys)
+    assert len(executor.PROGRAMS.kept) == programs > 0
+    assert first.shape[0] == 4 and not np.allclose(first, other, atol=1e-3)
+
+
 # --- the folder -----------------------------------------------------------------------------------
 
 
@@ -250,13 +327,13 @@ def test_export_is_read_back_bit_for_bit(tmp_path):
     net = {"block_out_channels": (4, 8), "norm_num_groups": 2, "layers_per_block": 1}
     net |= {"down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"), "attention_head_dim": 2}
     net |= {"up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"), "cross_attention_dim": 6}
-    made = functional(lambda rngs: SDUNet(SDUNetConfig.from_mapping(net), rngs=rngs))
+    made = Network(SDUNet, SDUNetConfig.from_mapping(net))
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda a: rng.normal(size=a.shape).astype(np.float16), made.shapes)
     export.write(tmp_path / "x.safetensors", params)
     source = safetensors_file.read(tmp_path / "x.safetensors")
     assert {a.dtype for a in source.tensors.values()} == {np.dtype(np.float16)}
-    back = rule.fill(made.shapes, source)
+    back = conversion.fill(made.shapes, source)
     assert store.digest(back) == store.digest(jax.tree.map(np.float32, params))
     large = jax.tree.map(lambda a: a.astype(np.float32) + 1e5, params)
     with pytest.raises(ValueError, match="conv_in/bias has values that float16 cannot hold"):
@@ -265,7 +342,7 @@ def test_export_is_read_back_bit_for_bit(tmp_path):
 
 def test_the_folder_has_the_layout_of_stable_diffusion(second, golden):
     ours, theirs = second / "prior", golden("sd_tiny")
-    for file in ("unet/" + train_vae.WEIGHTS, "vae/" + train_vae.WEIGHTS):
+    for file in ("unet/" + autoencoder.WEIGHTS, "vae/" + autoencoder.WEIGHTS):
         a, b = (safetensors_file.read(folder / file).tensors for folder in (ours, theirs))
         assert kinds(a) == kinds(b)
     a, b = (
@@ -313,7 +390,7 @@ def test_what_is_missing_is_named(photos, first, tmp_path):
     message = refused(text_config(photos, tmp_path / "no", 5), tmp_path, "train")
     assert "vae: cannot read" in message
     config = text_config(photos, first / "vae", 5, data__labels="")
-    assert "the text stage wants captions" in refused(config, tmp_path, "train")
+    assert "the text stage needs captions" in refused(config, tmp_path, "train")
     config = vae_config(photos, 5, stage="unet")
     assert "stage must be one of" in refused(config, tmp_path, "train")
     config = vae_config(photos, 5, objective__kl=-1.0)

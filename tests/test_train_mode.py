@@ -2,17 +2,19 @@
 
 import gc
 import json
+import os
+import signal
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
-from program import SIZE, known, names, quick, refused, run, tiny_net  # noqa: F401
+from program import SIZE, known, names, refused, run, tiny_net
 
 import sdedit_jax as sj
+from sdedit_jax.modes.train import read, training_pictures
+from sdedit_jax.training.report import Report
 from sdedit_jax.weights import store
-
-pytestmark = pytest.mark.usefixtures("quick")
 
 
 def training(folder, **changes):
@@ -26,7 +28,7 @@ def training(folder, **changes):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, quick):  # noqa: F811
+def trained(tmp_path_factory):
     """(folder of pictures, workdir) after a run of three steps."""
     photos, out = tmp_path_factory.mktemp("photos"), tmp_path_factory.mktemp("run")
     for i in range(6):
@@ -59,13 +61,29 @@ def test_metrics_are_written_as_it_goes(trained):
     )
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_is_the_exit_code(trained, tmp_path, monkeypatch, capsys, number, code):
+    def write(self, step, values):
+        if step == 2:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Report, "write", write)
+    assert run(training(trained[0]), tmp_path, "train") == code
+    assert "stopped at step 2 of 3" in capsys.readouterr().out
+    assert names(tmp_path / "checkpoints") == ["2"] and not (tmp_path / "prior").exists()
+    monkeypatch.undo()
+    assert run(training(trained[0]), tmp_path, "train") == 0  # continues by itself
+    cards = [store.read_metadata(folder / "prior") for folder in (trained[1], tmp_path)]
+    assert cards[0]["sha256"] == cards[1]["sha256"]
+
+
 def test_the_newest_checkpoint_is_exported_without_training(trained, tmp_path, capsys):
     photos, out = trained
     config = training(photos, export=True, publish=str(tmp_path / "prior"))
     config.run.steps = 1000
     assert run(config, out, "train") == 0
     assert "at step 3" in capsys.readouterr().out
-    a, b = (store.read_card(folder) for folder in (out / "prior", tmp_path / "prior"))
+    a, b = (store.read_metadata(folder) for folder in (out / "prior", tmp_path / "prior"))
     assert a["sha256"] == b["sha256"]
     assert "there is no checkpoint" in refused(config, tmp_path / "other", "train")
 
@@ -75,7 +93,7 @@ def test_a_run_may_start_from_a_prior(trained, tmp_path):
     # it stands at step 3 of 3: the weights that it starts from are published again
     config = training(photos, init=str(out / "prior"), first_step=3)
     assert run(config, tmp_path, "train") == 0
-    cards = [store.read_card(folder / "prior") for folder in (out, tmp_path)]
+    cards = [store.read_metadata(folder / "prior") for folder in (out, tmp_path)]
     assert cards[0]["sha256"] == cards[1]["sha256"]
     assert cards[1]["training"]["steps"] == 3
     assert cards[1]["training"]["images"] == cards[0]["training"]["images"] == 3 * config.run.batch
@@ -83,7 +101,7 @@ def test_a_run_may_start_from_a_prior(trained, tmp_path):
     config = training(photos, init=str(out / "prior"), first_step=3)
     config.run.batch *= 2
     assert run(config, tmp_path / "wider", "train") == 0
-    card = store.read_card(tmp_path / "wider" / "prior")
+    card = store.read_metadata(tmp_path / "wider" / "prior")
     assert card["training"]["images"] == cards[0]["training"]["images"]
 
 
@@ -99,6 +117,7 @@ def test_what_training_refuses(trained, tmp_path):
         ({"publish": str(photos)}, "holds other files, which would be replaced"),
         ({"net__num_classes": 3}, "net.num_classes must be the number of labels"),
         ({"data__labels": "folder"}, "got None, the data have 1 labels"),
+        ({"data__credits": str(tmp_path / "none")}, "data.credits: there is no file"),
         ({"network": "foo"}, "network must be one of"),
         ({"compute": "foo"}, "compute must be one of"),
         ({"dtype": "float99"}, "dtype must be one of"),
@@ -118,3 +137,40 @@ def test_what_training_refuses(trained, tmp_path):
     assert "does not fit this network" in refused(config, out, "train")
     gc.collect()  # reads that tensorstore gave up complain when they are collected
     assert jax.tree.leaves(sj.load_prior(out / "prior").params)  # the published prior is whole
+
+
+def test_turned_pictures_are_read_larger_and_labels_come_from_folders(tmp_path):
+    """With data.views the training pictures keep that size until they are turned; the held-out ones
+    have the network's. The published metadata names the classes."""
+    photos = tmp_path / "photos"
+    for i, (split, kind) in enumerate(
+        [("train", "a"), ("train", "b"), ("train", "b"), ("train", "a"), ("test", "b")]
+    ):
+        folder = photos / split / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        large = Image.fromarray(np.roll(known(), i, axis=1)).resize((2 * SIZE, 2 * SIZE))
+        large.save(folder / f"{i}.png")
+    config = training(photos, data__labels="folder", data__views=2 * SIZE, net__num_classes=2)
+    config.data.update(split="train", held_out="test")
+    config.net.patch = 2
+    config.augment.update(turn=180.0, brightness=0.1, hue=5.0)
+    config.optimizer.update(method="muon", ema=0.05, longer=(0.9,))
+    (tmp_path / "credits.txt").write_text("by nobody\n")
+    config.data.credits = str(tmp_path / "credits.txt")
+    data, augment = training_pictures(config, SIZE)
+    assert data.images.shape == (4, 2 * SIZE, 2 * SIZE, 3) and augment.side == SIZE
+    assert data.labels.tolist() == [0, 0, 1, 1]
+    assert read(config, "test", SIZE).images.shape == (1, SIZE, SIZE, 3)
+    assert run(config, tmp_path / "run", "train") == 0
+    card = store.read_metadata(tmp_path / "run" / "prior")
+    assert card["data"]["labels"] == ["a", "b"] and card["training"]["augment"]["turn"] == 180.0
+    prior = sj.load_prior(tmp_path / "run" / "prior")
+    assert sj.edit(prior, known(), steps=1, cond=1).shape == (SIZE, SIZE, 3)
+    assert (tmp_path / "run" / "prior" / "CREDITS.tsv").read_text() == "by nobody\n"
+    config.update(export=True, average=0.9, publish=str(tmp_path / "longer"))
+    assert run(config, tmp_path / "run", "train") == 0
+    assert store.read_metadata(tmp_path / "longer")["sha256"] != card["sha256"]
+    config.average = 0.7
+    assert "average must be one of [0.05, 0.9], got 0.7" in refused(
+        config, tmp_path / "run", "train"
+    )

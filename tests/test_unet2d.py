@@ -12,12 +12,16 @@ from conftest import SHARED
 from jax import jit
 from seeded_weights import seeded
 
-from sdedit_jax import build, prior, rules, samplers, sde
-from sdedit_jax.grids import Grid
-from sdedit_jax.nets.functional import functional
+from sdedit_jax import registry
+from sdedit_jax.diffusion import sampler, sde, solvers
+from sdedit_jax.diffusion.correctors import Langevin
+from sdedit_jax.diffusion.grids import Grid
+from sdedit_jax.diffusion.noise import ReplayNoise
+from sdedit_jax.diffusion.solvers import Prediction
+from sdedit_jax.nets.functional import Network
 from sdedit_jax.nets.unet2d import UNet2D, UNet2DConfig
-from sdedit_jax.rules import Prediction
-from sdedit_jax.weights import catalogue, families, readers, rule
+from sdedit_jax.priors import adapters
+from sdedit_jax.weights import catalogue, conversion, families, readers
 from sdedit_jax.weights.families import diffusers
 from sdedit_jax.weights.readers import folder as folders
 from sdedit_jax.weights.source import Source
@@ -41,10 +45,10 @@ def imported(path):
     source = readers.read(path)
     family = families.family_of(source)
     card = family.describe(source, {})
-    made = build.prior_of(card)
+    made = registry.prior_of(card)
     names, unused = family.names(source, card, made.params), family.unused(source, card)
-    params = rule.fill(made.params, source, names, unused)
-    return made._replace(params=jax.tree.map(jnp.asarray, params), card=card)
+    params = conversion.fill(made.params, source, names, unused)
+    return made.replace(params=jax.tree.map(jnp.asarray, params), metadata=card)
 
 
 @functools.cache
@@ -122,9 +126,9 @@ def test_variants_of_the_network(golden, name):
     """Weights as the golden's config.json says, outputs of diffusers."""
     path = golden("unet2d_variants")
     values = json.loads((path / "config.json").read_text())["variants"][name]
-    net = functional(functools.partial(UNet2D, UNet2DConfig.from_mapping(values)))
+    net = Network(UNet2D, UNet2DConfig.from_mapping(values))
     names = {"time_proj/W": "time_proj.weight"} if "fourier" in str(values) else {}
-    params = rule.fill(net.shapes, Source(path, seeded(net.shapes, names)[0]), names)
+    params = conversion.fill(net.shapes, Source(path, seeded(net.shapes, names)[0]), names)
     with np.load(path / "io.npz") as file:
         x, t, want = (file[f"{name}__{part}"] for part in ("x", "t", "out"))
         y = file[f"{name}__y"] if f"{name}__y" in file else None
@@ -136,14 +140,20 @@ def test_variants_of_the_network(golden, name):
 # --- the goldens: sampler runs --------------------------------------------------------------------
 
 
-def run(path, grid, rule, x, noise):
+def after(seen):
+    """The state after a step."""
+    return seen.x_next
+
+
+def run(path, grid, solver, x, noise):
     """States after each step [N, H, W, C] from x, through the one loop."""
     made = golden_case(path)[0]
 
     @jit
     def states(params, x, noise):
         predict = functools.partial(made.predict, params)
-        return samplers.reverse(predict, made.process, rule, grid, samplers.recorded(noise), x)[1]
+        noises = ReplayNoise(noise)
+        return sampler.reverse(predict, made.process, solver, grid, noises, x, observe=after)[1]
 
     return states(made.params, x, noise)
 
@@ -168,7 +178,7 @@ def test_ddpm_sampler_runs(golden, name):
         x = sde.perturb(made.process, arrays["sdedit_x0"][0], grid.t[0], arrays["sdedit_eps"][0])
         close(x[None], arrays["sdedit_traj"][0], RUN)
         want = arrays["sdedit_traj"][1:]
-    got = run(path, grid, rules.ancestral(clip_x0=True), x, jnp.asarray(noise))
+    got = run(path, grid, solvers.Ancestral(clip_x0=True), x, jnp.asarray(noise))
     close(got[:, None], want, RUN)
     if name == "ddpm":
         picture = np.clip(got[-1] / 2 + 0.5, 0, 1)[None]
@@ -192,12 +202,12 @@ def test_score_sde_ve_sampler_run(golden):
             score = -made.eps(params, x, own_time(t)) / made.process.sigma(own_time(t))
             return Prediction(sde.eps_from_score(table, t, score))
 
-        refine = samplers.langevin(0.15, 1, norm="batch")
-        noise = samplers.recorded(z)
-        sampled = samplers.reverse(
-            predict, table, rules.reverse_diffusion(), grid, noise, x, refine=refine
-        )
-        return sampled[1]
+        corrector = Langevin(0.15, 1, norm="batch")
+        noise = ReplayNoise(z, corrector.evaluations)
+        return sampler.reverse(
+            predict, table, solvers.ReverseDiffusion(), grid, noise, x, hooks=[corrector],
+            observe=after,
+        )[1]  # fmt: skip
 
     z = jnp.moveaxis(arrays["ve_noise"].reshape(n, 2, *arrays["ve_init"].shape), 2, 0)
     start = 2 * jnp.asarray(arrays["ve_init"]) - 1
@@ -218,7 +228,7 @@ OLD = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0."
 def test_names_of_the_first_releases(golden, name):
     source = readers.read(golden(name))
     card = diffusers.describe(source, {})
-    shapes = build.prior_of(card).params
+    shapes = registry.prior_of(card).params
     old = {}
     for theirs, a in source.tensors.items():
         for new, before in OLD.items():
@@ -231,7 +241,7 @@ def test_names_of_the_first_releases(golden, name):
 
     def filled(source):
         parts = diffusers.names(source, card, shapes), diffusers.unused(source, card)
-        return dict(rule.store.leaves(rule.fill(shapes, source, *parts)))
+        return dict(conversion.store.leaves(conversion.fill(shapes, source, *parts)))
 
     want = filled(source)
     for theirs, got in filled(aged).items():
@@ -297,7 +307,7 @@ def test_the_averaged_copy_in_full_precision_is_taken(tmp_path):
 def test_a_half_precision_file_fills_float32_leaves(tmp_path):
     write(tmp_path / f"{STEM}.fp16.safetensors", {"a.weight": np.float16([[1.5, 2.25]])})
     leaf = jax.ShapeDtypeStruct((2, 1), jnp.float32)
-    params = rule.fill({"a": {"kernel": leaf}}, readers.read(tmp_path))
+    params = conversion.fill({"a": {"kernel": leaf}}, readers.read(tmp_path))
     assert params["a"]["kernel"].dtype == np.float32
     np.testing.assert_array_equal(params["a"]["kernel"], [[1.5], [2.25]])
 
@@ -329,7 +339,7 @@ def test_missing_pieces_are_asked_for_by_name():
         (PLAIN, None, "scheduler_config.json"),
         ({**PLAIN, "sample_size": None}, DDPM, "sample_size"),
     ):
-        with pytest.raises(ValueError, match=f"do not tell .*{field}"):
+        with pytest.raises(ValueError, match=f"do not contain .*{field}"):
             described(network, scheduler)
     given = {"config": PLAIN, "scheduler": DDPM}
     assert described(given=given) == described(PLAIN, DDPM)
@@ -404,7 +414,7 @@ def test_tables_of_betas(golden, name):
     config = next(c["config"] for case, c in config.items() if f"_{name}_" in case)
     t = jnp.arange(1, 1001) / 1000
     for changed in ({}, {"trained_betas": betas.tolist()}):
-        made = build.process(described(PLAIN, {**config, **DDPM, **changed})["process"])
+        made = registry.process(described(PLAIN, {**config, **DDPM, **changed})["process"])
         np.testing.assert_allclose(made.alpha(t) ** 2, wanted, rtol=5e-6)
 
 
@@ -417,7 +427,7 @@ def test_other_tables_against_their_formulas():
     t = jnp.arange(1, n + 1) / n
     for kind, betas in (("squaredcos_cap_v2", cosine), ("sigmoid", sigmoid)):
         scheduler = {**DDPM, "beta_schedule": kind, "num_train_timesteps": n}
-        made = build.process(described(PLAIN, scheduler)["process"])
+        made = registry.process(described(PLAIN, scheduler)["process"])
         wanted = np.cumprod(1 - np.asarray(betas))
         np.testing.assert_allclose(made.alpha(t) ** 2, wanted, rtol=1e-5)
 
@@ -436,12 +446,12 @@ def test_predictions_give_the_x0_of_the_schedulers(golden, case):
     """x0 from a network's recorded output. Without signal (alpha 2^-12) eps keeps fewer digits."""
     config = json.loads(golden("io_schedulers.json").read_text())[case]
     card = described(PLAIN, {**config["config"], "_class_name": config["scheduler"]})
-    process = build.process(card["process"])
+    process = registry.process(card["process"])
     with np.load(golden("io_schedulers.npz")) as file:
         states = [file[f"{case}__sample"], *file[f"{case}__prev_sample"]]
         outputs, steps = file[f"{case}__model_output"], file[f"{case}__timesteps_run"]
         wanted = file[f"{case}__pred_original_sample"]
-    adapter = build.PRIORS[card["prediction"]["name"]]
+    adapter = registry.PRIORS[card["prediction"]["name"]]
     rest = {name: value for name, value in card["prediction"].items() if name != "name"}
     seen = []
 
@@ -464,7 +474,7 @@ def test_learned_range_of_variances():
     """diffusers' learned_range: log variance (v + 1) / 2 of the way from small to large."""
     scheduler = {**DDPM, "variance_type": "learned_range"}
     card = described({**PLAIN, "out_channels": 6}, scheduler)
-    adapter = build.PRIORS[card["prediction"].pop("name")]
+    adapter = registry.PRIORS[card["prediction"].pop("name")]
     predict = adapter(lambda p, x, *_, **__: p, sde.linear_table(), **card["prediction"])
     out = jnp.concatenate([jnp.zeros((1, 2, 2, 3)), jnp.full((1, 2, 2, 3), 0.5)], axis=-1)
     prediction = predict(out, jnp.zeros((2, 2, 3)), jnp.float32(0.5))
@@ -473,16 +483,16 @@ def test_learned_range_of_variances():
 
 def test_ddpm_refuses_an_unknown_prediction():
     with pytest.raises(ValueError, match="predicts must be one of"):
-        prior.ddpm(None, sde.linear_table(), predicts="flow")
+        adapters.DDPM(None, sde.linear_table(), predicts="flow")
 
 
 def test_labels_are_wanted_where_the_network_has_them():
     config = UNet2DConfig.from_mapping({**PLAIN, "num_class_embeds": 3})
-    net = functional(functools.partial(UNet2D, config))
+    net = Network(UNet2D, config)
     x, label = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32), jnp.zeros(1)
     with pytest.raises(ValueError, match="y must be given"):
         jax.eval_shape(lambda p, x: net.apply(p, x, label), net.shapes, x)
-    plain = functional(functools.partial(UNet2D, UNet2DConfig.from_mapping(PLAIN)))
+    plain = Network(UNet2D, UNet2DConfig.from_mapping(PLAIN))
     with pytest.raises(ValueError, match="y must be None"):
         jax.eval_shape(lambda p, x: plain.apply(p, x, label, y=jnp.zeros(1)), plain.shapes, x)
 
@@ -504,7 +514,9 @@ def test_tensors_of_the_published_folders(name):
     source = Source(file, tensors)
     assert families.family_of(source).name == "diffusers"
     card = diffusers.describe(source, given)
-    shapes = build.prior_of(card).params
-    rule.fill(shapes, source, diffusers.names(source, card, shapes), diffusers.unused(source, card))
+    shapes = registry.prior_of(card).params
+    conversion.fill(
+        shapes, source, diffusers.names(source, card, shapes), diffusers.unused(source, card)
+    )
     if kind.get(name) == "google/ncsnpp-ffhq-256":
         assert card["process"]["sigma_max"] == 696.0

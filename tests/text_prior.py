@@ -9,8 +9,8 @@ import numpy as np
 from program import home
 from safetensors.numpy import save_file
 
-from sdedit_jax import build
-from sdedit_jax.weights import rule, store
+from sdedit_jax import registry
+from sdedit_jax.weights import conversion, store
 
 SIDE, LATENT, FACTOR, WIDTH, LENGTH = 16, 8, 2, 8, 8
 COMMON = {"layers_per_block": 1, "norm_num_groups": 4}
@@ -80,14 +80,14 @@ def weights(part, config):
     """Random weights of a part under torch's names and in its layout, smaller than of a new
     network."""
     card = {"network": "stable_diffusion", "config": {part: config}}
-    shapes = build.part_of(card, part, "float32", part)[0].shapes
+    shapes = registry.part_of(card, part, "float32", part).shapes
     rng, out = np.random.default_rng(len(part)), {}
     for path, leaf in store.leaves(shapes):
         a = rng.normal(0, 0.3 / np.sqrt(max(leaf.size // leaf.shape[-1], 1)), leaf.shape)
         a = a + 1 if path.endswith("scale") else a
         turns = {4: (3, 2, 0, 1), 2: (1, 0)}
         turned = a.transpose(turns[a.ndim]) if path.endswith("kernel") else a
-        out[rule.default_name(path)] = np.ascontiguousarray(turned, np.float32)
+        out[conversion.default_name(path)] = np.ascontiguousarray(turned, np.float32)
     return out
 
 
@@ -100,7 +100,7 @@ def source():
 @functools.cache
 def text_prior():
     """The folder of the prior made from it."""
-    from sdedit_jax.convert import convert
+    from sdedit_jax.weights.convert import convert
 
     convert(source(), home() / "text", check=False)
     return str(home() / "text")
@@ -118,4 +118,4 @@ def counted(prior):
         traces.append(1)
         return prior.predict(*args)
 
-    return prior._replace(predict=predict), traces
+    return prior.replace(predict=predict), traces

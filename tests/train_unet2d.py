@@ -19,12 +19,12 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from sdedit_jax import build  # noqa: E402
-from sdedit_jax.augment import Augment  # noqa: E402
-from sdedit_jax.data import source  # noqa: E402
-from sdedit_jax.train import loop  # noqa: E402
-from sdedit_jax.train.loss import Objective  # noqa: E402
-from sdedit_jax.train.step import Optimizer  # noqa: E402
+from sdedit_jax import registry  # noqa: E402
+from sdedit_jax.training import loop  # noqa: E402
+from sdedit_jax.training.augment import Augment  # noqa: E402
+from sdedit_jax.training.data import source  # noqa: E402
+from sdedit_jax.training.loss import Objective  # noqa: E402
+from sdedit_jax.training.step import Optimizer  # noqa: E402
 from sdedit_jax.weights import export  # noqa: E402
 
 FOLDER = ROOT / "tests" / "goldens" / "unet2d_trained"
@@ -67,12 +67,12 @@ def main() -> None:
     parser.add_argument("--work", required=True)
     parser.add_argument("--steps", type=int, default=1600)
     args = parser.parse_args()
-    prior = build.prior_of(CARD)
+    prior = registry.prior_of(CARD)
     state = loop.train(
         args.work,
         prior.process,
         prior.predict,
-        build.initial_params(CARD, 0),
+        registry.initial_params(CARD, 0),
         source(args.data, "train", size=16),
         run=loop.Run(steps=args.steps, batch=32, held_out_every=500, sample_every=0),
         objective=Objective(),

@@ -10,14 +10,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from hooks import Hook, draws_of
 from jax import jit
 from nets_goldens import load_case
 
-from sdedit_jax import samplers, sde
-from sdedit_jax.grids import Grid
-from sdedit_jax.prior import score_sde_ve
-from sdedit_jax.rules import Prediction
-from sdedit_jax.samplers import Refine
+from sdedit_jax.diffusion import sampler, sde
+from sdedit_jax.diffusion.grids import Grid
+from sdedit_jax.diffusion.noise import ReplayNoise
+from sdedit_jax.diffusion.solvers import Prediction
+from sdedit_jax.priors.adapters import ScoreSDEVE
 
 TOLERANCE = 1e-4  # of the largest absolute value
 
@@ -112,20 +113,26 @@ class Loop(NamedTuple):
     out: Any
 
 
-def replay(process, predict, rule, grid, x, noise, refine=None, final="mean", run=eagerly):
+def after(seen):
+    """The state after a step, hooks included."""
+    return seen.x_next
+
+
+def replay(process, predict, solver, grid, x, noise, hook=None, final="mean", run=eagerly):
     """x [B, H, W, C], noise [calls, B, H, W, C] of all steps in order, batch mates in view.
 
     Args:
-        refine: the refinement, or what makes it from the row's number.
+        hook: the hook, or what makes it from the row's number.
     """
     n, pair = len(grid.t), jnp.asarray([0, -1])  # always two rows, so that the net compiles once
     rows = jnp.moveaxis(noise.reshape(n, -1, *x.shape), 2, 0)[pair]
 
     def one(x, z, row):
-        made = refine(row) if callable(refine) else refine
-        return samplers.reverse(
-            predict, process, rule, grid, samplers.recorded(z), x, refine=made, final=final
-        )[1]
+        made = hook(row) if callable(hook) else hook or Hook()
+        return sampler.reverse(
+            predict, process, solver, grid, ReplayNoise(z, draws_of(made)), x,
+            hooks=[made], final=final, observe=after,
+        )[1]  # fmt: skip
 
     path = run(jax.vmap(one, axis_name="batch"), jnp.asarray(x)[pair], rows, pair)
     path = np.moveaxis(path[: len(x)], 1, 0)
@@ -147,7 +154,7 @@ def on_levels(process, times, levels):
     return InPieces(sde.discretize(process, levels)), grid, own_time
 
 
-def ve_on_levels(config, times, sigma_max=348, adapter=score_sde_ve):
+def ve_on_levels(config, times, sigma_max=348, adapter=ScoreSDEVE):
     """score_sde's VE on N levels: (table, grid, predictor, sigma at the original time).
 
     Its network and its marginals use sigma(times), its steps the levels.
@@ -165,7 +172,7 @@ def ve_on_levels(config, times, sigma_max=348, adapter=score_sde_ve):
     return table, grid, predict, lambda t: process.sigma(own_time(t))
 
 
-# --- refinements of the originals -----------------------------------------------------------------
+# --- hooks of the originals -----------------------------------------------------------------------
 
 
 def held_at(marginal, guide, keep, last):
@@ -177,9 +184,9 @@ def held_at(marginal, guide, keep, last):
 
     def replace(x, context, noisy=1.0):
         alpha, sigma = marginal(context.t)
-        return x * (1 - keep) + (alpha * guide + noisy * sigma * context.draw()) * keep
+        return x * (1 - keep) + (alpha * guide + noisy * sigma * context.draw(0, x.shape)) * keep
 
-    def after(x, context):
+    def after_step(x, context):
         return replace(x, context, jnp.where(context.index == last, 0.0, 1.0))
 
-    return Refine(replace, after)
+    return Hook(replace, after_step, draws=1)

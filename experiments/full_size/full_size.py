@@ -141,10 +141,11 @@ def evaluate_step(name: str, folder: Path) -> dict[str, Any]:
     import jax
     import numpy as np
 
-    from sdedit_jax import build
+    from sdedit_jax import registry
+    from sdedit_jax.weights import load
 
-    load_s, prior = clock(lambda: build.load_prior(folder / "prior"))
-    known = build.classes(prior)
+    load_s, prior = clock(lambda: load.load_prior(folder / "prior"))
+    known = registry.classes(prior)
     cond = 0 if known is not None and known.count else None
     x = np.random.default_rng(0).standard_normal(prior.shape, np.float32)
     predict = jax.jit(lambda params, x, t: prior.predict(params, x, t, cond).eps)

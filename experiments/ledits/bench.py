@@ -33,10 +33,6 @@ class Bench:
         """The rows of this prior and as many photos."""
         return results.ordered(results.fitting(results.read(self.out), **self.key))
 
-    def batches(self, run: Callable[..., Any], *batch: Any) -> Any:
-        """A compiled way over all photos."""
-        return runs.in_batches(run, self.o.prior.params, *batch)
-
     def measure(
         self, key: Mapping[str, Any], edit: Callable[[], np.ndarray], **told: Any
     ) -> results.Row:

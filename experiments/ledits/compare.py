@@ -19,7 +19,7 @@ import results  # noqa: E402
 import runs  # noqa: E402
 from bench import COLUMNS, Bench, cells, parser, red_ones  # noqa: E402
 
-from sdedit_jax.run.session import use_cache  # noqa: E402
+from sdedit_jax.pipeline.cache import use_cache  # noqa: E402
 
 STEPS = (20, 50, 100)
 CASES = (
@@ -50,8 +50,8 @@ def start(bench: Bench, preset: str, steps: int) -> Callable[[str], np.ndarray]:
     """(concepts) -> latents, from one inversion without a source text, made when first wanted."""
     way = runs.ledits(bench.o, preset, steps=steps)
     asked = functools.partial(runs.requests, bench.o, way, bench.photos, bench.states)
-    inverted = functools.cache(lambda: bench.batches(way.invert, asked(), bench.keys))
-    return lambda concepts: bench.batches(way.replay, asked(concepts), inverted())
+    inverted = functools.cache(lambda: way.invert(asked(), bench.keys))
+    return lambda concepts: way.replay(asked(concepts), inverted())
 
 
 def edits(

@@ -24,7 +24,7 @@ import runs  # noqa: E402
 from bench import COLUMNS, Bench, cells, parser, red_ones  # noqa: E402
 
 from sdedit_jax import images  # noqa: E402
-from sdedit_jax.run.session import use_cache  # noqa: E402
+from sdedit_jax.pipeline.cache import use_cache  # noqa: E402
 
 STEPS = 20
 T0 = 0.64
@@ -89,8 +89,8 @@ def ledits_edit(bench: Bench) -> Callable[[str, int], np.ndarray]:
     """(concepts, slots) -> latents, from one inversion of all photos."""
     way = runs.ledits(bench.o, "ledits", steps=STEPS)
     asked = functools.partial(runs.requests, bench.o, way, bench.photos, bench.states)
-    inverted = bench.batches(way.invert, asked(), bench.keys)
-    return lambda concepts, slots: bench.batches(way.replay, asked(concepts, slots=slots), inverted)
+    inverted = way.invert(asked(), bench.keys)
+    return lambda concepts, slots: way.replay(asked(concepts, slots=slots), inverted)
 
 
 def texts(bench: Bench, change: str) -> list[tuple[str, str]]:
@@ -108,22 +108,20 @@ def sdedit(bench: Bench) -> Callable[[str, Sequence[float]], np.ndarray]:
 
     def edit(change: str, t0s: Sequence[float]) -> np.ndarray:
         conds = runs.text_conds(bench.o, texts(bench, change), [GUIDANCE] * len(bench.photos))
-        return bench.batches(run, runs.sdedit_requests(bench.states, t0s, conds), bench.keys)
+        return run(runs.sdedit_requests(bench.states, t0s, conds), bench.keys)
 
     return edit
 
 
 def ddim(bench: Bench) -> Callable[[str, Sequence[float]], np.ndarray]:
     """(change, guidance of each photo) -> latents, from one inversion of all photos."""
-    up, down = runs.ddim_inversion(bench.o, STEPS)
-    n = len(bench.photos)
-    t0s = np.full(n, T0, np.float32)
-    plain = runs.text_conds(bench.o, [("", "")] * n, [1.0] * n)
-    inverted = bench.batches(up, bench.states, t0s, plain)
+    way = runs.ledits(bench.o, "ddim-inversion", steps=STEPS, t0=T0)
+    asked = functools.partial(runs.requests, bench.o, way, bench.photos, bench.states, slots=0)
+    inverted = way.invert(asked(), bench.keys)
 
     def edit(change: str, scales: Sequence[float]) -> np.ndarray:
-        words = texts(bench, change) if change else [("", "")] * n
-        return bench.batches(down, inverted, t0s, runs.text_conds(bench.o, words, scales))
+        prompts = texts(bench, change) if change else None
+        return way.replay(asked(prompts=prompts, scales=list(scales)), inverted)
 
     return edit
 

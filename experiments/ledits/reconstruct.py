@@ -21,7 +21,7 @@ import results  # noqa: E402
 import runs  # noqa: E402
 from bench import Bench, parser  # noqa: E402
 
-from sdedit_jax.run.session import use_cache  # noqa: E402
+from sdedit_jax.pipeline.cache import use_cache  # noqa: E402
 
 CASES: tuple[tuple[str, dict[str, Any], tuple[float | None, ...]], ...] = (
     ("ledits", {"steps": 20}, (0.3, 0.64, 0.9)),
@@ -57,8 +57,8 @@ def main() -> None:
 def there_and_back(bench: Bench, way: runs.Ledits, t0: float | None) -> results.Row:
     """Errors of the latents and of the pictures, for each photo; the evaluations of one photo."""
     asked = runs.requests(bench.o, way, bench.photos, bench.states, "+green:0", t0=t0)
-    inverted = bench.batches(way.invert, asked, bench.keys)
-    states = bench.batches(way.replay, asked, inverted)
+    inverted = way.invert(asked, bench.keys)
+    states = way.replay(asked, inverted)
     through = runs.pictures(bench.o, bench.states)
     away, axes = states - bench.states, (1, 2, 3)
     relative = np.sqrt((away**2).sum(axes) / (bench.states**2).sum(axes))

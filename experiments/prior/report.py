@@ -12,8 +12,8 @@ import numpy as np
 
 import sdedit_jax as sj
 from sdedit_jax import images
-from sdedit_jax.data import Source, batch_of, source
-from sdedit_jax.train.loss import denoising_error
+from sdedit_jax.training.data import Source, batch_of, source
+from sdedit_jax.training.loss import denoising_error
 
 LEVELS = (0.1, 0.3, 1.0, 3.0)
 WIDTHS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 11.0)
@@ -99,7 +99,7 @@ def edits(prior: sj.Prior, inputs: list[Path], held_out: Source) -> np.ndarray:
     """For each painting the guide, four edits and the two held-out photos nearest to the guide."""
     rows = []
     for path in inputs:
-        guide = images.fit(images.flatten(images.read(path)), prior.shape[0])[0]
+        guide = images.fit(images.flatten(images.read(path)), prior.shape[:2])[0]
         made = [sj.edit(prior, guide, id=path.stem, sample=k) for k in range(4)]
         rows.append([guide, *made, *nearest(guide, held_out, 2)])
     columns = ["guide", *(f"edit {k}" for k in range(4)), "photo", "photo"]

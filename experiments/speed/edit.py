@@ -64,14 +64,17 @@ def edit_once(prior_folder: str, compute: str, cache: str) -> dict:
     import jax
     import numpy as np
 
-    from sdedit_jax import build, editor
     from sdedit_jax.edits.sdedit import Request
-    from sdedit_jax.guide import Guide
-    from sdedit_jax.run.session import use_cache
+    from sdedit_jax.images.guide import Guide
+    from sdedit_jax.pipeline import executor, settings
+    from sdedit_jax.pipeline.base import Finished
+    from sdedit_jax.pipeline.cache import use_cache
+    from sdedit_jax.pipeline.sdedit import SDEditPipeline
+    from sdedit_jax.weights import load
 
     use_cache(cache)
-    prior = build.load_prior(prior_folder, compute)
-    plan = build.plan(prior._replace(params=None), build.sampling({}))
+    prior = load.load_prior(prior_folder, compute)
+    plan = settings.resolve(prior, settings.sampling({}), 0.5).plan
     rows, rng = GUIDES * SAMPLES, np.random.default_rng(0)
     guide = Guide(
         rng.uniform(-1, 1, (rows, *prior.shape)).astype(np.float32),
@@ -79,23 +82,23 @@ def edit_once(prior_folder: str, compute: str, cache: str) -> dict:
     )
     request = Request(np.full(rows, 0.5, np.float32), guide)
     keys = jax.random.split(jax.random.key(0), rows)
-    compiled = editor.compile_editor(plan, prior.params, request, keys, devices=1)
-    seconds = [clock(lambda: editor.run(compiled, prior.params, request, keys)) for _ in range(3)]
+
+    def run() -> Finished:
+        pipeline = SDEditPipeline(plan)
+        return executor.finish(
+            executor.run(pipeline, prior.params, request, keys, devices=1, listen=False)
+        )
+
+    done = [run() for _ in range(3)]
+    seconds = [one.seconds for one in done]
     return {
         "device": jax.devices()[0].device_kind,
-        "compile": compiled.seconds,
+        "compile": done[0].compile_seconds,
         "first": seconds[0] / rows,
         "edit": statistics.median(seconds[1:]) / rows,
         "evaluations": rows * plan.nfe / statistics.median(seconds[1:]),
         "memory": peak_memory(jax.devices()[0]) / 2**20,
     }
-
-
-def clock(run: object) -> float:
-    """Wall seconds of a call."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def peak_memory(device: object) -> int:

@@ -69,11 +69,11 @@ def ours(compute: str) -> tuple[Callable, dict]:
     import jax
     import numpy as np
 
-    from sdedit_jax.nets.functional import functional
+    from sdedit_jax.nets.functional import Network
     from sdedit_jax.nets.ncsnpp import NCSNpp, NCSNppConfig
 
     config = NCSNppConfig(**CHURCH)
-    net = functional(lambda rngs: NCSNpp(config, rngs=rngs), compute)
+    net = Network(NCSNpp, config, compute)
     params = random_like(net.shapes, np.random.default_rng(0))
     count = sum(a.size for a in jax.tree.leaves(params))
     print(f"NCSN++ church 256, {count:,} parameters, {compute}, jax {jax.__version__}")

@@ -126,7 +126,7 @@ def evaluate_step(args: argparse.Namespace) -> dict[str, Any]:
     given = dict(np.load(args.work / "peer.npz"))
     picture = lambda name: np.moveaxis(given[name][0], 0, -1)  # noqa: E731
     prior = sj.load_prior(args.work / "prior")
-    steps, scale = 1000, prior.card["config"]["vae"]["scaling_factor"]
+    steps, scale = 1000, prior.metadata["config"]["vae"]["scaling_factor"]
     t = np.float32((given["step"] + 1) / steps)
     runs: dict[str, tuple[Callable[..., Any], Any]] = {
         "text": (prior.text.encode, given["ids"][0].astype(np.int32)),

@@ -1,17 +1,24 @@
-"""Edit-friendly inversion (Huberman-Spiegelglas et al., 2304.06140): the noise that a photo would
-have been made with, and edits that replay it under another guidance.
+"""Inversion of photos: edit-friendly DDPM inversion and DDIM inversion.
+
+DDPM inversion (Huberman-Spiegelglas et al., 2304.06140) finds the noise maps with which a model
+reconstructs a photo. Edits replay the maps under other guidance.
 
 The photo x0 is noised to every level of the grid with independent noises, x_i = alpha_i x0 +
-sigma_i e_i, and behind the last step stands x0 itself. A step of any rule with noise has the law
-N(mean, std^2), hence the map z_i = (x_{i+1} - mean(x_i)) / std. Replayed with the same guidance
-the maps lead back to the photo, the last step included; with another one they hold its structure.
-They are not standard normal, and nothing may make them so.
+sigma_i e_i. The state after the last step is x0 itself. A step of any solver with noise has the
+kernel N(mean, std^2), hence the map z_i = (x_{i+1} - mean(x_i)) / std. Replayed under the same
+guidance the maps reconstruct the photo exactly. Under other guidance they keep its structure. They
+are not standard normal.
 
-An `Inversion` is the static plan; everything that may change without compiling is in a `Request`.
+DDIM inversion (Song et al., 2010.02502) runs the deterministic steps of eta 0 backwards, from the
+photo to the noisiest level, with the estimate at the state where each step begins. It has no maps,
+and the reconstruction is inexact.
+
+`Inversion` is the static plan; everything that may change without compiling is in a `Request`.
 """
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -19,47 +26,50 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sdedit_jax.grids import Grid, MakeGrid
-from sdedit_jax.prior import Prior
-from sdedit_jax.rules import Prediction, Remembering, Rule
-from sdedit_jax.samplers import Aim, Predict, State, advance, begin
-from sdedit_jax.sde import perturb
-
-Bind = Callable[[Any, Any], Predict | Remembering]
-"""(params, cond) -> a predictor of the loop: what guidance makes of the prior's."""
+from sdedit_jax.diffusion.grids import Grid, MakeGrid
+from sdedit_jax.diffusion.noise import InferNoise, ReplayNoise, ZeroNoise
+from sdedit_jax.diffusion.sampler import Observation, State, advance, begin
+from sdedit_jax.diffusion.sde import level, perturb
+from sdedit_jax.diffusion.solvers import Predict, Prediction, Solver, StatefulPredictor
+from sdedit_jax.priors.prior import Prior
 
 Path = Callable[[Array], Array]
 """Step of the whole grid -> the noise [H, W, C] of the state before it."""
 
 KEEPS = ("device", "host", "keys")
+METHODS = ("ddpm", "ddim")
 
 
-class Inversion(NamedTuple):
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Inversion:
     """The static plan.
 
     Attributes:
-        prior: its params are not used; they come as an argument.
-        source, target: the guided predictors of the inversion and of the replay.
-        rule, grid, n: the transition rule, the grid and its number of steps.
+        prior: its static part counts; parameters come as an argument.
+        source, target: guided predictors of the inversion and of the replay: values of guidance/,
+            or the prior's own predictor.
+        solver, grid, n: the solver, the grid and its number of steps.
         skip: steps at the noisy end that are left out; more of them keep more of the photo.
         zero_last: set the last map to 0, as the released code does: the result is the mean of the
             last step and not x0. A grid may then end clean.
-        keep: where the maps stay between inversion and replay. "device": [N, H, W, C] beside the
-            network. "host": in the computer's memory, a chunk of them at a time on the device (see
-            on_host.py). "keys": nowhere; inversion and replay go side by side, and each map is
-            solved for from the key's noises, used, and forgotten: as many evaluations as the others
-            take for one edit, but nothing is left to replay again.
+        keep: where the maps stay between inversion and replay. "device": beside the network.
+            "host": in the computer's memory, a chunk of them at a time on the device. "keys":
+            nowhere; inversion and replay advance together, and each map is used at once. That takes
+            as many evaluations for one edit, but nothing is left to replay again.
+        method: "ddpm" or "ddim"; DDIM needs a solver without noise, Ancestral(eta=0).
     """
 
     prior: Prior
-    source: Bind
-    target: Bind
-    rule: Rule
+    source: Any
+    target: Any
+    solver: Solver
     grid: MakeGrid
     n: int
     skip: int = 0
     zero_last: bool = False
     keep: str = "device"
+    method: str = "ddpm"
 
     @property
     def steps(self) -> int:
@@ -71,47 +81,50 @@ class Request(NamedTuple):
     """All that may change without compiling.
 
     Attributes:
-        t0: strength in [0, 1] where the grid begins, traced; grids of listed steps have their own
-            beginning. 0 returns the photo.
+        t0: strength in [0, 1] where the grid begins, traced; fixed grids have their own beginning.
+            0 returns the photo.
         image: the photo [H, W, C] in [-1, 1].
         source, target: conds of the plan's two predictors.
+        noises: recorded noises [n, h, w, c] of the states, in the order of the steps of the whole
+            grid, in the place of the key's; or None.
+        maps: an inversion to replay, where none is to be made; or None.
     """
 
     t0: Any
     image: Any
     source: Any
     target: Any
+    noises: Any = None
+    maps: Any = None
 
 
 class Inverted(NamedTuple):
-    """An inversion: the state x [H, W, C] at the start, and the maps zs [N, H, W, C] in the order
+    """An inversion: the state x [h, w, c] at the start, and the maps zs [N, h, w, c] in the order
     of the steps."""
 
-    x: Array
-    zs: Array
+    x: Any
+    zs: Any
 
 
-def bind(predict: Callable[..., Prediction]) -> Bind:
-    """(params, cond) -> the predictor of the loop, of a predictor without memory."""
-    return lambda params, cond: lambda x, t: predict(params, x, t, cond)
+def bind(predict: Any, params: Any, cond: Any) -> Predict | StatefulPredictor:
+    """The predictor of the loop: of guidance with state its `bind`, else the predictor itself."""
+    if hasattr(predict, "bind"):
+        return predict.bind(params, cond)
+    return lambda x, t: predict(params, x, t, cond)
 
 
 # --- inversion, replay, and both at once ----------------------------------------------------------
 
 
 def invert(plan: Inversion) -> Callable[..., Inverted]:
-    """The inversion as a pure function (params, request, key, noises=None) -> Inverted.
-
-    Recorded `noises` [n, H, W, C], in the order of the steps of the whole grid, replace those of
-    the key.
-    """
+    """The inversion as a pure function (params, request, key) -> Inverted."""
     check(plan)
 
-    def run(params: Any, request: Request, key: Array, noises: Array | None = None) -> Inverted:
-        request = encoded(plan, params, request)
-        path = path_of(request, key, noises)
-        state = source_begin(plan, params, request, path)
-        return Inverted(state.x, source_steps(plan, params, request, path, state)[1])
+    def run(params: Any, request: Request, key: Array) -> Inverted:
+        request = prepare(plan, params, request)
+        begun = source_begin(plan, params, request, key)
+        ended, zs = source_steps(plan, params, request, key, begun)
+        return Inverted(start_of(plan, begun, ended), zs)
 
     return run
 
@@ -121,6 +134,7 @@ def replay(plan: Inversion) -> Callable[..., Array]:
     check(plan)
 
     def run(params: Any, request: Request, inverted: Inverted) -> Array:
+        request = request._replace(target=_target(plan, request, inverted.x.shape))
         state = target_begin(plan, params, request, inverted.x)
         state = target_steps(plan, params, request, inverted.zs, state)[0]
         return finish(plan, params, request, state.x)
@@ -129,26 +143,20 @@ def replay(plan: Inversion) -> Callable[..., Array]:
 
 
 def edit(plan: Inversion) -> Callable[..., Array]:
-    """Both as one pure function (params, request, key, noises=None) -> image [H, W, C].
-
-    Raises:
-        ValueError: `keep` is "host", which on_host.edit serves.
-    """
+    """Both as one pure function (params, request, key) -> image [H, W, C]."""
     check(plan)
-    if plan.keep == "host":
-        raise ValueError('keep "host" is not one program: use on_host.edit')
 
-    def run(params: Any, request: Request, key: Array, noises: Array | None = None) -> Array:
-        photo, request = request, encoded(plan, params, request)
-        path = path_of(request, key, noises)
-        source = source_begin(plan, params, request, path)
-        target = target_begin(plan, params, request, source.x)
+    def run(params: Any, request: Request, key: Array) -> Array:
+        given, request = request, prepare(plan, params, request)
+        begun = source_begin(plan, params, request, key)
         if plan.keep == "keys":
-            target = _together(plan, params, request, path, source, target)
+            target = target_begin(plan, params, request, begun.x)
+            target = together(plan, params, request, key, (begun, target))[0][1]
         else:
-            zs = source_steps(plan, params, request, path, source)[1]
+            ended, zs = source_steps(plan, params, request, key, begun)
+            target = target_begin(plan, params, request, start_of(plan, begun, ended))
             target = target_steps(plan, params, request, zs, target)[0]
-        return finish(plan, params, photo, target.x)
+        return finish(plan, params, given, target.x)
 
     return run
 
@@ -161,11 +169,11 @@ class Bytes(NamedTuple):
 
 
 def map_bytes(plan: Inversion, shape: tuple[int, ...], batch: int = 1, chunk: int = 10) -> Bytes:
-    """What the maps of a batch will take, known before anything is run.
+    """The memory of a batch's maps, known before anything is run.
 
     Args:
-        shape: (H, W, C) of the state: the latent's where the prior has a codec.
-        chunk: of on_host.edit.
+        shape: (h, w, c) of the state: the latent's where the prior has a codec.
+        chunk: steps at a time.
     """
     one = 4 * batch * math.prod(shape)
     return {
@@ -178,32 +186,44 @@ def map_bytes(plan: Inversion, shape: tuple[int, ...], batch: int = 1, chunk: in
 # --- the parts ------------------------------------------------------------------------------------
 
 
-def encoded(plan: Inversion, params: Any, request: Request) -> Request:
+def prepare(plan: Inversion, params: Any, request: Request) -> Request:
     """The request with its image in the space of the prior (the mode of a codec)."""
     image = jnp.asarray(request.image, jnp.float32)
-    return request._replace(image=plan.prior.codec.encode(params, image))
+    request = request._replace(image=plan.prior.codec.encode(params, image))
+    return request._replace(target=_target(plan, request, request.image.shape))
 
 
-def source_begin(plan: Inversion, params: Any, request: Request, path: Path) -> State:
+def start_of(plan: Inversion, begun: State, ended: State) -> Array:
+    """The state [h, w, c] where the replay begins: DDPM inversion begins there, DDIM ends there."""
+    return begun.x if plan.method == "ddpm" else ended.x
+
+
+def source_begin(plan: Inversion, params: Any, request: Request, key: Array) -> State:
     """The carry of the inversion at the first step."""
-    start = perturb(plan.prior.process, request.image, _grid(plan, request).t[0], path(plan.skip))
-    return begin(plan.rule, start, plan.source(params, request.source))
+    predict = bind(plan.source, params, request.source)
+    if plan.method == "ddim":
+        return begin(plan.solver, request.image, predict)
+    noise = _path(request, key)(plan.skip)
+    start = perturb(plan.prior.process, request.image, _grid(plan, request).t[0], noise)
+    return begin(plan.solver, start, predict)
 
 
 def source_steps(
     plan: Inversion,
     params: Any,
     request: Request,
-    path: Path,
+    key: Array,
     state: State,
     first: Array | int = 0,
     count: int | None = None,
 ) -> tuple[State, Array]:
-    """Steps of the inversion: (carry, maps [count, H, W, C]).
+    """Steps of the inversion: (carry, maps [count, h, w, c]; of DDIM zeros [count, 1, 1, 1]).
 
     Each starts where the last one's map led, so that rounding does not build up.
     """
-    process, grid = plan.prior.process, _grid(plan, request)
+    if plan.method == "ddim":
+        return _ddim_steps(plan, params, request, state, first, count)
+    process, grid, path = plan.prior.process, _grid(plan, request), _path(request, key)
     last = plan.steps - 1
 
     def target(i: Array) -> Array:
@@ -211,10 +231,10 @@ def source_steps(
         noised = perturb(process, request.image, grid.t[ahead], path(plan.skip + ahead))
         return jnp.where(i == last, request.image, noised)
 
-    predict = plan.source(params, request.source)
     state, zs = advance(
-        predict, process, plan.rule, grid, Aim(target), state,
-        first=first, count=count, final="sample",
+        bind(plan.source, params, request.source), process, plan.solver, grid,
+        InferNoise(target), state,
+        first=first, count=count, final="sample", observe=lambda seen: seen.z,
     )  # fmt: skip
     if plan.zero_last:
         ends = first + jnp.arange(len(zs)) == last
@@ -222,9 +242,23 @@ def source_steps(
     return state, zs
 
 
+def _ddim_steps(
+    plan: Inversion, params: Any, request: Request, state: State, first: Any, count: int | None
+) -> tuple[State, Array]:
+    """Steps up the grid, from the photo; it stands for the state at the grid's last level."""
+    grid, count = _grid(plan, request), plan.steps if count is None else count
+    up = Grid(grid.s[::-1], grid.t[::-1])
+    predict = bind(plan.source, params, request.source)
+    state, _ = advance(
+        predict, plan.prior.process, plan.solver, up, ZeroNoise(), state,
+        first=first, count=count, final="sample",
+    )  # fmt: skip
+    return state, jnp.zeros((count, 1, 1, 1))
+
+
 def target_begin(plan: Inversion, params: Any, request: Request, x: Array) -> State:
     """The carry of the replay at the first step, from the state x."""
-    return begin(plan.rule, x, plan.target(params, request.target))
+    return begin(plan.solver, x, bind(plan.target, params, request.target))
 
 
 def target_steps(
@@ -234,24 +268,46 @@ def target_steps(
     zs: Array,
     state: State,
     first: Array | int = 0,
-) -> tuple[State, Array]:
-    """Steps of the replay with the maps zs [count, H, W, C] of these steps: (carry, states)."""
-    maps, predict = jnp.asarray(zs), plan.target(params, request.target)
+    observe: Callable[[Observation], Any] | None = None,
+) -> tuple[State, Any]:
+    """Steps of the replay with their maps zs [count, h, w, c]: (carry, observations)."""
+    noise = ReplayNoise(jnp.asarray(zs)[:, None])
     return advance(
-        predict, plan.prior.process, plan.rule, _grid(plan, request),
-        lambda i: lambda: maps[i - first], state,
-        first=first, count=len(zs), final="sample",
+        bind(plan.target, params, request.target), plan.prior.process, plan.solver,
+        _grid(plan, request), _Shifted(noise, first), state,
+        first=first, count=len(zs), final="sample", observe=observe,
     )  # fmt: skip
 
 
+def together(
+    plan: Inversion,
+    params: Any,
+    request: Request,
+    key: Array,
+    state: tuple[State, State],
+    first: Array | int = 0,
+    count: int | None = None,
+    observe: Callable[[Observation], Any] | None = None,
+) -> tuple[tuple[State, State], Any]:
+    """Steps of inversion and replay side by side: each map is used at once and forgotten."""
+
+    def one(carry: tuple[State, State], i: Array) -> tuple[tuple[State, State], Any]:
+        source, zs = source_steps(plan, params, request, key, carry[0], i, 1)
+        target, seen = target_steps(plan, params, request, zs, carry[1], i, observe)
+        return (source, target), jax.tree.map(lambda a: a[0], seen)
+
+    count = plan.steps if count is None else count
+    return jax.lax.scan(one, state, first + jnp.arange(count))
+
+
 def finish(plan: Inversion, params: Any, request: Request, x: Array) -> Array:
-    """The picture of the state x; at strength 0 the photo as it came, which `request` holds."""
+    """The picture of the state x; at strength 0 the photo of the unprepared `request`."""
     made = plan.prior.codec.decode(params, x)
     return jnp.where(jnp.asarray(request.t0) > 0, made, jnp.asarray(request.image, jnp.float32))
 
 
 def check(plan: Inversion) -> None:
-    """See that every step of the plan has noise to solve for.
+    """Check that every step of the plan has noise to solve for.
 
     Raises:
         ValueError: naming the field of the plan.
@@ -260,43 +316,72 @@ def check(plan: Inversion) -> None:
         raise ValueError(f"keep must be one of {list(KEEPS)}, got {plan.keep!r}")
     if not 0 <= plan.skip < plan.n:
         raise ValueError(f"skip must be in [0, {plan.n - 1}] of {plan.n} steps, got {plan.skip}")
+    if plan.method not in METHODS:
+        raise ValueError(f"method must be one of {list(METHODS)}, got {plan.method!r}")
     std = step_stds(plan)
+    if plan.method == "ddim":
+        return _check_ddim(plan, std)
     if std[-1] <= 0 and not plan.zero_last and np.all(std[:-1] > 0):
         raise ValueError(
-            "grid: its last step ends clean and has no noise, so that the photo would not come back"
-            " exactly; end it at a level above 0 (grids.above), or set zero_last"
+            "grid: its last step ends clean and has no noise, so the photo would not be"
+            " reconstructed exactly; end it at a level above 0 (grids.Above), or set zero_last"
         )
     if np.any(std[: -1 if plan.zero_last else None] <= 0):
         raise ValueError(
-            f"rule: step {int(np.argmin(std))} of {plan.steps} has no noise to solve for; inversion"
-            " needs a rule with noise, such as ancestral(eta=1)"
+            f"solver: step {int(np.argmin(std))} of {plan.steps} has no noise to solve for;"
+            " inversion needs a solver with noise, such as Ancestral(eta=1)"
+        )
+
+
+def _check_ddim(plan: Inversion, std: np.ndarray) -> None:
+    if plan.keep == "keys":
+        raise ValueError('keep must be "device" or "host" for DDIM inversion, got "keys"')
+    if np.any(std > 0):
+        raise ValueError(f"solver: DDIM inversion needs one without noise, got {plan.solver!r}")
+    with jax.ensure_compile_time_eval():
+        lowest = level(plan.prior.process, _cut(plan, jnp.float32(1.0)).s[-1])[1]
+    if not lowest > 0:
+        raise ValueError(
+            "grid: its last step ends clean, and DDIM inversion cannot begin without noise; end it"
+            " at a level above 0 (grids.Above)"
         )
 
 
 def step_stds(plan: Inversion, t0: float = 1.0) -> np.ndarray:
-    """The std of each step [steps] from t0, for a rule whose std depends on the times alone."""
+    """The std of each step [steps] from t0, for a solver whose std depends on the times alone.
+
+    A learned variance is taken half-way; "auto" is taken for "small".
+    """
     with jax.ensure_compile_time_eval():
         x, process = jnp.zeros((1, 1, 1)), plan.prior.process
-        said = Prediction(x, x + 0.5)
+        learned = getattr(plan.solver, "variance", "") == "learned"
+        fixed = Prediction(x, x + 0.5 if learned else None)
 
         def std(t: Array, s: Array) -> Array:
-            told = (said, said) if plan.rule.probe else said
-            law = plan.rule.step(process, plan.rule.init(x), x, told, t, s)[0]
-            return jnp.max(jnp.broadcast_to(law.std, x.shape))
+            memory = plan.solver.init(x)
+            kernel = plan.solver.step(process, memory, x, fixed, t, s, lambda x, t: fixed)[0]
+            return jnp.max(jnp.broadcast_to(kernel.std, x.shape))
 
         return np.asarray(jax.vmap(std)(*_cut(plan, jnp.float32(t0))))
 
 
-def _together(
-    plan: Inversion, params: Any, request: Request, path: Path, source: State, target: State
-) -> State:
-    """Inversion and replay side by side: each map is used at once and forgotten."""
+class _Shifted(NamedTuple):
+    """A source of noise whose first step is step `first` of the grid."""
 
-    def one(carry: tuple[State, State], i: Array) -> tuple[tuple[State, State], None]:
-        source, zs = source_steps(plan, params, request, path, carry[0], i, 1)
-        return (source, target_steps(plan, params, request, zs, carry[1], i)[0]), None
+    noise: ReplayNoise
+    first: Any
 
-    return jax.lax.scan(one, (source, target), jnp.arange(plan.steps))[0][1]
+    def step(self, index: Array, kernel: Any) -> Array:
+        return self.noise.step(index - self.first, kernel)
+
+    def draw(self, index: Array, *rest: Any) -> Array:
+        return self.noise.draw(index - self.first, *rest)
+
+
+def _target(plan: Inversion, request: Request, shape: tuple[int, ...]) -> Any:
+    """The cond of the target for states of this shape: guidance may have masks of pictures."""
+    prepare = getattr(plan.target, "prepare", None)
+    return request.target if prepare is None else prepare(request.target, shape)
 
 
 def _grid(plan: Inversion, request: Request) -> Grid:
@@ -309,9 +394,9 @@ def _cut(plan: Inversion, t0: Array) -> Grid:
     return Grid(grid.t[plan.skip :], grid.s[plan.skip :])
 
 
-def path_of(request: Request, key: Array, noises: Array | None = None) -> Path:
-    """The noise of the state before each step of the whole grid, from a key or recorded."""
-    if noises is not None:
-        return lambda step: jnp.asarray(noises)[step]
+def _path(request: Request, key: Array) -> Path:
+    """The noise of the state before each step of the whole grid, recorded or from the key."""
+    if request.noises is not None:
+        return lambda step: jnp.asarray(request.noises)[step]
     shape = request.image.shape
     return lambda step: jax.random.normal(jax.random.fold_in(key, step), shape)

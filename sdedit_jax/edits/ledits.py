@@ -1,67 +1,58 @@
-"""LEDITS (Tsaban and Passos, 2307.00522) and LEDITS++ (Brack et al., 2311.16711): a photo inverted
-and replayed under a target text and concepts.
+"""LEDITS (Tsaban and Passos, 2307.00522) and LEDITS++ (Brack et al., 2311.16711): a photo is
+inverted, then replayed under a target prompt and concepts.
 
 LEDITS: edit-friendly inversion with DDPM steps, semantic guidance (sega.py) in the replay.
-LEDITS++: the same with SDE-DPM-Solver++ steps, without a target text, the concepts in implicit
+LEDITS++: the same with SDE-DPM-Solver++ steps, without a target prompt, the concepts in implicit
 masks (leditspp.py). A `Recipe` holds all numbers of a way to edit; PRESETS names those of the
 sources:
 
     ledits, leditspp        ours: exact inversion, mended guidance, strength as a noise level
     ledits-app              the demo of LEDITS: last map zeroed, the oddities of SEGA's code
-    cog-ledits              the hosted LEDITS: the demo's steps, stronger texts and concepts
-    ddpm-inversion-paper    edit-friendly DDPM inversion alone: a target text, no concepts
+    cog-ledits              the hosted LEDITS: the demo's steps, stronger prompts and concepts
+    ddpm-inversion-paper    edit-friendly DDPM inversion alone: a target prompt, no concepts
+    ddim-inversion          DDIM inversion, deterministic both ways, with semantic guidance
     leditspp-diffusers      the pipeline of diffusers: ends clean, so the last map is 0
     leditspp-original       the authors' repository: exact, M2 alone
 
-Workflows: a target text alone; concepts alone (the empty text as target); or both.
+Workflows: a target prompt alone; concepts alone (the empty prompt as target); or both.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from sdedit_jax.edits.inversion import Bind, Inversion, Request, bind
-from sdedit_jax.grids import MakeGrid, above, listed, uniform, uniform_log_snr
-from sdedit_jax.guidance import Guided, cfg
-from sdedit_jax.guidance.leditspp import INTERSECT_TO, MASKS, Pushed, leditspp
-from sdedit_jax.guidance.sega import MODES, Concepts, Sega, concepts, sega
-from sdedit_jax.prior import Prior, mask_of_state
-from sdedit_jax.rules import Remembering, Rule, ancestral, dpmpp_2m_sde
-from sdedit_jax.timesteps import Timesteps
-from sdedit_jax.timesteps import grid as timesteps
+from sdedit_jax.diffusion.grids import Above, Listed, MakeGrid, Uniform, UniformLogSNR
+from sdedit_jax.diffusion.solvers import Ancestral, DPMpp2MSDE, Solver
+from sdedit_jax.diffusion.timesteps import TimestepGrid, Timesteps
+from sdedit_jax.edits.inversion import Inversion, Request
+from sdedit_jax.guidance.cfg import CFG
+from sdedit_jax.guidance.leditspp import INTERSECT_TO, MASKS, LeditsPP, LeditsPPCond
+from sdedit_jax.guidance.sega import MODES, SEGA, Concepts, SEGACond, concepts
+from sdedit_jax.priors.conditioning import CFGCond
+from sdedit_jax.priors.prior import Prior
+from sdedit_jax.text.concept_parser import KINDS
 
 GUIDANCES = (*MODES, *MASKS)
 """MODES guide by text and concepts (SEGA), MASKS by concepts alone in such masks (LEDITS++)."""
-
-KINDS: Mapping[str, Mapping[str, float]] = {
-    "custom": {"scale": 7, "warmup": 2, "threshold": 0.95},
-    "style": {"scale": 8, "warmup": 2, "threshold": 0.92},
-    "faces": {"scale": 5, "warmup": 2, "threshold": 0.95},
-    "object": {"scale": 15, "warmup": 5, "threshold": 0.95},
-}
-"""The demo's starting values for kinds of concepts."""
 
 
 class Recipe(NamedTuple):
     """The numbers of a way to edit.
 
     Attributes:
-        n, skip, rule, grid, zero_last: see Inversion.
-        t0: strength where the grid begins. listed: it does not; a grid of listed steps begins where
-            `skip` says.
+        n, skip, solver, grid, zero_last, method: see Inversion.
+        t0: strength where the grid begins; a fixed grid begins where `skip` says.
         guidance: of the replay, one of GUIDANCES.
-        source_scale: of the guidance to the source text in the inversion.
-        target_scale: of the guidance to the target text; not used by MASKS.
-        concept: what a concept has if nothing else is said, see sega.concepts.
-        removal: what a concept that is removed has instead of these.
+        source_scale: of the guidance to the source prompt in the inversion.
+        target_scale: of the guidance to the target prompt; not used by MASKS.
+        concept: defaults of a concept, see sega.concepts.
+        removal: defaults of a concept that is removed, where they differ.
         intersect_to: see leditspp.
     """
 
     n: int
-    rule: Rule
+    solver: Solver
     grid: MakeGrid
     guidance: str
     concept: Mapping[str, Any]
@@ -72,7 +63,12 @@ class Recipe(NamedTuple):
     target_scale: float = 15.0
     intersect_to: float = INTERSECT_TO
     removal: Mapping[str, Any] = {}
-    listed: bool = False
+    method: str = "ddpm"
+
+    @property
+    def listed(self) -> bool:
+        """Whether the grid has its own beginning."""
+        return self.grid.fixed
 
 
 _DDIM = Timesteps("ddim", "leading", offset=1, clean=False)
@@ -82,16 +78,16 @@ _PLUS = {"scale": 5.0, "warmup": 0, "threshold": 0.9}
 
 
 def ledits_recipe(n: int = 50, t0: float = 0.64) -> Recipe:
-    """Ours: n steps even in t from t0; the photo comes back exactly under its own guidance."""
+    """Ours: n steps even in t from t0; the reconstruction is exact."""
     concept = {**KINDS["custom"], **_MOMENTUM}
-    return Recipe(n, ancestral(), above(uniform()), "mended", concept, t0=t0)
+    return Recipe(n, Ancestral(), Above(Uniform()), "mended", concept, t0=t0)
 
 
 def ledits_app(n: int = 100, skip: int = 36) -> Recipe:
     """The demo: the last n - skip of n steps, eta 1, last map zeroed."""
-    rule, concept = ancestral(linear_eta=True), {**KINDS["custom"], **_MOMENTUM}
-    grid = timesteps(_DDIM, n)
-    return Recipe(n, rule, grid, "sega-original", concept, skip, zero_last=True, listed=True)
+    solver, concept = Ancestral(linear_eta=True), {**KINDS["custom"], **_MOMENTUM}
+    grid = TimestepGrid(_DDIM, n)
+    return Recipe(n, solver, grid, "sega-original", concept, skip, zero_last=True)
 
 
 def cog_ledits(n: int = 100, skip: int = 36) -> Recipe:
@@ -103,28 +99,37 @@ def cog_ledits(n: int = 100, skip: int = 36) -> Recipe:
 
 
 def ddpm_inversion_paper(n: int = 100, skip: int = 36) -> Recipe:
-    """The released code of edit-friendly inversion: a target text at scale 15, no concepts."""
-    rule = ancestral(linear_eta=True)
-    grid = timesteps(_DDIM, n)
-    return Recipe(n, rule, grid, "mended", {}, skip, zero_last=True, listed=True)
+    """The released code of edit-friendly inversion: a target prompt at scale 15, no concepts."""
+    solver = Ancestral(linear_eta=True)
+    return Recipe(n, solver, TimestepGrid(_DDIM, n), "mended", {}, skip, zero_last=True)
+
+
+def ddim_inversion(n: int = 50, t0: float = 0.64) -> Recipe:
+    """DDIM inversion: n steps even in t up to t0 and down again, without noise.
+
+    The reconstruction is inexact, and worse with a source scale above 1 (hence 1).
+    """
+    concept, grid = {**KINDS["custom"], **_MOMENTUM}, Above(Uniform())
+    made = Recipe(n, Ancestral(eta=0.0), grid, "mended", concept, t0=t0, method="ddim")
+    return made._replace(source_scale=1.0, target_scale=7.5)
 
 
 def leditspp_recipe(n: int = 20, t0: float = 0.85) -> Recipe:
     """Ours: n steps even in log-SNR from t0, exact, M1 M2 at all times."""
-    grid = above(uniform_log_snr(sigma_end=0.05))
-    return Recipe(n, dpmpp_2m_sde(), grid, "intersect", _PLUS, t0=t0, intersect_to=1.0)
+    grid = Above(UniformLogSNR(sigma_end=0.05))
+    return Recipe(n, DPMpp2MSDE(), grid, "intersect", _PLUS, t0=t0, intersect_to=1.0)
 
 
 def leditspp_diffusers(n: int = 30, skip: float = 0.15) -> Recipe:
     """diffusers' pipeline: the last n of int(n (1 + skip)) steps, ending clean.
 
     Its inversion takes the two texts for one another: eps = eps_source + 3.5 (eps_u - eps_source),
-    a scale of -2.5 and not of 3.5. Without a source text that is nothing.
+    a scale of -2.5 and not of 3.5. Without a source prompt that is nothing.
     """
     total = int(n * (1 + skip))
-    grid = timesteps(_DPM, total)
-    made = Recipe(total, dpmpp_2m_sde(), grid, "intersect", _PLUS, total - n, zero_last=True)
-    return made._replace(source_scale=1 - 3.5, listed=True)
+    grid = TimestepGrid(_DPM, total)
+    made = Recipe(total, DPMpp2MSDE(), grid, "intersect", _PLUS, total - n, zero_last=True)
+    return made._replace(source_scale=1 - 3.5)
 
 
 def leditspp_original(n: int = 50, skip: float = 0.1) -> Recipe:
@@ -135,7 +140,7 @@ def leditspp_original(n: int = 50, skip: float = 0.1) -> Recipe:
     whatever the size.
     """
     steps = np.linspace(1000 - 1000 * skip - 1, 1, n).astype(int).tolist()
-    return Recipe(n, dpmpp_2m_sde(), listed(steps), "noise", _PLUS, listed=True)
+    return Recipe(n, DPMpp2MSDE(), Listed(tuple(steps)), "noise", _PLUS)
 
 
 PRESETS: Mapping[str, Callable[..., Recipe]] = {
@@ -144,6 +149,7 @@ PRESETS: Mapping[str, Callable[..., Recipe]] = {
     "ledits-app": ledits_app,
     "cog-ledits": cog_ledits,
     "ddpm-inversion-paper": ddpm_inversion_paper,
+    "ddim-inversion": ddim_inversion,
     "leditspp-diffusers": leditspp_diffusers,
     "leditspp-original": leditspp_original,
 }
@@ -165,12 +171,12 @@ def plan(prior: Prior, made: Recipe, keep: str = "device") -> Inversion:
     if made.guidance not in GUIDANCES:
         raise ValueError(f"guidance must be one of {list(GUIDANCES)}, got {made.guidance!r}")
     if made.guidance in MASKS:
-        target = leditspp(prior.predict, made.guidance, made.intersect_to)
+        target = LeditsPP(prior.predict, made.guidance, made.intersect_to)
     else:
-        target = sega(prior.predict, made.guidance)
+        target = SEGA(prior.predict, made.guidance)
     return Inversion(
-        prior, bind(cfg(prior.predict)), _masked(prior, target),
-        made.rule, made.grid, made.n, made.skip, made.zero_last, keep,
+        prior.static, CFG(prior.predict), target, made.solver, made.grid, made.n, made.skip,
+        made.zero_last, keep, made.method,
     )  # fmt: skip
 
 
@@ -189,9 +195,9 @@ def request(
 
     Args:
         image: the photo [H, W, C] in [-1, 1].
-        source, empty: what the photo shows, and the empty text; the same if it is not described.
+        source, empty: the text that describes the photo, or the empty one; the empty text.
         many: concepts, see `concepts_of`; none: with no rows. Masks are drawn on the picture.
-        target: what it shall show; None: the empty text. LEDITS++ takes no target.
+        target: the target text; None: the empty text. LEDITS++ takes no target.
         against: the negative text; None: the empty one.
         t0: strength; None: the recipe's.
 
@@ -201,14 +207,14 @@ def request(
     against = empty if against is None else against
     if made.guidance in MASKS and target is not None:
         raise ValueError(
-            f"target: guidance {made.guidance!r} is by concepts alone; say the change as a concept"
+            f"target: guidance {made.guidance!r} is by concepts alone; give the change as a concept"
         )
     to = (
-        Pushed(against, many)
+        LeditsPPCond(against, many)
         if made.guidance in MASKS
-        else Sega(empty if target is None else target, against, made.target_scale, many)
+        else SEGACond(empty if target is None else target, against, made.target_scale, many)
     )
-    origin = Guided(source, empty, made.source_scale)
+    origin = CFGCond(source, empty, made.source_scale)
     return Request(made.t0 if t0 is None else t0, image, origin, to)
 
 
@@ -216,18 +222,3 @@ def concepts_of(made: Recipe, cond: Any, *, reverse: Any = False, **given: Any) 
     """Concepts with the recipe's values where none are given; see sega.concepts."""
     own = {n: np.where(reverse, value, made.concept[n]) for n, value in made.removal.items()}
     return concepts(cond, reverse=reverse, **{**made.concept, **own, **given})
-
-
-def _masked(prior: Prior, target: Bind) -> Bind:
-    """The predictor with its concepts' masks, drawn on pictures, in the size of the state."""
-
-    def bound(params: Any, cond: Sega | Pushed) -> Remembering:
-        many = cond.concepts
-        if many.mask is None:
-            return target(params, cond)
-        picture = jax.ShapeDtypeStruct((*many.mask.shape[1:3], prior.shape[-1]), jnp.float32)
-        state = jax.eval_shape(prior.codec.encode, params, picture).shape
-        small = jax.vmap(lambda mask: mask_of_state(mask, state))(jnp.asarray(many.mask))
-        return target(params, cond._replace(concepts=many._replace(mask=small)))
-
-    return bound

@@ -1,25 +1,42 @@
 """SDEdit (Meng et al., 2108.01073): noise the guide to t0, then run the reverse SDE of the prior.
 
 Algorithm 1 (VE): x = guide + sigma(t0) z, then x <- x + e^2 score + e z with e^2 = sigma^2(t) -
-sigma^2(s). The other algorithms differ by the process, the rule and the grid; masks and repeats are
-as there. An `SDEdit` is the static plan; everything that may change without compiling is in a
+sigma^2(s). The other algorithms differ by the process, the solver and the grid; masks and repeats
+are as there. `SDEdit` is the static plan; everything that may change without compiling is in a
 `Request`.
 """
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sdedit_jax.grids import MakeGrid
-from sdedit_jax.guide import Guide
-from sdedit_jax.prior import Prior, mask_of_state
-from sdedit_jax.rules import Rule
-from sdedit_jax.samplers import Noise, Refine, State, advance, begin, chain, hold, keyed
-from sdedit_jax.sde import perturb
+from sdedit_jax.diffusion.grids import MakeGrid
+from sdedit_jax.diffusion.masking import KnownRegion
+from sdedit_jax.diffusion.noise import Noise, ReplayNoise, SampleNoise
+from sdedit_jax.diffusion.sampler import Hook, Observation, State, advance, begin
+from sdedit_jax.diffusion.sde import level, perturb
+from sdedit_jax.diffusion.solvers import Solver
+from sdedit_jax.images.guide import Guide
+from sdedit_jax.priors.prior import Prior, mask_of_state
+
+
+class Recorded(NamedTuple):
+    """Recorded noise of an edit, in the space of the prior.
+
+    Attributes:
+        start: [K, h, w, c] the noise that takes the guide of each repeat to t0.
+        steps: [K, N, calls, h, w, c] the noise of the loop, see noise.ReplayNoise.
+        encode: [h, w, c] the noise of a codec's sample; None: its mode.
+    """
+
+    start: Any
+    steps: Any
+    encode: Any = None
 
 
 class Request(NamedTuple):
@@ -28,18 +45,23 @@ class Request(NamedTuple):
     Attributes:
         t0: strength in [0, 1], traced.
         guide: image [H, W, C] in [-1, 1] and mask [H, W, 1] or [H, W, C].
-        cond: a label of a class-conditional prior, the embedding of a text of one that reads
-            texts, a Guided pair of these, or None.
+        cond: a class label, the embedding of a prompt, a CFGCond pair of these, or None.
+        noise: recorded noise in the place of the key's, or None.
     """
 
     t0: Any
     guide: Guide
     cond: Any = None
+    noise: Recorded | None = None
 
 
 class Edited(NamedTuple):
-    """An edit's result: image [H, W, C], and the largest squared norm of the score on the way (see
-    samplers.State)."""
+    """The result of an edit.
+
+    Attributes:
+        image: [H, W, C].
+        score_sq: the largest squared norm of the score at the beginning of a step.
+    """
 
     image: Array
     score_sq: Array
@@ -49,7 +71,7 @@ class Randomness(NamedTuple):
     """All noise of an edit.
 
     Attributes:
-        start: repeat -> the noise [H, W, C] that takes the guide to t0.
+        start: repeat -> the noise [h, w, c] that takes the guide to t0.
         steps: repeat -> the noise of the loop.
     """
 
@@ -57,47 +79,49 @@ class Randomness(NamedTuple):
     steps: Callable[[Array], Noise]
 
 
-def random(key: Array, shape: tuple[int, ...]) -> Randomness:
+def sample(key: Array, shape: tuple[int, ...]) -> Randomness:
     """Noise from the image's key: repeat k uses fold_in(key, k) alone."""
 
-    def of(k: Array, part: int) -> Array:
-        return jax.random.fold_in(jax.random.fold_in(key, k), part)
+    def part(k: Array, purpose: int) -> Array:
+        return jax.random.fold_in(jax.random.fold_in(key, k), purpose)
 
     return Randomness(
-        lambda k: jax.random.normal(of(k, 0), shape), lambda k: keyed(of(k, 1), shape)
+        lambda k: jax.random.normal(part(k, 0), shape), lambda k: SampleNoise(part(k, 1))
     )
 
 
-class SDEdit(NamedTuple):
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class SDEdit:
     """The static plan of an edit.
 
     Attributes:
-        prior: its params are not used; they come as an argument.
-        rule, grid, n: the transition rule, the grid and the number of steps (N asked = N run).
-        hold: how the kept region is held, one of samplers.HOLDS; None: no mask anywhere.
+        prior: its static part counts; parameters come as an argument.
+        solver, grid, n: the solver, the grid and the number of steps, all of which are run.
+        hold: the level of noise of the kept region, one of masking.MODES; None: no mask anywhere.
         repeats: the paper's K.
-        refine: further refinements, before the mask's.
+        corrector: a hook before each step, such as correctors.Langevin, or None.
         final: whether the last step takes its mean or a sample.
     """
 
     prior: Prior
-    rule: Rule
+    solver: Solver
     grid: MakeGrid
     n: int
     hold: str | None = "level"
     repeats: int = 1
-    refine: Refine = Refine()
+    corrector: Hook | None = None
     final: str = "mean"
 
     @property
-    def nfe(self) -> int:
-        """Evaluations of the network in one edit, those of a corrector among them."""
-        return self.n * self.evaluations * self.repeats
+    def evaluations(self) -> int:
+        """Network evaluations in a step."""
+        return self.solver.evaluations + (self.corrector.evaluations if self.corrector else 0)
 
     @property
-    def evaluations(self) -> int:
-        """Evaluations of the network in one step."""
-        return self.rule.nfe + self.refine.nfe
+    def nfe(self) -> int:
+        """Network evaluations in an edit."""
+        return self.n * self.evaluations * self.repeats
 
 
 def edit(plan: SDEdit) -> Callable[..., Edited]:
@@ -109,40 +133,53 @@ def edit(plan: SDEdit) -> Callable[..., Edited]:
     def run(
         params: Any, request: Request, key: Array, randomness: Randomness | None = None
     ) -> Edited:
-        picture, request = request.guide.image, opened(plan, params, request)
-        noise = randomness or random(key, request.guide.image.shape)
+        given, request = request, prepare(plan, params, request)
+        noise = randomness or randomness_of(plan, request, key)
 
         def repeat(carry: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], None]:
             x0, score_sq = carry
             state = start(plan, request, noise, k, x0)
-            state = steps(plan, params, request, noise, k, x0, state)
+            state, norms = steps(plan, params, request, noise, k, x0, state)
             x0 = mix(plan, request, x0, state.x)
-            return (x0, jnp.maximum(score_sq, state.score_sq)), None
+            return (x0, jnp.maximum(score_sq, jnp.max(norms))), None
 
         carry = (request.guide.image, jnp.zeros(()))
         (x0, score_sq), _ = jax.lax.scan(repeat, carry, jnp.arange(plan.repeats))
-        return finish(plan, params, request, x0, picture, score_sq)
+        return finish(plan, params, given, x0, score_sq)
 
     return run
 
 
-def opened(plan: SDEdit, params: Any, request: Request) -> Request:
-    """The request in the space of the prior, its mask as the plan reads it; what the network is
-    shown of the guide is in its cond."""
+def randomness_of(plan: SDEdit, request: Request, key: Array) -> Randomness:
+    """The noise of a prepared request: the recorded one where it has one, else the key's."""
+    if request.noise is None:
+        return sample(key, request.guide.image.shape)
+    start, loop = jnp.asarray(request.noise.start), jnp.asarray(request.noise.steps)
+    before = plan.corrector.evaluations if plan.corrector else 0
+    return Randomness(lambda k: start[k], lambda k: ReplayNoise(loop[k], before))
+
+
+def prepare(plan: SDEdit, params: Any, request: Request) -> Request:
+    """The request in the space of the prior.
+
+    The mask has the size of the state. A network that sees the guide (inpainting) gets it as a
+    part of cond.
+    """
     prior, guide = plan.prior, jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), request.guide)
-    image, mask = prior.codec.encode(params, guide.image), guide.mask
+    z = None if request.noise is None else request.noise.encode
+    image, mask = prior.codec.encode(params, guide.image, z), guide.mask
     if plan.hold == "official":  # the released code edits all that is not fully kept
         mask = jnp.where(mask > 0, 1.0, 0.0)
     cond = request.cond
-    if prior.see is not None:
-        cond = prior.see(params, guide.image, mask, cond)
+    if prior.prepare_cond is not None:
+        cond = prior.prepare_cond(params, guide.image, mask, cond)
     mask = jnp.broadcast_to(mask_of_state(mask, image.shape), image.shape)
     return request._replace(guide=Guide(image, mask), cond=cond)
 
 
 def start(plan: SDEdit, request: Request, noise: Randomness, k: Array, x0: Array) -> State:
     """The carry of repeat k at t0."""
-    return begin(plan.rule, perturb(plan.prior.process, x0, request.t0, noise.start(k)))
+    return begin(plan.solver, perturb(plan.prior.process, x0, request.t0, noise.start(k)))
 
 
 def steps(
@@ -156,24 +193,38 @@ def steps(
     *,
     first: Array | int = 0,
     count: int | None = None,
-) -> State:
-    """`count` reverse steps of repeat k from step `first` on (all by default)."""
-    process = plan.prior.process
-    held = (
-        Refine() if plan.hold is None else hold(x0, request.guide.mask, plan.hold, noise.start(k))
-    )
+    observe: Callable[[Observation], Any] | None = None,
+) -> tuple[State, Any]:
+    """`count` reverse steps of repeat k from step `first` on (all by default).
+
+    Args:
+        observe: what to keep of each step; None: the squared norm of the score.
+
+    Returns:
+        the carry, and the observations with a leading axis [count].
+    """
+    process, hooks = plan.prior.process, [plan.corrector] if plan.corrector else []
+    if plan.hold is not None:
+        z = noise.start(k) if plan.hold == "official" else None
+        hooks.append(KnownRegion(x0, request.guide.mask, plan.hold, z))
     return advance(
         lambda x, t: plan.prior.predict(params, x, t, request.cond),
         process,
-        plan.rule,
+        plan.solver,
         plan.grid(process, jnp.asarray(request.t0, jnp.float32), plan.n),
         noise.steps(k),
         state,
         first=first,
         count=count,
-        refine=chain(plan.refine, held),
+        hooks=hooks,
         final=plan.final,
-    )[0]
+        observe=observe or score_norm,
+    )
+
+
+def score_norm(seen: Observation) -> Array:
+    """|score|^2 at the beginning of a step, not inside correctors and further evaluations."""
+    return jnp.sum(seen.prediction.eps**2) / level(seen.process, seen.t)[1] ** 2
 
 
 def mix(plan: SDEdit, request: Request, x0: Array, x: Array) -> Array:
@@ -181,18 +232,15 @@ def mix(plan: SDEdit, request: Request, x0: Array, x: Array) -> Array:
     return x if plan.hold is None else request.guide.mask * x + (1 - request.guide.mask) * x0
 
 
-def finish(
-    plan: SDEdit, params: Any, request: Request, x0: Array, picture: Array, score_sq: Array
-) -> Edited:
-    """The picture [H, W, C] of x0; at strength 0 the guide, `picture`, as it came, and no score."""
+def finish(plan: SDEdit, params: Any, request: Request, x0: Array, score_sq: Array) -> Edited:
+    """The picture [H, W, C] of x0; at strength 0 the guide of the unprepared `request`, and 0."""
     made, ran = plan.prior.codec.decode(params, x0), jnp.asarray(request.t0) > 0
-    image = jnp.where(ran, made, jnp.asarray(picture, jnp.float32))
+    image = jnp.where(ran, made, jnp.asarray(request.guide.image, jnp.float32))
     return Edited(image, jnp.where(ran, score_sq, 0.0))
 
 
 def proposition_1(sigma: float, score_sq: float, d: int, delta: float = 0.05) -> float:
-    """The bound on |guide - result|^2 that holds with probability 1 - delta (SDEdit, Proposition
-    1).
+    """The bound on |guide - result|^2 that holds with probability 1 - delta (Proposition 1).
 
     sigma^2 (C sigma^2 + d + 2 sqrt(-d ln delta) - 2 ln delta), for VE, one repeat and no mask.
 

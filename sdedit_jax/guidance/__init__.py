@@ -1,5 +1,7 @@
-"""Guidance: predictor -> predictor. Classifier-free (cfg), semantic (sega), LEDITS++ (leditspp)."""
+"""Guidance as predictors made from a predictor: classifier-free, semantic (SEGA), LEDITS++."""
 
-from sdedit_jax.guidance.cfg import Classes, Guided, Predict, cfg, check_label, condition
+from sdedit_jax.guidance.cfg import CFG
+from sdedit_jax.guidance.leditspp import LeditsPP, LeditsPPCond
+from sdedit_jax.guidance.sega import SEGA, Concepts, SEGACond, concepts, padded
 
-__all__ = ["Classes", "Guided", "Predict", "cfg", "check_label", "condition"]
+__all__ = ["CFG", "SEGA", "Concepts", "LeditsPP", "LeditsPPCond", "SEGACond", "concepts", "padded"]

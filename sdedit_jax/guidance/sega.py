@@ -1,46 +1,47 @@
-"""Semantic guidance (SEGA, Brack et al., 2301.12247): words that push a prediction, each with its
-own scale, threshold and time.
+"""Semantic guidance (SEGA, Brack et al., 2301.12247): concepts that change a prediction, each with
+its own scale, threshold and range of steps.
 
-A concept c has the direction psi_c = +-scale_c (eps_c - eps_u), with eps_u the estimate of the
-empty or negative text. Only its largest entries count: G_c = psi_c where |psi_c| is at least its
+A concept c has the direction psi_c = +-scale_c (eps_c - eps_u), with eps_u the prediction for the
+empty or negative text. Only its largest entries are used: G_c = psi_c where |psi_c| is at least its
 threshold_c quantile, else 0. With the weight w_c and the momentum nu_c of the concept
 
     push_c = w_c G_c + m_c nu_c,        nu_c <- b_c nu_c + (1 - b_c) push_c,
     eps = eps_u + scale (eps_text - eps_u) + sum of push_c over the concepts past their warm-up.
 
-The momentum gathers from the first step on, warm or not, and fades after the cool-down, when w_c
-G_c is 0.
+The momentum accumulates from the first step on, also during the warm-up. It decays after the
+cool-down, when w_c G_c is 0.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sdedit_jax.rules import Prediction, Remembering
-
-PredictFn = Callable[..., Prediction]
-"""(params, x [H, W, C], t, cond=None, key=None) -> Prediction."""
+from sdedit_jax.diffusion.solvers import Prediction, StatefulPredictor
+from sdedit_jax.priors.adapters import PredictFn
+from sdedit_jax.priors.prior import mask_of_state
 
 MODES = ("mended", "sega-original")
 
 
 class Concepts(NamedTuple):
-    """K concepts; all arrays are traced, so that changing them compiles nothing.
+    """K concepts; all arrays are traced, so other values compile nothing.
 
     Attributes:
         cond: what the predictor takes as its cond, with a leading axis K.
-        scale: [K] factor of the direction. reverse: [K] away from the concept.
-        warmup: [K] steps before it pushes. cooldown: [K] the step from which it is over, or inf.
-        threshold: [K] in [0, 1]; 0 keeps every entry, 1 the largest alone.
-        weight: [K]; below 0 counts as 0.
+        scale: [K] factor of the direction.
+        reverse: [K] whether to lead away from the concept.
+        warmup: [K] number of steps before it acts.
+        cooldown: [K] the step from which it no longer acts, or inf.
+        threshold: [K] in [0, 1]; 0 keeps every entry, 1 only the largest.
+        weight: [K]; a negative weight is 0.
         momentum, beta: [K] scale and decay of the momentum.
-        active: [K]; what is not active (padding) changes nothing.
-        mask: [K, H, W, 1] where the direction counts, multiplied before the threshold; or None.
-        tokens: [K, L] 1 at the concept's own tokens, without start and end, for masks from
+        active: [K] False for padding, which changes nothing.
+        mask: [K, H, W, 1] factor of the direction before the threshold; or None.
+        tokens: [K, L] 1 at the tokens of the concept, without start and end, for masks from
             attention; or None.
     """
 
@@ -73,13 +74,15 @@ def concepts(
     mask: Any = None,
     tokens: Any = None,
 ) -> Concepts:
-    """Concepts from one value for all, or from K values; the defaults are those of diffusers.
+    """Concepts from one value for all of them, or from K values; defaults as in diffusers.
 
     Args:
-        cond: with a leading axis K. cooldown: None, also as one of K: never. Else see Concepts.
+        cond: with a leading axis K.
+        cooldown: None, also as one of K values, means never.
+        The others: see Concepts.
 
     Raises:
-        ValueError: another number of values than K, a threshold outside [0, 1], a time below 0.
+        ValueError: a number of values other than K, a threshold outside [0, 1], a negative step.
     """
     k = jax.tree.leaves(cond)[0].shape[0]
     never = [np.inf if c is None else c for c in np.atleast_1d(np.asarray(cooldown, object))]
@@ -101,7 +104,7 @@ def concepts(
 
 
 def padded(many: Concepts, k: int) -> Concepts:
-    """The concepts with inactive ones behind them, k in all; it guides exactly as without them."""
+    """The concepts followed by inactive ones, k in total; the guidance is exactly the same."""
     missing = k - len(many.scale)
     if missing < 0:
         raise ValueError(f"k must be at least the number of concepts {len(many.scale)}, got {k}")
@@ -112,14 +115,15 @@ def padded(many: Concepts, k: int) -> Concepts:
     return jax.tree.map(pad, many)
 
 
-class Sega(NamedTuple):
-    """The cond of a semantically guided predictor.
+class SEGACond(NamedTuple):
+    """The cond of semantic guidance.
 
     Attributes:
-        text: cond of the target text. against: of the empty or negative text. Same shapes.
-        scale: of the guidance from `against` to `text`; 0 leaves the text out.
+        text: cond of the target text.
+        against: cond of the empty or negative text; same shapes.
+        scale: guidance scale from `against` to `text`; 0 leaves the text out.
         concepts: the concepts.
-        supplied: [N, H, W, C] guidance of the user's own for each step of the grid, or None.
+        supplied: [N, H, W, C] guidance of the user for each step of the grid, or None.
     """
 
     text: Any
@@ -129,44 +133,73 @@ class Sega(NamedTuple):
     supplied: Any = None
 
 
-def sega(predict: PredictFn, mode: str = "mended") -> Callable[[Any, Sega], Remembering]:
-    """Semantic guidance of a predictor: (params, Sega) -> a predictor with memory for the loop.
+def fit_masks(many: Concepts, shape: tuple[int, ...]) -> Concepts:
+    """The concepts with their masks [K, H, W, 1] of pictures as masks [K, h, w, 1] of states."""
+    if many.mask is None:
+        return many
+    return many._replace(mask=jax.vmap(lambda m: mask_of_state(m, shape))(jnp.asarray(many.mask)))
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class SEGA:
+    """Semantic guidance of a predictor; `bind` gives the stateful predictor of the loop.
 
     A step evaluates the network once, for a batch of 2 + K conds: against, text, concepts. Warm-up
-    and cool-down count the steps of the grid that is run.
+    and cool-down count the steps of the grid that is run. The state is the momentum [K, H, W, C].
+    `Prediction.masks` [K, H, W, 1] is the share of channels in which a concept acts.
 
-    Args:
-        mode: "mended" guides as the head of this module says. "sega-original" is what the released
-            code and diffusers do, where it differs: while some concepts are warm and others are
-            not, the guidance is the mean of the warm ones by weight, without momentum, and jumps to
-            the sum over all with momentum when the last one is warm; empty concepts count in that
-            mean, and it is NaN once every warm concept has cooled down; with a guidance scale of at
+    Attributes:
+        predict: the predictor that is guided.
+        mode: "mended" guides as this module describes. "sega-original" reproduces the released
+            code and diffusers where they differ. While some concepts are warm and others are not,
+            the guidance is the mean of the warm ones by weight, without momentum; it changes to
+            the sum over all with momentum when the last one is warm. Empty concepts count in that
+            mean. It is NaN once every warm concept has cooled down. With a guidance scale of at
             most 1 neither text guidance nor concepts act.
+        conditions: network evaluations for a prediction, without those of the concepts.
     """
-    if mode not in MODES:
-        raise ValueError(f"mode must be one of {list(MODES)}, got {mode!r}")
 
-    def bind(params: Any, cond: Sega) -> Remembering:
+    predict: PredictFn
+    mode: str = "mended"
+    conditions: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"mode must be one of {list(MODES)}, got {self.mode!r}")
+
+    def prepare(self, cond: SEGACond, shape: tuple[int, ...]) -> SEGACond:
+        """The cond for states of this shape: its masks are drawn on pictures."""
+        return cond._replace(concepts=fit_masks(cond.concepts, shape))
+
+    def bind(self, params: Any, cond: SEGACond) -> StatefulPredictor:
+        """The predictor of the loop for params and a cond."""
+
         def init(x: Array) -> Array:
             return jnp.zeros((len(cond.concepts.scale), *x.shape))
 
-        def guided(memory: Array, x: Array, t: Array, index: Array) -> tuple[Prediction, Array]:
-            every = jax.vmap(lambda c: predict(params, x, t, c))(stacked(cond))
-            against, text = every.eps[0], every.eps[1]
-            push, memory = semantic(against, every.eps[2:], cond.concepts, memory, index, mode)
-            eps = against + (cond.scale * (text - against) + push)
-            if cond.supplied is not None:
-                eps = eps + jnp.asarray(cond.supplied)[index]
-            if mode == "sega-original":
-                eps = jnp.where(jnp.asarray(cond.scale) > 1, eps, text)
-            return jax.tree.map(lambda a: a[1], every)._replace(eps=eps), memory
+        def guided(state: Array, x: Array, t: Array, index: Array) -> tuple[Prediction, Array]:
+            return self._guided(params, cond, state, x, t, index)
 
-        return Remembering(init, guided)
+        return StatefulPredictor(init, guided)
 
-    return bind
+    def _guided(
+        self, params: Any, cond: SEGACond, state: Array, x: Array, t: Array, index: Array
+    ) -> tuple[Prediction, Array]:
+        every = jax.vmap(lambda c: self.predict(params, x, t, c))(stacked(cond))
+        against, text = every.eps[0], every.eps[1]
+        push, state, masks = semantic(
+            against, every.eps[2:], cond.concepts, state, index, self.mode
+        )
+        eps = against + (cond.scale * (text - against) + push)
+        if cond.supplied is not None:
+            eps = eps + jnp.asarray(cond.supplied)[index]
+        if self.mode == "sega-original":
+            eps = jnp.where(jnp.asarray(cond.scale) > 1, eps, text)
+        return jax.tree.map(lambda a: a[1], every)._replace(eps=eps, masks=masks), state
 
 
-def stacked(cond: Sega) -> Any:
+def stacked(cond: SEGACond) -> Any:
     """All conds as one with a leading axis 2 + K: against, text, concepts."""
     return jax.tree.map(
         lambda against, text, each: jnp.concatenate([against[None], text[None], each]),
@@ -175,47 +208,51 @@ def stacked(cond: Sega) -> Any:
 
 
 def semantic(
-    against: Array, eps: Array, many: Concepts, memory: Array, index: Array, mode: str = "mended"
-) -> tuple[Array, Array]:
-    """The guidance of one step and the momentum after it.
+    against: Array, eps: Array, many: Concepts, state: Array, index: Array, mode: str = "mended"
+) -> tuple[Array, Array, Array]:
+    """The guidance of one step, the momentum after it, and the masks.
 
     Args:
-        against: eps_u [H, W, C]. eps: of the concepts [K, H, W, C]. memory: nu [K, H, W, C].
-        index: steps run so far.
+        against: eps_u [H, W, C].
+        eps: predictions for the concepts [K, H, W, C].
+        state: nu [K, H, W, C].
+        index: number of steps already run.
 
     Returns:
-        sum of the pushes [H, W, C], and nu [K, H, W, C].
+        sum of the pushes [H, W, C]; nu [K, H, W, C]; share [K, H, W, 1] of the channels in which
+        each concept acts.
     """
     many, k = many._replace(cond=None), len(many.scale)
     if k == 0:
-        return jnp.zeros_like(against), memory
+        return jnp.zeros_like(against), state, jnp.zeros((0, *against.shape[:2], 1))
     warm = jnp.asarray(many.active, bool) & (index >= jnp.asarray(many.warmup))
     weight = jnp.where(_over(many, index), 0.0, jnp.maximum(jnp.asarray(many.weight), 0.0))
-    part = jax.vmap(lambda e, c: _largest(direction(against, e, c), c.threshold))(eps, many)
-    # what is switched off is chosen away, not multiplied by 0: padding may hold anything
+    part, large = jax.vmap(lambda e, c: _largest(direction(against, e, c), c.threshold))(eps, many)
+    masks = jnp.where(_each(warm & (weight > 0)), jnp.mean(large, axis=-1, keepdims=True), 0.0)
+    # selected, not multiplied by 0: padding may hold any value
     part = jnp.where(_each(weight > 0), _each(weight) * part, 0.0)
-    push = part + _each(jnp.asarray(many.momentum)) * memory
+    push = part + _each(jnp.asarray(many.momentum)) * state
     beta = _each(jnp.asarray(many.beta))
-    memory = beta * memory + (1 - beta) * push
+    state = beta * state + (1 - beta) * push
     if mode == "mended":
-        return _sum(jnp.where(_each(warm), push, 0.0)), memory
+        return _sum(jnp.where(_each(warm), push, 0.0)), state, masks
     total = jnp.sum(jnp.where(warm, weight, 0.0))
     mean = _sum(jnp.where(_each(warm), part, 0.0)) / total  # 0 / 0 is NaN, as in the original
     some, all_ = jnp.any(warm), jnp.all(warm | ~jnp.asarray(many.active, bool))
-    return jnp.where(some & all_, _sum(push), jnp.where(some, mean, 0.0)), memory
+    return jnp.where(some & all_, _sum(push), jnp.where(some, mean, 0.0)), state, masks
 
 
 def direction(against: Array, eps: Array, one: Concepts) -> Array:
-    """psi [H, W, C] of one concept, where its mask lets it: +-scale (eps - against) mask."""
+    """psi [H, W, C] of one concept: +-scale (eps - against) mask."""
     psi = (eps - against) * jnp.where(one.reverse, -1.0, 1.0) * one.scale
     return psi if one.mask is None else psi * one.mask
 
 
 def top(values: Array, q: Array) -> Array:
-    """Whether each of the values, of any shape, is at least the q quantile of them all.
+    """Whether each value of an array of any shape is at least the q quantile of the array.
 
-    By rank as well as by size: a compiler may compute a value twice and round it in two ways, and
-    where the quantile is one of the values this one would be smaller than itself.
+    Values are compared by rank as well as by size. A compiler may compute a value twice with
+    different rounding; if it is the quantile itself, it could be smaller than itself.
     """
     flat = values.astype(jnp.float32).ravel()
     ordered, places = jax.lax.sort((flat, jnp.arange(len(flat))), num_keys=1)
@@ -229,16 +266,17 @@ def _rank(q: Array, n: int) -> Array:
 
 
 def _at_rank(ordered: Array, rank: Array) -> Array:
-    """The value at a rank, between two of them by a straight line."""
+    """The value at a rank, by linear interpolation."""
     low = jnp.floor(rank)
     below, above = (ordered[i.astype(jnp.int32)] for i in (low, jnp.ceil(rank)))
     return below + (rank - low) * (above - below)
 
 
-def _largest(psi: Array, threshold: Array) -> Array:
-    """psi [H, W, C] where |psi| is at least its quantile over the positions of each channel."""
+def _largest(psi: Array, threshold: Array) -> tuple[Array, Array]:
+    """psi [H, W, C] where |psi| is at least its quantile over the positions of each channel, and
+    where that is [H, W, C]."""
     large = jax.vmap(lambda v: top(v, threshold), in_axes=-1, out_axes=-1)(jnp.abs(psi))
-    return jnp.where(large, psi, 0.0)
+    return jnp.where(large, psi, 0.0), large
 
 
 def _over(many: Concepts, index: Array) -> Array:
@@ -250,7 +288,7 @@ def _each(row: Array) -> Array:
 
 
 def _sum(parts: Array) -> Array:
-    """The sum over the first axis in its order: zeros behind change no digit of it."""
+    """The sum over the first axis in order, so that trailing zeros change no digit."""
     return sum(parts[1:], parts[0])
 
 

@@ -1,12 +1,14 @@
-"""Pictures: files in and out, fitting to the prior's size, masks, pasting, sheets.
+"""Pictures: reading and writing files, fitting to a size, masks, pasting, contact sheets.
 
-Pictures are uint8 [H, W, 3]; masks are float32 [H, W] in [0, 1], 1 (white) where the edit may
-change pixels. Nothing here knows models or tasks. Only numpy and Pillow are needed.
+Pictures are uint8 [H, W, 3]. Masks are float32 [H, W] in [0, 1], 1 (white) where the edit may
+change pixels. Sizes are (height, width) in pixels. This package is independent of models and tasks,
+and needs only numpy and Pillow.
 """
 
 from sdedit_jax.images.files import (
     FORMATS,
     decode,
+    from_pil,
     read,
     read_mask,
     read_region,
@@ -15,7 +17,19 @@ from sdedit_jax.images.files import (
     write_bytes,
     write_png,
 )
-from sdedit_jax.images.fitting import FITS, Placement, fit, fit_mask, fit_rgb, place, unfit
+from sdedit_jax.images.fitting import (
+    FITS,
+    Placement,
+    Size,
+    check_size,
+    fit,
+    fit_mask,
+    fit_rgb,
+    place,
+    thumbnail,
+    to_cell,
+    unfit,
+)
 from sdedit_jax.images.inputs import find_inputs, output_names, paired
 from sdedit_jax.images.pixels import (
     Picture,
@@ -29,6 +43,7 @@ from sdedit_jax.images.pixels import (
     over,
     paste,
     shrink,
+    size_text,
     to_unit,
 )
 from sdedit_jax.images.sheets import contact_sheet, grid
@@ -38,6 +53,8 @@ __all__ = [
     "FORMATS",
     "Picture",
     "Placement",
+    "Size",
+    "check_size",
     "color",
     "contact_sheet",
     "decode",
@@ -47,6 +64,7 @@ __all__ = [
     "fit_mask",
     "fit_rgb",
     "flatten",
+    "from_pil",
     "from_unit",
     "grid",
     "grow",
@@ -63,6 +81,9 @@ __all__ = [
     "read_text",
     "same_size",
     "shrink",
+    "size_text",
+    "thumbnail",
+    "to_cell",
     "to_unit",
     "unfit",
     "write_bytes",

@@ -1,6 +1,6 @@
-"""Picture files: reading PNG, JPEG and WebP, masks, PNG text; writing without half-written files.
+"""Picture files: reads PNG, JPEG and WebP, masks and PNG text; writes files atomically.
 
-Colour profiles are not applied; of an animation the first frame is read.
+Colour profiles are not applied. Only the first frame of an animation is read.
 """
 
 import io
@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
-from sdedit_jax.images.pixels import Picture, flatten, luminance
+from sdedit_jax.images.pixels import Picture, flatten, luminance, size_text
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 ORIENTATION = 0x0112  # the EXIF tag
-TURNS = {
+TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -27,13 +27,13 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What Pillow's decoders raise on damaged files.
+# exceptions that Pillow's decoders raise on damaged files
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
 DAMAGE += (OverflowError, struct.error, zlib.error)
 
 
 def read(path: str | Path) -> Picture:
-    """The picture in a PNG, JPEG or WebP file; see `decode`.
+    """Read a PNG, JPEG or WebP file; see `decode`.
 
     Raises:
         ValueError: the file is missing, empty, damaged, too large or of another format.
@@ -42,13 +42,15 @@ def read(path: str | Path) -> Picture:
 
 
 def decode(data: bytes, name: str, formats: Sequence[str] = FORMATS) -> Picture:
-    """The picture in a file's bytes, turned as its EXIF orientation says.
+    """Decode a picture file's bytes and apply its EXIF orientation.
 
-    Grey, palette, 1-bit and CMYK pictures become RGB; 16-bit grey is rounded to 8 bits (Pillow
-    itself reduces 16-bit colour to its upper 8 bits).
+    Grey, palette, 1-bit and CMYK pictures become RGB. 16-bit grey is rounded to 8 bits. Of 16-bit
+    colour Pillow keeps the upper 8 bits.
 
     Args:
-        name: for messages. formats: allowed ones, as Pillow names them.
+        data: content of the file.
+        name: of the file, for messages.
+        formats: the accepted ones, by Pillow's names.
 
     Raises:
         ValueError: empty, damaged, too large or of another format.
@@ -56,15 +58,21 @@ def decode(data: bytes, name: str, formats: Sequence[str] = FORMATS) -> Picture:
     return _picture(_open(data, name, formats))
 
 
+def from_pil(image: Image.Image) -> Picture:
+    """The picture of a PIL image, turned to its EXIF orientation."""
+    return _picture(image)
+
+
 def _picture(image: Image.Image) -> Picture:
-    """A Pillow image, turned as its EXIF orientation says."""
+    """A Pillow image with its EXIF orientation applied."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of damaged EXIF
         try:
-            turn = TURNS.get(image.getexif().get(ORIENTATION))
+            transpose = TRANSPOSES.get(image.getexif().get(ORIENTATION))
         except DAMAGE:  # the pixels are fine
-            turn = None
-    return _to_picture(image if turn is None else image.transpose(turn), image.info)
+            transpose = None
+    turned = image if transpose is None else image.transpose(transpose)
+    return _to_picture(turned, image.info)
 
 
 def _bytes(path: Path) -> bytes:
@@ -79,21 +87,21 @@ def _bytes(path: Path) -> bytes:
 
 
 def _open(data: bytes, name: str, formats: Sequence[str] = FORMATS) -> ImageFile.ImageFile:
-    """The decoded Pillow image, or a ValueError that says whose bytes are wrong, and how."""
+    """The decoded Pillow image, or a ValueError that names the file and what is wrong."""
     if not data:
         raise ValueError(f"cannot read {name}: the file is empty")
     try:
         with warnings.catch_warnings():
-            # Pillow warns of damaged EXIF, and above half of the size that it refuses
+            # Pillow warns of damaged EXIF, and above half of its size limit
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=formats)
             image.load()
         return image
     except UnidentifiedImageError as error:
         known = [format.replace("WEBP", "WebP") for format in formats]
-        told = " or ".join([", ".join(known[:-1]), known[-1]])
+        listed = " or ".join([", ".join(known[:-1]), known[-1]])
         raise ValueError(
-            f"cannot read {name}: not a {told} picture, or its header is damaged"
+            f"cannot read {name}: not a {listed} picture, or its header is damaged"
         ) from error
     except Image.DecompressionBombError as error:
         most = 2 * Image.MAX_IMAGE_PIXELS // 10**6
@@ -106,8 +114,8 @@ def _to_picture(image: Image.Image, info: Mapping) -> Picture:
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)
         grey = ((np.clip(values, 0, 65535) + 128) // 257).astype(np.uint8)
-        hidden = info.get("transparency")
-        alpha = None if hidden is None else np.where(values == hidden, 0, 255).astype(np.uint8)
+        clear = info.get("transparency")
+        alpha = None if clear is None else np.where(values == clear, 0, 255).astype(np.uint8)
         return Picture(np.repeat(grey[..., None], 3, axis=-1), alpha)
     if image.has_transparency_data:
         rgba = np.array(image.convert("RGBA"))
@@ -116,23 +124,23 @@ def _to_picture(image: Image.Image, info: Mapping) -> Picture:
 
 
 def same_size(name: str, found: tuple[int, int], wanted: tuple[int, int]) -> None:
-    """Raise ValueError unless two sizes (height, width) are equal; `name` says whose is `found`."""
+    """Raise ValueError unless two sizes (height, width) are equal; `name` is that of `found`."""
     if tuple(found) != tuple(wanted):
-        sizes = f"{found[1]}x{found[0]} pixels, the picture has {wanted[1]}x{wanted[0]}"
+        sizes = f"{size_text(found)} pixels (height x width), the picture has {size_text(wanted)}"
         raise ValueError(f"{name} has {sizes}; both must have the same size")
 
 
 def read_mask(path: str | Path, size: tuple[int, int], invert: bool = False) -> np.ndarray:
-    """A mask file as float32 [H, W] in [0, 1]: white = may change, greys are fractions.
+    """Read a mask file as float32 [H, W] in [0, 1]: white may change, greys are fractions.
 
-    Colours count by their luminance, transparent pixels as black. JPEG cannot hold pure black
-    and white beside an edge, so in JPEG files (whatever they are called) levels within 16 of the
-    ends are moved there.
+    Colours are converted to luminance, transparent pixels to black. JPEG cannot store pure black
+    and white next to an edge. In JPEG data, levels within 16 of black or white are therefore moved
+    there. The format is detected from the data, not from the file's name.
 
     Args:
         path: picture file.
-        size: (height, width) of the picture that the mask belongs to, after EXIF rotation.
-        invert: black = may change.
+        size: (height, width) of the mask's picture, after EXIF rotation.
+        invert: black may change instead of white.
     """
     image = _open(_bytes(Path(path)), str(path))
     grey = luminance(flatten(_picture(image), (0, 0, 0)))
@@ -146,14 +154,16 @@ def read_mask(path: str | Path, size: tuple[int, int], invert: bool = False) -> 
 def read_region(
     path: str | Path, color: tuple[int, int, int], size: tuple[int, int], invert: bool = False
 ) -> np.ndarray:
-    """The region of one colour in a segmentation map, as float32 [H, W] of 0 and 1.
+    """Read the region of one colour in a segmentation map: float32 [H, W] of 0 and 1.
 
     Args:
-        path: PNG or WebP without loss; of a grey map the label 3 is the colour (3, 3, 3).
-        color: of the region. size: see `read_mask`. invert: all but this region.
+        path: PNG or lossless WebP. In a grey map, the label 3 is the colour (3, 3, 3).
+        color: of the region.
+        size: see `read_mask`.
+        invert: everything except this region.
 
     Raises:
-        ValueError: an unreadable file, of another size, with loss or 16 bits, or without this
+        ValueError: the file cannot be read, has another size, is JPEG or 16-bit, or lacks the
             colour.
     """
     image = _open(_bytes(Path(path)), str(path))
@@ -175,7 +185,7 @@ def _hex(color: Sequence[int]) -> str:
 
 
 def read_text(path: str | Path) -> dict[str, str]:
-    """The text chunks of a PNG file."""
+    """Read the text chunks of a PNG file."""
     image = _open(_bytes(Path(path)), str(path))
     if image.format != "PNG":
         raise ValueError(f"cannot read text from {path}: not a PNG file but {image.format}")
@@ -201,22 +211,22 @@ def write_png(
 
 
 def write_bytes(path: str | Path, data: bytes, overwrite: bool = False) -> None:
-    """Write a file aside, then rename it, so that no half-written file ever bears its name.
+    """Write a temporary file and rename it, so that the file is complete or absent.
 
     Raises:
-        FileExistsError: the file is there and `overwrite` is False.
+        FileExistsError: the file exists and `overwrite` is False.
         OSError: the folder is missing, unwritable or full; the message names the path.
     """
     path = Path(path)
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists already; it is replaced only with overwrite")
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        raise FileExistsError(f"{path} exists already; pass overwrite to replace it")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         try:
-            _write_through(aside, data)
-            os.replace(aside, path)
+            _write_through(temporary, data)
+            os.replace(temporary, path)
         finally:
-            aside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise OSError(f"cannot write {path}: {error.strerror or error}") from error
 

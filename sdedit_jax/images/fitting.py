@@ -1,98 +1,154 @@
-"""Bringing a picture of any size to the prior's square, and the edit back into the picture.
+"""Fitting a picture of any size to the size of the edit, and the way back.
 
-Three rules. `crop` shows the largest centred square; `pad` shows all and fills the margin;
-`stretch` shows all and changes the proportions. Each is one rectangle of the input (window) that
-is resized to one rectangle of the square (target); both have whole pixels, so the same placement
-serves pictures and masks.
+Sizes are (height, width) in pixels. There are three rules. `crop` keeps the largest centred window
+of the target's proportions. `pad` keeps everything and fills the margin. `stretch` keeps everything
+and changes the proportions. Each rule resizes one rectangle of the input (window) to one rectangle
+of the result (target). Both have whole pixels, so one placement serves pictures and masks.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from sdedit_jax.images.pixels import paste
+from sdedit_jax.images.pixels import paste, size_text
 
 FITS = ("crop", "pad", "stretch")
+Size = tuple[int, int]
 Box = tuple[int, int, int, int]
 
 
 class Placement(NamedTuple):
-    """How a picture was fitted; boxes are (top, left, height, width).
+    """How a picture is fitted.
 
-    source: (height, width) of the input. window: the part of the input that is shown.
-    target: where it is shown in the size x size square.
+    Attributes:
+        rule: one of FITS.
+        size: (height, width) of the fitted picture.
+        source: (height, width) of the input.
+        window: the part of the input that is kept, as (top, left, height, width).
+        target: where the window is placed in the fitted picture, in the same form.
     """
 
-    how: str
-    size: int
-    source: tuple[int, int]
+    rule: str
+    size: Size
+    source: Size
     window: Box
     target: Box
 
     @property
     def scale(self) -> float:
-        """Input pixels for one pixel of the square (the larger of the two directions)."""
+        """Input pixels per fitted pixel, the larger of the two directions."""
         return max(self.window[2] / self.target[2], self.window[3] / self.target[3])
 
 
-def place(source: tuple[int, int], size: int, how: str) -> Placement:
-    """The placement of a picture of (height, width) `source` in a square of `size` pixels."""
-    if how not in FITS:
-        raise ValueError(f"fit must be one of {list(FITS)}, got {how!r}")
-    if size < 1:
-        raise ValueError(f"size must be at least 1 pixel, got {size}")
-    height, width = source
-    window, target = (0, 0, height, width), (0, 0, size, size)
-    if how == "crop":
-        side = min(source)
-        window = ((height - side) // 2, (width - side) // 2, side, side)
-    if how == "pad":
-        h, w = (max(1, round(size * length / max(source))) for length in source)
-        target = ((size - h) // 2, (size - w) // 2, h, w)
-    return Placement(how, size, (height, width), window, target)
+def check_size(size: Sequence[int], stride: int = 1, field: str = "size") -> Size:
+    """The size as a tuple of two ints, checked.
+
+    Args:
+        size: (height, width) in pixels.
+        stride: both must be multiples of it, as the network of a prior requires.
+        field: name of the argument, for the message.
+
+    Raises:
+        ValueError: not two whole numbers, or not positive multiples of the stride.
+    """
+    pair = tuple(size) if isinstance(size, Sequence) and not isinstance(size, str) else ()
+    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in pair)
+    if len(pair) == 2 and whole and all(n > 0 and n % stride == 0 for n in pair):
+        return int(pair[0]), int(pair[1])
+    numbers = "positive whole numbers" if stride == 1 else f"positive multiples of {stride}"
+    raise ValueError(f"{field} must be (height, width), two {numbers}, got {size!r}")
+
+
+def place(source: Size, size: Size, rule: str) -> Placement:
+    """The placement of a picture of (height, width) `source` at (height, width) `size`."""
+    if rule not in FITS:
+        raise ValueError(f"fit must be one of {list(FITS)}, got {rule!r}")
+    size = check_size(size)
+    window, target = (0, 0, *source), (0, 0, *size)
+    if rule == "crop":
+        window = _centred(_inside(source, size), source)
+    if rule == "pad":
+        target = _centred(_inside(size, source), size)
+    return Placement(rule, size, (source[0], source[1]), window, target)
+
+
+def _inside(outer: Size, proportions: Size) -> Size:
+    """The largest (height, width) of these proportions inside `outer`, at least 1 x 1."""
+    (height, width), (h, w) = outer, proportions
+    side, length = (height, h) if height * w <= width * h else (width, w)
+    return max(1, round(side * h / length)), max(1, round(side * w / length))
+
+
+def _centred(inner: Size, outer: Size) -> Box:
+    top, left = ((a - b) // 2 for a, b in zip(outer, inner, strict=True))
+    return (top, left, *inner)
 
 
 def fit(
-    rgb: np.ndarray, size: int, how: str = "crop", background: tuple[int, int, int] | None = None
+    rgb: np.ndarray,
+    size: Size,
+    rule: str = "crop",
+    background: tuple[int, int, int] | None = None,
 ) -> tuple[np.ndarray, Placement]:
-    """Fit uint8 [H, W, 3] to uint8 [size, size, 3]; a picture of that size stays as it is.
+    """Fit a picture to a size; a picture that has this size stays as it is.
 
     Args:
-        rgb: the picture.
-        size: the prior's side in pixels.
-        how: "crop", "pad" or "stretch".
+        rgb: uint8 [H, W, 3].
+        size: (height, width) of the result.
+        rule: "crop", "pad" or "stretch".
         background: colour of the margin of "pad"; None repeats the picture's edge.
+
+    Returns:
+        uint8 [height, width, 3], and the placement.
     """
-    placement = place(rgb.shape[:2], size, how)
+    placement = place(rgb.shape[:2], size, rule)
     return fit_rgb(rgb, placement, background), placement
+
+
+def thumbnail(rgb: np.ndarray, longest: int) -> np.ndarray:
+    """The picture, or where a side exceeds `longest` pixels, shrunk in proportion."""
+    if max(rgb.shape[:2]) <= longest:
+        return rgb
+    return _resize(rgb, _inside((longest, longest), rgb.shape[:2]))
+
+
+def to_cell(picture: np.ndarray, longest: int) -> np.ndarray:
+    """A picture for a sheet whose cells have about `longest` pixels on the longer side.
+
+    Larger pictures are shrunk in proportion. Pixels of smaller ones are repeated by the largest
+    whole factor that fits.
+    """
+    factor = max(1, longest // max(picture.shape[:2]))
+    return np.repeat(np.repeat(thumbnail(picture, longest), factor, axis=0), factor, axis=1)
 
 
 def fit_rgb(
     rgb: np.ndarray, placement: Placement, background: tuple[int, int, int] | None = None
 ) -> np.ndarray:
-    """A picture of the input's size by a known placement: uint8 [size, size, 3] (Lanczos)."""
+    """Fit a picture of the input's size by a known placement (Lanczos): uint8 [h, w, 3]."""
     _check_source(rgb, placement)
     shown = _resize(_cut(rgb, placement.window), placement.target[2:])
     if background is None:
         return np.pad(shown, (*_margins(placement), (0, 0)), "edge")
-    out = np.empty((placement.size, placement.size, 3), np.uint8)
+    out = np.empty((*placement.size, 3), np.uint8)
     out[:] = background
     _cut(out, placement.target)[:] = shown
     return out
 
 
-def fit_mask(mask: np.ndarray, placement: Placement, told: str = "mask") -> np.ndarray:
-    """A mask [H, W] in [0, 1] by the picture's placement: float32 [size, size].
+def fit_mask(mask: np.ndarray, placement: Placement, name: str = "mask") -> np.ndarray:
+    """Fit a mask [H, W] in [0, 1] by the picture's placement: float32 [h, w].
 
-    Shrinking averages over boxes (so edges become fractions), enlarging repeats pixels; values
-    stay exactly 0 or 1 where the whole box is. The margin of "pad" repeats the mask's edge.
+    Shrinking averages over boxes, so edges become fractions. Enlarging repeats pixels. Values stay
+    exactly 0 or 1 where the whole box is. The margin of "pad" repeats the mask's edge.
 
     Args:
-        told: how an error names the mask.
+        name: of the mask, for the message.
 
     Raises:
-        ValueError: the mask is not black, and what is left of it is.
+        ValueError: fitting removes the whole mask.
     """
     _check_source(mask, placement)
     top, left, height, width = placement.window
@@ -101,7 +157,8 @@ def fit_mask(mask: np.ndarray, placement: Placement, told: str = "mask") -> np.n
     shown = np.where(shown < 1e-5, 0, np.where(shown > 1 - 1e-5, 1, shown))
     if mask.any() and not shown.any():
         raise ValueError(
-            f"{told}: fit {placement.how!r} leaves nothing of it at {placement.size} pixels"
+            f"{name}: fit {placement.rule!r} leaves nothing of it at"
+            f" {size_text(placement.size)} pixels"
         )
     return np.pad(shown, _margins(placement), "edge").astype(np.float32)
 
@@ -113,19 +170,20 @@ def unfit(
     placement: Placement,
     feather: int = 0,
 ) -> np.ndarray:
-    """Bring an edit back to the input's size and paste it into the input.
+    """Resize an edit to the input's size and paste it into the input.
 
-    Outside the mask, and outside the part that the fit showed, the pixels are the input's bit
-    for bit.
+    Outside the mask, and outside the placement's window, the input's pixels are kept bit for bit.
 
     Args:
-        result: uint8 [size, size, 3].
+        result: uint8 [h, w, 3], of the placement's size.
         original: the input, uint8 [H, W, 3].
         mask: [H, W] in [0, 1] at the input's size.
         placement: from `fit`.
         feather: width of the ramp inside the mask, in pixels of the input.
     """
     _check_source(original, placement)
+    if result.shape[:2] != placement.size:
+        raise ValueError(f"result must have size {placement.size}, got {result.shape[:2]}")
     edited = original.copy()
     shown = _cut(result, placement.target)
     _cut(edited, placement.window)[:] = _resize(shown, placement.window[2:])
@@ -139,12 +197,13 @@ def _cut(array: np.ndarray, box: Box) -> np.ndarray:
 
 def _margins(placement: Placement) -> tuple[tuple[int, int], tuple[int, int]]:
     top, left, height, width = placement.target
-    return (top, placement.size - top - height), (left, placement.size - left - width)
+    rows, columns = placement.size
+    return (top, rows - top - height), (left, columns - left - width)
 
 
 def _resize(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     image = Image.fromarray(np.ascontiguousarray(rgb))
-    # a gap of 3 first reduces huge pictures by whole factors; the result looks the same
+    # a gap of 3 first reduces huge pictures by whole factors, without a visible difference
     small = image.resize(size[::-1], Image.Resampling.LANCZOS, reducing_gap=3.0)
     return np.array(small)
 

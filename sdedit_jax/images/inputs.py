@@ -1,4 +1,4 @@
-"""Which files are meant by a file, folder or glob; output names; files that belong together."""
+"""Finding input files by file, folder or glob; output names; files that belong to an input."""
 
 import glob
 from collections import Counter
@@ -9,13 +9,13 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def find_inputs(pattern: str | Path) -> list[Path]:
-    """Sorted picture files named by a file, a folder or a glob ("**" goes into subfolders).
+    """The picture files of a file name, a folder or a glob, sorted.
 
-    Folders and globs give the files that end in .png, .jpg, .jpeg or .webp (any case), not hidden
-    ones, and folders not their subfolders.
+    Folders and globs give the files that end in .png, .jpg, .jpeg or .webp (any case). Hidden files
+    are left out, and so are subfolders of a folder. In globs, "**" matches subfolders.
 
     Raises:
-        ValueError: nothing is named, or nothing was found.
+        ValueError: the pattern is empty, or there is no picture.
     """
     if not str(pattern):
         raise ValueError("input: give a picture, a folder or a glob")
@@ -37,9 +37,9 @@ def _is_picture(path: Path) -> bool:
 def output_names(paths: Sequence[Path]) -> list[str]:
     """A distinct output name for each input: its stem where that is unique.
 
-    Inputs that share a stem (upper and lower case count as the same) also get their suffix: a.png
-    and a.jpg become a_png and a_jpg. Those that share this too (from several folders) are numbered
-    from the second on, in the order given: a_png, a_png_2.
+    Inputs that share a stem (ignoring case) also get their suffix: a.png and a.jpg become a_png and
+    a_jpg. Inputs from several folders that share this too are numbered from the second one on, in
+    the given order: a_png, a_png_2.
     """
     shared = Counter(path.stem.lower() for path in paths)
     names: list[str] = []
@@ -62,12 +62,15 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def paired(where: str | Path, path: str | Path, name: str) -> Path:
-    """The file that belongs to the input `path`: `where` itself, or in a folder the same stem.
+    """The file that belongs to an input: `where` itself, or the file with its stem in a folder.
 
     Args:
-        where: a file (used for every input) or a folder.
+        where: a file, which is used for every input, or a folder.
         path: the input picture.
-        name: what is looked for, for the message.
+        name: of the option, for messages.
+
+    Raises:
+        ValueError: the folder has no such file, or several.
     """
     where, stem = Path(where), Path(path).stem
     if not where.is_dir():

@@ -1,4 +1,4 @@
-"""Pixel arithmetic: units, colours, alpha, growing masks, pasting with exact kept pixels."""
+"""Pixel arithmetic: units, colours, alpha, morphology of masks, pasting with exact kept pixels."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,8 +16,13 @@ class Picture(NamedTuple):
     alpha: np.ndarray | None = None
 
 
+def size_text(size: tuple[int, int]) -> str:
+    """A size (height, width) in messages: "HEIGHTxWIDTH"."""
+    return f"{size[0]}x{size[1]}"
+
+
 def to_unit(pixels: np.ndarray) -> np.ndarray:
-    """uint8 levels 0..255 to float32 in [-1, 1]; `from_unit` takes each level back exactly."""
+    """uint8 levels 0..255 to float32 in [-1, 1]; `from_unit` inverts it exactly."""
     return np.asarray(pixels, np.float32) / np.float32(127.5) - np.float32(1)
 
 
@@ -35,7 +40,7 @@ def from_unit(image: np.ndarray) -> np.ndarray:
 
 
 def in_levels(mask: np.ndarray) -> np.ndarray:
-    """A mask in steps of 1/255, as a picture file holds it; what may change at all still may."""
+    """A mask in steps of 1/255, as a PNG stores it; values above 0 stay above 0."""
     mask = np.asarray(mask, np.float32)
     return np.maximum(np.round(mask * 255), mask > 0).astype(np.float32) / 255
 
@@ -54,7 +59,7 @@ def luminance(rgb: np.ndarray) -> np.ndarray:
 
 
 def flatten(picture: Picture, background: tuple[int, int, int] = WHITE) -> np.ndarray:
-    """The picture laid on a plain background: uint8 [H, W, 3], alpha gone."""
+    """The picture composited over a plain background: uint8 [H, W, 3]."""
     if picture.alpha is None:
         return picture.rgb
     plain = np.broadcast_to(np.array(background, np.uint8), picture.rgb.shape)
@@ -62,7 +67,7 @@ def flatten(picture: Picture, background: tuple[int, int, int] = WHITE) -> np.nd
 
 
 def over(rgb: np.ndarray, alpha: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """uint8 `rgb` laid over `below` with uint8 alpha [H, W]; exact where alpha is 0 or 255."""
+    """uint8 `rgb` over `below` with alpha uint8 [H, W]; exact where alpha is 0 or 255."""
     a = alpha[..., None].astype(np.int32)
     return ((rgb * a + below * (255 - a) + 127) // 255).astype(np.uint8)
 
@@ -73,7 +78,7 @@ def grow(mask: np.ndarray, radius: int) -> np.ndarray:
 
 
 def shrink(mask: np.ndarray, radius: int) -> np.ndarray:
-    """The smallest value within `radius` pixels; beyond the border the mask goes on as it is."""
+    """The smallest value within `radius` pixels; the border is repeated outwards."""
     return _window(_window(mask, radius, 0, np.minimum), radius, 1, np.minimum)
 
 
@@ -94,7 +99,7 @@ def _window(values: np.ndarray, radius: int, axis: int, pick: Callable) -> np.nd
 def feathered(mask: np.ndarray, feather: int) -> np.ndarray:
     """The mask with a ramp of `feather` pixels inside its editable region; zeros stay zero.
 
-    A pixel d steps (chessboard) from the nearest kept one gets min(d / (feather + 1), 1).
+    A pixel at chessboard distance d from the nearest kept pixel gets min(d / (feather + 1), 1).
     """
     if feather < 0:
         raise ValueError(f"feather must be at least 0 pixels, got {feather}")
@@ -107,10 +112,10 @@ def feathered(mask: np.ndarray, feather: int) -> np.ndarray:
 
 
 def paste(result: np.ndarray, guide: np.ndarray, mask: np.ndarray, feather: int = 0) -> np.ndarray:
-    """Put the edited pixels into the guide: guide + weight (result - guide), rounded.
+    """Paste the edited pixels into the guide: guide + weight (result - guide), rounded.
 
-    Pixels with mask 0 are the guide's bit for bit; fractions blend; with mask 1 beyond the
-    feather they are the result's bit for bit.
+    Pixels with mask 0 are the guide's, bit for bit. Fractions blend. Pixels with mask 1 beyond the
+    feather are the result's, bit for bit.
 
     Args:
         result: uint8 [H, W, 3].

@@ -7,16 +7,18 @@ from PIL import Image, ImageDraw, ImageFont
 
 GAP = 4
 INK = (0, 0, 0)
-PAPER = (228, 228, 228)  # white pictures and masks show their edges on it
+PAPER = (228, 228, 228)  # grey, so that the edges of white pictures and masks are visible
 LONGEST = 220  # pixels of a row label
 
 
 def grid(
     images: Sequence[np.ndarray], columns: int, pad: int = 2, background: int = 255
 ) -> np.ndarray:
-    """Pictures uint8 [h, w, 3] of one size side by side, row by row: uint8 [H, W, 3]."""
+    """Pictures uint8 [h, w, 3] of one size, row by row: uint8 [H, W, 3]."""
     if not len(images) or columns < 1:
         raise ValueError(f"grid needs pictures and columns >= 1, got {len(images)} and {columns}")
+    if len({image.shape for image in images}) > 1:
+        raise ValueError(f"grid needs pictures of one size, got {[i.shape for i in images]}")
     height, width = images[0].shape[:2]
     rows = -(-len(images) // columns)
     size = (rows * (height + pad) + pad, columns * (width + pad) + pad, 3)
@@ -35,36 +37,63 @@ def contact_sheet(
 ) -> np.ndarray:
     """A sheet of pictures with a label before each row and above each column: uint8 [H, W, 3].
 
+    Pictures may have any sizes. A row is as high as its highest picture, a column as wide as its
+    widest one, and each picture is placed in the top left corner of its cell.
+
     Args:
-        rows: rows of uint8 [h, w, 3], or [h, w] for grey; None leaves the place empty. Smaller
-            pictures stand in the top left corner of their place.
-        row_labels: one for each row, or none. Long ones are cut to a fixed width.
-        column_labels: one for each column, or none. Long ones are cut to the column.
-        scale: whole factor; pixels are repeated.
+        rows: rows of uint8 [h, w, 3], or [h, w] for grey; None leaves the cell empty. Rows may
+            have different lengths.
+        row_labels: one for each row, or none. Long labels are cut to a fixed width.
+        column_labels: one for each column, or none. Long labels are cut to the column.
+        scale: whole factor by which pixels are repeated.
     """
     if scale < 1:
         raise ValueError(f"scale must be at least 1, got {scale}")
     cells = [[None if cell is None else _enlarge(cell, scale) for cell in row] for row in rows]
-    shapes = [cell.shape for row in cells for cell in row if cell is not None]
-    if not shapes:
-        raise ValueError("rows: there is no picture for the contact sheet")
+    heights, widths = _heights_and_widths(cells)
     font = ImageFont.load_default()
     row_labels = [_cut(font, text, LONGEST) for text in row_labels]
-    height, width = (max(shape[i] for shape in shapes) + GAP for i in (0, 1))
     left = max((_width(font, text) + GAP for text in row_labels), default=0) + GAP
     top = (_line(font) if column_labels else 0) + GAP
-    size = (left + width * max(map(len, cells)), top + height * len(cells))
-    sheet = Image.new("RGB", size, PAPER)
+    tops, lefts = _starts(heights, top), _starts(widths, left)
+    sheet = Image.new("RGB", (lefts[-1], tops[-1]), PAPER)
     for i, row in enumerate(cells):
         for j, cell in enumerate(row):
             if cell is not None:
-                sheet.paste(Image.fromarray(cell), (left + j * width, top + i * height))
+                sheet.paste(Image.fromarray(cell), (lefts[j], tops[i]))
     draw = ImageDraw.Draw(sheet)
     for i, text in enumerate(row_labels):
-        draw.text((GAP, top + i * height + (height - GAP - _line(font)) // 2), text, INK, font)
+        draw.text((GAP, tops[i] + (heights[i] - _line(font)) // 2), text, INK, font)
     for j, text in enumerate(column_labels):
-        draw.text((left + j * width, GAP // 2), _cut(font, text, width - GAP), INK, font)
+        draw.text((lefts[j], GAP // 2), _cut(font, text, widths[j]), INK, font)
     return np.array(sheet)
+
+
+def _heights_and_widths(
+    cells: Sequence[Sequence[np.ndarray | None]],
+) -> tuple[list[int], list[int]]:
+    """The height of each row and the width of each column; empty ones get the largest.
+
+    Raises:
+        ValueError: there is no picture.
+    """
+    heights, widths = [0] * len(cells), [0] * max(map(len, cells), default=0)
+    for i, row in enumerate(cells):
+        for j, cell in enumerate(row):
+            if cell is not None:
+                heights[i] = max(heights[i], cell.shape[0])
+                widths[j] = max(widths[j], cell.shape[1])
+    if not any(heights):
+        raise ValueError("rows: there is no picture for the contact sheet")
+    return [n or max(heights) for n in heights], [n or max(widths) for n in widths]
+
+
+def _starts(lengths: Sequence[int], first: int) -> list[int]:
+    """Where each cell starts along one axis, and the end of the last one with its gap."""
+    starts = [first]
+    for length in lengths:
+        starts.append(starts[-1] + length + GAP)
+    return starts
 
 
 def _enlarge(cell: np.ndarray, scale: int) -> np.ndarray:

@@ -1,8 +1,8 @@
 """The U-Net of guided-diffusion ("ADM", Dhariwal and Nichol 2021, 2105.05233, section 3).
 
 Attribute names are those of its state dict (`input_blocks.3.0.in_layers.2`), which convert by one
-rule; the U-Net of improved-diffusion (2102.09672) has the same names and is a case of this one.
-Left out: its upsamplers, which want a second picture, and its classifiers.
+rule. The U-Net of improved-diffusion (2102.09672) has the same names and is a case of this one.
+Its upsamplers, which take a second picture, and its classifiers are left out.
 """
 
 import dataclasses
@@ -26,14 +26,14 @@ class ADMConfig:
     """The architecture; field names are those of the original's `UNetModel`.
 
     Attributes:
-        image_size: side of the training pictures; the network takes any multiple of 2^(levels-1).
+        image_size: side of the training pictures. The network takes other sizes too: see `stride`.
         out_channels: in_channels, or twice that of a network with learned variance (`eps, v`).
         attention_resolutions: downsampling factors (1, 2, 4, ..) whose levels attend, not sizes.
         channel_mult: widths of the levels over model_channels; fractions are allowed.
         conv_resample: convolutions at the resamplings (without `resblock_updown`).
         num_classes: number of class labels, all of which are classes; None: no labels.
         num_heads: of attention; where num_head_channels > 0 the width over it instead.
-        num_heads_upsample: on the way up; -1: num_heads.
+        num_heads_upsample: num_heads of the up path; -1: the same.
         use_scale_shift_norm: the embedding scales and shifts the second norm.
         resblock_updown: residual blocks resample.
         use_new_attention_order: channels of qkv are [all q, all k, all v], not one triple per head.
@@ -69,6 +69,17 @@ class ADMConfig:
         return layers.config_from(cls, values)
 
     @property
+    def stride(self) -> int:
+        """Height and width of a picture must be multiples of it."""
+        return 2 ** (len(self.channel_mult) - 1)
+
+    @property
+    def attention_levels(self) -> frozenset[int]:
+        """The levels that attend, counted from the full resolution."""
+        levels = range(len(self.channel_mult))
+        return frozenset(i for i in levels if 2**i in self.attention_resolutions)
+
+    @property
     def widths(self) -> list[int]:
         """Channels of each level."""
         return [int(m * self.model_channels + 1e-6) for m in self.channel_mult]
@@ -93,11 +104,10 @@ class ADMConfig:
 
 
 class Slots(nnx.Module):
-    """Children under the numbers that they have in a torch Sequential; those without weights are
-    left out."""
+    """Children under their numbers in a torch Sequential; those without weights are left out."""
 
     def __init__(self, **children: nnx.Module) -> None:
-        """`children` are named "_0", "_2", ..: the number after the underscore counts."""
+        """`children` are named "_0", "_2", ..: an underscore and the number."""
         for name, child in children.items():
             setattr(self, name[1:], child)
 
@@ -108,8 +118,10 @@ class Slots(nnx.Module):
 class ResBlock(nnx.Module):
     """Norm, silu, convolution, twice, with the embedding between; residual, may resample."""
 
-    def __init__(self, c: ADMConfig, n_in: int, n_out: int, way: str = "", *, rngs: Draws) -> None:
-        self.rate, self.way = c.dropout, way
+    def __init__(
+        self, c: ADMConfig, n_in: int, n_out: int, direction: str = "", *, rngs: Draws
+    ) -> None:
+        self.rate, self.direction = c.dropout, direction
         self.modulates = c.use_scale_shift_norm
         self.in_layers = Slots(_0=norm(n_in, rngs), _2=Conv(n_in, n_out, rngs=rngs))
         n_emb = 2 * n_out if self.modulates else n_out
@@ -120,8 +132,8 @@ class ResBlock(nnx.Module):
 
     def __call__(self, x: jax.Array, emb: jax.Array, key: jax.Array | None) -> jax.Array:
         """x [B,H,W,I], emb [B,4ch] (already activated) -> [B,H,W,O], H and W resampled."""
-        h = resampled(jax.nn.silu(self.in_layers[0](x)), self.way)
-        x, h = resampled(x, self.way), self.in_layers[2](h)
+        h = resampled(jax.nn.silu(self.in_layers[0](x)), self.direction)
+        x, h = resampled(x, self.direction), self.in_layers[2](h)
         emb = self.emb_layers[1](emb).astype(h.dtype)[:, None, None]
         if self.modulates:
             scale, shift = jnp.split(emb, 2, axis=-1)
@@ -174,11 +186,11 @@ class Upsample(nnx.Module):
 class Plain(nnx.Module):
     """A resampling without weights."""
 
-    def __init__(self, way: str) -> None:
-        self.way = way
+    def __init__(self, direction: str) -> None:
+        self.direction = direction
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return resampled(x, self.way)
+        return resampled(x, self.direction)
 
 
 class ADM(nnx.Module):
@@ -188,7 +200,6 @@ class ADM(nnx.Module):
         self.config = c = config
         widths, n_emb = c.widths, 4 * c.model_channels
         last, n = len(widths) - 1, widths[0]
-        attends = [2**i in c.attention_resolutions for i in range(len(widths))]
         self.time_embed = Slots(
             _0=Dense(c.model_channels, n_emb, rngs=rngs), _2=Dense(n_emb, n_emb, rngs=rngs)
         )
@@ -199,7 +210,7 @@ class ADM(nnx.Module):
         for i, width in enumerate(widths):
             for _ in range(c.num_res_blocks):
                 block = [ResBlock(c, n, width, rngs=rngs)]
-                if attends[i]:
+                if i in c.attention_levels:
                     block.append(AttentionBlock(c, width, rngs=rngs))
                 self.input_blocks.append(nnx.List(block))
                 skips.append(n := width)
@@ -212,7 +223,7 @@ class ADM(nnx.Module):
         for i, width in reversed(list(enumerate(widths))):
             for j in range(c.num_res_blocks + 1):
                 block = [ResBlock(c, n + skips.pop(), width, rngs=rngs)]
-                if attends[i]:
+                if i in c.attention_levels:
                     block.append(AttentionBlock(c, width, True, rngs=rngs))
                 n = width
                 if i and j == c.num_res_blocks:
@@ -232,14 +243,14 @@ class ADM(nnx.Module):
     ) -> jax.Array:
         """x [B,H,W,C], step numbers [B] -> [B,H,W,out_channels] float32.
 
-        `y` are class labels [B] of a network with classes, which wants them always; `key` switches
-        dropout on; `dtype` is that of the activations, except at both ends.
+        `y` are class labels [B]; a network with classes needs them. `key` switches dropout on.
+        `dtype` is that of the activations, except at both ends.
 
         Raises:
-            ValueError: x of another shape, y where there are no classes, or none where there are.
+            ValueError: x has another shape, or y does not agree with `num_classes`.
         """
         c = self.config
-        layers.check_input(x, c.in_channels, 2 ** (len(c.channel_mult) - 1))
+        layers.check_input(x, c.in_channels, c.stride)
         if (y is None) != (c.num_classes is None):
             wanted = "None: this network has no" if c.num_classes is None else "given: it has"
             raise ValueError(f"y must be {wanted} class labels")
@@ -256,34 +267,34 @@ class ADM(nnx.Module):
         return self.out[2](jax.nn.silu(self.out[0](h.astype(jnp.float32))))
 
     def embedded(self, label: jax.Array, y: jax.Array | None) -> jax.Array:
-        """Step number and class label [B] -> [B,4ch], activated as every block wants it."""
+        """Step number and class label [B] -> [B,4ch], already activated for the blocks."""
         features = timestep_embedding(label, self.config.model_channels)
         emb = self.time_embed[2](jax.nn.silu(self.time_embed[0](features)))
         return jax.nn.silu(emb if y is None else emb + self.label_emb(y))
 
 
-def resampler(c: ADMConfig, channels: int, way: str, rngs: Draws) -> nnx.Module:
-    """What stands between two levels; `way` is "down" or "up"."""
+def resampler(c: ADMConfig, channels: int, direction: str, rngs: Draws) -> nnx.Module:
+    """The resampling between two levels; `direction` is "down" or "up"."""
     if c.resblock_updown:
-        return ResBlock(c, channels, channels, way, rngs=rngs)
+        return ResBlock(c, channels, channels, direction, rngs=rngs)
     if not c.conv_resample:
-        return Plain(way)
-    return (Downsample if way == "down" else Upsample)(channels, rngs=rngs)
+        return Plain(direction)
+    return (Downsample if direction == "down" else Upsample)(channels, rngs=rngs)
 
 
 def applied(block: nnx.List, h: jax.Array, emb: jax.Array, keys: Any) -> jax.Array:
-    """The layers of a block one after the other."""
+    """Apply the layers of a block in order."""
     for layer in block:
         h = layer(h, emb, next(keys)) if isinstance(layer, ResBlock) else layer(h)
     return h
 
 
-def resampled(x: jax.Array, way: str) -> jax.Array:
+def resampled(x: jax.Array, direction: str) -> jax.Array:
     """Half ("down": mean of 2x2), twice ("up": nearest) or the same ("") resolution."""
-    if not way:
+    if not direction:
         return x
     down, up = resample.naive_downsample_2d, resample.naive_upsample_2d
-    return (down if way == "down" else up)(x)
+    return (down if direction == "down" else up)(x)
 
 
 def norm(channels: int, rngs: Draws) -> layers.GroupNorm:
@@ -321,7 +332,7 @@ def split_heads(
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     """Attention of each head over all pixels; q, k, v and the result are [B,T,heads,C/heads]."""
-    scale = q.shape[-1] ** -0.25  # of q and of k, as in the original: it keeps half precision sane
+    scale = q.shape[-1] ** -0.25  # of q and of k, as in the original: stable in half precision
     logits = jnp.einsum("bqhc,bkhc->bhqk", q * scale, k * scale).astype(jnp.float32)
     weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
     return jnp.einsum("bhqk,bkhc->bqhc", weights, v)

@@ -1,7 +1,7 @@
 """The text encoder of CLIP, as Stable Diffusion uses it.
 
-Attribute names are those of transformers' state dicts, which convert by one rule; newer files leave
-the `text_model.` in front away.
+Attribute names are those of transformers' state dicts, which convert by one rule; newer files lack
+the prefix `text_model.`.
 """
 
 from typing import NamedTuple
@@ -19,15 +19,15 @@ from sdedit_jax.nets.sd_config import ClipTextConfig
 __all__ = ["ClipText", "ClipTextConfig", "Encoded"]
 
 LARGEST = 2
-"""The eos_token_id of old files, which no text holds: the end is the largest id."""
+"""The eos_token_id of old files, which no text contains: the end token has the largest id."""
 
 
 class Encoded(NamedTuple):
-    """A text as the encoder sees it.
+    """An encoded text.
 
     Attributes:
-        tokens: states of the tokens after the last norm [B,N,C]: what Stable Diffusion looks at.
-        pooled: the state at the end token [B,C], projected where the model does so.
+        tokens: states of the tokens after the last norm [B,N,C], which Stable Diffusion attends to.
+        pooled: the state at the end token [B,C], projected if the model has a projection.
     """
 
     tokens: jax.Array
@@ -35,7 +35,7 @@ class Encoded(NamedTuple):
 
 
 class SelfAttention(nnx.Module):
-    """Attention of each token to itself and those before it."""
+    """Causal self-attention: each token attends to itself and to earlier ones."""
 
     def __init__(self, c: ClipTextConfig, *, rngs: Draws) -> None:
         n = c.hidden_size
@@ -78,7 +78,7 @@ class Layer(nnx.Module):
 
 
 class Embeddings(nnx.Module):
-    """Vectors of tokens plus vectors of places."""
+    """Token embeddings plus position embeddings."""
 
     def __init__(self, c: ClipTextConfig, *, rngs: Draws) -> None:
         self.token_embedding = layers.Embedding(c.vocab_size, c.hidden_size, rngs=rngs)
@@ -91,7 +91,7 @@ class Embeddings(nnx.Module):
 
 
 class Stack(nnx.Module):
-    """The layers."""
+    """The layers, in order."""
 
     def __init__(self, c: ClipTextConfig, *, rngs: Draws) -> None:
         self.layers = nnx.List([Layer(c, rngs=rngs) for _ in range(c.num_hidden_layers)])
@@ -124,7 +124,7 @@ class ClipText(nnx.Module):
             dtype: of the activations; embeddings and norms compute in float32.
 
         Raises:
-            ValueError: ids of another rank or too long, or more skipped than there are layers.
+            ValueError: ids have another rank or are too long, or `skip` exceeds the layers.
         """
         c = self.config
         if ids.ndim != 2 or ids.shape[1] > c.max_position_embeddings:
@@ -141,6 +141,6 @@ class ClipText(nnx.Module):
         return Encoded(tokens, pooled)
 
     def _end(self, ids: jax.Array) -> jax.Array:
-        """Place of the end token [B]."""
+        """Position of the end token [B]."""
         eos = self.config.eos_token_id
         return jnp.argmax(ids if eos == LARGEST else ids == eos, axis=-1)

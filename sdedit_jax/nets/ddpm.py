@@ -1,8 +1,8 @@
 """The U-Net of DDPM (Ho et al. 2020) as SDEdit and pytorch_diffusion use it.
 
 Attribute names are those of their state dicts (`down.0.block.1.conv1`), which convert by one rule.
-It differs from score_sde's nets in its names, in attention after every block of an attention level
-on the way up, and in biased 1x1 convolutions for q, k, v.
+It differs from score_sde's networks in its names, in attention after every block of an attending
+level of the up path, and in biased 1x1 convolutions for q, k, v.
 """
 
 import dataclasses
@@ -22,7 +22,13 @@ GROUPS = 32
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DDPMConfig:
-    """The architecture; field names are those of SDEdit's ymls (`model:` and `image_size`)."""
+    """The architecture; field names are those of SDEdit's ymls (`model:` and `image_size`).
+
+    Attributes:
+        image_size: side of the training pictures. The network takes other sizes too: see `stride`.
+        attn_resolutions: sides of the feature maps that attend, for pictures of `image_size`. They
+            define `attention_levels`; at other picture sizes the same levels attend.
+    """
 
     image_size: int
     ch: int = 128
@@ -33,6 +39,16 @@ class DDPMConfig:
     attn_resolutions: tuple[int, ...] = (16,)
     dropout: float = 0.0
     resamp_with_conv: bool = True
+
+    @property
+    def stride(self) -> int:
+        """Height and width of a picture must be multiples of it."""
+        return 2 ** (len(self.ch_mult) - 1)
+
+    @property
+    def attention_levels(self) -> frozenset[int]:
+        """The levels that attend, counted from the full resolution."""
+        return layers.attention_levels(self.image_size, self.attn_resolutions, len(self.ch_mult))
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "DDPMConfig":
@@ -84,7 +100,7 @@ class Embedder(nnx.Module):
         self.dense = nnx.List([Dense(n, 4 * c.ch, rngs=rngs) for n in (c.ch, 4 * c.ch)])
 
     def __call__(self, features: jax.Array) -> jax.Array:
-        """[B,ch] -> [B,4ch], activated as every block wants it."""
+        """[B,ch] -> [B,4ch], already activated for the blocks."""
         return jax.nn.silu(self.dense[1](jax.nn.silu(self.dense[0](features))))
 
 
@@ -142,22 +158,21 @@ class DDPM(nnx.Module):
     def __init__(self, config: DDPMConfig, *, rngs: Draws) -> None:
         self.config = c = config
         wide = [c.ch * m for m in c.ch_mult]
-        before = [c.ch, *wide[:-1]]  # the width that enters each level on the way down
-        attends = [c.image_size // 2**i in c.attn_resolutions for i in range(len(wide))]
+        before = [c.ch, *wide[:-1]]  # input width of each level in the down path
         blocks, last = c.num_res_blocks, len(wide) - 1
         self.temb = Embedder(c, rngs=rngs)
         self.conv_in = Conv(c.in_channels, c.ch, rngs=rngs)
         self.down, self.up = nnx.List([]), nnx.List([])
         for i, n in enumerate(wide):
             widths = [before[i], *[n] * (blocks - 1)]
-            self.down.append(Level(c, widths, n, attends[i], rngs=rngs))
+            self.down.append(Level(c, widths, n, i in c.attention_levels, rngs=rngs))
             if i < last:
                 self.down[i].downsample = Halve(n, c.resamp_with_conv, rngs=rngs)
         self.mid = Middle(c, wide[-1], rngs=rngs)
         for i, n in enumerate(wide):
             below = wide[min(i + 1, last)]
             widths = [below + n, *[2 * n] * (blocks - 1), n + before[i]]
-            self.up.append(Level(c, widths, n, attends[i], rngs=rngs))
+            self.up.append(Level(c, widths, n, i in c.attention_levels, rngs=rngs))
             if i:
                 self.up[i].upsample = Double(n, c.resamp_with_conv, rngs=rngs)
         self.norm_out = GroupNorm(c.ch * c.ch_mult[0], GROUPS, rngs=rngs)
@@ -178,7 +193,7 @@ class DDPM(nnx.Module):
         of the activations, except at both ends.
         """
         c, last = self.config, len(self.config.ch_mult) - 1
-        layers.check_input(x, c.in_channels, 2**last)
+        layers.check_input(x, c.in_channels, c.stride)
         if y is not None:
             raise ValueError("y must be None: this network has no class labels")
         keys = (key if key is None else jax.random.fold_in(key, i) for i in itertools.count())

@@ -1,4 +1,4 @@
-"""The modules that the networks of diffusers share; children carry diffusers' names.
+"""Modules shared by the networks of diffusers; children have diffusers' names.
 
 Pictures are [B,H,W,C], tokens [B,N,C]. Every module computes in the dtype of its input; norms and
 softmax in float32.
@@ -99,7 +99,7 @@ class ResnetBlock2D(nnx.Module):
         act: str = "silu",
         rescale: float = 1.0,
         scale_shift: bool = False,
-        way: str = "",
+        direction: str = "",
         fir: bool = False,
         shortcut: bool | None = None,
         dropout: float = 0.0,
@@ -111,12 +111,12 @@ class ResnetBlock2D(nnx.Module):
             groups, groups_out: of the two norms; groups_out None is `groups`.
             rescale: the sum of both branches is divided by it.
             scale_shift: the embedding scales and shifts the second norm's output, else is added.
-            way: "shrink" or "enlarge" resamples both branches before the first convolution.
+            direction: "shrink" or "enlarge" resamples both branches before the first convolution.
             fir: by the FIR filter (1, 3, 3, 1), else by the 2x2 mean or nearest neighbour.
             shortcut: a 1x1 convolution in the short branch; None: where the width changes.
         """
         self.act, self.rescale, self.rate, self.scale_shift = act, rescale, dropout, scale_shift
-        self.way, self.filter = way, FIR if fir else None
+        self.direction, self.filter = direction, FIR if fir else None
         self.norm1 = GroupNorm(n_in, groups, eps, rngs=rngs)
         self.conv1 = Conv(n_in, n_out, rngs=rngs)
         if temb is not None:
@@ -132,8 +132,8 @@ class ResnetBlock2D(nnx.Module):
         """x [B,H,W,n_in], temb [B,temb] (not activated) -> [B,H',W',n_out]."""
         act = ACTIVATIONS[self.act]
         h = act(self.norm1(x))
-        if self.way:
-            h, x = (resize(a, self.way, self.filter) for a in (h, x))
+        if self.direction:
+            h, x = (resize(a, self.direction, self.filter) for a in (h, x))
         h = self._embedded(self.conv1(h), None if temb is None else act(temb))
         h = self.conv2(layers.dropout(act(h), self.rate, key))
         h = h + (self.conv_shortcut(x) if hasattr(self, "conv_shortcut") else x)
@@ -168,11 +168,13 @@ class Attention(nnx.Module):
     ) -> None:
         """
         Args:
-            channels: of the input; context: of the tokens attended to, None: those of the input.
-            bias: of q, k and v; the output always has one.
-            groups: of the norm in front (`over_pixels`); None: no norm.
+            channels: of the input.
+            heads, head_dim: number of heads, and channels of each.
+            context: channels of the attended tokens; None: those of the input.
+            bias: of q, k and v; the output always has a bias.
+            groups: of the norm before it (`over_pixels`); None: no norm.
             rescale: `over_pixels` divides its sum by it.
-            upcast: products of queries and keys in float32 whatever the input.
+            upcast: products of queries and keys are in float32, whatever the dtype of the input.
         """
         inner = heads * head_dim
         self.heads, self.rescale, self.upcast = heads, rescale, upcast
@@ -208,14 +210,14 @@ def attend(
 
     Args:
         q: [B,N,heads d]; k, v: [B,M,heads d].
-        mask: [N,M], True where n may look at m.
+        mask: [N,M], True where n attends to m.
 
     Returns:
         [B,N,heads d] in the dtype of v, and the weights [B,heads,N,M] float32.
     """
     b, n, channels = q.shape
     q, k, v = (_by_head(a, heads) for a in (q, k, v))
-    # a plain product of rows and columns: on CPU one of rows and rows takes twice as long
+    # a product of rows and columns; on CPU a product of rows and rows takes twice as long
     columns = lax.optimization_barrier(k.swapaxes(1, 2))
     logits = jnp.matmul(q, columns).astype(jnp.float32) * q.shape[-1] ** -0.5
     if mask is not None:

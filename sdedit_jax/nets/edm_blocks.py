@@ -1,7 +1,7 @@
-"""What the two networks of EDM share (Karras et al. 2022, 2206.00364, app. F.2): block and plan.
+"""Shared code of EDM's two networks (Karras et al. 2022, 2206.00364, app. F.2): block and plan.
 
 Attribute names are those of the original's state dicts (`enc.32x32_down.conv0`), which convert by
-one rule; its `resample_filter` buffers are constants here.
+one rule. Its `resample_filter` buffers are constants here.
 """
 
 import dataclasses
@@ -27,18 +27,18 @@ class Part(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """What to do: the name without the resolution and the count, "block" of "32x32_block0"."""
+        """The operation: the name without side and count, "block" for "32x32_block0"."""
         return self.name.split("_", 1)[1].rstrip("0123456789")
 
 
 @dataclasses.dataclass(frozen=True)
 class BlockKind:
-    """What all blocks of a network have in common.
+    """The values that all blocks of a network share.
 
     Attributes:
         emb: width of the embedding that every block reads.
         eps: of the norms.
-        adaptive: the embedding scales and shifts the second norm, else it is added before it.
+        adaptive: the embedding scales and shifts the second norm's output; else it is added before.
         skip_scale: factor on every residual sum.
         resample_filter: of the blocks that halve or double.
         project: a 1x1 convolution on every resampled skip, else only where the width changes.
@@ -108,7 +108,7 @@ class Conv2d(nnx.Module):
         return layers.add_bias(layers.conv(x, kernel), bias)
 
     def halve(self, x: jax.Array) -> jax.Array:
-        """Filter and strided convolution in one: the padding differs from halving before it."""
+        """Filter and strided convolution in one; its padding differs from halving first."""
         h = resample.conv_downsample_2d(x, self.kernel[...], self.resample_filter)
         return layers.add_bias(h, self.bias[...])
 
@@ -144,12 +144,12 @@ class UNetBlock(nnx.Module):
         """x [B,H,W,I], emb [B,emb] (already activated) -> [B,H',W',O]."""
         c = self.config
         h = self.conv0(jax.nn.silu(self.norm0(x)))
-        told = self.affine(emb).astype(h.dtype)[:, None, None]
+        shift = self.affine(emb).astype(h.dtype)[:, None, None]
         if c.adaptive:
-            scale, shift = jnp.split(told, 2, axis=-1)
+            scale, shift = jnp.split(shift, 2, axis=-1)
             h = jax.nn.silu(shift + self.norm1(h) * (scale + 1))
         else:
-            h = jax.nn.silu(self.norm1(h + told))
+            h = jax.nn.silu(self.norm1(h + shift))
         h = self.conv1(layers.dropout(h, c.dropout, key))
         h = (h + (self.skip(x) if hasattr(self, "skip") else x)) * c.skip_scale
         if self.heads:
@@ -191,7 +191,7 @@ def attend(qkv: jax.Array, heads: int) -> jax.Array:
 def positional(label: jax.Array, features: int, endpoint: bool) -> jax.Array:
     """Labels [B] -> [B, features]: cosines, then sines, over frequencies from 1 to 1e-4.
 
-    `endpoint`: the last frequency is 1e-4 itself, else the one after it would be.
+    With `endpoint` the last frequency is 1e-4. Without it, the next one would be.
     """
     half = features // 2
     steps = np.arange(half, dtype=np.float32) / np.float32(half - endpoint)
@@ -213,13 +213,13 @@ def one_hot(y: jax.Array | None, label: jax.Array, classes: int) -> jax.Array:
     return jax.nn.one_hot(y, classes, dtype=jnp.float32)
 
 
-# --- the plan: which modules stand in `enc` and `dec`, and the order to run them in ---------------
+# --- the plan: the modules of `enc` and `dec` and the order of execution ---------------
 
 
 def encoder(
     c: Any, first: int, beside: Callable[[int, int], Iterable[Part]] = lambda level, n: ()
 ) -> tuple[list[Part], list[int]]:
-    """The parts of `enc` in their order, and the width of every skip that they leave.
+    """The parts of `enc` in their order, and the width of every skip connection.
 
     Args:
         c: a network's configuration.
@@ -234,7 +234,7 @@ def encoder(
             parts.append(Part(named(c, level, "down"), partial(block, n, n, resize="down")))
             parts += beside(level, n)
             widths.append(n)
-        attends = c.img_resolution >> level in c.attn_resolutions
+        attends = level in c.attention_levels
         for i in range(c.num_blocks):
             make = partial(block, n, c.model_channels * mult, attends=attends)
             parts.append(Part(named(c, level, f"block{i}"), make))
@@ -249,7 +249,7 @@ def decoder(
     attending: Iterable[int],
     after: Callable[[int, int], Iterable[Part]] = lambda level, n: (),
 ) -> Iterator[Part]:
-    """The parts of `dec` in their order, reading skips of these widths, the last one first.
+    """The parts of `dec` in their order, consuming skips of these widths from the last one.
 
     Args:
         attending: which blocks of a level attend, where the level does.
@@ -265,7 +265,7 @@ def decoder(
             yield Part(named(c, level, "up"), partial(block, n, n, resize="up"))
         wide = c.model_channels * c.channel_mult[level]
         for i in range(c.num_blocks + 1):
-            attends = i in attending and c.img_resolution >> level in c.attn_resolutions
+            attends = i in attending and level in c.attention_levels
             make = partial(block, n + skips.pop(), wide, attends=attends)
             yield Part(named(c, level, f"block{i}"), make)
             n = wide
@@ -279,7 +279,7 @@ def named(c: Any, level: int, part: str) -> str:
 
 
 def modules(parts: Iterable[Part], rngs: Draws) -> nnx.Dict:
-    """The modules of a plan by name. nnx forgets their order: walk the plan, not the dict."""
+    """The modules of a plan by name. nnx does not keep their order: iterate over the plan."""
     return nnx.Dict({part.name: part.make(rngs=rngs) for part in parts})
 
 

@@ -1,7 +1,7 @@
 """The ADM U-Net as EDM writes it (Karras et al. 2022, 2206.00364, table 7: `DhariwalUNet`).
 
 The function is that of guided-diffusion's network, the parameters have other names and places. The
-output is the raw F of the preconditioning, whose four kinds are adapters in prior.py.
+output is the raw F of the preconditioning, whose four kinds are adapters of the priors.
 """
 
 import dataclasses
@@ -30,8 +30,11 @@ class DhariwalConfig:
         augment_dim: width of the augmentation labels of training, which are zero here.
         model_channels, channel_mult: widths of the levels; attention heads have 64 channels.
         channel_mult_emb: width of the embedding over model_channels.
-        attn_resolutions: sides of the pictures where blocks attend.
-        label_dropout: of training; it changes nothing here.
+        img_resolution: side of the training pictures. The network takes other sizes too: see
+            `stride`.
+        attn_resolutions: sides of the feature maps that attend, for pictures of `img_resolution`.
+            They define `attention_levels`; at other picture sizes the same levels attend.
+        label_dropout: of training; unused here.
     """
 
     img_resolution: int
@@ -56,8 +59,19 @@ class DhariwalConfig:
         return layers.config_from(cls, values)
 
     @property
+    def stride(self) -> int:
+        """Height and width of a picture must be multiples of it."""
+        return 2 ** (len(self.channel_mult) - 1)
+
+    @property
+    def attention_levels(self) -> frozenset[int]:
+        """The levels that attend, counted from the full resolution."""
+        levels = len(self.channel_mult)
+        return layers.attention_levels(self.img_resolution, self.attn_resolutions, levels)
+
+    @property
     def block(self) -> BlockKind:
-        """What its blocks have in common."""
+        """The values that all blocks share."""
         return BlockKind(
             emb=self.model_channels * self.channel_mult_emb,
             dropout=self.dropout,
@@ -101,7 +115,7 @@ class DhariwalUNet(nnx.Module):
         is that of the activations, except at both ends.
         """
         c = self.config
-        layers.check_input(x, c.in_channels, 2 ** (len(c.channel_mult) - 1))
+        layers.check_input(x, c.in_channels, c.stride)
         keys = (key if key is None else jax.random.fold_in(key, i) for i in itertools.count())
         emb, skips = self._embed(label, y), []
         falling, rising = plan(c)

@@ -1,7 +1,7 @@
 """DDPM++ and NCSN++ as EDM writes them (Karras et al. 2022, 2206.00364, table 7: `SongUNet`).
 
 The functions are those of score_sde's networks, the parameters have other names and places. The
-output is the raw F of the preconditioning, whose four kinds are adapters in prior.py.
+output is the raw F of the preconditioning, whose four kinds are adapters of the priors.
 """
 
 import dataclasses
@@ -36,8 +36,11 @@ class SongConfig:
         augment_dim: width of the augmentation labels of training, which are zero here.
         model_channels, channel_mult: widths of the levels.
         channel_mult_emb, channel_mult_noise: widths of the embeddings over model_channels.
-        attn_resolutions: sides of the pictures where blocks attend.
-        label_dropout: of training; it changes nothing here.
+        img_resolution: side of the training pictures. The network takes other sizes too: see
+            `stride`.
+        attn_resolutions: sides of the feature maps that attend, for pictures of `img_resolution`.
+            They define `attention_levels`; at other picture sizes the same levels attend.
+        label_dropout: of training; unused here.
         resample_filter: 1-D, of even length.
     """
 
@@ -72,8 +75,19 @@ class SongConfig:
         return layers.config_from(cls, values)
 
     @property
+    def stride(self) -> int:
+        """Height and width of a picture must be multiples of it."""
+        return 2 ** (len(self.channel_mult) - 1)
+
+    @property
+    def attention_levels(self) -> frozenset[int]:
+        """The levels that attend, counted from the full resolution."""
+        levels = len(self.channel_mult)
+        return layers.attention_levels(self.img_resolution, self.attn_resolutions, levels)
+
+    @property
     def block(self) -> BlockKind:
-        """What its blocks have in common."""
+        """The values that all blocks share."""
         return BlockKind(
             emb=self.model_channels * self.channel_mult_emb,
             dropout=self.dropout,
@@ -117,7 +131,7 @@ class SongUNet(nnx.Module):
         is that of the activations, except at both ends.
         """
         c = self.config
-        layers.check_input(x, c.in_channels, 2 ** (len(c.channel_mult) - 1))
+        layers.check_input(x, c.in_channels, c.stride)
         keys = (key if key is None else jax.random.fold_in(key, i) for i in itertools.count())
         emb = self._embed(label, y)
         h, skips = self._fall(x.astype(jnp.float32), emb, keys, dtype)
@@ -138,7 +152,7 @@ class SongUNet(nnx.Module):
     def _fall(
         self, x: jax.Array, emb: jax.Array, keys: Iterator[jax.Array | None], dtype: jnp.dtype
     ) -> tuple[jax.Array, list[jax.Array]]:
-        """From the picture to the lowest resolution, with what the way up will read."""
+        """From the picture to the lowest resolution, with the skip connections of the up path."""
         h, aux, skips = x, x, []
         for part in plan(self.config)[0]:
             module = self.enc[part.name]
@@ -186,12 +200,12 @@ class SongUNet(nnx.Module):
 def plan(c: SongConfig) -> tuple[list[Part], list[Part]]:
     """The parts of `enc` and of `dec`, in the order of the forward pass."""
     parts, widths = blocks.encoder(c, c.model_channels, partial(_pyramid, c))
-    # on the way up only the last block of a level attends
+    # in the up path only the last block of a level attends
     return parts, list(blocks.decoder(c, widths, [c.num_blocks], partial(_head, c)))
 
 
 def _pyramid(c: SongConfig, level: int, n: int) -> Iterator[Part]:
-    """How the picture itself, halved again and again, enters a level of width n."""
+    """The successively halved picture's input to a level of width n."""
     down = {"resize": "down", "resample_filter": c.resample_filter}
     if c.encoder_type == "skip":
         aux = c.in_channels
@@ -203,7 +217,7 @@ def _pyramid(c: SongConfig, level: int, n: int) -> Iterator[Part]:
 
 
 def _head(c: SongConfig, level: int, n: int) -> Iterator[Part]:
-    """A picture out of a level of width n, added to the doubled one from below."""
+    """The picture output of a level of width n, added to the upsampled one of the level below."""
     if level and c.decoder_type == "standard":
         return
     if level < len(c.channel_mult) - 1 and c.decoder_type == "skip":

@@ -1,12 +1,17 @@
-"""The one bridge out of flax: a network as pure functions of a plain nested dict of arrays.
+"""Networks as values: the one bridge out of flax, to pure functions of a nested dict of arrays.
 
 Outside this folder nothing knows flax. Parameters are dicts with string keys at every level
 (`{"all_modules": {"0": {"kernel": ...}}}`), so optax, orbax, `jax.grad`, `lax.scan` and `pmap` see
-an ordinary tree. The dict is checked against the network's own structure at every trace.
+an ordinary tree. Every trace checks the dict against the structure of the network.
+
+A `Network` is a frozen dataclass, equal and hashed by value. It can be a static argument of
+`jax.jit`: an equal network, built again, compiles nothing.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -26,61 +31,108 @@ COMPUTE = {
 }
 
 
-class Functional(NamedTuple):
-    """A network as functions.
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Network:
+    """A network as a value: what to build and how to compute.
 
     Attributes:
-        apply: `(params, *args, method="__call__", **kwargs)`: what the module gives, arrays as
-            float32. A denoising network is called as `(params, x [B,H,W,C], label [B], *, y=None,
-            key=None) -> [B,H,W,C]`, where `y` are class labels [B] or tokens [B,M,K] of a text and
-            `key` switches dropout on (None: off). `method` names another of the module's.
-        init: `key -> params`, freshly initialised.
-        shapes: the tree of `jax.ShapeDtypeStruct` that `params` must match.
-    """
-
-    apply: Callable[..., Any]
-    init: Callable[[jax.Array], Params]
-    shapes: Params
-
-
-def functional(make: Callable[..., nnx.Module], compute: str = "float32") -> Functional:
-    """Turns a network constructor into (apply, init, shapes).
-
-    Args:
-        make: called as `make(rngs=layers.Draws(...))`; the module is called with the arguments of
-            `apply` and `dtype=dtype`.
+        module: the nnx module class, called as `module(config, rngs=layers.Draws(...))`.
+        config: its configuration, frozen and hashable.
         compute: "float32" (full float32 products on every backend), "tf32" (float32 activations,
             TensorFloat-32 products where the hardware has them) or "bfloat16" (activations and
             products in bfloat16; norms, softmax, embeddings and output in float32). Parameters
             are float32 in each.
-
-    Raises:
-        ValueError: an unknown `compute`, or (from `apply`) parameters of another structure.
     """
-    if compute not in COMPUTE:
-        raise ValueError(f"compute must be one of {list(COMPUTE)}, got {compute!r}")
-    precision, dtype = COMPUTE[compute]
-    graph, state = nnx.split(make(rngs=layers.Draws()))
-    skeleton = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), nnx.to_pure_dict(state)
-    )
-    size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(skeleton))
 
-    def apply(params: Params, *args: Any, method: str = "__call__", **kwargs: Any) -> Any:
-        module = nnx.merge(graph, _to_flax(params, skeleton))
-        with jax.default_matmul_precision(precision):
-            out = getattr(module, method)(*args, dtype=dtype, **kwargs)
-        return jax.tree.map(lambda a: a.astype(jnp.float32), out)
+    module: Callable[..., nnx.Module]
+    config: Any
+    compute: str = "float32"
 
-    def init(key: jax.Array) -> Params:
+    def __post_init__(self) -> None:
+        if self.compute not in COMPUTE:
+            raise ValueError(f"compute must be one of {list(COMPUTE)}, got {self.compute!r}")
+
+    @property
+    def shapes(self) -> Params:
+        """The tree of `jax.ShapeDtypeStruct` that `params` must match."""
+        return _to_plain(_structure(self.module, self.config).shapes)
+
+    def init(self, key: jax.Array) -> Params:
+        """Freshly initialised parameters."""
+        size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.shapes))
         above = np.nextafter(np.float32(-1), np.float32(0))
         numbers = jax.random.uniform(key, (size,), minval=above, maxval=1)
         if not isinstance(numbers, jax.core.Tracer):
             numbers = np.asarray(numbers)  # slicing on the host compiles nothing
-        module = make(rngs=layers.Draws(numbers))
+        module = self.module(self.config, rngs=layers.Draws(numbers))
         return jax.tree.map(jnp.asarray, _to_plain(nnx.to_pure_dict(nnx.state(module))))
 
-    return Functional(apply, init, _to_plain(skeleton))
+    def apply(self, params: Params, *args: Any, method: str = "__call__", **kwargs: Any) -> Any:
+        """What a method of the module returns, arrays as float32.
+
+        Args:
+            params: see `shapes`.
+            method: name of the method; it is called with the other arguments and `dtype=dtype`.
+
+        Raises:
+            ValueError: parameters of another structure.
+        """
+        graph, shapes = _structure(self.module, self.config)
+        precision, dtype = COMPUTE[self.compute]
+        module = nnx.merge(graph, _to_flax(params, shapes))
+        with jax.default_matmul_precision(precision):
+            out = getattr(module, method)(*args, dtype=dtype, **kwargs)
+        return jax.tree.map(lambda a: a.astype(jnp.float32), out)
+
+    def __call__(self, params: Params, *args: Any, **kwargs: Any) -> Any:
+        """`apply`. A denoising network is called as `(params, x [B,H,W,C], label [B], *, y=None,
+        key=None) -> [B,H,W,C]`, where `y` are class labels [B] or tokens [B,M,K] of a text and
+        `key` switches dropout on (None: off)."""
+        return self.apply(params, *args, **kwargs)
+
+
+def network(
+    kind: tuple[Callable[..., nnx.Module], Callable[[Mapping[str, Any]], Any]],
+    config: Mapping[str, Any],
+    compute: str = "float32",
+    *,
+    name: str = "network",
+) -> Network:
+    """The network of a kind from plain config values.
+
+    Args:
+        kind: the module class, and the function that reads its config from plain values.
+        config: plain values, as in JSON.
+        compute: see `Network`.
+        name: of the network in messages.
+
+    Raises:
+        ValueError: values from which no network can be built.
+    """
+    module, read_config = kind
+    try:
+        made = Network(module, read_config(config), compute)
+        _structure(made.module, made.config)
+    except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
+        cause = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{name}: no network can be built from this config ({cause})") from error
+    return made
+
+
+class _Structure(NamedTuple):
+    graph: Any
+    shapes: Params
+
+
+@functools.lru_cache(maxsize=64)
+def _structure(module: Callable[..., nnx.Module], config: Any) -> _Structure:
+    """The graph of a module and the shapes of its state, with the keys of flax."""
+    graph, state = nnx.split(module(config, rngs=layers.Draws()))
+    return _Structure(
+        graph,
+        jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), nnx.to_pure_dict(state)),
+    )
 
 
 def _to_plain(tree: Any) -> Any:

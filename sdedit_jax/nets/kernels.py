@@ -1,9 +1,9 @@
-"""The two operations that take nearly all of a network's time, with their own backward rules.
+"""The two operations that dominate a network's cost, with their own backward rules.
 
-XLA derives correct gradients for both, but slow ones on CPU: for the kernel of a convolution it
-makes another convolution whose window is as large as the picture, and for group norm it computes
-the same chains again in every consumer. Both functions are reverse-mode only (`jax.custom_vjp`):
-forward-mode derivatives of a network raise.
+XLA's gradients of both are correct, but slow on CPU. The gradient of a convolution kernel becomes a
+convolution whose window is as large as the picture, and group norm is recomputed in every consumer.
+Both functions support reverse mode only (`jax.custom_vjp`); forward-mode derivatives of a network
+raise an error.
 """
 
 from functools import partial
@@ -17,7 +17,7 @@ NHWC = ("NHWC", "HWIO", "NHWC")
 
 def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """x [B,H,W,I] with kernel [3,3,I,O], stride 1, zero padding -> [B,H,W,O]."""
-    # the backward pass is traced outside the precision context of the forward pass: carry it along
+    # the backward pass is traced outside the forward pass's precision context: pass it on
     return _conv(x, kernel, jax.config.jax_default_matmul_precision)
 
 
@@ -47,7 +47,7 @@ def _conv_backward(precision: str | None, saved: tuple, g: jax.Array) -> tuple:
     x, kernel = saved
     x, g = lax.optimization_barrier((x, g))
     slow, fast = (partial(f, precision=precision) for f in (_by_conv, _by_products))
-    if min(kernel.shape[2:]) < 8:  # the ends of a network: products this thin do not pay
+    if min(kernel.shape[2:]) < 8:  # the ends of a network: products this thin are not faster
         by_kernel = slow(x, g)
     else:
         by_kernel = lax.platform_dependent(x, g, cpu=fast, default=slow)
@@ -64,7 +64,7 @@ def _by_conv(x: jax.Array, g: jax.Array, precision: str | None) -> jax.Array:
 
 
 def _by_products(x: jax.Array, g: jax.Array, precision: str | None) -> jax.Array:
-    """The same as one product per kernel row, over all pixels at once."""
+    """The same, as one product per kernel row over all pixels."""
     b, h, w, n_in = x.shape
     n_out = g.shape[-1]
     rows = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0)))

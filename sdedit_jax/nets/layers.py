@@ -1,4 +1,4 @@
-"""The small parts that the networks share: products, group norm, embeddings, attention, dropout.
+"""Small parts that the networks share: products, group norm, embeddings, attention, dropout.
 
 Each layer computes in the dtype of its input and keeps float32 parameters; norms and softmax always
 compute in float32. Images are [B,H,W,C].
@@ -6,7 +6,7 @@ compute in float32. Images are [B,H,W,C].
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -45,6 +45,17 @@ def config_from(kind: type[Config], values: Mapping[str, Any]) -> Config:
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
+def attention_levels(side: int, resolutions: Sequence[int], levels: int) -> frozenset[int]:
+    """The levels of a network that attend, counted from the full resolution.
+
+    Args:
+        side: of the pictures that the configuration describes.
+        resolutions: sides of the feature maps that attend, at this picture side.
+        levels: number of levels; each halves the side of the one before, rounded down.
+    """
+    return frozenset(level for level in range(levels) if side // 2**level in resolutions)
+
+
 def check_input(x: jax.Array, channels: int, multiple: int) -> None:
     """Raises ValueError unless x is [B,H,W,channels] with H and W multiples of `multiple`."""
     if x.ndim != 4 or x.shape[1] % multiple or x.shape[2] % multiple or x.shape[3] != channels:
@@ -53,13 +64,13 @@ def check_input(x: jax.Array, channels: int, multiple: int) -> None:
 
 
 class Draws:
-    """Random numbers for fresh parameters: slices, in order of asking, of one long draw.
+    """Random numbers for fresh parameters: successive slices of one long draw.
 
-    One draw for all: compiling a generator for every shape takes a minute for a whole network.
+    Compiling a generator for every shape would take a minute for a whole network.
     """
 
     def __init__(self, numbers: np.ndarray | jax.Array | None = None) -> None:
-        """`numbers` are uniform in (-1, 1); None hands out zeros, to learn the shapes."""
+        """`numbers` are uniform in (-1, 1); None gives zeros, for shapes only."""
         self.numbers, self.used = numbers, 0
 
     def uniform(self, shape: tuple[int, ...]) -> np.ndarray | jax.Array:
@@ -79,7 +90,7 @@ class Draws:
     def fan_avg(self, shape: tuple[int, ...], scale: float) -> np.ndarray | jax.Array:
         """A kernel [..., I, O] of variance scale over the mean of fan-in and fan-out, uniform.
 
-        Scale 0 means almost zero (1e-10), as in score_sde.
+        Scale 0 is replaced by 1e-10, as in score_sde.
         """
         u = self.uniform(shape)
         if self.numbers is None:
@@ -193,7 +204,7 @@ def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
 def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """x [..., I] times kernel [I, O].
 
-    As rows: on CPU the kernel's gradient over several axes at once takes three times as long.
+    x is reshaped to rows: on CPU the kernel's gradient over several axes takes three times as long.
     """
     return jnp.dot(x.reshape(-1, x.shape[-1]), kernel).reshape(*x.shape[:-1], kernel.shape[-1])
 

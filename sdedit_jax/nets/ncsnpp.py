@@ -1,8 +1,8 @@
 """NCSN++ and DDPM++ (Song et al. 2021, appendix H), with every switch of score_sde's configuration.
 
-The submodules stand in `all_modules` in the order and with the names of score_sde_pytorch, so that
-its state dicts convert by one rule. score_sde's plain 'ddpm' model is the same network with other
-values: see `ncsnpp_config.DDPM_VALUES`.
+`all_modules` has the order and the names of score_sde_pytorch, so its state dicts convert by one
+rule. score_sde's model 'ddpm' is the same network with other values: see
+`ncsnpp_config.DDPM_VALUES`.
 """
 
 import math
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sdedit_jax.nets import layers
+from sdedit_jax.nets import layers, resample
 from sdedit_jax.nets import ncsnpp_blocks as blocks
 from sdedit_jax.nets.layers import Conv, Dense, Draws
 from sdedit_jax.nets.ncsnpp_config import DDPM_VALUES, NCSNppConfig
@@ -24,7 +24,7 @@ __all__ = ["DDPM_VALUES", "NCSNpp", "NCSNppConfig", "layout"]
 
 
 class Part(NamedTuple):
-    """One step of the forward pass: what to do, and the maker of its module (None: no module)."""
+    """One step of the forward pass: its operation, and the maker of its module, if it has one."""
 
     kind: str
     make: Callable[..., nnx.Module] | None = None
@@ -65,11 +65,12 @@ class NCSNpp(nnx.Module):
         c = self.config
         if y is not None and c.num_classes is None:
             raise ValueError("y must be None: this network has no class labels")
-        layers.check_input(x, c.num_channels, 2 ** (len(c.ch_mult) - 1))
+        layers.check_input(x, c.num_channels, c.stride)
         modules = iter(self.all_modules)
         temb = self._embed(modules, label, y)
-        x = x.astype(jnp.float32)
+        x = resample.unshuffle(x.astype(jnp.float32), c.patch)
         h = self._walk(modules, x if c.centered else 2 * x - 1, temb, key, dtype)
+        h = resample.shuffle(h, c.patch)
         return h / _sigmas(c, label)[:, None, None, None] if c.scale_by_sigma else h
 
     def _embed(
@@ -133,7 +134,7 @@ class NCSNpp(nnx.Module):
 def layout(c: NCSNppConfig) -> Iterator[Part]:
     """The forward pass as a list of parts, in the order of `all_modules`."""
     yield from _embedders(c)
-    yield Part("conv_in", partial(Conv, c.num_channels, c.nf))
+    yield Part("conv_in", partial(Conv, c.channels, c.nf))
     yield Part("push")
     widths = [c.nf]
     yield from _falling(c, widths)
@@ -143,7 +144,7 @@ def layout(c: NCSNppConfig) -> Iterator[Part]:
     yield _block(c, n, n)
     yield from _rising(c, n, widths)
     if c.progressive != "output_skip":
-        yield from _head(c, "out", c.nf * c.ch_mult[0], c.num_channels, c.init_scale)
+        yield from _head(c, "out", c.nf * c.ch_mult[0], c.channels, c.init_scale)
 
 
 def _embedders(c: NCSNppConfig) -> Iterator[Part]:
@@ -158,13 +159,13 @@ def _embedders(c: NCSNppConfig) -> Iterator[Part]:
 
 
 def _falling(c: NCSNppConfig, widths: list[int]) -> Iterator[Part]:
-    """From full to lowest resolution; notes the width of every skip in `widths`."""
-    n, n_pyramid = c.nf, c.num_channels
+    """From full to lowest resolution; appends the width of every skip connection to `widths`."""
+    n, n_pyramid = c.nf, c.channels
     for level, mult in enumerate(c.ch_mult):
         for _ in range(c.num_res_blocks):
             yield _block(c, n, c.nf * mult)
             n = c.nf * mult
-            if _attends(c, level):
+            if level in c.attention_levels:
                 yield _attention(c, n)
             yield Part("push")
             widths.append(n)
@@ -189,10 +190,10 @@ def _rising(c: NCSNppConfig, n: int, widths: list[int]) -> Iterator[Part]:
             yield Part("pop")
             yield _block(c, n + widths.pop(), c.nf * c.ch_mult[level])
             n = c.nf * c.ch_mult[level]
-        if _attends(c, level):
+        if level in c.attention_levels:
             yield _attention(c, n)
         if c.progressive == "output_skip":
-            yield from _head(c, "head", n, c.num_channels, c.init_scale)
+            yield from _head(c, "head", n, c.channels, c.init_scale)
         elif c.progressive == "residual" and level == lowest:
             yield from _head(c, "head", n, n, 1)
         elif c.progressive == "residual":
@@ -207,23 +208,19 @@ def _head(c: NCSNppConfig, kind: str, n_in: int, n_out: int, scale: float) -> It
     yield Part(kind, partial(Conv, n_in, n_out, scale=scale))
 
 
-def _block(c: NCSNppConfig, n_in: int, n_out: int, way: str = "") -> Part:
-    return Part("block", partial(blocks.ResnetBlock, c, n_in, n_out, way))
+def _block(c: NCSNppConfig, n_in: int, n_out: int, direction: str = "") -> Part:
+    return Part("block", partial(blocks.ResnetBlock, c, n_in, n_out, direction))
 
 
 def _attention(c: NCSNppConfig, n: int) -> Part:
     return Part("map", partial(blocks.AttnBlock, c, n))
 
 
-def _resized(c: NCSNppConfig, way: str, n: int) -> Part:
+def _resized(c: NCSNppConfig, direction: str, n: int) -> Part:
     """Halves or doubles the features at unchanged width."""
     if c.resblock_type == "biggan":
-        return _block(c, n, n, way)
-    return Part("map", partial(blocks.Resize, c, way, n, n, c.resamp_with_conv))
-
-
-def _attends(c: NCSNppConfig, level: int) -> bool:
-    return c.image_size // 2**level in c.attn_resolutions
+        return _block(c, n, n, direction)
+    return Part("map", partial(blocks.Resize, c, direction, n, n, c.resamp_with_conv))
 
 
 def _sigmas(c: NCSNppConfig, label: jax.Array) -> jax.Array:

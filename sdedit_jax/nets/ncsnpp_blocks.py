@@ -1,4 +1,4 @@
-"""The modules that NCSN++ is made of; children carry the names of score_sde_pytorch."""
+"""The modules of NCSN++; children have the names of score_sde_pytorch."""
 
 import math
 
@@ -13,13 +13,13 @@ from sdedit_jax.nets.ncsnpp_config import NCSNppConfig
 
 
 class ResnetBlock(nnx.Module):
-    """The residual block; `way` "shrink" or "enlarge" makes it resample too (BigGAN)."""
+    """The residual block; with `direction` "shrink" or "enlarge" it resamples too (BigGAN)."""
 
     def __init__(
-        self, c: NCSNppConfig, n_in: int, n_out: int, way: str = "", *, rngs: Draws
+        self, c: NCSNppConfig, n_in: int, n_out: int, direction: str = "", *, rngs: Draws
     ) -> None:
         self.act, self.rate, self.rescale = c.nonlinearity, c.dropout, c.skip_rescale
-        self.way, self.kernel = way, c.fir_kernel if c.fir else None
+        self.direction, self.kernel = direction, c.fir_kernel if c.fir else None
         self.GroupNorm_0 = norm(c, n_in, rngs=rngs)
         self.Conv_0 = Conv(n_in, n_out, rngs=rngs)
         if c.conditional:
@@ -28,15 +28,15 @@ class ResnetBlock(nnx.Module):
         self.Conv_1 = Conv(n_out, n_out, scale=c.init_scale, rngs=rngs)
         if c.resblock_type == "ddpm" and n_in != n_out:
             self.NIN_0 = NIN(n_in, n_out, rngs=rngs)
-        elif c.resblock_type == "biggan" and (n_in != n_out or way):
+        elif c.resblock_type == "biggan" and (n_in != n_out or direction):
             self.Conv_2 = Conv(n_in, n_out, 1, rngs=rngs)
 
     def __call__(self, x: jax.Array, temb: jax.Array | None, key: jax.Array | None) -> jax.Array:
         """x [B,H,W,I], temb [B,4nf] (already activated) -> [B,H',W',O]."""
         act = layers.ACTIVATIONS[self.act]
         h = act(self.GroupNorm_0(x))
-        if self.way:
-            h, x = (resize(a, self.way, self.kernel) for a in (h, x))
+        if self.direction:
+            h, x = (resize(a, self.direction, self.kernel) for a in (h, x))
         h = self.Conv_0(h)
         if temb is not None:
             h = h + self.Dense_0(temb).astype(h.dtype)[:, None, None]
@@ -68,20 +68,23 @@ class AttnBlock(nnx.Module):
 
 
 class Resize(nnx.Module):
-    """Halves ("shrink") or doubles ("enlarge"); with a convolution `Conv_0`, or `Conv2d_0` merged
-    with the FIR filter, or without parameters."""
+    """Halves ("shrink") or doubles ("enlarge") the resolution.
+
+    It has a convolution `Conv_0`, or a convolution `Conv2d_0` merged with the FIR filter, or no
+    parameters.
+    """
 
     def __init__(
         self,
         c: NCSNppConfig,
-        way: str,
+        direction: str,
         n_in: int,
         n_out: int,
         learned: bool = True,
         *,
         rngs: Draws,
     ) -> None:
-        self.way, self.kernel = way, c.fir_kernel if c.fir else None
+        self.direction, self.kernel = direction, c.fir_kernel if c.fir else None
         if learned and c.fir:
             self.Conv2d_0 = Conv(n_in, n_out, rngs=rngs)
         elif learned:
@@ -89,11 +92,11 @@ class Resize(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B,H,W,I] -> [B,H/2,W/2,O] or [B,2H,2W,O]."""
-        shrink = self.way == "shrink"
+        shrink = self.direction == "shrink"
         if hasattr(self, "Conv_0"):
             return self.Conv_0.halve(x) if shrink else self.Conv_0(resample.naive_upsample_2d(x))
         if not hasattr(self, "Conv2d_0"):
-            return resize(x, self.way, self.kernel)
+            return resize(x, self.direction, self.kernel)
         run = resample.conv_downsample_2d if shrink else resample.upsample_conv_2d
         conv = self.Conv2d_0
         return layers.add_bias(run(x, conv.kernel[...], self.kernel), conv.bias[...])
@@ -119,10 +122,10 @@ def residual(x: jax.Array, h: jax.Array, rescale: bool) -> jax.Array:
     return (x + h) / np.float32(math.sqrt(2)).astype(x.dtype) if rescale else x + h
 
 
-def resize(x: jax.Array, way: str, kernel: tuple[float, ...] | None) -> jax.Array:
-    """Halves or doubles without parameters: by the FIR kernel, or naively where it is None."""
+def resize(x: jax.Array, direction: str, kernel: tuple[float, ...] | None) -> jax.Array:
+    """Halve or double without parameters: by the FIR kernel, or naively if it is None."""
     if kernel is None:
         naive = {"shrink": resample.naive_downsample_2d, "enlarge": resample.naive_upsample_2d}
-        return naive[way](x)
+        return naive[direction](x)
     fir = {"shrink": resample.downsample_2d, "enlarge": resample.upsample_2d}
-    return fir[way](x, kernel)
+    return fir[direction](x, kernel)

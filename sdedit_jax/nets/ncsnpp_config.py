@@ -32,14 +32,17 @@ class NCSNppConfig:
     """The architecture; field names and meanings are those of score_sde's configs.
 
     Attributes:
-        image_size: height and width that decide, level by level, where attention stands.
+        image_size: side of the training pictures. The network takes other sizes too: see `stride`.
         centered: the input is in [-1, 1]; if False it is in [0, 1] and the network maps 2x - 1.
-        attn_resolutions: feature sizes (in pixels) that get attention.
+        attn_resolutions: sides of the feature maps that attend, for pictures of `image_size`. They
+            define `attention_levels`; at other picture sizes the same levels attend.
         conditional: the blocks see the label (the noise level).
         scale_by_sigma: divide the output by sigma: by the label itself (fourier), or by entry
             `label` of the falling table of `num_scales` levels (positional).
         groups: groups of every norm; None means min(channels // 4, 32).
         num_classes: class labels 0..num_classes-1, and num_classes for "no class"; None: no labels.
+        patch: the network works on squares of patch x patch pixels, each one pixel of patch^2 times
+            as many channels (pixel unshuffle), at 1 / patch of the size; its output is put back.
     """
 
     image_size: int
@@ -69,6 +72,7 @@ class NCSNppConfig:
     nonlinearity: str = "swish"
     groups: int | None = None
     num_classes: int | None = None
+    patch: int = 1
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -76,6 +80,24 @@ class NCSNppConfig:
                 raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
         if self.num_classes is not None and not self.conditional:
             raise ValueError("num_classes needs conditional=True, got conditional=False")
+        if self.patch < 1:
+            raise ValueError(f"patch must be at least 1, got {self.patch}")
+
+    @property
+    def channels(self) -> int:
+        """Of the picture as the network works on it."""
+        return self.num_channels * self.patch**2
+
+    @property
+    def stride(self) -> int:
+        """Height and width of a picture must be multiples of it."""
+        return self.patch * 2 ** (len(self.ch_mult) - 1)
+
+    @property
+    def attention_levels(self) -> frozenset[int]:
+        """The levels that attend, counted from the full resolution."""
+        side = self.image_size // self.patch
+        return layers.attention_levels(side, self.attn_resolutions, len(self.ch_mult))
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "NCSNppConfig":

@@ -1,8 +1,8 @@
 """Resampling of images [B,H,W,C] by FIR filters (the upfirdn of StyleGAN2), and the naive kinds.
 
-A filter is a short 1-D kernel applied along both axes, normalised to sum 1. It is computed as a sum
-of shifted (and, for factors above 1, strided) slices: only the samples that are kept are computed,
-nothing is zero-stuffed, and there is no grouped convolution, which XLA runs slowly on CPU.
+A filter is a short 1-D kernel of sum 1, applied along both axes. It is computed as a sum of shifted
+(and, for factors above 1, strided) slices. Only the kept samples are computed, without zero
+stuffing and without grouped convolutions, which are slow in XLA on CPU.
 """
 
 from collections.abc import Sequence
@@ -71,6 +71,24 @@ def naive_downsample_2d(x: jax.Array, factor: int = 2) -> jax.Array:
     steps = range(factor)
     total = sum(x[:, i::factor, j::factor] for i in steps for j in steps)
     return total * (1 / factor**2)
+
+
+def unshuffle(x: jax.Array, patch: int) -> jax.Array:
+    """[B,H,W,C] -> [B,H/patch,W/patch,patch^2 C]: a square of pixels becomes the channels of one.
+
+    The channels are ordered (row in the square, column in the square, C).
+    """
+    b, h, w, c = x.shape
+    x = x.reshape(b, h // patch, patch, w // patch, patch, c)
+    return x.swapaxes(2, 3).reshape(b, h // patch, w // patch, patch**2 * c)
+
+
+def shuffle(x: jax.Array, patch: int) -> jax.Array:
+    """The inverse of `unshuffle`: [B,H,W,patch^2 C] -> [B,patch H,patch W,C]."""
+    b, h, w, n = x.shape
+    c = n // patch**2
+    x = x.reshape(b, h, w, patch, patch, c).swapaxes(2, 3)
+    return x.reshape(b, patch * h, patch * w, c)
 
 
 def _normalised(k: Kernel, factor: int) -> np.ndarray:

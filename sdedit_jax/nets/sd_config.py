@@ -1,4 +1,4 @@
-"""The architectures in a Stable Diffusion folder, in the words of its config.json files."""
+"""The architectures of a Stable Diffusion folder, with the field names of its config.json files."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ UNET_PLAIN: dict[str, tuple[Any, ...]] = {
     "time_embedding_type": ("positional",),
     "timestep_post_act": (None,),
 }
-"""Fields of config.json that must have these values: what else they ask for is not built."""
+"""Fields of config.json that must have these values; other values are not supported."""
 
 VAE_PLAIN: dict[str, tuple[Any, ...]] = {
     "act_fn": ("silu", "swish"),
@@ -54,11 +54,11 @@ class SDUNetConfig:
     """UNet2DConditionModel of Stable Diffusion 1 and 2; names and defaults are config.json's.
 
     Attributes:
-        attention_head_dim: the NUMBER of heads, of all levels or of each (an old misnomer);
-            num_attention_heads goes before it.
+        attention_head_dim: the NUMBER of heads, of all levels or of each (an old misnomer).
+            num_attention_heads has precedence.
         use_linear_projection: the transformers' ends are linear maps of tokens, else 1x1
             convolutions.
-        upcast_attention: products of queries and keys in float32 whatever the compute mode.
+        upcast_attention: products of queries and keys are in float32 in every compute mode.
     """
 
     sample_size: int | tuple[int, ...] | None = None
@@ -86,7 +86,7 @@ class SDUNetConfig:
         """The configuration from config.json's values.
 
         Raises:
-            ValueError: an unknown field, or a value that is not built (Stable Diffusion XL's).
+            ValueError: an unknown field, or an unsupported value (of Stable Diffusion XL).
         """
         return layers.config_from(cls, without(values, UNET_PLAIN))
 
@@ -106,6 +106,15 @@ class SDUNetConfig:
             if n % self.heads(level):
                 raise ValueError(f"attention_head_dim: {self.heads(level)} heads do not divide {n}")
 
+    @property
+    def stride(self) -> int:
+        """Height and width of a latent should be multiples of it.
+
+        Other sizes run too, because up-sampling follows the sizes of the skip connections. The
+        cross-attention maps then have no common factor.
+        """
+        return 2 ** (len(self.block_out_channels) - 1)
+
     def heads(self, level: int) -> int:
         """Attention heads of a level, counted from the full resolution."""
         heads = self.num_attention_heads or self.attention_head_dim
@@ -121,7 +130,7 @@ class SDVaeConfig:
 
     Attributes:
         scaling_factor: the prior's latents are (latent - shift_factor) scaling_factor.
-        force_upcast: the original runs it in float32 only; here the compute mode says so.
+        force_upcast: unused; the compute mode decides.
     """
 
     sample_size: int | tuple[int, ...] | None = None
@@ -156,7 +165,7 @@ class SDVaeConfig:
 
     @property
     def factor(self) -> int:
-        """Pixels of a picture's side for each of the latent's."""
+        """Pixels of a picture per pixel of its latent; height and width must be multiples of it."""
         return 2 ** (len(self.block_out_channels) - 1)
 
 
@@ -165,7 +174,7 @@ class ClipTextConfig:
     """CLIP's text encoder; names and defaults are config.json's.
 
     Attributes:
-        eos_token_id: where the pooled state stands; 2 (old files) means the largest id of a text.
+        eos_token_id: position of the pooled state; 2 (old files) is the largest id of a text.
         projection: pooled states go through `text_projection` (CLIPTextModelWithProjection).
     """
 
@@ -185,7 +194,7 @@ class ClipTextConfig:
     def from_mapping(cls, values: Mapping[str, Any]) -> "ClipTextConfig":
         """The configuration from config.json's values.
 
-        Only what shapes the network is read: these files carry fields of every use of the model.
+        Only fields that define the network are read; the files have many others.
 
         Raises:
             ValueError: another kind of model, or an unknown activation.

@@ -1,8 +1,7 @@
-"""UNet2DConditionModel of diffusers, as Stable Diffusion 1 and 2 have it (9 channels: inpainting).
+"""UNet2DConditionModel of diffusers, for Stable Diffusion 1 and 2 (9 channels: inpainting).
 
 Attribute names are those of its state dicts, which convert by one rule. Levels with "CrossAttn" in
-their name have, after each residual block, a transformer over the pixels, which also looks at the
-tokens of a text.
+their name have a transformer after each residual block. It attends to the pixels and to a text.
 """
 
 import itertools
@@ -46,14 +45,14 @@ class Gate(nnx.Module):
 
 
 class Nothing(nnx.Module):
-    """The place of the original's dropout."""
+    """Placeholder for the original's dropout."""
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return x
 
 
 class FeedForward(nnx.Module):
-    """Gate of four times the width, dropout's place, linear map."""
+    """Gate of four times the width, placeholder of the dropout, linear map."""
 
     def __init__(self, n: int, *, rngs: Draws) -> None:
         self.net = nnx.List([Gate(n, 4 * n, rngs=rngs), Nothing(), Linear(4 * n, n, rngs=rngs)])
@@ -115,7 +114,7 @@ def _resnet(c: SDUNetConfig, n_in: int, n_out: int, *, rngs: Draws) -> ResnetBlo
 
 
 class Level(nnx.Module):
-    """The residual blocks of one resolution and their transformers, on either way."""
+    """The residual blocks of one resolution and their transformers, in either path."""
 
     def __init__(
         self, c: SDUNetConfig, level: int, kind: str, widths: list[int], *, rngs: Draws
@@ -189,10 +188,10 @@ class SDUNet(nnx.Module):
         Args:
             x: latents [B,H,W,in_channels] of any height and width.
             label: step numbers [B].
-            y: the text [B,M,cross_attention_dim]; it must be given.
+            y: the text [B,M,cross_attention_dim], required.
             key: switches dropout on.
-            maps: (height, width) of the cross-attention layers whose weights are wanted; those on
-                the way down, then those on the way up, not the middle one.
+            maps: (height, width) of the cross-attention layers whose weights are returned: those of
+                the down path, then those of the up path, without the middle one.
             dtype: of the activations; both ends of the network stay float32.
 
         Returns:
@@ -200,20 +199,18 @@ class SDUNet(nnx.Module):
             layers of that size, the mean over their heads.
 
         Raises:
-            ValueError: arguments of other shapes, no text, or no layer of the size of `maps`.
+            ValueError: an argument has another shape, or no layer has the size `maps`.
         """
         c = self.config
         layers.check_input(x, c.in_channels, 1)
         if y is None or y.ndim != 3 or y.shape[-1] != c.cross_attention_dim:
             found = None if y is None else y.shape
             raise ValueError(f"y must be a text [B,M,{c.cross_attention_dim}], got {found}")
-        features = timestep_features(
-            label, c.block_out_channels[0], c.flip_sin_to_cos, c.freq_shift
-        )
+        width = c.block_out_channels[0]
+        features = timestep_features(label, width, c.flip_sin_to_cos, c.freq_shift)
         keys = (key if key is None else jax.random.fold_in(key, i) for i in itertools.count())
-        h, seen = self._walk(
-            x.astype(jnp.float32), self.time_embedding(features), y.astype(dtype), keys, dtype
-        )
+        temb, x = self.time_embedding(features), x.astype(jnp.float32)
+        h, seen = self._walk(x, temb, y.astype(dtype), keys, dtype)
         out = self.conv_out(jax.nn.silu(self.conv_norm_out(h.astype(jnp.float32))))
         return out if maps is None else (out, _of_size(seen, maps))
 

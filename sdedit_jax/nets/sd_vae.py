@@ -37,7 +37,7 @@ class Level(nnx.Module):
 
 
 class MidBlock(nnx.Module):
-    """Block, attention of one head among the pixels, block."""
+    """Block, single-head attention over the pixels, block."""
 
     def __init__(self, c: SDVaeConfig, n: int, *, rngs: Draws) -> None:
         self.resnets = nnx.List([_resnet(c, n, n, rngs=rngs) for _ in range(2)])
@@ -122,7 +122,7 @@ class SDVae(nnx.Module):
         """Pictures [B,H,W,C] in [-1,1] -> mean and std [B,H/factor,W/factor,latent_channels].
 
         Raises:
-            ValueError: sides that are no multiples of the factor.
+            ValueError: a side is not a multiple of the factor.
         """
         layers.check_input(x, self.config.in_channels, self.config.factor)
         moments = self.encoder(x.astype(jnp.float32), dtype)

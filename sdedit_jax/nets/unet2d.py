@@ -1,10 +1,10 @@
 """UNet2DModel of diffusers: the unconditional U-Nets of its folders, DDPM and NCSN++ kinds.
 
-Attribute names are those of its state dicts, which convert by one rule. Two kinds of blocks: plain
-ones (DDPM), and the Skip blocks (NCSN++), which carry a picture beside the features: shrunk on the
-way down and joined to them, enlarged and added to on the way up.
+Attribute names are those of its state dicts, which convert by one rule. There are plain blocks
+(DDPM) and Skip blocks (NCSN++). Skip blocks process a picture beside the features. The down path
+shrinks it and adds it to the features; the up path enlarges it and adds to it.
 
-The group counts of the Skip blocks follow the original where it departs from score_sde: see
+The group counts of the Skip blocks follow the original where it differs from score_sde: see
 `_groups_up` and `ATTENTION_GROUPS`.
 """
 
@@ -35,7 +35,7 @@ __all__ = ["UNet2D", "UNet2DConfig"]
 Keys = Iterator[jax.Array | None]
 
 ATTENTION_GROUPS = 32
-"""Of the attention's norm in the Skip blocks, whatever the width."""
+"""Groups of the attention's norm in the Skip blocks, at every width."""
 
 
 def _quarter(channels: int) -> int:
@@ -43,7 +43,7 @@ def _quarter(channels: int) -> int:
 
 
 def _groups_up(kind: str, n_in: int, n_skip: int) -> int:
-    """Groups of the first norm of a Skip block on the way up."""
+    """Groups of the first norm of a Skip block in the up path."""
     if kind == "AttnSkipUpBlock2D":
         return min(n_in + n_skip // 4, 32)  # only the skip is quartered in the original
     return _quarter(n_in + n_skip)
@@ -69,7 +69,7 @@ def _resnet(
     )
 
 
-def _resampler(c: UNet2DConfig, kind: str, n: int, way: str, *, rngs: Draws) -> ResnetBlock2D:
+def _resampler(c: UNet2DConfig, kind: str, n: int, direction: str, *, rngs: Draws) -> ResnetBlock2D:
     """A block that halves or doubles the resolution; by FIR in the Skip blocks."""
     skips = "Skip" in kind
     return ResnetBlock2D(
@@ -81,7 +81,7 @@ def _resampler(c: UNet2DConfig, kind: str, n: int, way: str, *, rngs: Draws) -> 
         eps=c.norm_eps,
         act=c.act_fn,
         scale_shift=c.resnet_time_scale_shift == "scale_shift",
-        way=way,
+        direction=direction,
         fir=skips,
         shortcut=skips,
         dropout=c.dropout,
@@ -104,7 +104,7 @@ def _attention(c: UNet2DConfig, kind: str, n: int, *, rngs: Draws) -> Attention:
 
 
 class DownBlock(nnx.Module):
-    """The blocks of one resolution on the way down, then half the resolution unless `last`."""
+    """The blocks of one resolution in the down path, then half the resolution unless `last`."""
 
     def __init__(
         self, c: UNet2DConfig, kind: str, n_in: int, n_out: int, last: bool, *, rngs: Draws
@@ -126,7 +126,7 @@ class DownBlock(nnx.Module):
     def __call__(
         self, h: jax.Array, picture: jax.Array, temb: jax.Array, keys: Keys
     ) -> tuple[jax.Array, jax.Array, list[jax.Array]]:
-        """Features and picture at the next resolution, and what the way up takes from here."""
+        """Features and picture at the next resolution, and the skip connections from here."""
         kept = []
         for i, resnet in enumerate(self.resnets):
             h = resnet(h, temb, next(keys))
@@ -179,7 +179,7 @@ class MidBlock(nnx.Module):
 
 
 class UpBlock(nnx.Module):
-    """The blocks of one resolution on the way up, then twice the resolution unless `last`."""
+    """The blocks of one resolution in the up path, then twice the resolution unless `last`."""
 
     def __init__(
         self,
@@ -226,7 +226,7 @@ class UpBlock(nnx.Module):
         temb: jax.Array,
         keys: Keys,
     ) -> tuple[jax.Array, jax.Array | None]:
-        """Takes its share from the end of `kept`; features and picture at the next resolution."""
+        """Consumes the end of `kept`; returns features and picture at the next resolution."""
         attentions = list(self.attentions) if hasattr(self, "attentions") else []
         for i, resnet in enumerate(self.resnets):
             h = resnet(jnp.concatenate([h, kept.pop()], axis=-1), temb, next(keys))
@@ -300,7 +300,7 @@ class UNet2D(nnx.Module):
             [B,H,W,out_channels] float32.
         """
         c = self.config
-        layers.check_input(x, c.in_channels, 2 ** (len(c.block_out_channels) - 1))
+        layers.check_input(x, c.in_channels, c.stride)
         x = x.astype(jnp.float32)
         x = 2 * x - 1 if c.center_input_sample else x
         out = self._walk(x, self._embed(label, y), _keys(key), dtype)
@@ -344,5 +344,5 @@ class UNet2D(nnx.Module):
 
 
 def _keys(key: jax.Array | None) -> Keys:
-    """A key for each dropout, or None without end."""
+    """A key for each dropout, or endless Nones."""
     return (key if key is None else jax.random.fold_in(key, i) for i in itertools.count())

@@ -1,4 +1,4 @@
-"""The architecture of diffusers' UNet2DModel, in the words of its config.json."""
+"""The architecture of diffusers' UNet2DModel, with the field names of its config.json."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -39,8 +39,8 @@ class UNet2DConfig:
 
     Attributes:
         attention_head_dim: channels of one head; None is one head of all channels.
-        norm_num_groups: of the plain blocks; the Skip blocks count theirs from the width.
-        center_input_sample: the network takes pictures in [0, 1] and centres them itself.
+        norm_num_groups: of the plain blocks; the Skip blocks derive theirs from the width.
+        center_input_sample: the input is in [0, 1], and the network centres it.
         num_class_embeds: size of the table of labels (class_embed_type None).
         num_train_timesteps: size of the table of times (time_embedding_type "learned").
     """
@@ -76,10 +76,10 @@ class UNet2DConfig:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "UNet2DConfig":
-        """The configuration from the values of config.json; names with "_" in front do not count.
+        """The configuration from the values of config.json; names that start with "_" are ignored.
 
         Raises:
-            ValueError: an unknown field, or a value that the network does not have.
+            ValueError: an unknown field, or an unsupported value.
         """
         own = {name: value for name, value in values.items() if not name.startswith("_")}
         for field in ("down_block_types", "up_block_types"):
@@ -110,6 +110,11 @@ class UNet2DConfig:
             raise ValueError("the Skip blocks need in_channels = out_channels = 3")
         if self.norm_num_groups is None and not any(skips):
             raise ValueError("norm_num_groups must be a number for blocks without Skip, got None")
+
+    @property
+    def stride(self) -> int:
+        """Height and width of a picture must be multiples of it."""
+        return 2 ** (len(self.block_out_channels) - 1)
 
     @property
     def temb(self) -> int:

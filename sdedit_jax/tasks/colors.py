@@ -1,7 +1,7 @@
-"""Colours of pixel lists [N, 3]: Oklab, and three ways to give pixels new colours.
+"""Colours of pixel lists [N, 3]: Oklab, and three methods of colour transfer.
 
-Oklab (B. Ottosson, 2020) is a space in which lightness L and the two colour axes a, b are nearly
-independent for the eye, so that its channels can be changed one by one.
+Oklab (B. Ottosson, 2020) has a lightness L and two colour axes a, b that are nearly independent in
+perception, so its channels can be changed one by one.
 """
 
 import numpy as np
@@ -48,16 +48,16 @@ def match_statistics(pixels: np.ndarray, reference: np.ndarray) -> np.ndarray:
 def match_histogram(pixels: np.ndarray, reference: np.ndarray, steps: int = 24) -> np.ndarray:
     """uint8 [N, 3] with the colour histogram of uint8 [M, 3] (Pitie et al. 2007, in Oklab).
 
-    Each step turns the colour axes and gives each axis the reference's distribution; equal
-    colours stay equal. The turns are fixed, the first one is none.
+    Each step rotates the colour axes and matches the distribution along each axis. Equal colours
+    stay equal. The rotations are fixed; the first one is the identity.
     """
     colors, index, weight = _distinct(pixels)
     known, _, known_weight = _distinct(reference)
     lab, goal = to_oklab(colors), to_oklab(known)
-    for axes in _turns(steps):
+    for axes in _rotations(steps):
         new = lab @ axes
         for i, wanted in enumerate((goal @ axes).T):
-            new[:, i] = _same_law(new[:, i], weight, wanted, known_weight)
+            new[:, i] = _match_distribution(new[:, i], weight, wanted, known_weight)
         lab = new @ axes.T
     return from_oklab(lab)[index]
 
@@ -69,19 +69,19 @@ def _distinct(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.stack([code >> 16, code >> 8 & 255, code & 255], axis=-1), index, counts
 
 
-def _turns(steps: int) -> list[np.ndarray]:
+def _rotations(steps: int) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     drawn = [np.linalg.qr(rng.standard_normal((3, 3)))[0] for _ in range(steps - 1)]
     return [np.eye(3), *drawn]
 
 
-def _same_law(
+def _match_distribution(
     values: np.ndarray, weight: np.ndarray, goal: np.ndarray, goal_weight: np.ndarray
 ) -> np.ndarray:
-    """The monotone map of weighted 1-D values to the law of the weighted values `goal`.
+    """Map weighted 1-D values monotonically to the distribution of the weighted values `goal`.
 
-    A value that fills the quantiles p to q goes to the mean of the goal's quantile function over
-    p to q, so that large plain areas stay plain.
+    A value that covers the quantiles p to q maps to the mean of the goal's quantile function over p
+    to q, so large plain areas stay plain.
     """
     order, goal_order = np.argsort(values, kind="stable"), np.argsort(goal, kind="stable")
     share = weight[order] / weight.sum()
@@ -94,15 +94,15 @@ def _same_law(
 
 
 def _sums(a: np.ndarray) -> np.ndarray:
-    """Cumulative sums with a 0 before them."""
+    """Cumulative sums, starting with 0."""
     return np.concatenate([[0.0], np.cumsum(a)])
 
 
 def match_palette(pixels: np.ndarray, palette: np.ndarray) -> np.ndarray:
     """uint8 [N, 3] in the colours of a palette, uint8 [K, 3], from dark to light.
 
-    The pixels' lightness is split into K clusters; each takes the palette colour of its rank and
-    keeps its shading, the deviation from the cluster's lightness.
+    The pixels' lightness is split into K clusters. Each cluster gets the palette colour of its rank
+    and keeps its shading, the deviation from the cluster's mean lightness.
     """
     lab, colors = to_oklab(pixels), to_oklab(palette)
     colors = colors[np.argsort(colors[:, 0], kind="stable")]

@@ -1,4 +1,4 @@
-"""What all tasks share: the types, reading options, finding and reading pictures, fitting."""
+"""Shared code of the tasks: types, options, finding and reading pictures, fitting."""
 
 import dataclasses
 import string
@@ -9,19 +9,24 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from sdedit_jax import images
-from sdedit_jax.guide import Guide
+from sdedit_jax.images.guide import Guide
 
 T = TypeVar("T")
 Color = tuple[int, int, int]
+Size = tuple[int, int]
 
 
 class TaskInput(NamedTuple):
-    """One input, ready to edit, and what is needed to show it and to bring the edit back.
+    """One input, ready to edit, with what is needed to paste the edit into it.
 
-    id: the stem of the input's file. guide: what the edit starts from.
-    fitted: the guide as uint8 [size, size, 3]. mask: float32 [size, size].
-    original: the input picture, uint8 [H, W, 3]. placement: how it was fitted.
-    original_mask: float32 [H, W], where the edit may change the input's own pixels.
+    Attributes:
+        id: the stem of the input's file.
+        guide: where the edit starts.
+        fitted: the guide as uint8 [h, w, 3], (h, w) the size of the edit.
+        mask: float32 [h, w].
+        original: the input picture, uint8 [H, W, 3].
+        placement: how the input is fitted.
+        original_mask: float32 [H, W], where the edit may change the input's own pixels.
     """
 
     id: str
@@ -34,49 +39,49 @@ class TaskInput(NamedTuple):
 
 
 def read_options(kind: type[T], values: Mapping[str, object]) -> T:
-    """The dataclass `kind` filled from a mapping; fields left out keep their defaults.
+    """Fill the dataclass `kind` from a mapping; missing fields keep their defaults.
 
     Raises:
-        ValueError: a name that `kind` does not have, or a value of another type.
+        ValueError: an unknown name, or a value of the wrong type.
     """
     defaults = {field.name: field.default for field in dataclasses.fields(kind)}
     unknown = sorted(set(values) - set(defaults))
     if unknown:
-        raise ValueError(f"task options {unknown} are unknown; there are {sorted(defaults)}")
+        raise ValueError(f"task options {unknown} are unknown; known are {sorted(defaults)}")
     return kind(**{name: _typed(name, values[name], defaults[name]) for name in values})
 
 
 def one_source(task: str, given: Mapping[str, object], *, needed: bool = False) -> None:
-    """See that of options that exclude each other one is given, or at most one.
+    """Check options that exclude each other: at most one is set, or exactly one if `needed`.
 
     Raises:
-        ValueError: several are, or none that is needed.
+        ValueError: several are set, or none although one is needed.
     """
     names, found = " and ".join(given), {name: value for name, value in given.items() if value}
     if len(found) > 1:
-        told = ", ".join(f"{name} {value!r}" for name, value in found.items())
+        values = ", ".join(f"{name} {value!r}" for name, value in found.items())
         raise ValueError(
-            f"{task} takes one of the task options {names}, got {told}; an empty value clears one,"
-            f" as in options.{list(found)[-1]}="
+            f"{task} takes one of the task options {names}, got {values}; an empty value clears"
+            f" one, as in options.{list(found)[-1]}="
         )
     if needed and not found:
         raise ValueError(f"{task} needs one of the task options {names}")
 
 
 def _typed(name: str, value: object, default: object) -> object:
-    """The value in the default's type; None stands for the default, a list for a tuple."""
+    """The value, converted to the default's type; None gives the default, a list a tuple."""
     if value is None:
         return default
     if isinstance(default, tuple) and isinstance(value, list | tuple) and len(value) == 1:
-        value = value[0]  # a command line gives a,b as one text in a tuple
+        value = value[0]  # the command line passes "a,b" as a tuple of one string
     if isinstance(default, tuple) and isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     if isinstance(default, tuple) and isinstance(value, list | tuple):
         strange = [part for part in value if not isinstance(part, str)]
         if strange:
             raise ValueError(
-                f"task option {name} must be texts, got {strange[0]!r}; quote what looks like a"
-                f" number, as in {name}=\"'#112233','#445566'\""
+                f"task option {name} must be strings, got {strange[0]!r}; quote strings that look"
+                f" like numbers, as in {name}=\"'#112233','#445566'\""
             )
         return tuple(value)
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
@@ -101,12 +106,12 @@ def background_of(text: str) -> Color | None:
 
 
 def read_flat(path: str | Path, background: str = "") -> np.ndarray:
-    """A picture file as uint8 [H, W, 3], transparent parts on `background` ("" is white)."""
+    """Read a picture as uint8 [H, W, 3], composited over `background` ("" is white)."""
     return images.flatten(images.read(path), images.color(background or "#ffffff"))
 
 
 def read_beside(where: str, path: str | Path, name: str, size: tuple[int, int]) -> images.Picture:
-    """The picture in a file or folder that belongs to the input `path` and has its size."""
+    """Read the picture that belongs to the input `path` and must have its size."""
     file = images.paired(where, path, name)
     picture = images.read(file)
     images.same_size(f"{name} {file}", picture.rgb.shape[:2], size)
@@ -116,9 +121,14 @@ def read_beside(where: str, path: str | Path, name: str, size: tuple[int, int]) 
 def read_mask_beside(
     where: str, path: str | Path, size: tuple[int, int], invert: bool
 ) -> np.ndarray:
-    """The mask in a file or folder that belongs to the input `path`: float32 [H, W].
+    """Read the mask that belongs to the input `path`: float32 [H, W].
 
-    `where` may be "MAP#COLOUR": one region of a segmentation map, or of those in a folder.
+    Args:
+        where: a mask file or a folder of masks. "MAP#COLOUR" is the region of one colour in a
+            segmentation map, or in each of a folder of maps.
+        path: the input.
+        size: (height, width) of the input.
+        invert: black may change instead of white.
     """
     maps, sign, text = where.rpartition("#")
     if not sign or "/" in text or Path(where).exists():
@@ -129,7 +139,7 @@ def read_mask_beside(
 
 
 def grow(mask: np.ndarray, width: float, placement: images.Placement) -> np.ndarray:
-    """The mask grown by `width` pixels of the prior's size; the mask itself has the input's."""
+    """Grow a mask at the input's size by `width` pixels at the size of the edit."""
     if width < 0:
         raise ValueError(f"task option grow or seam must be at least 0 pixels, got {width}")
     return images.grow(mask, int(width * max(placement.scale, 1)))
@@ -146,11 +156,11 @@ def assemble(
     """Fit guide and mask by one placement.
 
     Args:
-        path: the input; its stem becomes the id.
+        path: of the input; its stem becomes the id.
         guide: uint8 [H, W, 3], at the input's size.
         mask: float32 [H, W] at the input's size; None is 1 everywhere.
         original: the input picture, uint8 [H, W, 3].
-        placement: how to fit.
+        placement: of the input in the edit.
         background: colour of the margin of fit "pad"; "" repeats the edge.
     """
     mask = np.ones(original.shape[:2], np.float32) if mask is None else mask.astype(np.float32)
@@ -167,6 +177,6 @@ def finish(
     placement: images.Placement,
     original_mask: np.ndarray,
 ) -> TaskInput:
-    """The TaskInput of a fitted guide uint8 [size, size, 3] and mask float32 [size, size]."""
+    """The TaskInput of a fitted guide uint8 [h, w, 3] and mask float32 [h, w]."""
     guide = Guide(images.to_unit(fitted), mask[..., None])
     return TaskInput(id, guide, fitted, mask, original, placement, original_mask)

@@ -1,4 +1,4 @@
-"""Photo + patch: the patch is laid on the photo; it and its seam may change to fit together."""
+"""A patch on a photo: the patch and its seam may change, so that they fit together."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +14,15 @@ UNITS = ("fraction", "pixel")
 
 @dataclass(frozen=True)
 class Options:
-    """patch: picture file, usually with alpha, or a folder with files named as the inputs.
+    """The patch and its position.
 
-    x, y: where the patch's centre comes. units: "fraction" of the photo's width and height, or
-    "pixel" of the photo, both from the top left corner. scale: factor on the patch's own pixels.
-    seam: width in pixels of the prior's size of the ring around the patch that may change.
-    background: colour behind transparent parts and in the margin of fit "pad".
+    Attributes:
+        patch: picture file, usually with alpha, or a folder of files with the inputs' stems.
+        x, y: position of the patch's centre, from the photo's top left corner.
+        units: of x and y: "fraction" of the photo's width and height, or "pixel" of the photo.
+        scale: factor on the patch's size.
+        seam: width of the ring around the patch that may change, in pixels at the size of the edit.
+        background: colour behind transparent parts and in the margin of fit "pad".
     """
 
     patch: str = ""
@@ -31,8 +34,8 @@ class Options:
     background: str = ""
 
 
-def make(path: str, options: Mapping[str, object], size: int, fit: str) -> common.TaskInput:
-    """The photo `path` with the patch on it as a guide; the mask is the patch and its seam."""
+def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) -> common.TaskInput:
+    """The guide is the photo `path` with the patch on it; the mask is the patch and its seam."""
     chosen = common.read_options(Options, options)
     common.one_of("units", chosen.units, UNITS)
     if not chosen.patch:
@@ -48,14 +51,14 @@ def make(path: str, options: Mapping[str, object], size: int, fit: str) -> commo
 
 
 def _scaled(patch: images.Picture, scale: float) -> images.Picture:
-    """The patch resized, as a picture with alpha (255 where it had none)."""
+    """The patch, resized, with an alpha channel (255 where it has none)."""
     if not scale > 0:
         raise ValueError(f"task option scale must be above 0, got {scale}")
     alpha = np.full(patch.rgb.shape[:2], 255, np.uint8) if patch.alpha is None else patch.alpha
     image = Image.fromarray(np.dstack([patch.rgb, alpha]))
     size = [max(1, round(length * scale)) for length in image.size]
-    # Pillow weighs the colours by alpha, so that hidden ones do not bleed into the rim; this
-    # kernel does not ring, so that alpha stays 0 around the patch
+    # Pillow weights colours by alpha, so hidden colours do not bleed into the rim. This kernel has
+    # no overshoot, so alpha stays 0 around the patch.
     rgba = np.array(image.resize(size, Image.Resampling.HAMMING))
     return images.Picture(rgba[..., :3], rgba[..., 3])
 
@@ -70,7 +73,7 @@ def _corner(photo: np.ndarray, patch: images.Picture, chosen: Options) -> tuple[
 def lay(
     photo: np.ndarray, patch: images.Picture, corner: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lay a patch over a photo, cut at the photo's border: uint8 [H, W, 3], its alpha [H, W]."""
+    """Composite a patch over a photo: uint8 [H, W, 3], and the patch's alpha there [H, W]."""
     size = np.array(photo.shape[:2])
     start = np.clip(corner, 0, size)
     stop = np.clip(np.add(corner, patch.rgb.shape[:2]), 0, size)

@@ -1,21 +1,56 @@
-"""Filling the hole of a picture from what surrounds it."""
+"""Filling the hole of a picture from its surroundings."""
+
+import hashlib
 
 import numpy as np
 
 from sdedit_jax import images
+from sdedit_jax.tasks import common
 
-WORK = 20_000_000  # pixel updates that a harmonic fill may cost
+WORK = 20_000_000  # most pixel updates of a harmonic fill
+
+
+def filled(photo: np.ndarray, mask: np.ndarray, rule: str) -> np.ndarray:
+    """The photo with its hole filled, blended by the mask.
+
+    Args:
+        photo: uint8 [H, W, 3].
+        mask: [H, W] in [0, 1]; the hole is where it is above 0.
+        rule: "smooth", "mean", or "noise": the mean, to which `add_noise` adds noise after fitting.
+
+    Raises:
+        ValueError: the mask keeps no pixel.
+    """
+    if not (mask == 0).any():
+        raise ValueError(f"the mask covers the whole picture; fill {rule!r} needs kept pixels")
+    fill = fill_smooth if rule == "smooth" else fill_mean
+    return images.paste(fill(photo, mask > 0), photo, mask)
+
+
+def add_noise(ready: common.TaskInput) -> common.TaskInput:
+    """Noise with the kept pixels' mean and standard deviation, drawn from the input's id.
+
+    It is made at the size of the edit, because fitting would average it away.
+    """
+    kept = ready.fitted[ready.mask == 0] if (ready.mask == 0).any() else ready.fitted.reshape(-1, 3)
+    seed = int.from_bytes(hashlib.sha256(ready.id.encode()).digest()[:8])
+    z = np.random.default_rng(seed).standard_normal(ready.fitted.shape)
+    noise = np.clip(np.rint(kept.mean(0) + kept.std(0) * z), 0, 255).astype(np.uint8)
+    fitted = images.paste(noise, ready.fitted, ready.mask)
+    return common.finish(
+        ready.id, fitted, ready.mask, ready.original, ready.placement, ready.original_mask
+    )
 
 
 def fill_mean(photo: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """The hole in the mean colour of the kept ring around it.
+    """Fill the hole with the mean colour of the kept ring around it.
 
     Args:
         photo: uint8 [H, W, 3].
         hole: bool [H, W]; some pixels must be kept.
 
     Returns:
-        uint8 [H, W, 3]; kept pixels as they were.
+        uint8 [H, W, 3]; kept pixels are unchanged.
     """
     width = max(1, min(hole.shape) // 32)
     ring = images.grow(hole, width) & ~hole
@@ -24,16 +59,16 @@ def fill_mean(photo: np.ndarray, hole: np.ndarray) -> np.ndarray:
 
 
 def fill_smooth(photo: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """The hole as the harmonic function (each pixel the mean of its neighbours) of its rim.
+    """Fill the hole with the harmonic function of its rim: each pixel is its neighbours' mean.
 
-    Conjugate gradients from a coarse-to-fine guess; large holes stop at a fixed amount of work.
+    Conjugate gradients start from a coarse-to-fine guess. Large holes stop at a fixed cost.
 
     Args:
         photo: uint8 [H, W, 3].
         hole: bool [H, W]; some pixels must be kept.
 
     Returns:
-        uint8 [H, W, 3]; kept pixels as they were.
+        uint8 [H, W, 3]; kept pixels are unchanged.
     """
     box = _around(hole)
     values = photo[box].astype(np.float32)
@@ -47,13 +82,13 @@ def fill_smooth(photo: np.ndarray, hole: np.ndarray) -> np.ndarray:
 
 
 def _around(hole: np.ndarray) -> tuple[slice, slice]:
-    """The hole's bounding box with one more pixel on each side."""
+    """The hole's bounding box, one pixel wider on each side."""
     spans = [np.flatnonzero(hole.any(axis=axis)) for axis in (1, 0)]
     return tuple(slice(max(span[0] - 1, 0), span[-1] + 2) for span in spans)
 
 
 def _pull_push(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Fill [H, W, C] where weight [H, W, 1] is 0 from ever coarser averages."""
+    """Fill [H, W, C] where weight [H, W, 1] is 0, from successively coarser averages."""
     if weight.all() or max(values.shape[:2]) == 1:
         return values
     total = _halved(weight)
@@ -63,13 +98,13 @@ def _pull_push(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def _halved(a: np.ndarray) -> np.ndarray:
-    """Sums over blocks of 2 x 2 pixels; beyond the border there is 0."""
+    """Sums over blocks of 2 x 2 pixels, with 0 beyond the border."""
     a = np.pad(a, [(0, a.shape[0] % 2), (0, a.shape[1] % 2), (0, 0)])
     return a[::2, ::2] + a[1::2, ::2] + a[::2, 1::2] + a[1::2, 1::2]
 
 
 def _harmonic(u: np.ndarray, inside: np.ndarray, steps: int) -> np.ndarray:
-    """Solve laplacian(u) = 0 where inside [H, W, 1] is 1, the rest of u [H, W, C] held."""
+    """Solve laplacian(u) = 0 where inside [H, W, 1] is 1; the rest of u [H, W, C] is fixed."""
     residual = -inside * _laplacian(u)
     direction = residual
     norm = _dot(residual, residual)
@@ -90,7 +125,7 @@ def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _laplacian(u: np.ndarray) -> np.ndarray:
-    """Degree * u - sum of the neighbours within the picture."""
+    """degree * u - (sum of the neighbours inside the picture)."""
     out = np.zeros_like(u)
     down, right = np.diff(u, axis=0), np.diff(u, axis=1)
     out[:-1] -= down

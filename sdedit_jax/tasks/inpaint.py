@@ -1,26 +1,26 @@
-"""Photo + mask: the masked hole is filled by a simple rule and then edited."""
+"""Inpainting: the masked hole of a photo is filled by a simple rule and then edited."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from sdedit_jax import images
 from sdedit_jax.tasks import common
-from sdedit_jax.tasks.fill import fill_mean, fill_smooth
+from sdedit_jax.tasks.fill import add_noise, filled
 
 FILLS = ("mean", "smooth", "noise", "original")
 
 
 @dataclass(frozen=True)
 class Options:
-    """mask: mask file, white = may change, or a folder with files named as the inputs.
+    """The mask, and how its hole is filled.
 
-    invert: black = may change. fill: what the hole holds before noising; "mean" of the kept
-    pixels around it, "smooth" (harmonic, from the hole's rim), "noise" with the mean and spread
-    of the kept pixels (drawn from the input's name), "original".
-    background: colour behind transparent parts and in the margin of fit "pad".
+    Attributes:
+        mask: mask file (white may change), or a folder of files with the inputs' stems.
+        invert: black may change instead of white.
+        fill: content of the hole before the edit: "mean" of the kept pixels around it, "smooth"
+            (harmonic, from the hole's rim), "noise" with the kept pixels' mean and standard
+            deviation (drawn from the input's id), or "original".
+        background: colour behind transparent parts and in the margin of fit "pad".
     """
 
     mask: str = ""
@@ -29,11 +29,11 @@ class Options:
     background: str = ""
 
 
-def make(path: str, options: Mapping[str, object], size: int, fit: str) -> common.TaskInput:
-    """The photo `path` with its hole filled as a guide; the mask is the mask file.
+def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) -> common.TaskInput:
+    """The guide is the photo `path` with its hole filled; the mask is the mask file.
 
     Raises:
-        ValueError: no mask is named, or it leaves nothing to change, or nothing to fill from.
+        ValueError: there is no mask, it is black, or it leaves no pixels to fill from.
     """
     chosen = common.read_options(Options, options)
     common.one_of("fill", chosen.fill, FILLS)
@@ -44,28 +44,6 @@ def make(path: str, options: Mapping[str, object], size: int, fit: str) -> commo
     if not mask.any():
         raise ValueError(f"the mask of {path} is black everywhere; white marks what may change")
     placement = images.place(photo.shape[:2], size, fit)
-    guide = _filled(photo, mask, chosen.fill)
+    guide = photo if chosen.fill == "original" else filled(photo, mask, chosen.fill)
     ready = common.assemble(path, guide, mask, photo, placement, chosen.background)
-    return _with_noise(ready) if chosen.fill == "noise" else ready
-
-
-def _filled(photo: np.ndarray, mask: np.ndarray, fill: str) -> np.ndarray:
-    """The photo, uint8 [H, W, 3], with the fill blended in by the mask."""
-    if fill == "original":
-        return photo
-    if not (mask == 0).any():
-        raise ValueError(f"the mask covers the whole picture; fill {fill!r} needs kept pixels")
-    rule = fill_smooth if fill == "smooth" else fill_mean
-    return images.paste(rule(photo, mask > 0), photo, mask)
-
-
-def _with_noise(ready: common.TaskInput) -> common.TaskInput:
-    """Noise in the hole, made at the prior's size because fitting would average it away."""
-    kept = ready.fitted[ready.mask == 0] if (ready.mask == 0).any() else ready.fitted.reshape(-1, 3)
-    seed = int.from_bytes(hashlib.sha256(ready.id.encode()).digest()[:8])
-    z = np.random.default_rng(seed).standard_normal(ready.fitted.shape)
-    noise = np.clip(np.rint(kept.mean(0) + kept.std(0) * z), 0, 255).astype(np.uint8)
-    fitted = images.paste(noise, ready.fitted, ready.mask)
-    return common.finish(
-        ready.id, fitted, ready.mask, ready.original, ready.placement, ready.original_mask
-    )
+    return add_noise(ready) if chosen.fill == "noise" else ready

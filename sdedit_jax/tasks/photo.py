@@ -1,4 +1,4 @@
-"""A photo as it is: what shall change is said by a text, where by a mask."""
+"""A photo as its own guide: a text gives the target, a mask the region that may change."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,17 +9,21 @@ from sdedit_jax.tasks import common
 
 @dataclass(frozen=True)
 class Options:
-    """mask: mask file or folder, white = may change; "": everything may.
-    invert: black = may change.
-    background: colour behind transparent parts and in the margin of fit "pad" ("": white
-    behind transparent parts, the edge repeated in the margin)."""
+    """The mask.
+
+    Attributes:
+        mask: mask file or folder, white may change; "": everything may change.
+        invert: black may change instead of white.
+        background: colour behind transparent parts and in the margin of fit "pad". "" is white
+            behind transparent parts, and repeats the edge in the margin.
+    """
 
     mask: str = ""
     invert: bool = False
     background: str = ""
 
 
-def make(path: str, options: Mapping[str, object], size: int, fit: str) -> common.TaskInput:
+def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) -> common.TaskInput:
     """The photo `path` as its own guide."""
     chosen = common.read_options(Options, options)
     photo = common.read_flat(path, chosen.background)

@@ -1,4 +1,4 @@
-"""New colours for a picture: from a palette, or from the colours of a reference picture."""
+"""New colours for a picture, from a palette or from a reference picture."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,18 +16,19 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Options:
-    """Either palette or reference.
+    """The new colours, and where they apply. Set either `palette` or `reference`.
 
-    palette: colours (#rrggbb or CSS names), a list or one text with commas; they replace the
-    picture's tones from dark to light.
-    reference: picture file, or a folder with files named as the inputs.
-    transfer: of the reference, its "histogram" or its "statistics" (mean and spread of each
-    Oklab channel).
-    mask: mask file or folder, white = may change: only this is recoloured and edited;
-    "auto" what stands on a plain ground, found from the picture's border; "" everything.
-    invert: black = may change.
-    threshold: for "auto", levels by which a channel must differ from the border's colour.
-    background: colour behind transparent parts and in the margin of fit "pad".
+    Attributes:
+        palette: colours (#rrggbb or CSS names), as a list or one string with commas. They replace
+            the picture's tones from dark to light.
+        reference: picture file, or a folder of files with the inputs' stems.
+        transfer: what is taken from the reference: its "histogram", or its "statistics" (mean and
+            standard deviation of each Oklab channel).
+        mask: mask file or folder; only white is recoloured and edited. "auto" is the foreground on
+            a plain background, found from the picture's border. "" is everything.
+        invert: black is recoloured instead of white.
+        threshold: for "auto", levels by which a channel must differ from the border's colour.
+        background: colour behind transparent parts and in the margin of fit "pad".
     """
 
     palette: tuple[str, ...] = ()
@@ -39,10 +40,10 @@ class Options:
     background: str = ""
 
 
-def make(path: str, options: Mapping[str, object], size: int, fit: str) -> common.TaskInput:
-    """The photo `path` in new colours as a guide; the mask is what may be recoloured.
+def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) -> common.TaskInput:
+    """The guide is the photo `path` in new colours; the mask is the recoloured region.
 
-    With mask "auto" only the foreground of the reference gives its colours.
+    With mask "auto", colours are taken from the reference's foreground only.
     """
     chosen = common.read_options(Options, options)
     common.one_of("transfer", chosen.transfer, TRANSFERS)
@@ -83,10 +84,10 @@ def _recolored(path: str, photo: np.ndarray, where: np.ndarray, chosen: Options)
 
 
 def foreground(photo: np.ndarray, threshold: int) -> np.ndarray:
-    """What stands on the plain ground of a photo: bool [H, W].
+    """The foreground of a photo with a plain background: bool [H, W].
 
-    The ground is connected with the border and differs by at most `threshold` levels from the
-    border's median colour; white highlights within the thing belong to the thing.
+    The background is connected with the border and differs by at most `threshold` levels from the
+    border's median colour. White highlights inside the object belong to the object.
     """
     border = np.concatenate([photo[0], photo[-1], photo[:, 0], photo[:, -1]])
     color = np.median(border, axis=0)

@@ -1,14 +1,14 @@
-"""Regions of a line drawing: colours that flow up to the lines, and what lines enclose."""
+"""Regions of a line drawing: colours that spread up to the lines, and enclosed regions."""
 
 import numpy as np
 
 
 def spread(seeds: np.ndarray, walls: np.ndarray) -> np.ndarray:
-    """For each pixel the nearest seed, by steps to the four neighbours that do not cross walls.
+    """The nearest seed of each pixel, along paths of 4-neighbours that do not cross walls.
 
     Args:
         seeds: bool [H, W].
-        walls: bool [H, W]; seeds on walls do not count.
+        walls: bool [H, W]; seeds on walls are ignored.
 
     Returns:
         int [H, W]: flat index of the seed, -1 on walls and where no seed reaches.
@@ -41,7 +41,7 @@ def enclosed(walls: np.ndarray) -> np.ndarray:
         walls: bool [H, W].
 
     Returns:
-        int [H, W]; -1 on walls and in the ground, that is what is connected with the border.
+        int [H, W]; -1 on walls and in the background, which is connected with the border.
     """
     root = components(~walls)
     ground = np.unique(root[rim(walls.shape)])
@@ -55,15 +55,18 @@ def enclosed(walls: np.ndarray) -> np.ndarray:
 
 
 def components(free: np.ndarray) -> np.ndarray:
-    """Connected regions (four neighbours) of bool [H, W]: int [H, W], the flat index of a pixel
-    of the region that is the same for all its pixels; -1 where not free."""
+    """Label the 4-connected regions of bool [H, W].
+
+    Returns:
+        int [H, W]: all pixels of a region have the flat index of one of them; -1 where not free.
+    """
     index = np.arange(free.size).reshape(free.shape)
     right, down = free[:, :-1] & free[:, 1:], free[:-1] & free[1:]
     a = np.concatenate([index[:, :-1][right], index[:-1][down]])
     b = np.concatenate([index[:, 1:][right], index[1:][down]])
     root = index.ravel()
     while a.size:
-        # each root takes a smaller one beside it; then every pixel looks up its new root
+        # each root takes a smaller neighbouring root, then every pixel looks up its new root
         root[np.maximum(a, b)] = np.minimum(a, b)
         while not np.array_equal(root, root[root]):
             root = root[root]

@@ -1,8 +1,8 @@
-"""Photo + strokes painted on it: what was painted becomes real, the rest stays.
+"""Strokes on a photo: the painted region is edited, the rest is kept.
 
-The strokes come from one of three sources: a layer with alpha (`strokes`), a mask file (`mask`;
-the painted picture is `painted`, or the input itself), or the difference between the input and
-the painted picture (`painted` alone). A mask file may be given with `strokes`, too.
+The strokes have one of three sources: a layer with alpha (`strokes`), a mask file (`mask`, where
+the painted picture is `painted` or the input itself), or the difference between the input and the
+painted picture (`painted` alone). A mask file may also be combined with `strokes`.
 """
 
 from collections.abc import Mapping
@@ -16,14 +16,16 @@ from sdedit_jax.tasks import common
 
 @dataclass(frozen=True)
 class Options:
-    """Each of strokes, mask and painted is a file or a folder with files named as the inputs.
+    """The strokes; each of strokes, mask and painted is a file, or a folder by the inputs' stems.
 
-    strokes: layer with alpha, laid over the photo; where alpha > 0 there is a stroke.
-    mask: mask file, white = may change. invert: black = may change.
-    painted: the photo with the strokes painted on it.
-    threshold: levels (0..255) by which a channel must differ to count as painted.
-    grow: width in pixels of the prior's size by which the strokes' mask is grown.
-    background: colour behind transparent parts and in the margin of fit "pad".
+    Attributes:
+        strokes: layer with alpha over the photo; a stroke is where alpha > 0.
+        mask: mask file, white may change.
+        painted: the photo with the strokes painted on it.
+        invert: black may change instead of white.
+        threshold: levels (0..255) by which a channel of a painted pixel differs.
+        grow: width by which the strokes' mask is grown, in pixels at the size of the edit.
+        background: colour behind transparent parts and in the margin of fit "pad".
     """
 
     strokes: str = ""
@@ -35,13 +37,13 @@ class Options:
     background: str = ""
 
 
-def make(path: str, options: Mapping[str, object], size: int, fit: str) -> common.TaskInput:
-    """The photo `path` with its strokes as a guide; the mask is the strokes and `grow` around.
+def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) -> common.TaskInput:
+    """The guide is the photo `path` with its strokes; the mask is the strokes, grown by `grow`.
 
-    A mask file is taken as it is, without growing.
+    A mask file is used without growing.
 
     Raises:
-        ValueError: no source of strokes is named, or no strokes are found.
+        ValueError: there is no source of strokes, or it has no strokes.
     """
     chosen = common.read_options(Options, options)
     if not (chosen.strokes or chosen.mask or chosen.painted):

@@ -1,7 +1,7 @@
-"""Photo -> stroke painting, as in the SDEdit paper: a median filter, then few colours.
+"""Stroke simulation as in the SDEdit paper: a median filter, then few colours.
 
-The paper filters pictures of 256 pixels with a window of 23 and keeps 6 colours of an adaptive
-palette. Here the window scales with the picture.
+The paper filters 256 x 256 pictures with a window of 23 pixels and quantizes to an adaptive palette
+of 6 colours. Here the window scales with the picture.
 """
 
 from collections.abc import Mapping
@@ -16,9 +16,12 @@ from sdedit_jax.tasks import common
 
 @dataclass(frozen=True)
 class Options:
-    """colors: 3 to 50. median: odd window in pixels of the prior's size, 0 for 23 at 256.
+    """The simulated painting.
 
-    background: colour behind transparent parts and in the margin of fit "pad".
+    Attributes:
+        colors: 3 to 50.
+        median: odd window in pixels at the size of the edit; 0 scales it, 23 at 256 pixels.
+        background: colour behind transparent parts and in the margin of fit "pad".
     """
 
     colors: int = 6
@@ -26,8 +29,8 @@ class Options:
     background: str = ""
 
 
-def make(path: str, options: Mapping[str, object], size: int, fit: str) -> common.TaskInput:
-    """The photo `path`, fitted and then simulated, as a guide; the mask is 1 everywhere."""
+def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) -> common.TaskInput:
+    """The guide is the photo `path`, fitted and then simulated; the mask is 1 everywhere."""
     chosen = common.read_options(Options, options)
     photo = common.read_flat(path, chosen.background)
     placement = images.place(photo.shape[:2], size, fit)
@@ -42,7 +45,7 @@ def simulate(rgb: np.ndarray, colors: int = 6, median: int = 0) -> np.ndarray:
     Args:
         rgb: the photo.
         colors: 3 to 50.
-        median: odd window in pixels; 0 takes `window` of the shorter side.
+        median: odd window in pixels; 0 is `window` of the shorter side.
     """
     if not 3 <= colors <= 50:
         raise ValueError(f"task option colors must be from 3 to 50, got {colors}")
@@ -53,14 +56,14 @@ def simulate(rgb: np.ndarray, colors: int = 6, median: int = 0) -> np.ndarray:
 
 
 def window(side: int) -> int:
-    """The largest odd window not above 23 pixels at a side of 256, at least 3."""
+    """The largest odd window up to 23 pixels per 256 of the side, at least 3."""
     return max(3, 2 * ((23 * side // 256 - 1) // 2) + 1)
 
 
 def median_filter(rgb: np.ndarray, width: int) -> np.ndarray:
-    """Median over square windows, each channel by itself; the edge is repeated outwards.
+    """Median over square windows of each channel; the edge is repeated outwards.
 
-    The work is the same for every window width (Pillow's own filter needs minutes at 91 pixels).
+    The cost does not depend on the window's width. Pillow's filter takes minutes at 91 pixels.
 
     Args:
         rgb: uint8 [H, W, C].
@@ -76,11 +79,11 @@ def median_filter(rgb: np.ndarray, width: int) -> np.ndarray:
 def _median(wide: np.ndarray, width: int) -> np.ndarray:
     """Median of each full window of uint8 [H + width - 1, W + width - 1], row by row.
 
-    `below[x, v]` counts the pixels <= level v in the part of column x that the window spans; the
-    median is the number of levels with at most half of the window below or at them.
+    `below[x, v]` counts the pixels <= level v in the window's part of column x. The median is the
+    number of levels v for which at most half of the window's pixels are <= v.
     """
     levels, half = np.arange(256, dtype=np.uint8), width * width // 2
-    # uint16 sums may wrap, their differences are right as long as width * width fits
+    # uint16 sums may wrap; their differences are correct while width * width fits
     below = np.zeros((wide.shape[1], 256), np.uint16)
     rows = []
     for top, row in enumerate(wide):

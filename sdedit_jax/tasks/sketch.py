@@ -1,4 +1,4 @@
-"""Line drawing -> picture: dark lines on light paper, held or free, regions filled or not."""
+"""Line drawings: dark lines on light paper, kept or free, with optional colours in the regions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,16 +14,18 @@ LINES = ("free", "held")
 
 @dataclass(frozen=True)
 class Options:
-    """lines: "free" (everything may change) or "held" (the lines are kept).
+    """The lines, and colours for the regions between them.
 
-    threshold: luminance 0..255 below which a pixel belongs to a line.
-    grow: width in pixels of the prior's size by which held lines are grown, so that thin ones
-    are still kept there.
-    colors: colours for the regions that lines enclose, the largest first; the last colour goes
-    to all that remain; none leaves the paper.
-    hints: picture file with alpha, or a folder with files named as the inputs: its colours
-    spread from where they are painted to the lines around (gaps in the lines leak).
-    background: colour behind transparent parts and in the margin of fit "pad".
+    Attributes:
+        lines: "free" (everything may change) or "held" (the lines are kept).
+        threshold: a pixel with luminance (0..255) below it belongs to a line.
+        grow: width by which held lines are grown, in pixels at the size of the edit. It keeps thin
+            lines from vanishing there.
+        colors: colours for the enclosed regions, largest first. The last colour fills all remaining
+            regions; without colours the paper stays.
+        hints: picture file with alpha, or a folder of files with the inputs' stems. Its colours
+            spread up to the surrounding lines, and leak through gaps in them.
+        background: colour behind transparent parts and in the margin of fit "pad".
     """
 
     lines: str = "free"
@@ -34,11 +36,11 @@ class Options:
     background: str = ""
 
 
-def make(path: str, options: Mapping[str, object], size: int, fit: str) -> common.TaskInput:
-    """The drawing `path`, filled with colours if asked for, as a guide.
+def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) -> common.TaskInput:
+    """The guide is the drawing `path`, with its colours.
 
-    The mask is 1 everywhere, or with lines "held" 0 on the lines (grown by `grow` at the prior's
-    size, as they are at the input's size).
+    The mask is 1 everywhere. With lines "held" it is 0 on the lines, grown by `grow`. At the
+    input's own size, the lines are kept without growing.
     """
     chosen = common.read_options(Options, options)
     common.one_of("lines", chosen.lines, LINES)
@@ -53,12 +55,12 @@ def make(path: str, options: Mapping[str, object], size: int, fit: str) -> commo
         return common.assemble(path, guide, None, drawing, placement, chosen.background)
     kept = common.grow(line, chosen.grow, placement)
     ready = common.assemble(path, guide, ~kept, drawing, placement, chosen.background)
-    # brought back to the input's size, only the lines themselves are kept: no rim of paper
+    # at the input's size only the lines are kept, without a rim of paper
     return ready._replace(original_mask=1 - line.astype(np.float32))
 
 
 def _filled(path: str, drawing: np.ndarray, line: np.ndarray, chosen: Options) -> np.ndarray:
-    """The drawing with its regions in flat colours; the lines' own pixels stay."""
+    """The drawing with its regions in flat colours; pixels of the lines are unchanged."""
     if chosen.colors:
         colors = np.array([images.color(text) for text in chosen.colors], np.uint8)
         number = enclosed(line)

@@ -1,4 +1,4 @@
-"""Stroke painting -> picture: the painting is the guide and everything may change."""
+"""Stroke paintings: the painting is the guide, and everything may change."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,14 +9,18 @@ from sdedit_jax.tasks import common
 
 @dataclass(frozen=True)
 class Options:
-    """background: colour behind transparent parts and in the margin of fit "pad" ("": white
-    behind transparent parts, the edge repeated in the margin)."""
+    """The background.
+
+    Attributes:
+        background: colour behind transparent parts and in the margin of fit "pad". "" is white
+            behind transparent parts, and repeats the edge in the margin.
+    """
 
     background: str = ""
 
 
-def make(path: str, options: Mapping[str, object], size: int, fit: str) -> common.TaskInput:
-    """The stroke painting `path` as a guide; the mask is 1 everywhere."""
+def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) -> common.TaskInput:
+    """The guide is the stroke painting `path`; the mask is 1 everywhere."""
     chosen = common.read_options(Options, options)
     painting = common.read_flat(path, chosen.background)
     placement = images.place(painting.shape[:2], size, fit)

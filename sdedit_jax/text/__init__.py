@@ -1,0 +1,1 @@
+"""Prompts and concepts: tokenizer, vocabulary, the parser of concepts."""

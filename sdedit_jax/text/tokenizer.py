@@ -1,10 +1,10 @@
-"""Texts to the numbers that CLIP's text encoder reads: byte-pair encoding by `tokenizers`.
+"""CLIP's tokenizer: byte-pair encoding of texts, by `tokenizers`.
 
-A folder holds vocab.json and merges.txt (or tokenizer.json), special_tokens_map.json and
-tokenizer_config.json. Ids are those of transformers' CLIPTokenizer: OpenAI's own program mends
-broken Unicode and HTML in the text first, this one does not.
+A folder has vocab.json and merges.txt (or tokenizer.json), special_tokens_map.json and
+tokenizer_config.json. Ids equal those of transformers' CLIPTokenizer. OpenAI's implementation
+repairs broken Unicode and HTML first; this one does not.
 
-Where the padding is "!" (Stable Diffusion 2), every "!" of a text counts as padding, as in
+If the padding token is "!" (Stable Diffusion 2), every "!" of a text is padding, like in
 transformers.
 """
 
@@ -21,18 +21,18 @@ from tokenizers import models, normalizers, pre_tokenizers
 START, END = "<|startoftext|>", "<|endoftext|>"
 LENGTH = 77
 ANY = 10_000
-"""From here on a model_max_length says nothing."""
+"""A model_max_length from here on is a placeholder."""
 WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
-"""What a text falls into before pairs are joined: ends of words, words, digits, marks."""
+"""Pre-tokenization: contractions, words, digits, punctuation."""
 
 
 class Tokens(NamedTuple):
-    """A text as numbers.
+    """A tokenized text.
 
     Attributes:
         ids: [length] int32: start, the text, end, padding.
-        count: tokens of the text itself; they stand at 1 .. count.
-        cut: the end of the text that found no room, "" where all did.
+        count: number of the text's own tokens, at positions 1 .. count.
+        cut: the truncated end of the text; "" if all of it fits.
     """
 
     ids: np.ndarray
@@ -42,11 +42,12 @@ class Tokens(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
-    """A vocabulary with its marks.
+    """A vocabulary with its special tokens.
 
     Attributes:
-        bpe: splits and joins; adds nothing.
-        start, end, pad: ids of the marks. length: ids of each text.
+        bpe: byte-pair encoding without special tokens.
+        start, end, pad: ids of the special tokens.
+        length: number of ids of each text.
     """
 
     bpe: tokenizers.Tokenizer
@@ -56,7 +57,7 @@ class Tokenizer:
     length: int = LENGTH
 
     def encode(self, text: str) -> Tokens:
-        """The ids of a text; what is longer than `length` with both marks is cut."""
+        """The ids of a text, truncated to `length` with start and end."""
         found = self.bpe.encode(text, add_special_tokens=False)
         room = self.length - 2
         cut = text[found.offsets[room][0] :] if len(found.ids) > room else ""
@@ -67,14 +68,14 @@ class Tokenizer:
 
 
 def read(folder: str | Path) -> Tokenizer:
-    """The tokenizer in a folder.
+    """Read the tokenizer of a folder.
 
     Raises:
-        ValueError: a file is missing or damaged, or the vocabulary lacks a mark.
+        ValueError: a file is missing or damaged, or the vocabulary lacks a special token.
     """
     folder = Path(folder)
     config = _json(folder / "tokenizer_config.json", {})
-    # where both name a mark, this file is what transformers goes by
+    # transformers prefers this file where both define a special token
     marks = {**config, **_json(folder / "special_tokens_map.json", {})}
     names = {
         "start": _mark(marks.get("bos_token"), START),
@@ -154,6 +155,6 @@ def _json(file: Path, absent: Mapping[str, Any] | None = None) -> dict[str, Any]
 
 
 def _mark(value: Any, absent: str) -> str:
-    """A mark, written as a text or as an object with the text in `content`."""
+    """A special token, given as a string or as an object with the string in `content`."""
     value = value.get("content") if isinstance(value, Mapping) else value
     return value if isinstance(value, str) else absent

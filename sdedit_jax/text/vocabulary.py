@@ -1,6 +1,7 @@
-"""A byte-pair vocabulary of one's own, learnt from captions and kept in the files of CLIP's.
+"""Learning a byte-pair vocabulary from captions, stored in the files of CLIP's tokenizer.
 
-Words of the captions become single tokens; any other text falls into bytes, which all have a token.
+Words of the captions become single tokens. Any other text is split into bytes, which all have a
+token.
 """
 
 import json
@@ -18,23 +19,24 @@ Pair = tuple[str, str]
 
 
 def learn(texts: Sequence[str], size: int = LARGEST) -> tuple[dict[str, int], list[Pair]]:
-    """A vocabulary and its merges, in the order in which they are applied.
+    """Learn a vocabulary and its merges, in the order of application.
 
-    The vocabulary holds the 256 bytes, the same as ends of words, what the merges make, start, end;
-    the end has the largest id.
+    The vocabulary has the 256 bytes, the 256 bytes as ends of words, the results of the merges,
+    start and end. The end has the largest id.
 
     Args:
-        size: of the vocabulary at most.
+        texts: the captions.
+        size: largest size of the vocabulary.
 
     Raises:
-        ValueError: no text, or no room for a merge.
+        ValueError: there is no text, or no room for a merge.
     """
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     single = [*letters, *(letter + SUFFIX for letter in letters)]
     room = size - len(single) - 2
     if not texts or room < 1:
         raise ValueError(
-            f"vocabulary: it needs texts and a size above {size - room}, got {len(texts)} texts"
+            f"vocabulary: texts and a size above {size - room} are required, got {len(texts)} texts"
             f" and {size}"
         )
     merges = _merges(texts, letters, room)
@@ -63,9 +65,10 @@ def write(folder: str | Path, texts: Sequence[str], length: int, size: int = LAR
     """Learn a vocabulary and write CLIP's four files; returns the number of its entries.
 
     Args:
-        folder: it is made where it is not there.
-        length: tokens of every text, start and end included.
-        size: of the vocabulary at most.
+        folder: created if missing.
+        texts: the captions.
+        length: tokens of every text, including start and end.
+        size: largest size of the vocabulary.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,1 @@
+"""Checkpoints: readers, families, catalogue, conversion, self-check, the store of priors."""

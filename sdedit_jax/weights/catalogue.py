@@ -1,4 +1,4 @@
-"""The table of released checkpoints: where each was published and what its file does not tell.
+"""The catalogue of released checkpoints: address, licence, and facts that are not in the file.
 
 One JSON file for each family in cards/: `{"bases": {name: entry}, "cards": {name: entry}}`. An
 entry has fields of `Card`; `"base"` names the entry of "bases" that it changes. Objects are merged
@@ -23,14 +23,13 @@ class Card(NamedTuple):
         name: "PUBLISHER/CHECKPOINT", as `config.card` takes it.
         family: the family (weights/families) of its file.
         published: address of the file, or of the folder or hub repository with it.
-        alive: False: the address is known to be dead; None: nobody looked of late.
-        licence: SPDX name of the licence that its publisher states for the repository; None:
-            unknown.
-        sha256, md5: hexadecimal digests of the file where somebody published them; else None.
-        process: kind of the process it was trained with: a name of `build.SDES`.
-        range: range of the pictures that its network sees.
+        alive: False: the address is known to be dead; None: not checked recently.
+        licence: SPDX name of the licence that the publisher states; None: unknown.
+        sha256, md5: hexadecimal digests of the file where they are published, else None.
+        process: kind of the training process, a name of `registry.SDES`.
+        range: range of the pictures that the network takes.
         given: the original's configuration, as the family's `describe` takes it.
-        note: step, averaging and traps.
+        note: step, averaging and known problems.
     """
 
     name: str
@@ -47,20 +46,22 @@ class Card(NamedTuple):
 
 
 def card(name: str) -> Card:
-    """The card of this name.
+    """The entry with this name.
 
     Raises:
-        ValueError: there is none; the message lists names like it.
+        ValueError: an unknown name; the message lists similar names.
     """
     table = {c.name: c for c in _table()}
     if name not in table:
         close = _like(str(name), list(table)) or sorted({n.split("/")[0] + "/..." for n in table})
-        raise ValueError(f"card: no checkpoint is called {name!r}; like it: {', '.join(close)}")
+        raise ValueError(
+            f"card: no checkpoint is called {name!r}; similar names: {', '.join(close)}"
+        )
     return table[name]
 
 
 def names(family: str | None = None) -> list[str]:
-    """The names of all cards, or of one family's.
+    """The names of all entries, or of one family.
 
     Raises:
         ValueError: an unknown family.
@@ -73,7 +74,7 @@ def names(family: str | None = None) -> list[str]:
 
 
 def by_sha256(digest: str) -> Card | None:
-    """The card of the file with this SHA-256 (hexadecimal), if one is known to have it."""
+    """The entry of the file with this SHA-256 (hexadecimal), or None."""
     return next((c for c in _table() if c.sha256 == digest.lower()), None)
 
 
@@ -93,7 +94,7 @@ def _card(name: str, entry: Entry) -> Card:
 
 
 def _resolve(entry: Entry, bases: Mapping[str, Entry]) -> dict[str, Any]:
-    """The entry with all that its bases say."""
+    """The entry merged into its bases."""
     own = {field: value for field, value in entry.items() if field != "base"}
     return _merge(_resolve(bases[entry["base"]], bases), own) if "base" in entry else own
 
@@ -107,6 +108,6 @@ def _merge(below: Entry, above: Entry) -> dict[str, Any]:
 
 
 def _like(name: str, known: list[str]) -> list[str]:
-    """Names that hold the text asked for, else names spelt like it."""
+    """Names that contain the given text, else names of similar spelling."""
     holding = [n for n in known if name and name.lower() in n.lower()]
     return holding[:8] or difflib.get_close_matches(name, known, 5, 0.5)

@@ -1,12 +1,12 @@
-"""The conversion rule backwards: our parameters under torch's names and in its layouts.
+"""The inverse conversion: our parameters under torch's names and in its layouts.
 
-    ours                        torch                 turned
+    ours                        torch                 axes
     .../kernel [h, w, I, O]     ....weight [O, I, h, w]   (3, 2, 0, 1)
     .../kernel [I, O]           ....weight [O, I]         (1, 0)
-    .../scale, .../embedding    ....weight                as it is
-    .../bias                    the same name             as it is
+    .../scale, .../embedding    ....weight                unchanged
+    .../bias                    the same name             unchanged
 
-For networks whose attributes carry the original's names (rule.py reads them back).
+For networks whose attributes have the original's names; conversion.py is the inverse.
 """
 
 import os
@@ -17,26 +17,26 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-from sdedit_jax.weights import rule, store
+from sdedit_jax.weights import conversion, store
 
 
 def tensors(params: Mapping[str, Any], dtype: str = "float16") -> dict[str, np.ndarray]:
-    """Name in torch -> array of torch's layout.
+    """Name in torch -> array in torch's layout.
 
     Raises:
         ValueError: a value is not finite in that dtype.
     """
     found = {}
     for path, leaf in store.leaves(params):
-        with np.errstate(over="ignore"):  # told below, by name
-            array = turned(np.asarray(leaf), path).astype(dtype)
+        with np.errstate(over="ignore"):  # reported below, by name
+            array = transposed(np.asarray(leaf), path).astype(dtype)
         if not np.isfinite(array).all():
             raise ValueError(f"export: {path} has values that {dtype} cannot hold")
-        found[rule.default_name(path)] = np.ascontiguousarray(array)
+        found[conversion.default_name(path)] = np.ascontiguousarray(array)
     return found
 
 
-def turned(a: np.ndarray, path: str) -> np.ndarray:
+def transposed(a: np.ndarray, path: str) -> np.ndarray:
     """A leaf in torch's layout."""
     if not path.endswith("kernel"):
         return a

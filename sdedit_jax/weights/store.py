@@ -1,10 +1,10 @@
 """Parameters on disk: an orbax folder with a prior.json beside it.
 
-    NAME/prior.json    what the weights are: network, process, prediction, size, data, sha256
+    NAME/prior.json    metadata: network, process, prediction, size, data, sha256
     NAME/params/       the orbax checkpoint, a nested dict of arrays
-    NAME/tokenizer/    of a prior that reads texts: the files of its tokenizer
+    NAME/tokenizer/    files of the tokenizer, for a text-conditional prior
 
-Only this module and the training loop know orbax.
+Only this module and the training loop use orbax.
 """
 
 import hashlib
@@ -21,11 +21,11 @@ import orbax.checkpoint as ocp
 Params = Mapping[str, Any]
 
 DTYPES = {"float32": "float32", "bfloat16": "bfloat16", "float16": "float16"}
-"""Of stored weights."""
+"""Dtypes of stored weights."""
 
 
 def leaves(params: Params) -> list[tuple[str, Any]]:
-    """(path, array) of every leaf, names joined by "/", in the order of the paths."""
+    """(path, array) of every leaf, sorted by path; names in a path are joined by "/"."""
     flat = jax.tree_util.tree_flatten_with_path(params)[0]
     return sorted((_name(path), leaf) for path, leaf in flat) if flat else []
 
@@ -45,18 +45,17 @@ def digest(params: Params) -> str:
 def save(
     folder: str | Path,
     params: Params,
-    card: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     files: Mapping[str, str | Path] | None = None,
     *,
     compressed: bool = True,
 ) -> None:
-    """Write a prior's folder; it appears whole or not at all, and replaces an older one.
-
-    The card gets the sha256 of the parameters.
+    """Write a prior's folder, or replace it. An interrupted call leaves the old folder or none.
 
     Args:
-        files: are copied: path within the folder -> file.
-        compressed: smaller by some percent; needs as much memory again as the parameters take.
+        metadata: the contents of prior.json; the sha256 of the parameters is added.
+        files: path within the folder -> file to copy.
+        compressed: smaller by some percent; needs twice the memory of the parameters.
     """
     folder = Path(folder).absolute()
     handler = ocp.PyTreeCheckpointHandler(use_compression=compressed)
@@ -71,7 +70,7 @@ def save(
         for name, file in (files or {}).items():
             (aside / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, aside / name)
-        text = json.dumps({**card, "sha256": digest(params)}, indent=1)
+        text = json.dumps({**metadata, "sha256": digest(params)}, indent=1)
         (aside / "prior.json").write_text(text + "\n")
         replace(aside, folder)
     finally:
@@ -79,14 +78,14 @@ def save(
 
 
 def require_space(folder: str | Path, size: int) -> None:
-    """Refuse to begin what would not fit.
+    """Check that the disk has room.
 
     Args:
-        folder: where the files will stand; it need not exist yet.
+        folder: where the files will be written; it need not exist.
         size: bytes to write.
 
     Raises:
-        ValueError: the disk has less room than that.
+        ValueError: the disk has less room.
     """
     folder = Path(folder).absolute()
     there = next(path for path in (folder, *folder.parents) if path.exists())
@@ -97,11 +96,11 @@ def require_space(folder: str | Path, size: int) -> None:
         )
 
 
-def read_card(folder: str | Path) -> dict[str, Any]:
+def read_metadata(folder: str | Path) -> dict[str, Any]:
     """The contents of prior.json.
 
     Raises:
-        ValueError: no such folder, no prior.json, or no JSON object in it.
+        ValueError: no such folder, no prior.json, or not a JSON object.
     """
     file = Path(folder) / "prior.json"
     if not file.is_file():
@@ -119,11 +118,11 @@ def load(folder: str | Path, shapes: Params, *, sha256: str | None = None) -> Pa
     """The parameters as numpy arrays, with the structure and shapes of `shapes`; dtypes as on disk.
 
     Args:
-        sha256: expected digest; None takes no check.
+        sha256: the expected digest; None checks nothing.
 
     Raises:
-        ValueError: missing, truncated, of another structure or shape, of another sha256, or with
-            values that are not finite. The message names the folder and the leaf.
+        ValueError: parameters are missing, truncated, not finite, or have another structure, shape
+            or sha256. The message names the folder and the leaf.
     """
     path = Path(folder).absolute() / "params"
     if not path.is_dir():
@@ -154,11 +153,11 @@ def _restore(path: Path, stored: Params) -> Params:
 
 
 def _stored(path: Path) -> Params:
-    """Shapes and dtypes as they stand on disk."""
+    """Shapes and dtypes on disk."""
     with ocp.StandardCheckpointer() as checkpointer:
         found = checkpointer.metadata(path).item_metadata
     if found is None:
-        raise ValueError("its description is missing or damaged")
+        raise ValueError("the metadata of the checkpoint is missing or damaged")
     return found.tree
 
 
@@ -184,15 +183,15 @@ def _check_finite(path: Path, params: Params) -> None:
 
 
 def check_target(folder: str | Path, field: str, mark: str, workdir: str | Path = "") -> None:
-    """See that writing a folder would replace nothing but an older one of its kind.
+    """Check that writing a folder replaces only an older one of the same kind.
 
     Args:
-        field: whose value the folder is, for the message.
+        field: the config field with the folder, for the message.
         mark: a file that every such folder holds.
-        workdir: of the run that writes it, if any: it must not lie within the folder.
+        workdir: of the run that writes the folder, if any; it must not lie within the folder.
 
     Raises:
-        ValueError: the folder holds other files, or the run's own.
+        ValueError: the folder holds other files, or the run itself.
     """
     folder = Path(folder).absolute()
     if workdir and Path(workdir).absolute().is_relative_to(folder):
@@ -206,15 +205,14 @@ def check_target(folder: str | Path, field: str, mark: str, workdir: str | Path 
 
 
 def beside(folder: Path, kind: str) -> Path:
-    """A name of ours beside a folder, for what is not finished or not wanted any more; what an
-    interrupted run has left there is removed."""
+    """A hidden sibling of a folder, for unfinished or replaced files; an old one is removed."""
     path = folder.with_name(f".{folder.name}.sdedit_jax-{kind}")
     shutil.rmtree(path, ignore_errors=True)
     return path
 
 
 def replace(aside: Path, folder: Path) -> None:
-    """Put the finished folder `aside` in the place of `folder`, which may exist."""
+    """Move the finished folder `aside` to `folder`, which may exist."""
     old = beside(folder, "old")
     if folder.exists():
         folder.rename(old)

@@ -1,4 +1,4 @@
-"""The families of checkpoints: which one a file belongs to, by what stands in it."""
+"""The families of checkpoints, recognised by the contents of a file."""
 
 from sdedit_jax.weights.families import (
     diffusers,
@@ -23,10 +23,10 @@ def family_of(source: Source, name: str = "") -> Family:
     """The family of a source.
 
     Args:
-        name: the family that the user named; the source must be of it.
+        name: the expected family, if any.
 
     Raises:
-        ValueError: no family, or another than the one named.
+        ValueError: no known family, or not the expected one.
     """
     if name and name not in FAMILIES:
         raise ValueError(f"family must be one of {sorted(FAMILIES)}, got {name!r}")
@@ -34,11 +34,9 @@ def family_of(source: Source, name: str = "") -> Family:
     if not found:
         some = sorted(source.tensors)[:3]
         raise ValueError(
-            f"source: {source.path} is of no known family {sorted(FAMILIES)}; "
-            f"its tensors are named like {some}"
+            f"source: {source.path} belongs to no known family {sorted(FAMILIES)}; "
+            f"examples of its tensor names: {some}"
         )
     if name and name != found[0].name:
-        raise ValueError(
-            f"source: {source.path} is a checkpoint of {found[0].name}, not of {name} as given"
-        )
+        raise ValueError(f"source: {source.path} is a checkpoint of {found[0].name}, not of {name}")
     return found[0]

@@ -1,11 +1,11 @@
 """Unconditional models of diffusers: UNet2DModel, of the DDPM and of the NCSN++ kind.
 
 `given` is {"family": "diffusers", "config": config.json, "scheduler": scheduler_config.json}; a
-folder has both beside its weights. The network is what config.json says, with diffusers' own
-defaults; the process is the scheduler's table of betas, or the sigmas of ScoreSdeVeScheduler.
+folder has both beside its weights. The network is that of config.json, with diffusers' defaults.
+The process is the scheduler's table of betas, or the sigmas of ScoreSdeVeScheduler.
 
-In published folders the scheduler is less reliable than the weights: a sigma_max that the user or
-the catalogue gives is taken before the folder's, and the card notes it.
+In published folders the scheduler is less reliable than the weights. A sigma_max that the user or
+the catalogue gives takes precedence over the folder's, and the metadata notes it.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ SIGMAS = {"sigma_min": 0.01, "sigma_max": 1348.0}
 PREDICTS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 LEARNED = "learned_range"
 ZERO_SNR = 2.0**-24
-"""alpha^2 of the last level of a table that ends without signal, as diffusers' Euler has it."""
+"""alpha^2 of the last level of a zero-SNR table, as in diffusers' Euler scheduler."""
 
 
 def recognise(source: Source) -> bool:
@@ -77,7 +77,7 @@ def names(source: Source, card: Card, shapes: Shapes) -> Mapping[str, str]:
 
 
 def unused(source: Source, card: Card) -> Mapping[str, str]:
-    """Fourier frequencies that stand in the file under both their names."""
+    """Fourier frequencies that are in the file under both names."""
     return diffusers_names.fourier_twice(source)
 
 
@@ -85,7 +85,7 @@ FAMILY = Family(NAME, recognise, describe, names, unused)
 
 
 def _network_values(source: Source, given: Mapping[str, Any]) -> dict[str, Any]:
-    """config.json of the folder and of the user, which must not contradict each other."""
+    """config.json of the folder merged with the user's; common fields must agree."""
     own, users = (dict(c.get(f) or {}) for c, f in ((source.config, "unet"), (given, "config")))
     if not own and not users:
         raise missing(NAME, ["config (config.json of the network)"])
@@ -102,7 +102,7 @@ def _network_values(source: Source, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _scheduler_values(source: Source, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The scheduler's fields, the user's before the folder's; and where these differ."""
+    """The scheduler's fields, where the user's take precedence; and notes on the differences."""
     own, users = (dict(c.get("scheduler") or {}) for c in (source.config, given))
     if not own and not users:
         raise missing(NAME, ["scheduler (scheduler_config.json)"])
@@ -119,8 +119,8 @@ def _size(config: Mapping[str, Any]) -> list[int]:
     if sides is None:
         raise missing(NAME, ["config.sample_size"])
     sides = [sides, sides] if isinstance(sides, int) else list(sides)
-    if len(sides) != 2 or sides[0] != sides[1]:
-        raise ValueError(f"architecture: sample_size must be of square pictures, got {sides}")
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise ValueError(f"architecture: sample_size must be a side or [H, W], got {sides}")
     return [*sides, config.get("in_channels", 3)]
 
 

@@ -1,8 +1,8 @@
 """The networks of NVlabs/edm (Karras et al. 2022, 2206.00364).
 
-The pickles carry the arguments that they were made with, so `given` is not needed; where it is
-given, {"family": "edm", "class_name": ..., "init_kwargs": {...}} as of the preconditioning's
-constructor, it must agree with them.
+The pickles hold the arguments of their constructors, so `given` is not needed. If given,
+{"family": "edm", "class_name": ..., "init_kwargs": {...}}, the arguments of the preconditioning's
+constructor, must agree with the file.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sdedit_jax.weights import rule, store
+from sdedit_jax.weights import conversion, store
 from sdedit_jax.weights.families.family import Card, Family, Shapes, missing
 from sdedit_jax.weights.families.merge import merge
 from sdedit_jax.weights.source import Source
@@ -31,9 +31,9 @@ OUTSIDE = (
 )
 """Arguments of the preconditionings; all others are the network's."""
 TRAINING = ("dropout", "label_dropout", "use_fp16")
-"""Arguments that change nothing here: what is given may differ from the file."""
+"""Arguments without effect on the output; given values may differ from the file."""
 SAMPLED = (0.002, 80.0)
-"""The noise that EDM samples with, for models without an own end."""
+"""The noise range of EDM's sampling, for models without bounds of their own."""
 
 
 def recognise(source: Source) -> bool:
@@ -44,14 +44,14 @@ def recognise(source: Source) -> bool:
 
 def describe(source: Source, given: Mapping[str, Any]) -> Card:
     """The card of an EDM checkpoint; see `Family.describe`."""
-    told = _flat(source.config)
-    if told.get("class_name") == "Precond":
+    found = _flat(source.config)
+    if found.get("class_name") == "Precond":
         raise ValueError(
-            f"source: {source.path} is a pickle of EDM2, whose networks are not known yet; "
+            f"source: {source.path} is a pickle of EDM2, whose networks are not supported; "
             "those of EDM are"
         )
-    wanted = {k: v for k, v in _flat(given).items() if k not in TRAINING or k not in told}
-    v = merge(NAME, told, wanted, ["class_name", "img_resolution", "img_channels"])
+    wanted = {k: v for k, v in _flat(given).items() if k not in TRAINING or k not in found}
+    v = merge(NAME, found, wanted, ["class_name", "img_resolution", "img_channels"])
     if v["class_name"] not in USUAL:
         raise ValueError(f"class_name must be one of {sorted(USUAL)}, got {v['class_name']!r}")
     network = v["model_type"]
@@ -70,8 +70,8 @@ def describe(source: Source, given: Mapping[str, Any]) -> Card:
 
 
 def names(source: Source, card: Card, shapes: Shapes) -> Mapping[str, str]:
-    """The network stands under "model" in the preconditioning."""
-    return {path: "model." + rule.default_name(path) for path, _ in store.leaves(shapes)}
+    """The network is the attribute "model" of the preconditioning."""
+    return {path: "model." + conversion.default_name(path) for path, _ in store.leaves(shapes)}
 
 
 def unused(source: Source, card: Card) -> Mapping[str, str]:
@@ -93,13 +93,13 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
         learned = 2 if kind == "iDDPMPrecond" else 1
         flat["in_channels"] = flat["img_channels"]
         flat["out_channels"] = flat["img_channels"] * learned
-    # what the file says of the network itself is nearest to the weights
+    # the arguments of the network itself take precedence
     model = {"model_type": config["model_class"]} if config.get("model_class") else {}
     return flat | model | config.get("model_kwargs", {})
 
 
 def _preconditioning(source: Source, v: Mapping[str, Any]) -> tuple[float, float, dict[str, Any]]:
-    """Lowest and highest sigma that the model knows, in [-1, 1] units, and the prediction."""
+    """Lowest and highest sigma of the model, in [-1, 1] units, and the prediction."""
     kind = v["class_name"]
     if kind == "VEPrecond":
         return v.get("sigma_min", 0.02), v.get("sigma_max", 100.0), {"name": "edm_ve"}
@@ -123,7 +123,7 @@ def _vp_sigma(t: float, beta_d: float, beta_min: float) -> float:
 
 
 def _check_filters(source: Source, taps: Any) -> None:
-    """See that the filters in the file are those of the configuration."""
+    """Check that the filters in the file are those of the configuration."""
     row = np.asarray(taps, np.float64) / np.sum(taps)
     for name, held in source.tensors.items():
         if not name.endswith(".resample_filter"):

@@ -1,4 +1,4 @@
-"""The type of a checkpoint family: one kind of original program, whatever file format it wrote."""
+"""The type of a checkpoint family: the checkpoints of one original program, in any file format."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -7,27 +7,26 @@ from typing import Any, NamedTuple
 from sdedit_jax.weights.source import Source
 
 Card = dict[str, Any]
-"""The part of prior.json that describes a model: network, config, process, prediction, size,
-range."""
+"""The metadata of a model in prior.json: network, config, process, prediction, size, range."""
 
 Shapes = Mapping[str, Any]
 
 
 class Family(NamedTuple):
-    """What the importer must know about the checkpoints of one original program.
+    """What the conversion needs to know about the checkpoints of one original program.
 
     Attributes:
         name: as in architecture files and cards, e.g. "score_sde".
         recognise: Source -> whether its tensor names (and config) are this family's.
-        describe: (source, given) -> Card. `given` is the original's own configuration, in the
-            layout that the family documents, from a catalogue card or an architecture file; {} if
-            the user gave none. What the tensors tell is inferred and, where `given` says otherwise,
-            refused; what neither tells raises ValueError with `missing`.
+        describe: (source, given) -> Card. `given` is the original's configuration, in the layout
+            that the family documents, from the catalogue or an architecture file; {} without one.
+            Fields are inferred from the tensors where possible. A contradiction to `given`, or a
+            field that is in neither, raises ValueError (see `missing`).
         names: (source, card, shapes) -> {our leaf path "a/b/kernel": name in source.tensors} for
-            the leaves that the one rule (weights/rule.py) would look for under another name.
-        unused: (source, card) -> {name in source.tensors: why it is no weight of ours} (buffers,
-            tables that we compute).
-        files: source -> {path within the prior's folder: file that is copied there}.
+            the leaves whose name differs from that of weights/conversion.py.
+        unused: (source, card) -> {name in source.tensors: reason}, for tensors that are not
+            weights: buffers, and tables that are computed here.
+        files: source -> {path within the prior's folder: file to copy}.
     """
 
     name: str
@@ -39,6 +38,6 @@ class Family(NamedTuple):
 
 
 def missing(family: str, fields: list[str], known: str = "") -> ValueError:
-    """The error for what a file does not tell and the user did not give."""
+    """The error for fields that are neither in the file nor given by the user."""
     hint = "give --config.card=NAME or --config.architecture=FILE.json"
-    return ValueError(f"architecture: {family} files do not tell {fields}; {hint}{known}")
+    return ValueError(f"architecture: {family} files do not contain {fields}; {hint}{known}")

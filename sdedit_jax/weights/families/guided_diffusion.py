@@ -3,9 +3,9 @@
 `given` is {"unet_kwargs": {...}, "diffusion_kwargs": {...}}, the arguments of the original's
 `UNetModel` and `create_gaussian_diffusion`, or the flags of its scripts, as its README lists them
 for each model: {"image_size": 256, "num_channels": 256, "attention_resolutions": "32,16,8", ..}.
-What the tensors do not tell must be given: image_size, heads, the order of attention,
-noise_schedule and the number of steps; the commands of the README say all but the order of
-attention, which is the old one in the scripts unless a flag says otherwise.
+Fields that the tensors do not determine must be given: image_size, heads, the order of attention,
+noise_schedule and the number of steps. The commands of the README contain all of them except the
+order of attention, which is the old one in the scripts without a flag.
 """
 
 import re
@@ -18,7 +18,7 @@ from sdedit_jax.weights.source import Source
 
 NAME = "guided_diffusion"
 CLASSES = 1000
-"""What the flag class_cond stands for."""
+"""Number of classes with the flag class_cond."""
 
 SIDES = ("image_size", "in_channels", "model_channels", "out_channels", "num_res_blocks")
 UNET = (*SIDES, "attention_resolutions", "dropout", "channel_mult", "conv_resample", "num_classes")
@@ -27,11 +27,11 @@ UNET += ("resblock_updown", "use_new_attention_order")
 DIFFUSION = ("steps", "learn_sigma", "noise_schedule", "timestep_respacing", "predict_xstart")
 DIFFUSION += ("rescale_timesteps",)
 IDLE = ("use_checkpoint", "use_fp16", "dims", "use_kl", "rescale_learned_sigmas", "sigma_small")
-"""What has no say in the network's output."""
+"""Fields without effect on the network's output."""
 
 TRAINED = ("dropout", "num_heads", "num_head_channels", "num_heads_upsample")
 TRAINED += ("use_new_attention_order",)
-"""What the tensors do not tell and the original has defaults for."""
+"""Fields that the tensors do not determine and that have defaults in the original."""
 
 RENAMED = {"num_channels": "model_channels", "diffusion_steps": "steps"}
 
@@ -84,11 +84,11 @@ def describe(source: Source, given: Mapping[str, Any]) -> Card:
 FAMILY = Family(NAME, recognise, describe, lambda *_: {}, lambda *_: {})
 
 
-# --- what the tensors tell ------------------------------------------------------------------------
+# --- fields from the tensors ----------------------------------------------------------------------
 
 
 def refuse_others(source: Source) -> None:
-    """Raise ValueError for the networks of the original that are no priors."""
+    """Raise ValueError for networks of the original that are not priors."""
     path, names = source.path, source.tensors.keys()
     if not any(name.startswith("output_blocks.") for name in names):
         raise ValueError(
@@ -97,23 +97,23 @@ def refuse_others(source: Source) -> None:
         )
     if tensor(source, "input_blocks.0.0.weight")[1] == 6:
         raise ValueError(
-            f"source: {path} is an upsampler of guided-diffusion, which wants a small picture"
+            f"source: {path} is an upsampler of guided-diffusion, which needs a small picture"
             " beside the noisy one; only its other diffusion models are priors"
         )
 
 
 def tensor(source: Source, name: str) -> tuple[int, ...]:
-    """The shape of a tensor that must be there."""
+    """The shape of a tensor that must exist."""
     if name not in source.tensors:
         raise ValueError(f"source: {source.path} lacks the tensor {name}")
     return tuple(source.tensors[name].shape)
 
 
 def inferred(source: Source) -> dict[str, Any]:
-    """The fields of the network's configuration that names and shapes decide.
+    """The fields of the network's configuration that names and shapes determine.
 
-    Every level has num_res_blocks + 1 input blocks (the last one halves; before the first stands a
-    convolution), and as many output blocks, the last of which doubles.
+    Every level has num_res_blocks + 1 input blocks (the last one halves; the
+    first is preceded by a convolution), and as many output blocks, the last of which doubles.
     """
     names = source.tensors.keys()
     channels, blocks = tensor(source, "time_embed.0.weight")[1], res_blocks(source)
@@ -165,11 +165,11 @@ def numbers(blocks: str, names: Any) -> list[int]:
     return sorted({int(m[1]) for m in found if m})
 
 
-# --- what is given --------------------------------------------------------------------------------
+# --- given fields --------------------------------------------------------------------------------
 
 
 def settings(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The arguments of UNetModel and of the diffusion that `given` names, one way or the other.
+    """The arguments of UNetModel and of the diffusion in `given`.
 
     Raises:
         ValueError: an unknown field.
@@ -210,18 +210,20 @@ def flags(given: Mapping[str, Any]) -> dict[str, Any]:
 def compare(
     source: Source, found: Mapping[str, Any], unet: Mapping[str, Any], diffusion: Mapping[str, Any]
 ) -> None:
-    """Raise ValueError where a configuration says otherwise than the tensors."""
-    said = {name: value for name, value in unet.items() if name in found and name != "channel_mult"}
+    """Raise ValueError where the configuration contradicts the tensors."""
+    expected = {
+        name: value for name, value in unet.items() if name in found and name != "channel_mult"
+    }
     if "learn_sigma" in diffusion:
-        said["out_channels"] = (1 + bool(diffusion["learn_sigma"])) * found["in_channels"]
+        expected["out_channels"] = (1 + bool(diffusion["learn_sigma"])) * found["in_channels"]
     if "channel_mult" in unet:
-        said["channel_mult"] = [float(m) for m in unet["channel_mult"]]
+        expected["channel_mult"] = [float(m) for m in unet["channel_mult"]]
     if found["resblock_updown"]:
-        said.pop("conv_resample", None)
-    if "attention_resolutions" in said:
+        expected.pop("conv_resample", None)
+    if "attention_resolutions" in expected:
         reached = {2**i for i in range(len(found["channel_mult"]))}
-        said["attention_resolutions"] = sorted({*said["attention_resolutions"]} & reached)
-    for name, value in said.items():
+        expected["attention_resolutions"] = sorted({*expected["attention_resolutions"]} & reached)
+    for name, value in expected.items():
         if value != found[name]:
             raise ValueError(
                 f"architecture: {name} is {value} by the configuration,"
@@ -230,14 +232,16 @@ def compare(
 
 
 def process(diffusion: Mapping[str, Any]) -> Card:
-    """The table of a card, with the steps that respacing keeps.
+    """The process of the metadata, with the steps that respacing keeps.
 
     Raises:
         ValueError: an unknown schedule or respacing, or a network that predicts x0.
     """
     n, name = diffusion["steps"], diffusion["noise_schedule"]
     if diffusion.get("predict_xstart"):
-        raise ValueError("architecture: predict_xstart must be False: only networks for eps load")
+        raise ValueError(
+            "architecture: predict_xstart must be False: only networks for eps are supported"
+        )
     if name not in ("linear", "cosine"):
         raise ValueError(f"architecture: noise_schedule must be 'linear' or 'cosine', got {name!r}")
     table: Card = {"name": name, "n": n}

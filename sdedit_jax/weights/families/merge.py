@@ -1,4 +1,4 @@
-"""What the tensors tell and what the user says, made one."""
+"""Fields inferred from the tensors and fields given by the user, merged."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,26 +7,26 @@ from sdedit_jax.weights.families.family import missing
 
 
 def merge(
-    family: str, told: Mapping[str, Any], given: Mapping[str, Any], needed: Iterable[str]
+    family: str, inferred: Mapping[str, Any], given: Mapping[str, Any], needed: Iterable[str]
 ) -> dict[str, Any]:
-    """The fields of both; where both know one they must agree.
+    """The fields of both; common fields must agree.
 
     Args:
-        told: what the tensors tell; None where they do not.
-        given: what the user gave; further fields are kept.
-        needed: fields that must be known in the end.
+        inferred: from the tensors; None where they do not determine a field.
+        given: by the user; further fields are kept.
+        needed: fields that must be in the result.
 
     Raises:
-        ValueError: a contradiction, or a needed field that neither knows.
+        ValueError: a contradiction, or a needed field that is in neither.
     """
-    told = {name: value for name, value in told.items() if value is not None}
-    for name, value in told.items():
+    inferred = {name: value for name, value in inferred.items() if value is not None}
+    for name, value in inferred.items():
         if name in given and not same(given[name], value):
             raise ValueError(
                 f"architecture: {name} is {given[name]!r} in what was given, "
                 f"but the tensors of the source say {value!r}"
             )
-    merged = {**given, **told}
+    merged = {**given, **inferred}
     lacking = sorted(name for name in needed if merged.get(name) is None)
     if lacking:
         raise missing(family, lacking)

@@ -7,11 +7,11 @@ def kept_steps(n: int, respacing: str | int) -> list[int]:
     """The steps of a table of n that the original's `timestep_respacing` keeps.
 
     Args:
-        respacing: "": all; "250": so many, evenly; "10,20": so many of each equal part of the
-            table; "ddim50": so many at a whole stride from 0.
+        respacing: "": all; "250": this many, evenly spaced; "10,20": this many of each equal part
+            of the table; "ddim50": this many at a whole stride from 0.
 
     Raises:
-        ValueError: it asks for more steps than there are, or for no whole stride.
+        ValueError: more steps than the table has, or no whole stride.
     """
     text = str(respacing)
     if not text:

@@ -1,12 +1,12 @@
 """score_sde's NCSN++, DDPM++ and DDPM, of the PyTorch and of the JAX program.
 
 `given` is {"family": "score_sde", "config": {"data": ..., "model": ..., "training": ...}}, the
-original's configuration. The tensors tell widths, blocks, attention, embedding and pyramids; files
-of the PyTorch program also tell the noise levels. Image size, data range, FIR, the SDE and the kind
-of labels stand in no tensor.
+original's configuration. The tensors determine widths, blocks, attention, embedding and pyramids;
+files of the PyTorch program also contain the noise levels. Image size, data range, FIR, the SDE and
+the kind of labels are in no tensor.
 
-A configuration may carry `process` and `prediction` in prior.json's words: a network of this layout
-that was trained under another convention.
+A configuration may contain `process` and `prediction` as in prior.json, for a network of this
+layout that was trained under another convention.
 """
 
 from collections import Counter
@@ -40,17 +40,17 @@ def recognise(source: Source) -> bool:
 def describe(source: Source, given: Mapping[str, Any]) -> Card:
     """The card of a score_sde checkpoint; see `Family.describe`."""
     values = _flat(given)
-    told = score_sde_tensors.infer(source, values)
+    found = score_sde_tensors.infer(source, values)
     plain = values.get("name") == "ddpm"
     override = {name: given[name] for name in ("process", "prediction") if name in given}
     needed = ["name", *DATA, *SWITCHES, *(() if plain else NCSNPP), "scale_by_sigma"]
-    if (told.get("resblock_type") or values.get("resblock_type")) == "ddpm" or plain:
+    if (found.get("resblock_type") or values.get("resblock_type")) == "ddpm" or plain:
         needed.append("resamp_with_conv")
     if not override:
         needed += ["sde", "continuous"]
     if values.get("fir") is False:
         values.setdefault("fir_kernel", (1, 3, 3, 1))
-    v = merge(NAME, told, values, needed)
+    v = merge(NAME, found, values, needed)
     if not override:
         override = {"process": process(v), "prediction": prediction(v)}
     fields = [*DATA, *SWITCHES, *(() if plain else NCSNPP), *OPTIONAL, *LEVELS, "scale_by_sigma"]
@@ -87,7 +87,7 @@ def prediction(v: Mapping[str, Any]) -> dict[str, Any]:
     """The convention of labels and outputs."""
     if v["sde"] == "vesde":
         if v["centered"]:
-            raise ValueError("architecture: vesde with data.centered = True is not known")
+            raise ValueError("architecture: vesde with data.centered = True is not supported")
         if v["continuous"]:
             return {"name": "score_sde_ve"}
         need(v, ["num_scales"])
@@ -98,12 +98,12 @@ def prediction(v: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def need(v: Mapping[str, Any], fields: list[str]) -> None:
-    """See that the fields are known."""
+    """Check that the fields are known."""
     merge(NAME, {}, v, fields)
 
 
 def names(source: Source, card: Card, shapes: Shapes) -> Mapping[str, str]:
-    """The JAX program's names: class and number in the order of calls. PyTorch's are ours."""
+    """The JAX program's names: class and number in the order of calls. PyTorch's need no change."""
     if source.layout == "torch":
         return {}
     found, modules = {}, shapes["all_modules"]
@@ -115,11 +115,11 @@ def names(source: Source, card: Card, shapes: Shapes) -> Mapping[str, str]:
 
 
 def unused(source: Source, card: Card) -> Mapping[str, str]:
-    """The buffer of noise levels, and dense layers of blocks that see no label."""
+    """The buffer of noise levels, and dense layers of blocks without label."""
     out = {"sigmas": "noise levels, computed here"} if "sigmas" in source.tensors else {}
     if card["config"].get("conditional") is False:
         dense = (n for n in source.tensors if ".Dense_0." in n)
-        out |= dict.fromkeys(dense, "layer of an unconditional network that never runs")
+        out |= dict.fromkeys(dense, "layer that an unconditional network does not use")
     return out
 
 
@@ -127,7 +127,7 @@ FAMILY = Family(NAME, recognise, describe, names, unused)
 
 
 def _flat(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The original's sections data, model and training as one; they share no field we read."""
+    """The sections data, model and training merged; they share no field that is read."""
     config = given.get("config", {})
     return {**config.get("training", {}), **config.get("data", {}), **config.get("model", {})}
 

@@ -1,8 +1,8 @@
-"""What the tensors of a score_sde network tell of its architecture.
+"""The architecture of a score_sde network, inferred from its tensors.
 
-The network is a list of modules (see nets/ncsnpp.layout). Residual blocks tell the widths; the
-first block that reads more channels than the block before it wrote is the first one of the way up,
-where skips are joined.
+The network is a list of modules (see nets/ncsnpp.layout). Residual blocks give the widths. The
+first block with more input channels than the previous block has outputs is the first block of the
+upsampling path, where skips are joined.
 """
 
 import re
@@ -13,7 +13,7 @@ import numpy as np
 
 from sdedit_jax.weights.source import Source
 
-Told = dict[str, Any]
+Fields = dict[str, Any]
 
 
 class Module(NamedTuple):
@@ -25,11 +25,11 @@ class Module(NamedTuple):
     n_out: int = 0
 
 
-def infer(source: Source, given: Mapping[str, Any]) -> Told:
-    """The fields of score_sde's configuration that the tensors tell; others are None or absent.
+def infer(source: Source, given: Mapping[str, Any]) -> Fields:
+    """The fields of the configuration that the tensors determine; others are None or absent.
 
     Args:
-        given: what is known beside them: `name` and `image_size` are read.
+        given: the configuration, of which `name` and `image_size` are read.
     """
     modules = list(_torch_modules(source) if source.layout == "torch" else _flax_modules(source))
     kinds = [m.kind for m in modules]
@@ -38,17 +38,17 @@ def infer(source: Source, given: Mapping[str, Any]) -> Told:
         return {}
     plain = given.get("name") == "ddpm"
     block_type = "ddpm" if plain else _block_type(source)
-    told = {"num_channels": convs[0].n_in, "nf": convs[0].n_out, "conditional": "dense" in kinds}
-    told |= noise_levels(source)
-    told |= _widths(modules, convs[0].n_out, block_type == "biggan", given.get("image_size"))
+    fields = {"num_channels": convs[0].n_in, "nf": convs[0].n_out, "conditional": "dense" in kinds}
+    fields |= noise_levels(source)
+    fields |= _widths(modules, convs[0].n_out, block_type == "biggan", given.get("image_size"))
     into = _progressive_input(modules, convs[0].n_in)
     out = _progressive(convs)
-    if block_type == "ddpm" and "ch_mult" in told:
-        pyramids = [into, out].count("residual") * (len(told["ch_mult"]) - 1)
-        told["resamp_with_conv"] = kinds.count("resize") > pyramids
+    if block_type == "ddpm" and "ch_mult" in fields:
+        pyramids = [into, out].count("residual") * (len(fields["ch_mult"]) - 1)
+        fields["resamp_with_conv"] = kinds.count("resize") > pyramids
     if plain:
-        return told
-    return told | {
+        return fields
+    return fields | {
         "resblock_type": block_type,
         "embedding_type": "fourier" if "fourier" in kinds else "positional",
         "progressive_input": into,
@@ -57,7 +57,7 @@ def infer(source: Source, given: Mapping[str, Any]) -> Told:
     }
 
 
-def noise_levels(source: Source) -> Told:
+def noise_levels(source: Source) -> Fields:
     """sigma_min, sigma_max and num_scales of the PyTorch program's falling buffer `sigmas`."""
     if "sigmas" not in source.tensors:
         return {}
@@ -88,7 +88,7 @@ def _progressive(convs: list[Module]) -> str:
     return "output_skip" if heads[0].n_out == convs[0].n_in else "residual"
 
 
-def _widths(modules: list[Module], nf: int, biggan: bool, side: int | None) -> Told:
+def _widths(modules: list[Module], nf: int, biggan: bool, side: int | None) -> Fields:
     """ch_mult, num_res_blocks and, if the image size is known, attn_resolutions."""
     blocks = [i for i, m in enumerate(modules) if m.kind == "block"]
     split = _first_up(modules, blocks, nf)
@@ -100,20 +100,20 @@ def _widths(modules: list[Module], nf: int, biggan: bool, side: int | None) -> T
         return {}
     each = falling // levels
     starts = [blocks[level * (each + biggan)] for level in range(levels)]
-    told = {"num_res_blocks": each, "ch_mult": [modules[i].n_out // nf for i in starts]}
+    fields = {"num_res_blocks": each, "ch_mult": [modules[i].n_out // nf for i in starts]}
     if side and _ordered(modules):
         after = [modules[i + 1].kind == "attention" for i in starts]
-        told["attn_resolutions"] = [side // 2**i for i, here in enumerate(after) if here]
-    return told
+        fields["attn_resolutions"] = [side // 2**i for i, here in enumerate(after) if here]
+    return fields
 
 
 def _ordered(modules: list[Module]) -> bool:
-    """Whether modules stand in the order of calls: only there attention shows its level."""
+    """Whether modules are in the order of calls, which gives the level of attention layers."""
     return modules[0].index >= 0
 
 
 def _first_up(modules: list[Module], blocks: list[int], nf: int) -> int | None:
-    """The number of the first block on the way up."""
+    """The number of the first block of the upsampling path."""
     width = nf
     for number, i in enumerate(blocks):
         joined = i and modules[i - 1].kind == "combine" and modules[i].n_in == 2 * width

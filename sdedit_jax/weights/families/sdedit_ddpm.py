@@ -1,7 +1,7 @@
 """The DDPM U-Net of SDEdit, pytorch_diffusion and ermongroup/ddim.
 
 `given` is {"family": "sdedit_ddpm", "config": ...} with the content of the original's yml. The
-tensors tell all but the image size, the betas and the dropout.
+tensors determine all fields except image size, betas and dropout.
 """
 
 import re
@@ -48,11 +48,11 @@ def describe(source: Source, given: Mapping[str, Any]) -> Card:
 
 
 def infer(source: Source, image_size: int | None) -> dict[str, Any]:
-    """The fields of the yml that the tensors tell."""
+    """The fields of the yml that the tensors determine."""
     shapes = {name: a.shape for name, a in source.tensors.items()}
     ch = shapes["conv_in.weight"][0]
     levels = _count(shapes, r"down\.(\d+)\.block\.0\.conv1\.weight")
-    told = {
+    found = {
         "ch": ch,
         "in_channels": shapes["conv_in.weight"][1],
         "out_ch": shapes["conv_out.weight"][0] if "conv_out.weight" in shapes else None,
@@ -60,15 +60,15 @@ def infer(source: Source, image_size: int | None) -> dict[str, Any]:
         "num_res_blocks": _count(shapes, r"down\.0\.block\.(\d+)\.conv1\.weight"),
     }
     if levels > 1:
-        told["resamp_with_conv"] = "down.0.downsample.conv.weight" in shapes
+        found["resamp_with_conv"] = "down.0.downsample.conv.weight" in shapes
     if image_size:
         attends = (i for i in range(levels) if f"down.{i}.attn.0.q.weight" in shapes)
-        told["attn_resolutions"] = [image_size // 2**i for i in attends]
-    return told
+        found["attn_resolutions"] = [image_size // 2**i for i in attends]
+    return found
 
 
 def names(source: Source, card: Card, shapes: Shapes) -> Mapping[str, str]:
-    """The rule's own names are the file's."""
+    """The default names are those of the file."""
     return {}
 
 
@@ -81,5 +81,5 @@ FAMILY = Family(NAME, recognise, describe, names, unused)
 
 
 def _count(names: Mapping[str, Any], pattern: str) -> int:
-    """How many numbers the pattern's group takes."""
+    """The number of different values of the pattern's group."""
     return len({m[1] for m in (re.fullmatch(pattern, name) for name in names) if m})

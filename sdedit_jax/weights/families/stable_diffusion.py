@@ -1,8 +1,8 @@
 """Stable Diffusion 1 and 2 in the folder layout of diffusers, and models shaped like them.
 
 `given` is {"family": "stable_diffusion", "unet": config.json, "vae": config.json, "text_encoder":
-config.json, "scheduler": scheduler_config.json}, each only where the folder lacks it. The params
-are {"unet": .., "vae": .., "text_encoder": ..}; the tokenizer's files are copied as they are.
+config.json, "scheduler": scheduler_config.json}, each needed only if the folder lacks it. The
+params are {"unet": .., "vae": .., "text_encoder": ..}; the tokenizer's files are copied.
 """
 
 from collections.abc import Mapping
@@ -25,13 +25,13 @@ TOKENIZER = (
     "tokenizer_config.json",
 )
 SCHEDULER = ("timestep_spacing", "steps_offset", "set_alpha_to_one", "final_sigmas_type")
-"""What the card keeps of the scheduler beside its table: for edits that repeat diffusers' steps."""
+"""Fields of the scheduler kept beside the table, for edits that repeat diffusers' steps."""
 SMALL = 8
-"""Least side of attention maps at a quarter of the latent's; below it they are at half."""
+"""Least side of attention maps at a quarter of the latent's side; smaller latents use half."""
 
 
 def recognise(source: Source) -> bool:
-    """Whether it is a pipeline that reads texts, or the U-Net of one."""
+    """Whether it is a text-conditional pipeline, or the U-Net of one."""
     kind = source.config.get("unet", {}).get("_class_name")
     return "text_encoder" in source.config or kind == NETWORK
 
@@ -50,7 +50,7 @@ def describe(source: Source, given: Mapping[str, Any]) -> Card:
         raise ValueError(f"architecture: the scheduler {kind} has no table of betas")
     unet, vae = values["unet"], values["vae"]
     factor = 2 ** (len(vae.get("block_out_channels", [64])) - 1)
-    side = _side(unet, vae, factor)
+    sides = _sides(unet, vae, factor)
     return {
         "network": NAME,
         "config": {p: {n: v for n, v in c.items() if n[0] != "_"} for p, c in values.items()},
@@ -58,23 +58,23 @@ def describe(source: Source, given: Mapping[str, Any]) -> Card:
         "prediction": {
             **diffusers.prediction(scheduler, False),
             "name": NAME,
-            "attention": 4 if side // 4 >= SMALL else 2,
+            "attention": 4 if min(sides) // 4 >= SMALL else 2,
         },
-        "size": [side * factor] * 2 + [vae.get("in_channels", 3)],
+        "size": [*(side * factor for side in sides), vae.get("in_channels", 3)],
         "range": [-1, 1],
         "scheduler": {name: scheduler[name] for name in SCHEDULER if name in scheduler},
     }
 
 
 def names(source: Source, card: Card, shapes: Shapes) -> Mapping[str, str]:
-    """Attention's old names, and the text encoder's where `text_model.` is left away."""
+    """The old names of attention layers, and those of text encoders without `text_model.`."""
     text = diffusers_names.clip_text(_part(source, "text_encoder"), shapes["text_encoder"])
     own = {f"text_encoder/{path}": f"text_encoder.{name}" for path, name in text.items()}
     return diffusers_names.attention(source, shapes) | own
 
 
 def unused(source: Source, card: Card) -> Mapping[str, str]:
-    """The places 0, 1, 2, ... of old text encoders."""
+    """The position ids of old text encoders."""
     found = diffusers_names.clip_positions(_part(source, "text_encoder"))
     return {f"text_encoder.{name}": why for name, why in found.items()}
 
@@ -104,14 +104,14 @@ def _part(source: Source, part: str) -> Source:
     return source._replace(tensors=own)
 
 
-def _side(unet: Mapping[str, Any], vae: Mapping[str, Any], factor: int) -> int:
-    """The latent's side."""
+def _sides(unet: Mapping[str, Any], vae: Mapping[str, Any], factor: int) -> list[int]:
+    """[h, w] of the latent."""
     size = unet.get("sample_size")
     if size is None and isinstance(vae.get("sample_size"), int):
         size = vae["sample_size"] // factor
     if size is None:
         raise missing(NAME, ["unet.sample_size"])
     sides = [size] * 2 if isinstance(size, int) else list(size)
-    if len(sides) != 2 or sides[0] != sides[1]:
-        raise ValueError(f"architecture: sample_size must be of square latents, got {sides}")
-    return sides[0]
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise ValueError(f"architecture: sample_size must be a side or [h, w], got {sides}")
+    return sides

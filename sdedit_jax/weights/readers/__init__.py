@@ -1,4 +1,4 @@
-"""Readers: foreign checkpoint files, told apart by what they hold and never by their names.
+"""Readers of checkpoint files. The format is detected from the first bytes, not from the name.
 
     folder                 a diffusers model: config.json and weights    folder.py
     zip with data.pkl      torch.save since 1.6                          torch_file.py
@@ -7,142 +7,23 @@
     8 bytes, then JSON     safetensors                                   safetensors_file.py
     msgpack map            flax.serialization.to_bytes, score_sde (JAX)  msgpack_file.py
 
-Nothing here runs code out of a file, and nothing here knows a network.
+Readers run no code from a file and do not depend on networks.
 """
 
-import json
-import struct
-import zipfile
 from pathlib import Path
 
+from sdedit_jax.weights.readers import files
 from sdedit_jax.weights.source import Source
-
-TORCH_MAGIC = b"\x8a\x0a" + 0x1950A86A20F9469CFC6C.to_bytes(10, "little") + b"."
-"""Pickled after two bytes of protocol: the first object of files before torch 1.6."""
-
-STRANGERS = {
-    b"version https://git-lfs": "a git-lfs pointer: the weights were not fetched (git lfs pull)",
-    b"\x1f\x8b": "gzip data: unpack it first",
-    b"\xfd7zXZ": "xz data: unpack it first",
-    b"(\xb5/\xfd": "zstandard data: unpack it first",
-    b"7z\xbc\xaf": "a 7z archive: unpack it first",
-    b"Rar!": "a rar archive: unpack it first",
-    b"\x89HDF": "an HDF5 file",
-    b"\x93NUMPY": "a numpy array",
-    b"\x89PNG": "a PNG picture",
-    b"\xff\xd8\xff": "a JPEG picture",
-    b"GGUF": "a GGUF file",
-    b"%PDF": "a PDF document",
-}
 
 
 def read(path: str | Path) -> Source:
     """The tensors of a checkpoint file or folder, memory-mapped where the format allows.
 
     Raises:
-        ValueError: there is no such file, it is none of the formats above (the message says what
-            it looks like), it is damaged, it holds code, or it holds no weights.
+        ValueError: see files.read_file and folder.read_folder.
     """
-    path = Path(path)
-    kind = _format(path)
-    if kind == "folder":
-        from sdedit_jax.weights.readers import folder
+    if not Path(path).is_dir():
+        return files.read_file(path)
+    from sdedit_jax.weights.readers import folder
 
-        return folder.read_folder(path)
-    if kind == "torch":
-        from sdedit_jax.weights.readers import torch_file
-
-        return torch_file.read(path)
-    if kind == "pickle":
-        from sdedit_jax.weights.readers import edm_pickle
-
-        return edm_pickle.read_edm(path)
-    if kind == "safetensors":
-        from sdedit_jax.weights.readers import safetensors_file
-
-        return safetensors_file.read(path)
-    from sdedit_jax.weights.readers import msgpack_file
-
-    return msgpack_file.read(path)
-
-
-def _format(path: Path) -> str:
-    """folder, torch, pickle, safetensors or msgpack."""
-    if path.is_dir():
-        return "folder"
-    if not path.exists():
-        raise ValueError(f"source: {path} does not exist")
-    try:
-        with path.open("rb") as file:
-            head = file.read(512)
-    except OSError as error:
-        raise ValueError(f"source: {path} cannot be opened: {error.strerror}") from None
-    if head.startswith(b"PK\x03\x04"):
-        return _zip(path)
-    # before pickle: eight bytes of length may look like the start of one, a "{" after them not
-    if len(head) > 8 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < 2**32:
-        return "safetensors"
-    if head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
-        return "torch" if head[2:].startswith(TORCH_MAGIC) else "pickle"
-    if _is_text_map(head):
-        return "msgpack"
-    raise ValueError(f"source: {path} is no checkpoint file: it looks like {_looks(head)}")
-
-
-def _zip(path: Path) -> str:
-    """torch, if the archive is one that torch.save wrote."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError) as error:
-        raise ValueError(
-            f"source: {path} is a zip file (torch.save writes such) that is cut off or damaged: "
-            f"{error}"
-        ) from None
-    if any(name.endswith(".npy") for name in names):
-        raise ValueError(f"source: {path} is no checkpoint file: it is a numpy .npz archive")
-    if any(name.endswith("/constants.pkl") for name in names) and any(
-        "/code/" in name for name in names
-    ):
-        raise ValueError(
-            f"source: {path} is a TorchScript program; give the checkpoint it was made from"
-        )
-    if not any(name.split("/")[1:] == ["data.pkl"] for name in names):
-        raise ValueError(
-            f"source: {path} is no checkpoint file: it is a zip archive of {names[:3]}...; "
-            "unpack it and give the file or folder in it"
-        )
-    return "torch"
-
-
-def _is_text_map(head: bytes) -> bool:
-    """Whether a msgpack map with texts as keys starts here."""
-    skip = {0xDE: 3, 0xDF: 5}.get(head[0], 1 if 0x81 <= head[0] <= 0x8F else 0) if head else 0
-    key = head[skip : skip + 1]
-    return bool(skip and key and (0xA0 <= key[0] <= 0xBF or key[0] in (0xD9, 0xDA)))
-
-
-def _looks(head: bytes) -> str:
-    """What else a file may be that starts with `head`."""
-    if not head.strip(b"\0"):
-        return "an empty file" if not head else "a file of zeros (a download that never ended?)"
-    for magic, what in STRANGERS.items():
-        if head.startswith(magic):
-            return what
-    text = head.lstrip().lower()
-    if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<error")):
-        return "a web page: the answer of a failed download, kept as the file"
-    if text.startswith((b"{", b"[")):
-        return "JSON text" + _message(head)
-    if head[257:262] == b"ustar":
-        return "a tar archive: unpack it first"
-    if head.isascii():
-        return f"text: {head[:60].decode()!r}"
-    return f"something unknown that starts with {head[:8].hex(' ')}"
-
-
-def _message(head: bytes) -> str:
-    try:
-        return f": {json.dumps(json.loads(head))[:100]}"
-    except ValueError:
-        return ""
+    return folder.read_folder(path)

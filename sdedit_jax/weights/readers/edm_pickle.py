@@ -1,7 +1,7 @@
-"""Pickles of NVlabs/edm (`network-snapshot-*.pkl`), read without running anything that they hold.
+"""Pickles of NVlabs/edm (`network-snapshot-*.pkl`), read without running their code.
 
-Such a file is a dict with the averaged network under "ema"; its modules come as records of their
-class's name and state (see edm_unpickler.py), out of which the state dict is put together here.
+A file is a dict with the averaged network under "ema". Its modules are read as records of class
+name and state (see edm_unpickler.py), from which the state dict is built here.
 """
 
 from collections.abc import Iterator
@@ -32,15 +32,15 @@ def read_edm(path: str | Path) -> Source:
         None and {} if there is none of this name).
 
     Raises:
-        ValueError: the file is damaged or cut off, asks for a name that such files do not need, or
-            holds no network under "ema".
+        ValueError: the file is damaged or cut off, refers to a name that such files do not need,
+            or holds no network under "ema".
     """
     path = Path(path)
     snapshot = unpickle(path)
     if not isinstance(snapshot, dict) or not isinstance(snapshot.get("ema"), Record):
         found = sorted(map(str, snapshot)) if isinstance(snapshot, dict) else type(snapshot)
         raise ValueError(
-            f"source: {path} is no EDM pickle: a network under 'ema' is missing, found {found}"
+            f"source: {path} is not an EDM pickle: a network under 'ema' is missing, found {found}"
         )
     ema = snapshot["ema"]
     tensors = dict(_tensors(ema, path))
@@ -51,11 +51,11 @@ def read_edm(path: str | Path) -> Source:
     return Source(path, tensors, "torch", True, left_out, _config(ema, path))
 
 
-# --- what became of the pickle --------------------------------------------------------------------
+# --- records of the pickle ------------------------------------------------------------------------
 
 
 def _tensors(record: Record, path: Path, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    """(name, array) of a module and those in it, in the order of the original's state dict."""
+    """(name, array) of a module and its submodules, in the order of the original's state dict."""
     if prefix.count(".") > DEEPEST:
         raise ValueError(f"source: {path} nests modules deeper than {DEEPEST}: {prefix}")
     hidden = record.state.get("_non_persistent_buffers_set") or ()
@@ -91,18 +91,18 @@ def _config(ema: Record, path: Path) -> dict[str, Any]:
 
 
 def _arguments(record: Record, path: Path) -> dict[str, Any]:
-    """The keyword arguments that an object was made with, as plain values."""
+    """The keyword arguments of an object's constructor, as plain values."""
     if record.state.get("_init_args"):
         raise ValueError(
-            f"source: {path}: {record.class_name} was made with arguments without names, "
-            f"{record.state['_init_args']!r}; the file does not tell which is which"
+            f"source: {path}: {record.class_name} was constructed with positional arguments "
+            f"{record.state['_init_args']!r}, whose names are not in the file"
         )
     values = _part(record, "_init_kwargs", path)
     return {str(name): _plain(value, f"{path}: {name}") for name, value in values.items()}
 
 
 def _plain(value: Any, what: str, depth: int = 0) -> Any:
-    """Numbers, texts, lists and dicts of them, as Python's own."""
+    """Numbers, strings, and lists and dicts of them, as Python objects."""
     if isinstance(value, np.generic):
         return value.item()
     if depth > DEEPEST:
@@ -113,4 +113,4 @@ def _plain(value: Any, what: str, depth: int = 0) -> Any:
         return [_plain(v, what, depth + 1) for v in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise ValueError(f"source: {what} is no plain value but of type {type(value).__name__}")
+    raise ValueError(f"source: {what} is not a plain value but of type {type(value).__name__}")

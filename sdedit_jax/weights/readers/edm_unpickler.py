@@ -1,10 +1,9 @@
 """The pickles of NVidia's `torch_utils.persistence`, unpickled without running what they hold.
 
-In such a file each object is a call of `_reconstruct_persistent_obj` with the source text of its
-class and its state; unpickled by the original, the text is executed. Here the only names that
-resolve are those of `NAMES`, every one of them a function or class of this module (or a builtin
-container): the source text is ignored, the state becomes a record, and tensors become views into
-the bytes of the file, without torch.
+In such a file each object is a call of `_reconstruct_persistent_obj` with the source code of its
+class and its state. The original executes the code. Here only the names of `NAMES` resolve, each to
+a function or class of this module or to a builtin container. The source code is ignored, the state
+becomes a record, and tensors become views of the bytes of the file, without torch.
 """
 
 import io
@@ -31,28 +30,26 @@ TORCH_MAGIC, TORCH_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 
 class Record(NamedTuple):
-    """A pickled object whose class we do not have: the name of the class and its attributes."""
+    """A pickled object of an unknown class: the name of the class and the attributes."""
 
     class_name: str
     state: Mapping[str, Any]
 
 
 def unpickle(path: Path) -> Any:
-    """What the file holds, as dicts, lists, numbers, arrays, `Record` and `Container`.
+    """The contents of the file, as dicts, lists, numbers, arrays, `Record` and `Container`.
 
     Raises:
-        ValueError: the file is damaged or cut off, or asks for a name that is not in `NAMES`.
+        ValueError: the file is damaged or cut off, or refers to a name that is not in `NAMES`.
     """
     try:
         with path.open("rb") as file:
             return _Unpickler(file).load()
     except _Refused as error:
-        raise ValueError(
-            f"source: {path} {error}; reading stopped, nothing in the file was run"
-        ) from None
+        raise ValueError(f"source: {path} {error}; reading stopped, no code was run") from None
     except Exception as error:  # damaged pickles raise many kinds
         raise ValueError(
-            f"source: {path} is no EDM pickle, or is cut off or damaged: {error or type(error)}"
+            f"source: {path} is not an EDM pickle, or is cut off or damaged: {error or type(error)}"
         ) from None
 
 
@@ -63,7 +60,7 @@ class _StorageType(NamedTuple):
 
 
 class _Refused(ValueError):
-    """The file asks for what is not ours to give."""
+    """The file refers to something that is not allowed."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -71,7 +68,7 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in NAMES:
-            raise _Refused(f"asks for {module}.{name}, which no EDM pickle needs")
+            raise _Refused(f"refers to {module}.{name}, which no EDM pickle needs")
         return NAMES[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
@@ -109,10 +106,10 @@ class Container:
 
 
 def _record(meta: Any) -> Record:
-    """Stands in for `_reconstruct_persistent_obj`; meta["module_src"] is not looked at."""
+    """Replaces `_reconstruct_persistent_obj`; meta["module_src"] is ignored."""
     state = meta["state"]
     if meta["type"] != "class" or not isinstance(state, dict):
-        raise _Refused(f"holds a persistent object that is none: {meta['type']!r}")
+        raise _Refused(f"holds a persistent object of another type: {meta['type']!r}")
     return Record(str(meta["class_name"]), state)
 
 
@@ -129,7 +126,7 @@ def _storage(data: bytes) -> np.ndarray:
     if not system.get("little_endian", True):
         raise _Refused("holds a tensor of a big-endian machine")
     if struct.unpack("<q", stream.read(8)) != (count,):
-        raise _Refused("holds a tensor whose length is told in two ways")
+        raise _Refused("holds a tensor with two different lengths")
     return np.frombuffer(data, dtype, count, stream.tell())
 
 
@@ -197,4 +194,4 @@ NAMES: dict[tuple[str, str], Any] = {
         )
     },
 }
-"""What a name in the file stands for; classes here keep no state of the process."""
+"""The replacement for each name in the file; these classes keep no global state."""

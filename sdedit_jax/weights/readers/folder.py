@@ -2,10 +2,10 @@
 
     config.json, scheduler_config.json, diffusion_pytorch_model.*           a network at the root
     unet/config.json, unet/diffusion_pytorch_model.*, scheduler/...         a saved pipeline
-    model_index.json, unet/, vae/, text_encoder/, tokenizer/, scheduler/    one that reads texts
+    model_index.json, unet/, vae/, text_encoder/, tokenizer/, scheduler/    a text pipeline
 
-Weights stand in one file or in several with an index, as safetensors or as `.bin`, and may stand
-there more than once (float16, not averaged): the averaged ones in full precision are taken.
+Weights are in one file, or in several with an index, as safetensors or as `.bin`. Of several copies
+(float16, not averaged) the averaged one in full precision is taken.
 """
 
 import json
@@ -15,32 +15,32 @@ from typing import Any
 
 import numpy as np
 
+from sdedit_jax.weights.readers import files
 from sdedit_jax.weights.source import Source
 
 ReadFile = Callable[[Path], Source]
 
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 VARIANTS = ("ema", "", "fp32", "fp16", "bf16", "non_ema")
-"""Of the weights, the best first; "" is the file without a variant in its name."""
+"""Variants of the weights, best first; "" is a file without a variant in its name."""
 ENDINGS = ("safetensors", "bin")
 AVERAGED = {"ema": True, "non_ema": False}
 PARTS = ("unet", "vae", "text_encoder")
-"""The networks of a pipeline that reads texts."""
+"""The networks of a text-conditional pipeline."""
 INDEX = "model_index.json"
 
 
 def read_folder(path: str | Path, read_file: ReadFile | None = None) -> Source:
-    """The network of a folder, its config.json and its scheduler's; of a pipeline that reads texts
-    all its networks.
+    """The network of a folder with its config.json and scheduler; all networks of a text pipeline.
 
     Args:
-        read_file: reads one file of weights; None is `readers.read`.
+        read_file: reads one file of weights; None is `files.read_file`.
 
     Returns:
         `config` holds "unet" (config.json) and "scheduler" (scheduler_config.json), each only if
-        the folder has it; `left_out` the further copies of the weights. Of a pipeline that reads
-        texts the tensors have the name of their part before their own ("vae.decoder..."), and
-        `config` also holds "vae", "text_encoder" and "index" (model_index.json).
+        the folder has it; `left_out` holds the other copies of the weights. In a text pipeline,
+        tensor names are prefixed with the name of the part ("vae.decoder..."), and `config` also
+        holds "vae", "text_encoder" and "index" (model_index.json).
 
     Raises:
         ValueError: no weights, parts of them missing, or a JSON file that is damaged.
@@ -61,7 +61,7 @@ def read_folder(path: str | Path, read_file: ReadFile | None = None) -> Source:
 
 
 def reads_texts(path: str | Path) -> bool:
-    """Whether a folder is a pipeline with a text encoder, as Stable Diffusion's are."""
+    """Whether a folder is a pipeline with a text encoder, such as Stable Diffusion."""
     return "text_encoder" in (_json(Path(path) / INDEX) or {})
 
 
@@ -80,15 +80,12 @@ def _read_pipeline(path: Path, read_file: ReadFile | None) -> Source:
 
 
 def read_part(home: Path, read_file: ReadFile | None = None) -> Source:
-    """The weights that stand in one folder, the best of their copies.
+    """The weights in one folder; of several copies the best one.
 
     Raises:
-        ValueError: there are none, or a part of them is missing.
+        ValueError: there are no weights, or a part of them is missing.
     """
-    if read_file is None:
-        from sdedit_jax.weights import readers
-
-        read_file = readers.read
+    read_file = read_file or files.read_file
     copies = _weights(home)
     if not copies:
         raise ValueError(_nothing(home))
@@ -98,7 +95,7 @@ def read_part(home: Path, read_file: ReadFile | None = None) -> Source:
     for part in parts:
         twice = sorted(tensors.keys() & part.tensors.keys())
         if twice:
-            raise ValueError(f"source: tensor {twice[0]} stands in two parts of {file}")
+            raise ValueError(f"source: tensor {twice[0]} is in two parts of {file}")
         tensors |= part.tensors
     _check_index(file, tensors)
     left_out = {other.name: "another copy of the weights" for _, other in copies[1:]}
@@ -127,13 +124,13 @@ def _weights(home: Path) -> list[tuple[str, Path]]:
 
 
 def _parts(file: Path) -> list[Path]:
-    """The files of weights that a file or an index stands for."""
+    """The files of a file of weights or of an index."""
     if file.suffix != ".json":
         return [file]
     parts = [file.parent / name for name in sorted(set(_index(file).values()))]
     for part in parts:
         if not part.is_file():
-            raise ValueError(f"source: {file} names {part.name}, which is not there")
+            raise ValueError(f"source: {file} names {part.name}, which does not exist")
     return parts
 
 
@@ -144,7 +141,7 @@ def _check_index(file: Path, tensors: Mapping[str, Any]) -> None:
 
 
 def _index(file: Path) -> dict[str, str]:
-    """Tensor name -> name of the file with it; only names without a folder in them."""
+    """Tensor name -> file name, without folders."""
     names = (_json(file) or {}).get("weight_map")
     fine = isinstance(names, dict) and all(
         isinstance(n, str) and n == Path(n).name for n in names.values()
@@ -155,7 +152,7 @@ def _index(file: Path) -> dict[str, str]:
 
 
 def _json(file: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; None where there is no such file."""
+    """The object in a JSON file; None if the file does not exist."""
     if not file.is_file():
         return None
     try:

@@ -1,4 +1,4 @@
-"""Models on a hub by name: "hf:owner/name[@revision]" becomes a folder on this machine."""
+"""Models on a hub: "hf:owner/name[@revision]" is downloaded to a local folder."""
 
 import os
 import re
@@ -9,40 +9,39 @@ from sdedit_jax.weights.readers.folder import PARTS, reads_texts
 
 SCHEME = "hf:"
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
-WORDS = ("*.json", "tokenizer/merges.txt")
-"""What is fetched of each: descriptions, and the pairs of a tokenizer."""
+TEXTS = ("*.json", "tokenizer/merges.txt")
+"""Files that are always downloaded: descriptions, and the merges of a tokenizer."""
 WEIGHTS = ("*.safetensors", "*.bin")
 VARIANTS = ("*.fp16.*", "*.bf16.*", "*.non_ema.*")
-"""The same weights once more, in half precision or not averaged."""
+"""Further copies of the weights, in half precision or not averaged."""
 TRIES = tuple((weights, without) for without in (VARIANTS, ()) for weights in WEIGHTS)
-"""Which weights are fetched and which not, each only where those before are not there. Of a
-pipeline that reads texts they are those of its networks, not the checkers and single files beside
-them."""
+"""(weights to download, files to leave out), tried in this order until weights are found. Of a text
+pipeline only the weights of its networks are downloaded."""
 
 
 def local(source: str | Path, *, cache: str | Path | None = None) -> Path:
-    """The file or folder that a source names, fetched first if it is on a hub.
+    """The file or folder of a source, downloaded first if it is on a hub.
 
     Args:
-        source: a path, returned as it is, or "hf:owner/name", "hf:owner/name@revision" (a branch,
+        source: a path, returned unchanged, or "hf:owner/name", "hf:owner/name@revision" (a branch,
             a tag or a commit). The hub's address is the environment's HF_ENDPOINT, or
-            huggingface.co. What an earlier call fetched is not fetched again, and serves without
-            a network.
+            huggingface.co. Downloaded files are kept and need no
+            network later.
         cache: folder of the hub's cache; None is huggingface_hub's own.
 
     Raises:
-        ValueError: not such a name, huggingface_hub is not installed, no network, no such
-            repository or revision, a gated repository, or one without weights.
+        ValueError: a malformed name, no huggingface_hub, no network, no such repository or
+            revision, a gated repository, or one without weights.
     """
     if not str(source).startswith(SCHEME):
         return Path(source)
     name, _, revision = str(source).removeprefix(SCHEME).partition("@")
     if not NAME.fullmatch(name) or (not revision and str(source).endswith("@")):
         raise ValueError(f"source: must be hf:owner/name or hf:owner/name@revision, got {source}")
-    folder = _fetch(name, revision or None, WORDS, (), cache)
+    folder = _fetch(name, revision or None, TEXTS, (), cache)
     at = [f"{part}/" for part in PARTS] if reads_texts(folder) else [""]
     for weights, without in TRIES:
-        allowed = (*WORDS, *(place + weights for place in at))
+        allowed = (*TEXTS, *(place + weights for place in at))
         folder = _fetch(name, revision or None, allowed, without, cache)
         if any(any(folder.glob(f"{place}**/{weights}")) for place in at):
             return folder
@@ -72,7 +71,7 @@ def _fetch(
             allow_patterns=list(allowed),
             ignore_patterns=list(without),
         )
-    except Exception as error:  # its own kinds, the file system's, and those of its HTTP client
+    except Exception as error:  # its own, those of the file system and of its HTTP client
         raise ValueError(_refusal(errors, error, name, revision)) from None
     return Path(found)
 
@@ -82,7 +81,7 @@ def _endpoint() -> str | None:
 
 
 def _refusal(errors: Any, error: BaseException, name: str, revision: str | None) -> str:
-    """One line on why nothing was fetched."""
+    """One line with the reason of the failure."""
     at = _endpoint() or "https://huggingface.co"
     if isinstance(error, errors.GatedRepoError):
         return (
@@ -96,4 +95,4 @@ def _refusal(errors: Any, error: BaseException, name: str, revision: str | None)
     while error.__cause__:
         error = error.__cause__
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return f"source: {name} could not be fetched from {at}: {first}"
+    return f"source: {name} could not be downloaded from {at}: {first}"

@@ -1,4 +1,4 @@
-"""A file as memory: arrays that are read from disk when their numbers are first wanted."""
+"""Memory-mapped files: arrays are read from disk at their first use."""
 
 import math
 import mmap
@@ -21,11 +21,11 @@ def array(data: memoryview, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
         dtype: its name, "float32", "bfloat16", ...
 
     Raises:
-        ValueError: no numeric dtype of that name, or not the bytes of this shape.
+        ValueError: not a numeric dtype, or a number of bytes that does not match the shape.
     """
     kind = np.dtype(ml_dtypes.bfloat16) if dtype == "bfloat16" else _dtype(dtype)
     if len(data) != math.prod(shape) * kind.itemsize:
-        raise ValueError(f"shape {shape} of {dtype} does not take {len(data)} bytes")
+        raise ValueError(f"shape {shape} of {dtype} does not have {len(data)} bytes")
     return np.frombuffer(data, kind).reshape(shape) if len(data) else np.empty(shape, kind)
 
 

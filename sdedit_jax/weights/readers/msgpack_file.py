@@ -1,8 +1,8 @@
 """Flax files (flax.serialization.to_bytes), read without flax's classes of any version.
 
 score_sde's checkpoint_N is the State of its training: step, optimizer {target, state}, lr,
-model_state, ema_rate, params_ema, rng. The msgpack package finds where each array stands; the
-arrays themselves are views of the mapped file, so what is not wanted is never kept.
+model_state, ema_rate, params_ema, rng. The msgpack package locates each array. The arrays are
+views of the mapped file, so unused parts take no memory.
 
     ext 1, ext 3    an array, a numpy scalar: msgpack of (shape, dtype name, C-order bytes)
     {"__msgpack_chunked_array__": True, "shape": {"0": n, ...}, "chunks": {"0": ext 1, ...}}

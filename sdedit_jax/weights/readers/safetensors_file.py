@@ -1,6 +1,6 @@
-"""Safetensors files: a JSON header, then the tensors. The package checks, we map.
+"""Safetensors files: a JSON header, then the tensors. The package checks the file; we map it.
 
-The package's own arrays are copies, and it has no bfloat16 for numpy.
+The arrays of the package are copies, and it does not support bfloat16 in numpy.
 """
 
 import json
@@ -43,7 +43,7 @@ def read(path: str | Path) -> Source:
 
 
 def _checked(path: Path) -> list[str]:
-    """Names in the order of the tensors in the file, which the package has found sound."""
+    """Tensor names in the order of the file, after the package has checked the file."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             names = list(file.offset_keys())
@@ -59,7 +59,7 @@ def _checked(path: Path) -> list[str]:
 def _tensor(data: memoryview, name: str, entry: dict[str, Any], path: Path) -> np.ndarray:
     if entry["dtype"] not in DTYPES:
         raise ValueError(
-            f"source: tensor {name} in {path} has dtype {entry['dtype']}, known are {list(DTYPES)}"
+            f"source: tensor {name} in {path} has dtype {entry['dtype']}, not one of {list(DTYPES)}"
         )
     first, last = entry["data_offsets"]
     return mapped.array(data[first:last], DTYPES[entry["dtype"]], tuple(entry["shape"]))

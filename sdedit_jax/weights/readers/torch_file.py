@@ -1,6 +1,6 @@
-"""Files that torch.save wrote, the zip format and the one before 1.6, without running code.
+"""Files of torch.save, in the zip format and in that before 1.6, read without running code.
 
-torch reads them with weights_only=True, zip files memory-mapped. What people have:
+torch reads them with weights_only=True, zip files memory-mapped. Supported contents:
 
     state dict                                        SDEdit, guided-diffusion, pytorch_diffusion
     {optimizer, model, ema: {shadow_params}, step}    score_sde_pytorch
@@ -31,7 +31,7 @@ FOURIER = "all_modules.0.W"
 
 
 class Choice(NamedTuple):
-    """Which tensors of a file are taken (see Source)."""
+    """The tensors that are taken from a file, see Source."""
 
     tensors: "Tensors"
     ema: bool | None = None
@@ -54,7 +54,7 @@ def read(path: str | Path) -> Source:
 
 
 def _load(path: Path) -> Any:
-    """What torch.save was given, on the CPU."""
+    """The object in the file, on the CPU."""
     try:
         import torch
     except ImportError:
@@ -63,7 +63,7 @@ def _load(path: Path) -> Any:
         ) from None
     if tuple(int(n) for n in torch.__version__.split(".")[:2]) < SAFE:
         raise ValueError(
-            f"source: torch {torch.__version__} may run code of {path} even when told not to "
+            f"source: torch {torch.__version__} may run code of {path} in spite of weights_only "
             "(CVE-2025-32434); install torch 2.6 or newer"
         )
     with path.open("rb") as file:
@@ -75,19 +75,19 @@ def _load(path: Path) -> Any:
 
 
 def _refusal(path: Path, reason: str) -> str:
-    """Why torch would not read the file, without its advice to allow code."""
+    """The reason why torch does not read the file, without its advice to allow code."""
     code = re.search(r"GLOBAL (\S+)", reason)
     if code:
         return (
             f"source: {path} is refused: beside tensors it holds code or objects ({code[1]}), "
-            "which a file of weights does not need; nothing of it was run"
+            "which a file of weights does not need; no code was run"
         )
     inner = reason.rpartition("WeightsUnpickler error:")[2].strip() or "it ends too early"
     return f"source: {path} is a torch file that is cut off or damaged: {inner.splitlines()[0]}"
 
 
 def _choose(content: Any, path: Path) -> Choice:
-    """The tensors to take from what torch.load gave."""
+    """The tensors to take from the object in the file."""
     if isinstance(content, list | tuple):
         return _from_run(list(content), path)
     if not isinstance(content, Mapping):
@@ -168,7 +168,7 @@ def _averaged(
     names: tuple[str | None, str],
     path: Path,
 ) -> Choice:
-    """The averages in the model's order, with what the model alone has: buffers, frequencies."""
+    """The averages in the model's order, with the tensors that only the model has."""
     for n, a in averages.items():
         if raw and n not in raw:
             raise ValueError(f"source: {path} averages {n}, which its model lacks")
@@ -198,7 +198,7 @@ def _bare(tensors: Mapping[str, Any]) -> "Tensors":
 
 
 def _is_tensor(value: Any) -> bool:
-    # a Mapping that only quacks like a tensor cannot come out of weights_only reading
+    # weights_only reading gives no other objects with this attribute
     return hasattr(value, "untyped_storage")
 
 
@@ -212,7 +212,7 @@ def _is_optimizer(value: Any) -> bool:
 
 
 def _why(value: Any) -> str:
-    """Why a part of the file is left out."""
+    """The reason why a part of the file is left out."""
     if _is_optimizer(value):
         return "state of the optimizer"
     if isinstance(value, bool | int | float | str):
@@ -221,7 +221,7 @@ def _why(value: Any) -> str:
 
 
 def _array(tensor: "torch.Tensor", name: str, path: Path) -> np.ndarray:
-    """The tensor's numbers where they are; float16, bfloat16 and float64 stay such."""
+    """The tensor as a numpy array without a copy; float16, bfloat16 and float64 are kept."""
     import torch
 
     tensor = tensor.detach()

@@ -1,0 +1,21 @@
+"""Outpainting: a photo on a larger canvas; the border is filled by a rule and then edited."""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    config = base.get_config()
+    config.task = "outpaint"
+    config.input = "examples/outpaint"
+    config.options.left = 64  # pixels to add, of the input
+    config.options.right = 0
+    config.options.top = 0
+    config.options.bottom = 0
+    config.options.fill = "smooth"  # smooth | mean | noise | edge
+    config.options.overlap = 0  # width of the strip beside the border that may change too
+    config.options.background = ""
+    config.fit = "pad"  # pad | stretch; crop would cut off the border
+    config.t0 = 0.75
+    return config

@@ -1,0 +1,1 @@
+"""Processes, grids, solvers, noise and the loop."""

@@ -1,0 +1,57 @@
+"""Known-region replacement: the part of the guide that an edit keeps."""
+
+import functools
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from sdedit_jax.diffusion.sampler import Context
+from sdedit_jax.diffusion.sde import level
+
+MODES = ("level", "paper", "official")
+"""The levels of noise of the kept region, see `KnownRegion`."""
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["guide", "mask", "z"], meta_fields=["mode"]
+)
+@dataclass(frozen=True)
+class KnownRegion:
+    """A hook that keeps the guide where mask is 0, noised to the level of the state.
+
+    Fractions of the mask blend.
+
+    Attributes:
+        guide: [H, W, C] in [-1, 1].
+        mask: [H, W, 1] or [H, W, C]; 1 where the edit may change pixels.
+        mode: "level": new noise at the level s just reached. "paper": the level t before the step
+            with the step's own noise (SDEdit, masked algorithms). "official": the level t with the
+            one noise `z` of the whole run (released code).
+        z: [H, W, C], for "official".
+    """
+
+    guide: Array
+    mask: Array
+    mode: str = "level"
+    z: Any = None
+    before: ClassVar[None] = None
+    evaluations: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"mode must be one of {list(MODES)}, got {self.mode!r}")
+        if self.mode == "official" and self.z is None:
+            raise ValueError('the mask mode "official" needs z, the noise of the start')
+
+    def after(self, x: Array, context: Context) -> Array:
+        """x [H, W, C] with its kept region replaced."""
+        if self.mode == "level":
+            t, noise = context.s, context.draw(0, self.guide.shape)
+        else:
+            t, noise = context.t, context.noisy * context.z if self.mode == "paper" else self.z
+        alpha, sigma = level(context.process, t)
+        mask = jnp.broadcast_to(self.mask, self.guide.shape)
+        return mask * x + (1 - mask) * (alpha * self.guide + sigma * noise)

@@ -1,0 +1,143 @@
+"""Sources of noise for the loop: drawn from a key, replayed from a record, or inferred.
+
+A draw is named by its step, its purpose and its call number within the two. Nothing counts calls
+at trace time, so a draw inside `lax.fori_loop` with a traced call number is right. Sources are
+pytrees: their arrays may be arguments of a compiled program.
+"""
+
+import functools
+import hashlib
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from sdedit_jax.diffusion.solvers.base import Step
+
+
+class Purpose(IntEnum):
+    """What a draw of a step is for. Its number is where the calls of this purpose begin."""
+
+    STEP = 0
+    AFTER = 1
+    BEFORE = 1 << 20
+
+
+SLOT = 1 << 10
+"""Draws that each hook has to itself before or after a step."""
+
+
+class Noise(Protocol):
+    """A source of standard normal noise."""
+
+    def step(self, index: Array, kernel: Step) -> Array:
+        """The solver's z [H, W, C] of a step with this kernel."""
+
+    def draw(
+        self, index: Array, purpose: Purpose, call: Array | int, shape: tuple[int, ...]
+    ) -> Array:
+        """A hook's z of this shape; call, from 0, may be traced."""
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["key"], meta_fields=[])
+@dataclass(frozen=True)
+class SampleNoise:
+    """Noise drawn from a key: fold_in(fold_in(key, step), purpose + call) decides each draw."""
+
+    key: Array
+
+    def step(self, index: Array, kernel: Step) -> Array:
+        return self.draw(index, Purpose.STEP, 0, kernel.mean.shape)
+
+    def draw(
+        self, index: Array, purpose: Purpose, call: Array | int, shape: tuple[int, ...]
+    ) -> Array:
+        step_key = jax.random.fold_in(self.key, index)
+        return jax.random.normal(jax.random.fold_in(step_key, int(purpose) + call), shape)
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["z"], meta_fields=["before"])
+@dataclass(frozen=True)
+class ReplayNoise:
+    """Recorded noise, in the order in which a step draws: before it, for it, after it.
+
+    Attributes:
+        z: [N, calls, H, W, C]; a step that draws more often than was recorded raises ValueError, or
+            gets NaN where the number of the call is traced.
+        before: draws before each step, those of a corrector.
+    """
+
+    z: Array
+    before: int = 0
+
+    def step(self, index: Array, kernel: Step) -> Array:
+        return self.draw(index, Purpose.STEP, 0, kernel.mean.shape)
+
+    def draw(
+        self, index: Array, purpose: Purpose, call: Array | int, shape: tuple[int, ...]
+    ) -> Array:
+        first = {Purpose.BEFORE: 0, Purpose.STEP: self.before, Purpose.AFTER: self.before + 1}
+        at, calls = first[purpose] + call, self.z.shape[1]
+        end = self.before if purpose == Purpose.BEFORE else calls
+        if first[purpose] >= end or (not isinstance(at, jax.core.Tracer) and at >= end):
+            raise ValueError(
+                f"z holds {calls} draws for each step, {self.before} of them before it; a step"
+                " needs more"
+            )
+        return jnp.where(at < end, jnp.broadcast_to(jnp.asarray(self.z)[index, at], shape), jnp.nan)
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["target"])
+@dataclass(frozen=True)
+class InferNoise:
+    """The noise with which the steps reach target states: z = (target - mean) / std, 0 for std 0.
+
+    Attributes:
+        target: index of the step -> the state after it [H, W, C].
+    """
+
+    target: Callable[[Array], Array]
+
+    def step(self, index: Array, kernel: Step) -> Array:
+        noisy = kernel.std > 0
+        away = self.target(index) - kernel.mean
+        return jnp.where(noisy, away / jnp.where(noisy, kernel.std, 1.0), 0.0)
+
+    def draw(
+        self, index: Array, purpose: Purpose, call: Array | int, shape: tuple[int, ...]
+    ) -> Array:
+        raise ValueError("noise is inferred from target states: a hook cannot draw any")
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class ZeroNoise:
+    """No noise: every step takes its mean."""
+
+    def step(self, index: Array, kernel: Step) -> Array:
+        return jnp.zeros_like(kernel.mean)
+
+    def draw(
+        self, index: Array, purpose: Purpose, call: Array | int, shape: tuple[int, ...]
+    ) -> Array:
+        return jnp.zeros(shape)
+
+
+def image_key(seed: int, id: str, sample: int = 0) -> Array:
+    """The key of one picture: seed, id and sample number alone decide it.
+
+    Raises:
+        TypeError: the seed is not a whole number.
+        ValueError: the seed is not in [0, 2**32), where each seed gives noise of its own.
+    """
+    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool):
+        raise TypeError(f"seed must be a whole number in [0, 2**32 - 1], got {seed!r}")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be a whole number in [0, 2**32 - 1], got {seed!r}")
+    name = int.from_bytes(hashlib.sha256(id.encode()).digest()[:4], "big")
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(int(seed)), name), sample)

@@ -1,0 +1,216 @@
+"""The reverse loop, and the hooks before and after its steps.
+
+The loop owns the network call, the noise and the carry; a solver is the algebra of one step. It
+handles one image [H, W, C]; batches come from vmap, devices from devices.py.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from sdedit_jax.diffusion.grids import Grid
+from sdedit_jax.diffusion.noise import SLOT, Noise, Purpose
+from sdedit_jax.diffusion.sde import SDE
+from sdedit_jax.diffusion.solvers.base import (
+    Predict,
+    Prediction,
+    Solver,
+    StatefulPredictor,
+    Step,
+)
+
+FINALS = ("mean", "sample")
+
+
+class Context(NamedTuple):
+    """The step, as hooks see it.
+
+    Attributes:
+        process, t, s, index: the process, the step's times, its index in the grid.
+        z: the solver's noise in this step [H, W, C]; None before the step.
+        noisy: 0 where the step takes its mean (the last one with final="mean"), else 1.
+        draw: (call, shape) -> standard normal noise; call, from 0, may be traced.
+        predict: the bound predictor.
+    """
+
+    process: SDE
+    t: Array
+    s: Array
+    index: Array
+    z: Array | None
+    noisy: Array
+    draw: Callable[[Array | int, tuple[int, ...]], Array]
+    predict: Predict
+
+
+class Hook(Protocol):
+    """A change of the state before or after each step: a corrector or a constraint.
+
+    Implementations are pytrees: arrays of theirs may be arguments of a compiled program.
+
+    Attributes:
+        before, after: (x, Context) -> x, or None.
+        evaluations: network evaluations by both in a step.
+    """
+
+    before: Callable[[Array, Context], Array] | None
+    after: Callable[[Array, Context], Array] | None
+    evaluations: int
+
+
+class Observation(NamedTuple):
+    """One step, as `observe` sees it.
+
+    Attributes:
+        process, t, s, index: the process, the step's times, its index in the grid.
+        x: the state [H, W, C] that the prediction was made for; prediction: the one at (x, t).
+        kernel: the kernel of the step. z: its noise [H, W, C].
+        x_next: the state after the step, hooks included.
+    """
+
+    process: SDE
+    t: Array
+    s: Array
+    index: Array
+    x: Array
+    prediction: Prediction
+    kernel: Step
+    z: Array
+    x_next: Array
+
+
+class State(NamedTuple):
+    """The carry: the state x [H, W, C], the solver's memory, the predictor's state."""
+
+    x: Array
+    memory: Any
+    guidance: Any = ()
+
+
+def stateful(predict: Predict | StatefulPredictor | None) -> StatefulPredictor:
+    """The predictor as one with state; the state of a plain one is ()."""
+    if isinstance(predict, StatefulPredictor):
+        return predict
+    return StatefulPredictor(lambda x: (), lambda state, x, t, index: (predict(x, t), state))
+
+
+def begin(solver: Solver, x: Array, predict: Predict | StatefulPredictor | None = None) -> State:
+    """The carry before the first step from x [H, W, C]; a predictor with state must be named."""
+    return State(x, solver.init(x), stateful(predict).init(x))
+
+
+def advance(
+    predict: Predict | StatefulPredictor,
+    process: SDE,
+    solver: Solver,
+    grid: Grid,
+    noise: Noise,
+    state: State,
+    *,
+    first: Array | int = 0,
+    count: int | None = None,
+    hooks: Sequence[Hook] = (),
+    final: str = "mean",
+    observe: Callable[[Observation], Any] | None = None,
+) -> tuple[State, Any]:
+    """`count` steps of the grid from step `first` on, as one lax.scan.
+
+    A predictor's state advances by one evaluation a step; hooks and further evaluations of the
+    solver see it as it was before the step.
+
+    Args:
+        noise: the source of each step's z.
+        first: index of the first step; may be traced, so that equal chunks share one program.
+        hooks: changes of the state before and after each step, in their order.
+        final: whether the grid's last step takes its mean or a sample.
+        observe: what to keep of each step, a pytree; None: nothing.
+
+    Returns:
+        the carry after the steps, and what `observe` gave, with a leading axis [count].
+    """
+    if final not in FINALS:
+        raise ValueError(f"final must be one of {list(FINALS)}, got {final!r}")
+    last, guided = len(grid.t) - 1, stateful(predict)
+
+    def one(state: State, i: Array) -> tuple[State, Any]:
+        t, s = grid.t[i], grid.s[i]
+
+        def look(x: Array, t: Array) -> Prediction:
+            return guided.predict(state.guidance, x, t, i)[0]
+
+        noisy = jnp.where((i == last) & (final == "mean"), 0.0, 1.0)
+        context = Context(process, t, s, i, None, noisy, None, look)
+        x = _through(hooks, Purpose.BEFORE, noise, state.x, context)
+        prediction, guidance = guided.predict(state.guidance, x, t, i)
+        kernel, memory = solver.step(process, state.memory, x, prediction, t, s, look)
+        z = noise.step(i, kernel)
+        after = kernel.mean + noisy * kernel.std * z
+        after = _through(hooks, Purpose.AFTER, noise, after, context._replace(z=z))
+        seen = None
+        if observe is not None:
+            seen = observe(Observation(process, t, s, i, x, prediction, kernel, z, after))
+        return State(after, memory, guidance), seen
+
+    count = len(grid.t) if count is None else count
+    return jax.lax.scan(one, state, first + jnp.arange(count))
+
+
+def reverse(
+    predict: Predict | StatefulPredictor,
+    process: SDE,
+    solver: Solver,
+    grid: Grid,
+    noise: Noise,
+    x: Array,
+    *,
+    hooks: Sequence[Hook] = (),
+    final: str = "mean",
+    observe: Callable[[Observation], Any] | None = None,
+) -> tuple[State, Any]:
+    """The whole grid from x [H, W, C]; see `advance`.
+
+    Outside of jit it compiles once for the same predictor, process, solver, observer and shapes.
+    """
+    run = _reverse if isinstance(x, jax.core.Tracer) else _compiled
+    return run(predict, process, solver, grid, noise, x, tuple(hooks), final, observe)
+
+
+def _reverse(
+    predict: Predict | StatefulPredictor,
+    process: SDE,
+    solver: Solver,
+    grid: Grid,
+    noise: Noise,
+    x: Array,
+    hooks: tuple[Hook, ...],
+    final: str,
+    observe: Callable[[Observation], Any] | None,
+) -> tuple[State, Any]:
+    state = begin(solver, x, predict)
+    return advance(
+        predict, process, solver, grid, noise, state, hooks=hooks, final=final, observe=observe
+    )
+
+
+_compiled = jax.jit(_reverse, static_argnames=("predict", "process", "solver", "final", "observe"))
+
+
+def _through(
+    hooks: Sequence[Hook], purpose: Purpose, noise: Noise, x: Array, context: Context
+) -> Array:
+    """x after the hooks of one side of the step, each with draws of its own."""
+    slot = 0
+    for hook in hooks:
+        change = hook.before if purpose is Purpose.BEFORE else hook.after
+        if change is None:
+            continue
+
+        def draw(call: Array | int, shape: tuple[int, ...], slot: int = slot) -> Array:
+            return noise.draw(context.index, purpose, slot * SLOT + call, shape)
+
+        x = change(x, context._replace(draw=draw))
+        slot += 1
+    return x

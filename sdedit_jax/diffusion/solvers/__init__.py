@@ -1,0 +1,26 @@
+"""Solvers: the transition kernel of a reverse step, one file for each family."""
+
+from sdedit_jax.diffusion.solvers.ancestral import VARIANCES, Ancestral
+from sdedit_jax.diffusion.solvers.base import Predict, Prediction, Solver, StatefulPredictor, Step
+from sdedit_jax.diffusion.solvers.dpmpp import DPMpp2MSDE
+from sdedit_jax.diffusion.solvers.euler import EulerMaruyama, ProbabilityFlow, flow_drift
+from sdedit_jax.diffusion.solvers.heun import Heun
+from sdedit_jax.diffusion.solvers.plms import PLMS
+from sdedit_jax.diffusion.solvers.reverse_diffusion import ReverseDiffusion
+
+__all__ = [
+    "PLMS",
+    "VARIANCES",
+    "Ancestral",
+    "DPMpp2MSDE",
+    "EulerMaruyama",
+    "Heun",
+    "Predict",
+    "Prediction",
+    "ProbabilityFlow",
+    "ReverseDiffusion",
+    "Solver",
+    "StatefulPredictor",
+    "Step",
+    "flow_drift",
+]

@@ -1,0 +1,85 @@
+"""The modes of the program: a config in, files and lines out."""
+
+import importlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from sdedit_jax.modes.files import Target, kept
+
+MODES = ["edit", "sweep", "replay", "train", "convert"]
+EDITING = ("edit", "sweep", "replay")
+"""Modes whose existing results stop a run, unless `overwrite` or `keep` is given."""
+
+Mode = Callable[[ConfigDict, Target | None], int]
+
+
+def run(
+    config: ConfigDict,
+    workdir: str | Path | None = None,
+    mode: str = "edit",
+    *,
+    overwrite: bool = False,
+    keep: bool = False,
+) -> int:
+    """Run a mode; a notebook may do so any number of times.
+
+    Args:
+        config: of configs/, with the changes of the user.
+        workdir: folder for results, made where it is missing; a replay needs none.
+        mode: one of MODES.
+        overwrite: replace existing results.
+        keep: write to WORKDIR/run-2, run-3 .. where the workdir holds files.
+
+    Returns:
+        0 if everything was made, else 1; 143 or 130 after SIGTERM or SIGINT.
+
+    Raises:
+        ValueError, OSError: a setting or file that stops the run, named in one line.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {MODES}, got {mode!r}")
+    return entry(mode)(config, target(workdir, mode, overwrite, keep))
+
+
+def target(
+    workdir: str | Path | None, mode: str, overwrite: bool = False, keep: bool = False
+) -> Target | None:
+    """Where a mode writes; None for a replay without a workdir.
+
+    Raises:
+        ValueError: no workdir, options that exclude each other, or a folder that cannot be written.
+    """
+    if keep and overwrite:
+        raise ValueError("keep, overwrite: give one of them")
+    if keep and mode not in EDITING:
+        raise ValueError(f"keep: is for the modes {list(EDITING)}, got mode {mode!r}")
+    if not workdir:
+        if mode == "replay":
+            return None
+        raise ValueError("workdir: give a folder for the results, e.g. --workdir=out")
+    folder = kept(Path(workdir)) if keep else Path(workdir)
+    if mode != "convert":  # that folder appears whole or not at all
+        make_folder(folder)
+    return Target(folder, overwrite)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder for results, and check that it can be written before any work is done.
+
+    Raises:
+        OSError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"workdir: cannot make the folder {folder}: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise OSError(f"workdir: {folder} cannot be written")
+
+
+def entry(name: str) -> Mode:
+    """The function of the module of the same name in this package, imported only now."""
+    return getattr(importlib.import_module(f"{__name__}.{name}"), name)

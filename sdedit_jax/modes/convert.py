@@ -1,0 +1,47 @@
+"""--mode=convert: a released checkpoint in, a prior's folder out."""
+
+import sys
+from collections.abc import Iterator
+
+from ml_collections import ConfigDict
+
+from sdedit_jax.modes.files import Target, plain
+from sdedit_jax.pipeline.cache import use_cache
+from sdedit_jax.weights.convert import Report
+from sdedit_jax.weights.convert import convert as convert_checkpoint
+
+EMA = {True: "averaged (EMA)", False: "raw, the file has no averaged ones", None: "as they are"}
+
+
+def convert(config: ConfigDict, target: Target) -> int:
+    """Convert config.source to the prior's folder workdir, and print a report."""
+    if "source" not in config or "card" not in config:
+        raise ValueError("config: --mode=convert needs --config=configs/convert.py")
+    if not config.source:
+        raise ValueError("source: give a file, a folder or hf:owner/name")
+    use_cache(config.cache)
+    options = {name: value for name, value in plain(config).items() if name != "cache"}
+    source = options.pop("source")
+    options["architecture"] = options["architecture"] or None
+    report = convert_checkpoint(source, target.folder, **options, overwrite=target.overwrite)
+    for line in summary(report):
+        print(line)
+    if report.verdict is not None and not report.verdict.passed:
+        print(f"warning: {report.verdict.message}", file=sys.stderr)
+    return 0
+
+
+def summary(report: Report) -> Iterator[str]:
+    """The lines that are printed after a conversion."""
+    metadata, source = report.metadata, report.metadata["source"]
+    side = "x".join(map(str, metadata["size"]))
+    yield f"source    {source['file']}, family {source['family']}"
+    yield f"weights   {EMA[source['ema']]}"
+    for name, why in source["left_out"].items():
+        yield f"left out  {name}: {why}"
+    yield f"network   {metadata['network']}, {side}, process {metadata['process']['name']}"
+    for note in metadata.get("notes", ()):
+        yield f"note      {note}"
+    if report.verdict is not None:
+        yield f"check     {report.verdict.message}"
+    yield f"prior     {report.folder}"

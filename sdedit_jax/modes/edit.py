@@ -1,0 +1,139 @@
+"""--mode=edit: pictures in; edited pictures, guides, a contact sheet and a record out."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from sdedit_jax import provenance
+from sdedit_jax.modes import kinds, signals
+from sdedit_jax.modes.files import (
+    Target,
+    needed,
+    plain,
+    refuse_existing,
+    refuse_own_folder,
+    sheet,
+)
+from sdedit_jax.modes.jobs import Done, Failed, run
+from sdedit_jax.modes.session import Input, Job, Kind, header, read_inputs
+from sdedit_jax.priors.prior import describe
+
+
+def edit(config: ConfigDict, target: Target) -> int:
+    """Edit every input `samples` times.
+
+    Writes <name><cut>.png for each sample, the guide and mask (SDEdit) or the reconstruction, photo
+    and masks (LEDITS) of each input, sheet.png and record.json.
+
+    Returns:
+        1 if an input could not be read or a result not be made, 143 or 130 after SIGTERM or SIGINT,
+        else 0. What is finished is kept.
+    """
+    if "input" not in config:
+        raise ValueError("config: this one edits no pictures; see configs/, or give another --mode")
+    refuse_own_folder(config, target.folder)
+    kind = kinds.open_kind(config)
+    inputs, bad = read_inputs(kind)
+    jobs = [Job(one, cut, config.seed, k) for one in inputs for k, cut in enumerate(kind.cuts)]
+    refuse_existing(planned(kind, jobs, target), target.overwrite, needed(config))
+    done, failed, code = make(kind, jobs, target)
+    if done:
+        columns = [f"sample {k}" for k in range(config.samples)]
+        rows = [(one, [d for d in done if d.job.input is one]) for one in inputs]
+        cells = [(one, own, {d.job.sample: d for d in own}) for one, own in rows]
+        body = [[*first(kind, one, own), *(_picture(at.get(k)) for k in range(config.samples))]
+                for one, own, at in cells]  # fmt: skip
+        picture = sheet(body, [one.name for one in inputs], [*heads(kind), *columns],
+                        config.sheet_scale)  # fmt: skip
+        path = target.png(target.free("sheet.png"), picture)
+        print(f"sheet {path}, record {record(kind, done, target)}")
+    return report(bad + failed, code)
+
+
+def planned(kind: Kind, jobs: Sequence[Job], target: Target, ends: Sequence[str] = ()) -> list:
+    """The files that jobs will write, and one with each of `ends` for an input."""
+    inputs = list({id(job.input): job.input for job in jobs}.values())
+    names = [job.name for job in jobs]
+    names += [one.name + end for one in inputs for end in (*kind.beside(one), *ends)]
+    return [target.folder / f"{name}.png" for name in names]
+
+
+def make(kind: Kind, jobs: Sequence[Job], target: Target) -> tuple[list[Done], list[str], int]:
+    """Run the jobs and write each result as it comes, further files with an input's first result.
+
+    Returns:
+        the results, one line for each job that failed, and the exit code of a signal or 0.
+    """
+    done, failed, begun = [], [], set()
+    rows = min(kind.config.batch, max(len(jobs), 1))
+    print("\n".join([*header(kind, rows), *kind.lines(jobs)]))
+    with signals.catch() as caught:
+        for result in run(kind, jobs, caught.stop) if jobs else ():
+            if isinstance(result, Failed):
+                failed.append(f"{result.job.name}: {result.reason}")
+                continue
+            name = result.job.input.name
+            if name not in begun:
+                for end, picture in result.made.beside.items():
+                    target.png(f"{name}{end}.png", picture)
+                begun.add(name)
+            write(result, target)
+            done.append(result)
+    if caught.name:
+        print(f"error: {caught.name}; finished results are kept", file=sys.stderr)
+    return done, failed, caught.exit_code
+
+
+def write(done: Done, target: Target) -> None:
+    """One result with its recipe, and a line about it."""
+    text = provenance.chunks(done.recipe)
+    path = target.png(f"{done.job.name}.png", done.made.output.picture, text)
+    print(f"{path}  {done.made.line}  {done.entry['seconds']:.2f} s")
+
+
+def heads(kind: Kind) -> list[str]:
+    """The labels of the columns before the results."""
+    return ["input", "guide", "mask"] + ["reconstruction"] * ("method" in kind.config)
+
+
+def first(kind: Kind, one: Input, done: Sequence[Done]) -> list[np.ndarray | None]:
+    """The pictures before the results of an input: input, guide, mask, reconstruction."""
+    item = one.item
+    mask = item.original_mask if kind.config.output == "original" else item.mask
+    drawn = [m for m in getattr(one.extra, "masks", ()) if m is not None]
+    if drawn:
+        mask = np.max(drawn, axis=0)[..., 0]
+    row = [item.original, item.fitted, np.round(mask * 255).astype(np.uint8)]
+    if "method" in kind.config:
+        row.append(done[0].made.beside["_reconstruction"] if done else None)
+    return row
+
+
+def _picture(done: Done | None) -> np.ndarray | None:
+    return None if done is None else done.made.output.picture
+
+
+def record(kind: Kind, done: Sequence[Done], target: Target) -> Any:
+    """Write record.json: what ran, on what, and what came out."""
+    shapes: Mapping[str, Any] = done[0].recipe["place"]["shapes"]
+    body = {
+        "config": plain(kind.config),
+        "prior": kind.prior.metadata,
+        "process": describe(kind.prior.process),
+        **kind.record(shapes),
+        "environment": done[0].recipe["environment"],
+        "pictures": [d.entry for d in done],
+    }
+    return target.json(target.free("record.json"), body)
+
+
+def report(bad: Sequence[str], code: int = 0) -> int:
+    """Print what failed; the exit code."""
+    if bad:
+        print(f"error: {len(bad)} picture(s) could not be made:", file=sys.stderr)
+        for line in bad:
+            print(f"  {line}", file=sys.stderr)
+    return code or (1 if bad else 0)

@@ -1,0 +1,122 @@
+"""Result files: names, existing results, inputs that must not be replaced, sheets' scale."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from sdedit_jax import images, provenance
+
+CELL = 512
+"""Pixels of the longest side of a picture on a contact sheet."""
+
+
+class Target(NamedTuple):
+    """Where results are written.
+
+    Attributes:
+        folder: the workdir. overwrite: whether existing results are replaced.
+    """
+
+    folder: Path
+    overwrite: bool
+
+    def png(self, name: str, picture: np.ndarray, text: Mapping[str, str] | None = None) -> Path:
+        """Write a picture."""
+        path = self.folder / name
+        images.write_png(path, picture, text or {}, self.overwrite)
+        return path
+
+    def json(self, name: str, body: Mapping[str, Any]) -> Path:
+        """Write a record."""
+        path = self.folder / name
+        images.write_bytes(path, provenance.dumps(body, indent=1).encode() + b"\n", self.overwrite)
+        return path
+
+    def free(self, name: str) -> str:
+        """The name itself, or with a number where it exists: record.json, record-2.json .."""
+        if self.overwrite or not (self.folder / name).exists():
+            return name
+        stem, suffix = name.rsplit(".", 1)
+        numbered = (f"{stem}-{i}.{suffix}" for i in range(2, 100_000))
+        return next(one for one in numbered if not (self.folder / one).exists())
+
+
+def kept(workdir: Path) -> Path:
+    """The workdir, or where it holds files, its first run-2, run-3 .. that holds none."""
+    folders: Iterator[Path] = (workdir / f"run-{i}" for i in range(2, 100_000))
+    if not _holds_files(workdir):
+        return workdir
+    return next(folder for folder in folders if not _holds_files(folder))
+
+
+def _holds_files(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def refuse_own_folder(config: ConfigDict, workdir: Path) -> None:
+    """Refuse to put results among the inputs, where the next run would read them.
+
+    Raises:
+        ValueError: the input is a folder and the workdir is the same.
+    """
+    folder = Path(config.input)
+    if folder.is_dir() and folder.resolve() == workdir.resolve():
+        raise ValueError(f"workdir: {workdir} is the folder of the inputs; give another --workdir")
+
+
+def refuse_existing(files: Sequence[Path], overwrite: bool, needed: Sequence[Path] = ()) -> None:
+    """Stop before any work when a result would replace a file.
+
+    Raises:
+        ValueError: a file exists and overwrite is off, or it is one of those `needed`.
+    """
+    there = [file for file in files if file.exists()]
+    own = {path.resolve() for path in needed}
+    for file in there:
+        if file.resolve() in own:
+            raise ValueError(
+                f"workdir: the result {file} would replace an input; give another --workdir"
+            )
+    if there and not overwrite:
+        raise ValueError(
+            f"workdir: {there[0]} exists"
+            + (f", and {len(there) - 1} more" if len(there) > 1 else "")
+            + "; give another --workdir, --keep (writes to a new folder), or --overwrite"
+        )
+
+
+def needed(config: ConfigDict) -> list[Path]:
+    """The files that a config edits, and those that it names beside them."""
+    options = config.get("options") or {}
+    named = [*options.values(), config.get("prompts"), *str(config.get("masks", "")).split(",")]
+    files = [Path(name.split("#")[0]) for name in named if name and isinstance(name, str)]
+    return [*images.find_inputs(config.input), *files]
+
+
+def sheet(
+    rows: Sequence[Sequence[np.ndarray | None]],
+    names: Sequence[str],
+    columns: Sequence[str],
+    scale: int,
+) -> np.ndarray:
+    """A contact sheet with cells of one size: that of the results, which stand last in a row.
+
+    Args:
+        scale: pixels per pixel of a result; 0: results are at least 128 pixels long.
+    """
+    last = [[cell for cell in row if cell is not None][-1] for row in rows]
+    longest = min(max(max(cell.shape[:2]) for cell in last), CELL)
+    side = longest * (scale or max(1, 128 // longest))
+    cells = [[None if cell is None else images.to_cell(cell, side) for cell in row] for row in rows]
+    return images.contact_sheet(cells, names, columns)
+
+
+def plain(config: ConfigDict) -> dict[str, Any]:
+    """The config as plain JSON values."""
+    return {
+        name: plain(value) if isinstance(value, ConfigDict) else value
+        for name, value in config.items()
+    }

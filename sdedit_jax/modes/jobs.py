@@ -1,0 +1,148 @@
+"""Jobs in batches through the executor, each result with the recipe by which it is replayed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from tqdm import tqdm
+
+from sdedit_jax import devices, provenance
+from sdedit_jax.diffusion.noise import image_key
+from sdedit_jax.modes.files import plain
+from sdedit_jax.modes.session import Job, Kind, Made, devices_of
+from sdedit_jax.pipeline import executor
+from sdedit_jax.pipeline.base import Event, Finished, total_evaluations
+
+FORMAT = 2
+"""Of recipes; raised when older ones cannot be replayed."""
+
+
+class Done(NamedTuple):
+    """A finished job: its pictures, the entry of the record, and the recipe."""
+
+    job: Job
+    made: Made
+    entry: dict[str, Any]
+    recipe: dict[str, Any]
+
+
+class Failed(NamedTuple):
+    """A job that gave no picture."""
+
+    job: Job
+    reason: str
+
+
+def run(
+    kind: Kind, jobs: Sequence[Job], cancel: executor.Cancel | None = None
+) -> Iterator[Done | Failed]:
+    """Run the jobs, `config.batch` at a time, all in one program; the last batch is filled up.
+
+    Setting `cancel` stops after the current chunk; finished batches are kept.
+
+    Raises:
+        ValueError: the device fails, for example because it runs out of memory.
+    """
+    rows, shapes = min(kind.config.batch, len(jobs)), kind.shapes(jobs)
+    for first in range(0, len(jobs), rows):
+        batch = jobs[first : first + rows]
+        finished = run_batch(kind, batch, shapes, rows, cancel)
+        if finished is None:
+            return
+        if finished.compile_seconds > 0.01:
+            print(f"compiled  {finished.compile_seconds:.1f} s for {rows} picture(s) at a time")
+        used = devices_of(kind.config, rows)
+        for i, job in enumerate(batch):
+            row = jax.tree.map(lambda a, i=i: a[i], finished.result)
+            place = {"rows": rows, "row": i, "devices": used, "shapes": shapes}
+            yield done(kind, job, row, place, finished.seconds / len(batch))
+
+
+def run_batch(
+    kind: Kind,
+    batch: Sequence[Job],
+    shapes: Mapping[str, Any],
+    rows: int,
+    cancel: executor.Cancel | None = None,
+) -> Finished | None:
+    """One batch with a progress bar; None where it was stopped."""
+    config, pipeline = kind.config, kind.pipeline(shapes)
+    requests = devices.stack([kind.request(job, shapes) for job in batch])
+    keys = jnp.stack([image_key(j.seed, j.input.item.id, j.sample) for j in batch])
+    events = executor.run(
+        pipeline, kind.prior.params, requests, keys,
+        devices=devices_of(config, rows), rows=rows, cancel=cancel,
+    )  # fmt: skip
+    total = total_evaluations(pipeline)
+    with tqdm(total=total, unit="eval", leave=False, mininterval=0.5) as bar:
+        try:
+            for event in events:
+                if isinstance(event, Finished):
+                    return event
+                show(bar, event)
+        except jax.errors.JaxRuntimeError as error:
+            text = str(error).strip().splitlines()[0]
+            raise ValueError(
+                f"batch: the device failed with {rows} picture(s) at a time ({text});"
+                " a smaller --config.batch needs less memory"
+            ) from None
+    return None
+
+
+def show(bar: tqdm, event: Event) -> None:
+    """The progress of an edit on its bar."""
+    bar.set_description(event.stage, refresh=False)
+    bar.update(event.evaluations - bar.n)
+
+
+def done(kind: Kind, job: Job, row: Any, place: Mapping[str, Any], seconds: float) -> Done | Failed:
+    """The pictures of a row with the entry of the record and the recipe.
+
+    Args:
+        place: rows of the batch, this row, devices, and the shapes of the run.
+    """
+    try:
+        made = kind.made(job, row)
+    except FloatingPointError as error:
+        return Failed(job, str(error))
+    entry = {
+        "file": f"{job.name}.png",
+        "id": job.input.item.id,
+        "seed": job.seed,
+        "sample": job.sample,
+        **made.entry,
+        "seconds": round(seconds, 3),
+    }
+    return Done(job, made, entry, recipe(kind, job, made, place))
+
+
+def recipe(kind: Kind, job: Job, made: Made, place: Mapping[str, Any]) -> dict[str, Any]:
+    """All that a replay needs to make this picture again and to know that it is the same."""
+    item, metadata, own = job.input.item, kind.prior.metadata, kind.recipe(job)
+    mask = own.pop("mask")
+    return {
+        "format": FORMAT,
+        "config": plain(kind.config),
+        "id": item.id,
+        "seed": job.seed,
+        "sample": job.sample,
+        "value": job.value,
+        "cut": job.cut,
+        **own,
+        "size": list(item.fitted.shape),
+        "prior": {"name": metadata.get("name", ""), "sha256": metadata.get("sha256", "")},
+        "guide": {"sha256": provenance.digest(item.fitted)},
+        "mask": {"sha256": digests(mask)},
+        "original": {"sha256": provenance.digest(item.original)},
+        "picture": {"sha256": provenance.digest(made.output.picture)},
+        "place": dict(place),
+        "environment": provenance.environment(kind.config.compute),
+    }
+
+
+def digests(mask: Any) -> Any:
+    """The sha256 of a mask, or of each of a list."""
+    if isinstance(mask, list):
+        return [provenance.digest(each) for each in mask]
+    return provenance.digest(mask)

@@ -1,0 +1,257 @@
+"""LEDITS and LEDITS++ as a kind of edit: prompts, concepts and their masks."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from sdedit_jax import registry
+from sdedit_jax.edits import inversion
+from sdedit_jax.edits.inversion import Request
+from sdedit_jax.images import Size
+from sdedit_jax.modes import prompt_files
+from sdedit_jax.modes.session import (
+    Input,
+    Job,
+    Made,
+    check_common,
+    described,
+    distances,
+    open_prior,
+    size_of,
+    warn_truncated,
+)
+from sdedit_jax.pipeline import ledits_settings
+from sdedit_jax.pipeline.base import total_evaluations
+from sdedit_jax.pipeline.ledits import LEDITSPipeline
+from sdedit_jax.pipeline.ledits_settings import OWN, SCALES, Prompts
+from sdedit_jax.pipeline.outputs import finished
+from sdedit_jax.priors.prior import Prior
+from sdedit_jax.tasks import TaskInput, common
+from sdedit_jax.text.concept_parser import NUMBERS, as_text, check_number, parse
+
+FIELDS = ("source_prompt", "prompt", "negative_prompt", "concepts", "masks")
+
+
+@dataclasses.dataclass(frozen=True)
+class Extra:
+    """The prompts of a photo, and the masks [H, W, 1] of its concepts with their files."""
+
+    prompts: Prompts
+    masks: tuple[Any, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class LEDITSKind:
+    """See session.Kind.
+
+    Attributes:
+        resolved: preset and numbers with the plan. own: fields of inputs in the file of prompts.
+    """
+
+    config: ConfigDict
+    prior: Prior
+    size: Size
+    resolved: ledits_settings.Resolved
+    own: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    sweep: ClassVar[tuple[str, str]] = ("scale", "scale")
+
+    @property
+    def cuts(self) -> list[str]:
+        count = self.config.samples
+        return ["_edit"] if count == 1 else [f"_edit_{k}" for k in range(count)]
+
+    def shapes(self, jobs: Sequence[Job]) -> dict[str, Any]:
+        extras = [job.input.extra for job in jobs]
+        slots = max((len(extra.prompts.concepts) for extra in extras), default=0)
+        return {"slots": slots, "masks": any(extra.masks for extra in extras)}
+
+    def pipeline(self, shapes: Mapping[str, Any]) -> LEDITSPipeline:
+        return self.resolved.pipeline(shapes["slots"])
+
+    def lines(self, jobs: Sequence[Job]) -> list[str]:
+        config, plan, numbers = self.config, self.resolved.plan, self._numbers()
+        concept, removal = (numbers.pop(name, {}) for name in ("concept", "removal"))
+        guidance = numbers.pop("guidance")
+        settings = ", ".join(f"{name} {value}" for name, value in numbers.items())
+        removed = f", removed: {removal}" if removal else ""
+        count = min(config.batch, len(jobs))
+        shape = ledits_settings.state_shape(self.prior, (*self.size, self.prior.shape[-1]))
+        size = inversion.map_bytes(plan, shape, count)
+        total = total_evaluations(self.pipeline(self.shapes(jobs)))
+        prompts = {job.input.name: _line(job.input.extra.prompts) for job in jobs}
+        return [
+            f"preset    {config.preset}: {settings}",
+            f"guidance  {guidance}, concepts: {concept}{removed}",
+            f"strength  {described(self.prior.process, self.resolved.t0)}",
+            f"maps      {plan.steps} of {shape} for {count} photo(s), kept by {config.maps}:"
+            f" {size.device / 1e6:.2f} MB on the device, {size.host / 1e6:.2f} MB on the host",
+            f"steps     {plan.steps} each way, {total} evaluations of the network",
+            *(f"{name:<10}{line}" for name, line in list(prompts.items())[:8]),
+        ]
+
+    def names(self) -> set[str]:
+        return set(self.own)
+
+    def check_input(self, path: Path) -> None:
+        """Check the prompts of an input: mistakes in them stop the run.
+
+        Raises:
+            ValueError: naming the input where its entry is in the file of prompts.
+        """
+        try:
+            self._prompts(self._fields(path.stem))
+        except ValueError as error:
+            if path.stem not in self.own:
+                raise
+            file = self.config.prompts
+            raise ValueError(f"prompts: {path.stem!r} in {file}: {error}") from None
+
+    def read(self, path: Path, name: str) -> Input:
+        return self.read_with(path, name, self._fields(path.stem))
+
+    def read_with(self, path: Path, name: str, fields: Mapping[str, Any]) -> Input:
+        """An input with its FIELDS."""
+        item = registry.task("photo")(str(path), {}, self.size, self.config.fit)
+        prompts, files = self._prompts(fields), tuple(_files(fields["masks"]))
+        masks = tuple(_read_mask(file, item, path) for file in files)
+        warn_truncated(self.prior, prompts.texts)
+        return Input(item, name, Extra(prompts, masks, files))
+
+    def beside(self, one: Input) -> list[str]:
+        return ["_reconstruction", "_photo", *_mask_endings(one.extra)]
+
+    def request(self, job: Job, shapes: Mapping[str, Any]) -> Request:
+        extra = job.input.extra
+        made = self.resolved.recipe
+        prompts = extra.prompts
+        if job.value is not None:
+            prompts = prompts._replace(
+                concepts=tuple(
+                    c._replace(given={**c.given, "scale": job.value}) for c in prompts.concepts
+                )
+            )
+        found = ledits_settings.request(
+            self.prior, made, prompts, job.input.item.guide.image, self.resolved.embed,
+            slots=shapes["slots"], masks=extra.masks if shapes["masks"] else None,
+        )  # fmt: skip
+        return found._replace(t0=np.float32(made.t0))
+
+    def made(self, job: Job, row: Any) -> Made:
+        item, config, extra = job.input.item, self.config, job.input.extra
+        output = finished(row.image, item, config.output, config.feather)
+        back = finished(row.reconstruction, item).fitted
+        autoencoded = finished(row.autoencoded, item).fitted
+        error = {
+            "latent_error": float(row.state_error),
+            "latent_largest": float(row.state_largest),
+            **distances(back, item),
+            "rms_of_the_autoencoder_alone": distances(autoencoded, item)["rms"],
+        }
+        entry = {"words": _fields_of(extra), **distances(output.fitted, item)}
+        entry |= {"reconstruction": error}
+        if job.value is not None:
+            entry["scale"] = job.value
+        beside = {"_reconstruction": back, "_photo": item.fitted}
+        masks = zip(_mask_endings(extra), [m for m in extra.masks if m is not None], strict=True)
+        beside |= {end: np.round(m[..., 0] * 255).astype(np.uint8) for end, m in masks}
+        line = (
+            f"RMS {entry['rms']:.4f}, reconstruction {error['rms']:.4f}"
+            f" (latent {error['latent_error']:.1e} of {error['latent_largest']:.2f})"
+        )
+        return Made(output, beside, entry, line)
+
+    def recipe(self, job: Job) -> dict[str, Any]:
+        extra, plan = job.input.extra, self.resolved.plan
+        return {
+            "task": "ledits",
+            "strength": described(self.prior.process, self.resolved.t0)._asdict(),
+            "words": _fields_of(extra),
+            "numbers": self._numbers(),
+            "sampler": {
+                "rule": self.config.preset,
+                "steps": plan.steps,
+                "grid": "",
+                "repeats": 1,
+            },
+            "mask": [np.zeros(0) if mask is None else mask for mask in extra.masks],
+        }
+
+    def record(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "preset": self.config.preset,
+            "numbers": self._numbers(),
+            "evaluations": total_evaluations(self.pipeline(shapes)),
+        }
+
+    def label(self, value: float, entries: Sequence[dict[str, Any]]) -> str:
+        rms = np.mean([e["rms"] for e in entries] or [np.nan])
+        return f"scale {value:g} RMS {rms:.3f}"
+
+    def _numbers(self) -> dict[str, Any]:
+        return ledits_settings.summary(self.resolved.recipe)
+
+    def _fields(self, id: str) -> dict[str, Any]:
+        return {field: self.config[field] for field in FIELDS} | dict(self.own.get(id, {}))
+
+    def _prompts(self, fields: Mapping[str, Any]) -> Prompts:
+        """The prompts of an input.
+
+        Raises:
+            ValueError: a mistake in them, or prompts that the preset does not take.
+        """
+        concepts = parse(fields["concepts"])
+        made = Prompts(*(fields[name] for name in FIELDS[:3]), concepts)
+        ledits_settings.check_prompts(self.resolved.recipe, made)
+        if len(_files(fields["masks"])) > len(concepts):
+            raise ValueError(f"masks: one for each of {len(concepts)} concepts at most")
+        return made
+
+
+def open_kind(config: ConfigDict, recipe: Mapping[str, Any] | None = None) -> LEDITSKind:
+    """Load the prior and resolve preset and numbers."""
+    check_common(config)
+    numbers = {name: config[name] for name in (*OWN, *SCALES, *NUMBERS)}
+    ledits_settings.recipe(config.preset, numbers)
+    registry.pick(dict.fromkeys(inversion.KEEPS), config.maps, "maps")
+    for scale in config.sweep.scale:
+        check_number("scale", scale, "sweep.scale")
+    prior = open_prior(config, attention=config.attention)
+    resolved = ledits_settings.resolve(prior, config.preset, numbers, config.maps)
+    own = prompt_files.read(config.prompts, FIELDS)
+    return LEDITSKind(config, prior, size_of(config, prior), resolved, own)
+
+
+def _mask_endings(extra: Extra) -> list[str]:
+    return [f"_mask_{k}" for k, mask in enumerate(extra.masks, 1) if mask is not None]
+
+
+def _line(prompts: Prompts) -> str:
+    """The prompts of a photo in one line."""
+    concepts = ",".join(map(as_text, prompts.concepts)) or "no concepts"
+    to = f" to {prompts.prompt!r}" if prompts.prompt else ""
+    return f"{prompts.source_prompt!r}{to}, {concepts}"
+
+
+def _fields_of(extra: Extra) -> dict[str, Any]:
+    """The prompts of a photo as a file of prompts has them."""
+    concepts = [as_text(concept) for concept in extra.prompts.concepts]
+    return {**extra.prompts._asdict(), "concepts": concepts, "masks": list(extra.files)}
+
+
+def _files(masks: str | Sequence[str]) -> list[str]:
+    """Mask files, one for each concept; "" for one that acts everywhere."""
+    every = masks.split(",") if isinstance(masks, str) else list(masks)
+    return [file.strip() for file in every] if any(every) else []
+
+
+def _read_mask(file: str, item: TaskInput, path: Path) -> np.ndarray | None:
+    """A mask [H, W, 1] of the edit's size, 1 where a concept acts."""
+    if not file:
+        return None
+    mask = common.read_mask_beside(file, path, item.original.shape[:2], False)
+    return ledits_settings.fitted_mask(mask, item.placement, f"masks: {file}")

@@ -1,0 +1,265 @@
+"""SDEdit as a kind of edit: tasks, class labels or prompts, strength."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from sdedit_jax import registry
+from sdedit_jax.diffusion import strength
+from sdedit_jax.diffusion.sde import VE, level
+from sdedit_jax.edits.sdedit import Request, proposition_1
+from sdedit_jax.images import Size
+from sdedit_jax.modes import prompt_files
+from sdedit_jax.modes.check import UNITS
+from sdedit_jax.modes.session import (
+    Input,
+    Job,
+    Made,
+    change_outside_mask,
+    check_common,
+    described,
+    distances,
+    open_prior,
+    size_of,
+    warn_truncated,
+)
+from sdedit_jax.pipeline import settings
+from sdedit_jax.pipeline.base import total_evaluations
+from sdedit_jax.pipeline.outputs import finished
+from sdedit_jax.pipeline.sdedit import SDEditPipeline
+from sdedit_jax.priors import conditioning
+from sdedit_jax.priors.conditioning import CFGCond, Prompt
+from sdedit_jax.priors.prior import Prior
+
+FIELDS = ("prompt", "negative_prompt", "prompts")
+
+
+@dataclasses.dataclass(frozen=True)
+class SDEditKind:
+    """See session.Kind.
+
+    Attributes:
+        resolved: the plan with its strength and sampling.
+        cond: the class label of all edits. default, own: the prompts of inputs without and with
+            their own, of a prior that reads prompts. guided: whether the predictor is guided; in a
+            run all inputs are, or none.
+    """
+
+    config: ConfigDict
+    prior: Prior
+    size: Size
+    resolved: settings.Resolved
+    cond: Any = None
+    default: Prompt | None = None
+    own: Mapping[str, Prompt] = dataclasses.field(default_factory=dict)
+    guided: bool = False
+    embed: Any = None
+    sweep: ClassVar[tuple[str, str]] = ("t0", "t")
+
+    @property
+    def cuts(self) -> list[str]:
+        return [f"_{k}" for k in range(self.config.samples)]
+
+    def shapes(self, jobs: Sequence[Job]) -> dict[str, Any]:
+        return {}
+
+    def pipeline(self, shapes: Mapping[str, Any]) -> SDEditPipeline:
+        return SDEditPipeline(self.resolved.plan)
+
+    def lines(self, jobs: Sequence[Job]) -> list[str]:
+        s, process = self.resolved.sampling, self.prior.process
+        times = dict.fromkeys(self._t0(job) for job in jobs) or [self.resolved.t0]
+        shown = "\n          ".join(f"{described(process, t0)}" for t0 in times)
+        corrected = "" if s.corrector == "none" else f" + {s.corrector}"
+        total = total_evaluations(self.pipeline({}))
+        lines = [
+            f"strength  {shown}",
+            f"sampler   {s.rule}{corrected}, {s.grid} grid, {self.resolved.plan.n} steps x"
+            f" {s.repeats} repeat(s) = {total} evaluations, hold {s.hold}",
+        ]
+        if self.cond is not None:
+            labels = ", ".join(f"{name} {value:g}" for name, value in _labels(self.cond).items())
+            lines.append(f"class     {labels}")
+        if self.default is not None:
+            lines.append(f"prompt    {self._prompts_line()}")
+        if self.config.preset == "official":
+            lines.append("          this preset runs 1000 t0 steps and compiles for each t0")
+        return lines
+
+    def names(self) -> set[str]:
+        return set(self.own)
+
+    def check_input(self, path: Path) -> None:
+        del path
+
+    def read(self, path: Path, name: str) -> Input:
+        config = self.config
+        options = config.options.to_dict()
+        return Input(registry.task(config.task)(str(path), options, self.size, config.fit), name)
+
+    def beside(self, one: Input) -> list[str]:
+        return ["_guide", "_mask"]
+
+    def request(self, job: Job, shapes: Mapping[str, Any]) -> Request:
+        item = job.input.item
+        return Request(np.float32(self._t0(job)), item.guide, self._cond(item.id))
+
+    def made(self, job: Job, row: Any) -> Made:
+        item, config = job.input.item, self.config
+        output = finished(row.image, item, config.output, config.feather)
+        entry = distances(output.fitted, item) | {
+            "max_change_outside_mask": change_outside_mask(
+                item, output, config.output == "original"
+            ),
+            "strength": described(self.prior.process, self._t0(job))._asdict(),
+            "proposition_1": self._bound(job, row),
+        }
+        if self.default is not None:
+            entry["text"] = self._text(item.id)
+        mask = np.round(item.mask * 255).astype(np.uint8)
+        line = (
+            f"L2 {entry['l2']:.2f} (RMS {entry['rms']:.4f})"
+            f"  max change outside the mask {entry['max_change_outside_mask']}"
+        )
+        return Made(output, {"_guide": item.fitted, "_mask": mask}, entry, line)
+
+    def recipe(self, job: Job) -> dict[str, Any]:
+        item = job.input.item
+        return {
+            "task": self.config.task,
+            "strength": described(self.prior.process, self._t0(job))._asdict(),
+            "class": _labels(self.cond),
+            "text": self._text(item.id) if self.default is not None else None,
+            "sampler": dataclasses.asdict(self.resolved.sampling),
+            "mask": np.round(item.mask * 255).astype(np.uint8),
+        }
+
+    def record(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "sampler": dataclasses.asdict(self.resolved.sampling),
+            "class": _labels(self.cond),
+            "evaluations": total_evaluations(self.pipeline({})),
+        }
+
+    def label(self, value: float, entries: Sequence[dict[str, Any]]) -> str:
+        l2 = np.mean([e["l2"] for e in entries] or [np.nan])
+        return f"{value:g} s{described(self.prior.process, value).sigma:.2g} L2 {l2:.1f}"
+
+    def _t0(self, job: Job) -> float:
+        return self.resolved.t0 if job.value is None else job.value
+
+    def _prompt(self, id: str) -> Prompt:
+        return self.own.get(id, self.default)
+
+    def _cond(self, id: str) -> Any:
+        if self.default is None:
+            return self.cond
+        prompt = self._prompt(id)
+        cond = self.embed(prompt.prompt)
+        if not self.guided:
+            return cond
+        return CFGCond(cond, self.embed(prompt.negative_prompt), np.float32(prompt.scale))
+
+    def _text(self, id: str) -> dict[str, Any]:
+        return {**self._prompt(id)._asdict(), "guided": self.guided}
+
+    def _prompts_line(self) -> str:
+        prompt, negative, scale = self.default
+        line = f"{prompt!r}" + (f" against {negative!r}, scale {scale:g}" if self.guided else "")
+        return line + (f"; {len(self.own)} inputs have their own" if self.own else "")
+
+    def _bound(self, job: Job, row: Any) -> dict[str, Any] | str:
+        """Proposition 1 of the paper beside the distance, where the paper states it."""
+        item, plan, t0 = job.input.item, self.resolved.plan, self._t0(job)
+        whole = bool((item.mask == 1).all())
+        if not isinstance(self.prior.process, VE) or plan.repeats > 1 or not whole:
+            return "not stated for this run: it is for VE, one repeat and no mask"
+        sigma = float(level(self.prior.process, t0)[1]) if t0 else 0.0
+        distance = float(np.sum((row.image.astype(np.float64) - item.guide.image) ** 2))
+        return {
+            "delta": 0.05,
+            "bound": proposition_1(sigma, float(row.score_sq), row.image.size),
+            "distance": distance,
+            "C": float(row.score_sq),
+            "note": "squared distance in [-1, 1] units; C is the largest squared norm of the score"
+            " at the beginning of a step; the bound is loose",
+        }
+
+
+def open_kind(config: ConfigDict, recipe: Mapping[str, Any] | None = None) -> SDEditKind:
+    """Load the prior and resolve strength and sampler.
+
+    Args:
+        recipe: of a replay, which guides where the first run did.
+    """
+    check_common(config)
+    registry.pick(registry.GUIDANCE, config.guidance.name, "guidance.name")
+    prior, guide = open_prior(config), config.guidance
+    size = size_of(config, prior)
+    replayed = bool(((recipe or {}).get("text") or {}).get("guided"))
+    prompts = _prompts(config, prior, replayed)
+    cond = None if prompts else registry.condition(prior, config.cond, guide.against, guide.scale)
+    prior = settings.preset_process(prior, config.preset)
+    t0 = _strength(config, prior)
+    sampling = settings.sampling(config.sampler.to_dict(), config.preset, t0, config.strength)
+    guided = isinstance(cond, CFGCond) or bool(prompts and prompts["guided"])
+    used = registry.guided(prior, guide.name) if guided else prior
+    resolved = settings.resolve(used, sampling, t0)
+    return SDEditKind(config, prior, size, resolved, cond, **(prompts or {}))
+
+
+def _strength(config: ConfigDict, prior: Prior) -> float:
+    """t0 of the config: of sigma, snr_db or step where one is given, else t0 itself."""
+    given = {unit: config[unit] for unit in UNITS if config[unit] is not None}
+    if given and settings.takes_share(config.preset):
+        raise ValueError(f'{next(iter(given))}: preset "{config.preset}" takes strength instead')
+    return strength.to_t0(prior.process, **(given or {"t0": config.t0}))
+
+
+def _prompts(config: ConfigDict, prior: Prior, guided: bool) -> dict[str, Any] | None:
+    """The prompts of a config; None for a prior that reads none.
+
+    Raises:
+        ValueError: prompts for a prior that reads none, labels for one that reads prompts, a
+            damaged file, or a scale that goes with no prompt.
+    """
+    if prior.text is None:
+        for field in FIELDS:
+            if config[field]:
+                conditioning.check_reads(prior, field)
+        return None
+    if config.cond is not None or config.guidance.against:
+        raise ValueError(
+            "cond, guidance.against: the prior reads prompts; give prompt and negative_prompt"
+        )
+    default = Prompt(config.prompt, config.negative_prompt, config.guidance.scale)
+    entries = prompt_files.read(config.prompts, Prompt._fields, "prompt")
+    own = {name: default._replace(**entry) for name, entry in entries.items()}
+    every = [default, *own.values()]
+    for prompt in every:
+        conditioning.check_scale(prompt.scale)
+        if prompt.negative_prompt and prompt.scale == 1:
+            raise ValueError(
+                f"negative_prompt: {prompt.negative_prompt!r} has no effect at guidance.scale 1;"
+                " give another scale"
+            )
+    warn_truncated(prior, [text for prompt in every for text in prompt[:2]])
+    return {
+        "default": default,
+        "own": own,
+        "guided": guided or any(prompt.scale != 1 for prompt in every),
+        "embed": functools.cache(lambda text: conditioning.embedding(prior, text)),
+    }
+
+
+def _labels(cond: Any) -> dict[str, float] | None:
+    """The class labels in a record."""
+    if not isinstance(cond, CFGCond):
+        return None if cond is None else {"label": int(cond)}
+    both = {"label": int(cond.cond), "against": int(cond.uncond)}
+    return {**both, "scale": float(cond.scale)}

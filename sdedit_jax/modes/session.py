@@ -1,0 +1,238 @@
+"""Shared by the editing modes: types, opening of priors, inputs, measurements."""
+
+import functools
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from sdedit_jax import devices, images, registry
+from sdedit_jax.diffusion import strength
+from sdedit_jax.diffusion.noise import image_key
+from sdedit_jax.diffusion.sde import SDE
+from sdedit_jax.diffusion.strength import Strength
+from sdedit_jax.images import Size
+from sdedit_jax.modes.prompt_files import check_names
+from sdedit_jax.pipeline.base import Pipeline
+from sdedit_jax.pipeline.cache import use_cache
+from sdedit_jax.pipeline.outputs import OUTPUTS, Output
+from sdedit_jax.priors import conditioning
+from sdedit_jax.priors.prior import Prior, describe
+from sdedit_jax.tasks import TaskInput
+from sdedit_jax.weights import load
+
+
+class Input(NamedTuple):
+    """An input with its output name, and what its kind of edit reads beside it (prompts, masks)."""
+
+    item: TaskInput
+    name: str
+    extra: Any = None
+
+
+class Job(NamedTuple):
+    """One result to make.
+
+    Attributes:
+        input: the input. cut: what the result's name adds to the input's.
+        seed, sample: of its noise.
+        value: the strength or scale of this cell of a sweep; None: the config's.
+    """
+
+    input: Input
+    cut: str
+    seed: int
+    sample: int = 0
+    value: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the result, without suffix."""
+        return self.input.name + self.cut
+
+
+class Made(NamedTuple):
+    """The pictures and measurements of a result.
+
+    Attributes:
+        output: the edit. beside: ending -> picture of further files, the first sample's alone.
+        entry: measurements for the record. line: for the screen.
+    """
+
+    output: Output
+    beside: dict[str, np.ndarray]
+    entry: dict[str, Any]
+    line: str
+
+
+class Kind(Protocol):
+    """A kind of edit, as the modes see it; made by `open_kind` of its module.
+
+    Attributes:
+        config, prior: the config, and the prior on the process of the edit.
+        size: (H, W) of the edit.
+        cuts: what the results of an input add to its name, one for each sample.
+        sweep: (field of config.sweep, letter in names) of a sweep.
+    """
+
+    config: ConfigDict
+    prior: Prior
+    size: Size
+    sweep: tuple[str, str]
+
+    @property
+    def cuts(self) -> list[str]:
+        """What the results of an input add to its name, one for each sample."""
+
+    def shapes(self, jobs: Sequence[Job]) -> dict[str, Any]:
+        """Values that all jobs of a run share, so that one program serves all."""
+
+    def pipeline(self, shapes: Mapping[str, Any]) -> Pipeline:
+        """The pipeline of a run."""
+
+    def lines(self, jobs: Sequence[Job]) -> list[str]:
+        """The lines printed before the edits."""
+
+    def names(self) -> set[str]:
+        """The inputs that a file of prompts names."""
+
+    def check_input(self, path: Path) -> None:
+        """Check the settings for an input: a mistake in them stops the run."""
+
+    def read(self, path: Path, name: str) -> Input:
+        """An input."""
+
+    def beside(self, one: Input) -> list[str]:
+        """The endings of the further files of an input."""
+
+    def request(self, job: Job, shapes: Mapping[str, Any]) -> Any:
+        """The request of a job."""
+
+    def made(self, job: Job, row: Any) -> Made:
+        """The pictures and measurements of a result."""
+
+    def recipe(self, job: Job) -> dict[str, Any]:
+        """The part of a recipe that belongs to this kind."""
+
+    def record(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
+        """The part of record.json that belongs to this kind."""
+
+    def label(self, value: float, entries: Sequence[dict[str, Any]]) -> str:
+        """The label of a column of a sweep's sheet."""
+
+
+# --- opening --------------------------------------------------------------------------------------
+
+
+def check_common(config: ConfigDict) -> None:
+    """Check the fields of all kinds that are used last, before any work.
+
+    Raises:
+        ValueError: a field out of its range.
+    """
+    registry.pick(dict.fromkeys(OUTPUTS), config.output, "output")
+    registry.pick(dict.fromkeys(images.FITS), config.fit, "fit")
+    least = {"samples": 1, "batch": 1, "feather": 0, "sheet_scale": 0}
+    for name, bound in least.items():
+        if config[name] < bound:
+            raise ValueError(f"{name} must be at least {bound}, got {config[name]}")
+    for field, values in config.sweep.items():
+        for value in values:
+            registry.check_kind(value, int if field == "seeds" else float, f"sweep.{field}")
+    for seed in (config.seed, *config.sweep.seeds):
+        image_key(seed, "")
+    devices.count(config.devices)
+
+
+def open_prior(config: ConfigDict, **options: Any) -> Prior:
+    """The prior of a config, with the cache of compiled programs on."""
+    use_cache(config.cache)
+    return load.load_prior(config.prior, config.compute, **options)
+
+
+def size_of(config: ConfigDict, prior: Prior) -> Size:
+    """(H, W) of the edit: the config's "HxW", else the prior's.
+
+    Raises:
+        ValueError: another form, or no multiples of the network's stride.
+    """
+    if not config.size:
+        return prior.edit_size()
+    found = re.fullmatch(r"(\d+)x(\d+)", config.size)
+    if not found:
+        raise ValueError(f'size must be HxW, such as "64x96", got {config.size!r}')
+    return prior.edit_size((int(found[1]), int(found[2])))
+
+
+def devices_of(config: ConfigDict, rows: int) -> int:
+    """The devices that run batches of so many rows."""
+    return min(devices.count(config.devices), rows) if not config.devices else config.devices
+
+
+def header(kind: Kind, rows: int) -> list[str]:
+    """Device and prior, for the screen."""
+    config, device = kind.config, jax.local_devices()[0]
+    count = devices_of(config, rows)
+    return [
+        f"device    {count} x {device.device_kind} ({device.platform}), {config.compute}",
+        f"prior     {config.prior}, sha256 {kind.prior.metadata.get('sha256', '')[:16]}",
+        f"process   {describe(kind.prior.process)}",
+    ]
+
+
+@functools.lru_cache(maxsize=256)
+def described(process: SDE, t0: float) -> Strength:
+    """`strength.describe`, computed once for all pictures of one strength."""
+    return strength.describe(process, t0)
+
+
+def warn_truncated(prior: Prior, texts: Sequence[str]) -> None:
+    """Print on stderr the part of each text that is not read."""
+    for text in dict.fromkeys(texts):
+        if message := conditioning.truncated(prior, text):
+            print(f"warning: {message}", file=sys.stderr)
+
+
+# --- inputs ---------------------------------------------------------------------------------------
+
+
+def read_inputs(kind: Kind) -> tuple[list[Input], list[str]]:
+    """The inputs, and one line for each that could not be read.
+
+    Raises:
+        ValueError: there is no input, or none can be read and the reason is the same for all.
+    """
+    config = kind.config
+    paths = images.find_inputs(config.input)
+    check_names(kind.names(), [path.stem for path in paths], config.prompts)
+    for path in paths:
+        kind.check_input(path)
+    found, bad, reasons = [], [], set()
+    for path, name in zip(paths, images.output_names(paths), strict=True):
+        try:
+            found.append(kind.read(path, name))
+        except (ValueError, OSError) as error:
+            bad.append(f"{path}: {error}")
+            reasons.add(str(error))
+    if not found and len(reasons) == 1:
+        raise ValueError(reasons.pop())
+    return found, bad
+
+
+def distances(picture: np.ndarray, item: TaskInput) -> dict[str, float]:
+    """L2 and RMS distance of a fitted picture to the fitted input, on [0, 1] values."""
+    away = (picture.astype(np.float64) - item.fitted) / 255
+    return {"l2": float(np.sqrt(np.sum(away**2))), "rms": float(np.sqrt(np.mean(away**2)))}
+
+
+def change_outside_mask(item: TaskInput, output: Output, original: bool) -> int:
+    """The largest change of a kept pixel, in grey levels."""
+    kept, before, after = item.mask == 0, item.fitted, output.fitted
+    if original:
+        kept, before, after = item.original_mask == 0, item.original, output.picture
+    return int(np.abs(after.astype(int) - before)[kept].max(initial=0))

@@ -1,0 +1,225 @@
+"""--mode=train: photos in, a prior's folder out. It can be killed and started again."""
+
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from sdedit_jax import registry
+from sdedit_jax.modes import signals
+from sdedit_jax.modes.files import Target, plain
+from sdedit_jax.pipeline.cache import use_cache
+from sdedit_jax.training import autoencoder, pixel_prior, text_prior
+from sdedit_jax.training.augment import Augment
+from sdedit_jax.training.data import Source, source
+from sdedit_jax.training.job import Job, size
+from sdedit_jax.training.loop import Run, Stop
+from sdedit_jax.training.loss import Objective
+from sdedit_jax.training.publishing import Sheet
+from sdedit_jax.training.step import Optimizer
+from sdedit_jax.training.vae import Fidelity
+from sdedit_jax.weights import store
+
+
+def train(config: ConfigDict, target: Target) -> int:
+    """Train from the newest checkpoint in workdir, or from the start, and publish the weights.
+
+    With config.export the newest checkpoint is published and nothing is trained. workdir gets
+    checkpoints/, metrics.jsonl, events/, curves.png, samples/ and the published weights, unless
+    config.publish names another folder. `--overwrite` is not used: a run continues its workdir.
+
+    Returns:
+        0, or the exit code of the signal that stopped the training.
+
+    Raises:
+        ValueError: an unknown stage or field, no data, a checkpoint of another network.
+    """
+    workdir = target.folder
+    if "data" not in config or "run" not in config:
+        raise ValueError("config: --mode=train needs one for training, e.g. configs/train.py")
+    if not config.data.source:
+        raise ValueError("data.source: give a folder or zip of photos, or a tfds name")
+    name = config.get("stage", "prior")
+    if name not in STAGES:
+        raise ValueError(f"stage must be one of {list(STAGES)}, got {name!r}")
+    use_cache(config.cache)
+    with signals.catch() as caught:
+        STAGES[name](config, workdir, caught.stop)
+    return caught.exit_code
+
+
+def train_prior(config: ConfigDict, workdir: Path, stop: Stop) -> None:
+    """A prior in pixels, published to workdir/prior."""
+    job = job_of(config, workdir, "prior", "prior.json", config.net.image_size, stop)
+    check_labels(config, job.data)
+    metadata = metadata_of(config, job.data)
+    prior = registry.prior_of(metadata, config.compute, config.name)
+    introduce(job, **{config.network: prior.params})
+    objective = Objective(**plain(config.objective), null_label=config.net.num_classes)
+    start = pixel_prior.start(config.init, config.first_step, config.run.batch)
+    pixel_prior.train(job, prior, objective, start)
+
+
+def train_vae(config: ConfigDict, workdir: Path, stop: Stop) -> None:
+    """The autoencoder of a text prior, published to workdir/vae."""
+    job = job_of(config, workdir, "vae", "config.json", config.net.sample_size, stop)
+    net = plain(config.net)
+    introduce(job, AutoencoderKL=autoencoder.autoencoder(net).shapes)
+    autoencoder.train(job, net, Fidelity(**plain(config.objective)), config.statistics)
+
+
+def train_text(config: ConfigDict, workdir: Path, stop: Stop) -> None:
+    """U-Net and text encoder of a text prior, published to workdir/prior."""
+    if not config.vae:
+        raise ValueError("vae: give the folder vae/ that the first stage has published")
+    autoencoder.report_of(config.vae)  # read again at the end; a missing file stops the run now
+    first = text_prior.First(*autoencoder.load(config.vae, config.compute), Path(config.vae))
+    side = config.net.sample_size * first.vae.config.factor
+    job = job_of(config, workdir, "prior", "model_index.json", side, stop)
+    captions, texts = job.data.names, config.text
+    if not captions:
+        raise ValueError("data.labels: the text stage needs captions, got no labels")
+    folder = workdir / "tokenizer"
+    tokens = text_prior.tokens_of(
+        folder, captions, texts.max_position_embeddings, config.vocabulary
+    )
+    plains = (plain(config.net), plain(texts), plain(config.process))
+    parts = text_prior.parts_of(*plains, (first.folder, folder), tokens)
+    model = text_prior.model_of(parts, tokens, config.compute)
+    introduce(job, unet=model.unet.shapes, text_encoder=model.encoder.shapes)
+    text_prior.train(
+        job,
+        model,
+        parts,
+        first,
+        Objective(**plain(config.objective), null_label=len(captions)),
+        whole=config.whole,
+        mirror=config.mirror,
+        sheet=Sheet(**{**plain(config.sheet), "texts": tuple(config.sheet.texts) or captions}),
+    )
+
+
+STAGES = {"prior": train_prior, "vae": train_vae, "text": train_text}
+"""What is trained: a prior in pixels; the autoencoder of a text prior; the text prior itself."""
+
+
+def job_of(config: ConfigDict, workdir: Path, name: str, mark: str, side: int, stop: Stop) -> Job:
+    """The run of a config.
+
+    Args:
+        name, mark: of the published folder, and of a file that it holds.
+        side: of the pictures that the network takes.
+
+    Raises:
+        ValueError: an unknown dtype, no data, or a folder that holds something else.
+    """
+    registry.pick(store.DTYPES, config.dtype, "dtype")
+    folder = Path(config.publish) if config.publish else workdir / name
+    store.check_target(folder, "publish", mark, workdir)
+    d = config.data
+    data, augment = training_pictures(config, side)
+    return Job(
+        config.name,
+        {"source": Path(d.source).name, "credit": d.credit},
+        workdir,
+        folder,
+        credits_of(d.credits),
+        data,
+        read(config, d.held_out, side) if d.held_out else None,
+        Run(**plain(config.run)),
+        Optimizer(**plain(config.optimizer)),
+        augment,
+        config.compute,
+        config.dtype,
+        {part: plain(config[part]) for part in RECORDED if part in config},
+        config.export,
+        config.average,
+        stop,
+    )
+
+
+RECORDED = ("objective", "optimizer", "augment", "run")
+"""Parts of the config that are recorded with the published weights."""
+
+
+def introduce(job: Job, **networks: Any) -> None:
+    """Print the data and the networks, each given by its parameters' shapes."""
+    shape, names = job.data.images[0].shape, f", {len(job.data.names)} labels"
+    origin = job.origin["source"] + (names if job.data.names else "")
+    print(f"data      {len(job.data)} pictures of {shape}, {origin}")
+    for name, shapes in networks.items():
+        print(f"network   {name}, {size(shapes) / 1e6:.2f} million parameters, {job.compute}")
+
+
+def credits_of(path: str) -> dict[str, Path]:
+    """The file of credits under the name that it is published with.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    if path and not Path(path).is_file():
+        raise ValueError(f"data.credits: there is no file {path}")
+    return {"CREDITS.tsv": Path(path)} if path else {}
+
+
+def training_pictures(config: ConfigDict, side: int) -> tuple[Source, Augment | None]:
+    """The training pictures, and the random changes that make them side x side."""
+    split, views = config.data.split, config.data.views
+    if "augment" not in config:
+        return read(config, split, side), None
+    augment = augment_of(config.augment)
+    if not views:
+        return read(config, split, side), augment
+    return read(config, split, views), augment._replace(side=side)
+
+
+def read(config: ConfigDict, split: str, side: int) -> Source:
+    """The pictures of a split, side x side; with data.views they are resized."""
+    d = config.data
+    wanted = side if d.views else d.size or None
+    found = source(d.source, split or None, d.labels or None, size=wanted)
+    shape = found.images[0].shape[:2]
+    if shape != (side, side):
+        raise ValueError(f"data: the pictures are {shape}, the network's are {side}; set data.size")
+    return found
+
+
+def check_labels(config: ConfigDict, data: Source) -> None:
+    """Check that the network has as many classes as the data have labels.
+
+    Raises:
+        ValueError: the numbers differ.
+    """
+    classes = config.net.num_classes
+    if classes != (len(data.names) or None):
+        found = f"{len(data.names)} labels" if data.names else "no labels"
+        raise ValueError(
+            f"net.num_classes must be the number of labels, or None without data.labels; got"
+            f" {classes}, the data have {found}"
+        )
+
+
+def metadata_of(config: ConfigDict, data: Source) -> dict[str, Any]:
+    """The contents of prior.json before the first step."""
+    side, channels = config.net.image_size, config.net.num_channels
+    return {
+        "name": config.name,
+        "network": config.network,
+        "config": {name: value for name, value in plain(config.net).items() if value is not None},
+        "process": plain(config.process),
+        "prediction": plain(config.prediction),
+        "size": [side, side, channels],
+        "range": [-1, 1],
+        "data": {
+            "source": Path(config.data.source).name,
+            "pictures": len(data),
+            "credit": config.data.credit,
+            "labels": list(data.names),
+        },
+        "training": {part: plain(config[part]) for part in RECORDED},
+    }
+
+
+def augment_of(values: ConfigDict) -> Augment:
+    """The augmentation of training pictures; lists become tuples."""
+    return Augment(**{**plain(values), "scale": tuple(values["scale"])})

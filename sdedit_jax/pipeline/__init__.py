@@ -1,0 +1,1 @@
+"""An edit from resolved settings to a finished picture."""

@@ -1,0 +1,265 @@
+"""The executor alone compiles an edit, caches its programs and places arrays on devices. It runs
+chunks of steps, reports progress and stops.
+
+An edit runs in chunks of steps that share one program. Between the parts of an edit the arrays stay
+on the devices, and the carry is donated. What is compiled depends on the pipeline, the shapes and
+the devices; strength, pictures, masks, conditions and keys are arguments.
+"""
+
+import functools
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from sdedit_jax import devices as parallel
+from sdedit_jax.pipeline.base import (
+    Cancelled,
+    Event,
+    Finished,
+    Pipeline,
+    Stage,
+    total_evaluations,
+)
+
+KEPT_PROGRAMS = 64
+
+
+class Cancel(Protocol):
+    """A token that another thread may set, such as threading.Event."""
+
+    def is_set(self) -> bool:
+        """Whether to stop the edit after the current chunk."""
+
+
+# part -> (axes that are mapped over rows, the argument that is donated)
+PARTS: Mapping[str, tuple[tuple[int | None, ...], tuple[int, ...]]] = {
+    "prepare": ((None, 0), ()),
+    "init": ((None, 0, 0, 0, None), ()),
+    "advance": ((None, 0, 0, 0, 0, None, None), (3,)),
+    "show": ((None, 0), ()),
+    "finish": ((None, 0, 0, 0), ()),
+}
+
+
+class Programs:
+    """Compiled parts of pipelines, by value; the least recently used ones are forgotten."""
+
+    def __init__(self, size: int = KEPT_PROGRAMS) -> None:
+        self.size, self.kept, self.lock = size, OrderedDict(), threading.Lock()
+
+    def get(self, key: tuple, make: Callable[[], Any]) -> tuple[Any, float]:
+        """The program of a key, and the seconds that compiling it took now."""
+        with self.lock:
+            if key in self.kept:
+                self.kept.move_to_end(key)
+                return self.kept[key], 0.0
+            start = time.perf_counter()
+            self.kept[key] = made = make()
+            if len(self.kept) > self.size:
+                self.kept.popitem(last=False)
+            return made, time.perf_counter() - start
+
+    def clear(self) -> None:
+        """Forget all programs."""
+        with self.lock:
+            self.kept.clear()
+
+
+PROGRAMS = Programs()
+
+
+class Runner(NamedTuple):
+    """A pipeline on some devices; `seconds` has one entry, the time of compiling so far."""
+
+    pipeline: Pipeline
+    devices: int
+    seconds: list[float]
+
+    def __call__(self, part: str, *args: Any, **static: Any) -> Any:
+        """A part of the pipeline on arguments that are spread over the devices."""
+        key = (self.pipeline, part, tuple(static.items()), self.devices, _signature(args))
+        program, seconds = PROGRAMS.get(key, lambda: self.compile(part, args, static))
+        self.seconds[0] += seconds
+        return program(*args)
+
+    def compile(self, part: str, args: tuple, static: Mapping[str, Any]) -> Any:
+        """The compiled part for arguments of these shapes."""
+        axes, donated = PARTS[part]
+        fn = functools.partial(getattr(self.pipeline, part), **static)
+        rows = jax.vmap(lambda *given: fn(*given), axes, axis_name="batch")
+        return parallel.mapped(rows, axes, self.devices, donated).lower(*args).compile()
+
+
+class Chunk(NamedTuple):
+    """Some steps of a stage: the repeat, the chunk's number in it, its first step, its steps."""
+
+    stage: Stage
+    repeat: int
+    index: int
+    first: int
+    count: int
+
+
+class Edit:
+    """A batch on its way through the stages; all arrays stay on the devices."""
+
+    def __init__(self, runner: Runner, params: Any, given: Any, keys: Array) -> None:
+        self.runner, self.params, self.given, self.keys = runner, params, given, keys
+        self.request = runner("prepare", params, given)
+        self.state, self.tape, self.evaluations = None, {}, 0
+
+    def advance(self, chunk: Chunk, preview: bool) -> Any:
+        """Run the steps; the predicted x0 for a preview, or None."""
+        stage, index, repeat = chunk.stage, chunk.index, jnp.int32(chunk.repeat)
+        if not index:
+            self.state = self.runner(
+                "init", self.params, self.request, self.keys, self.state, repeat, stage=stage.name
+            )
+        maps = self.tape[stage.replays][index] if stage.replays else None
+        self.state, recorded, x0 = self.runner(
+            "advance", self.params, self.request, self.keys, self.state, maps, repeat,
+            jnp.int32(chunk.first), stage=stage.name, count=chunk.count, preview=preview,
+        )  # fmt: skip
+        if stage.records:
+            host = self.runner.pipeline.keep_on_host
+            kept = jax.device_get(recorded) if host else recorded
+            self.tape.setdefault(stage.name, []).append(kept)
+        self.evaluations += chunk.count * stage.evaluations
+        return x0
+
+    def finish(self, size: int, keep_maps: bool) -> tuple[Any, dict[str, Any]]:
+        """The results of the first `size` rows, and the recorded arrays if they are wanted."""
+        result = self.runner("finish", self.params, self.given, self.request, self.state)
+        tape = self.tape if keep_maps else {}
+        return _host(result, size), {name: _joined(part, size) for name, part in tape.items()}
+
+
+def run(
+    pipeline: Pipeline,
+    params: Any,
+    request: Any,
+    keys: Array,
+    *,
+    devices: int = 0,
+    rows: int = 0,
+    chunk: int = 0,
+    preview_every: int = 0,
+    cancel: Cancel | None = None,
+    listen: bool = True,
+    keep_maps: bool = False,
+) -> Iterator[Event | Finished]:
+    """Edit a batch; yields an Event after each chunk of steps, and Finished at the end.
+
+    Closing the generator, or setting `cancel`, stops the edit after the current chunk.
+
+    Args:
+        params: of the prior, on any devices; they are placed once.
+        request: leaves [B, ...]. keys: [B].
+        devices: local devices to use; 0: all, but no more than there are rows.
+        rows: rows to run, the last ones padding; 0: the next power of two on each device.
+        chunk: steps at a time; 0: about a tenth of the stage.
+        preview_every: chunks from one preview to the next; 0: none.
+        listen: whether to wait for each chunk and to yield its event.
+        keep_maps: whether Finished has the recorded arrays.
+    """
+    if cancel is not None and cancel.is_set():
+        return
+    size, begun = keys.shape[0], time.perf_counter()
+    n = devices_for(size, devices)
+    runner, ran = Runner(pipeline, n, [0.0]), padded(size, n, rows)
+    given, keys = parallel.spread(_filled((request, keys), size, ran), n)
+    edit = Edit(runner, parallel.replicate(params, n), given, keys)
+    for at, part in enumerate(_chunks(pipeline, chunk), 1):
+        preview = bool(preview_every) and at % preview_every == 0
+        x0 = edit.advance(part, preview)
+        if not listen and cancel is None:
+            continue
+        jax.block_until_ready(edit.state)
+        if listen:
+            shown = _host(runner("show", edit.params, x0), size) if preview else None
+            seconds = time.perf_counter() - begun - runner.seconds[0]
+            yield _event(part, edit.evaluations, pipeline, seconds, shown)
+        if cancel is not None and cancel.is_set():
+            return
+    result, maps = edit.finish(size, keep_maps)
+    seconds = time.perf_counter() - begun - runner.seconds[0]
+    yield Finished(result, maps, seconds, runner.seconds[0], ran)
+
+
+def _event(part: Chunk, evaluations: int, pipeline: Pipeline, seconds: float, shown: Any) -> Event:
+    stage, total = part.stage, total_evaluations(pipeline)
+    step = part.repeat * stage.steps + part.first + part.count
+    steps = stage.steps * stage.repeats
+    return Event(stage.name, step, steps, evaluations, total, seconds, shown)
+
+
+def finish(events: Iterator[Event | Finished]) -> Finished:
+    """The end of an edit.
+
+    Raises:
+        Cancelled: it was stopped before.
+    """
+    last = None
+    for last in events:
+        if isinstance(last, Finished):
+            return last
+    at = f" after step {last.step} of {last.steps} ({last.stage})" if last else ""
+    raise Cancelled(f"the edit was stopped{at}")
+
+
+def devices_for(size: int, devices: int = 0) -> int:
+    """The devices that run a batch of this size; 0: all, but no more than rows."""
+    return parallel.count(devices) if devices else min(parallel.count(0), size)
+
+
+def padded(size: int, devices: int, rows: int = 0) -> int:
+    """Rows that are run for a batch: `rows`, or the next power of two on each device.
+
+    So batches of many sizes share few programs.
+    """
+    each = -(-max(size, rows) // devices)
+    return devices * (each if rows else 1 << (each - 1).bit_length())
+
+
+def chunk_of(n: int) -> int:
+    """Steps at a time of n: about a tenth, a divisor of n where one is near."""
+    most = max(n // 10, 1)
+    best = max(c for c in range(1, most + 1) if n % c == 0)
+    return best if 2 * best > most else most
+
+
+def _chunks(pipeline: Pipeline, chunk: int) -> Iterator[Chunk]:
+    """The chunks of all stages in their order."""
+    for stage in pipeline.stages:
+        size = min(chunk or chunk_of(stage.steps), stage.steps)
+        for repeat in range(stage.repeats):
+            for index, first in enumerate(range(0, stage.steps, size)):
+                yield Chunk(stage, repeat, index, first, min(size, stage.steps - first))
+
+
+def _filled(batch: Any, size: int, rows: int) -> Any:
+    """Leaves [size, ...] -> [rows, ...], the last row repeated."""
+    index = np.minimum(np.arange(rows), size - 1)
+    return batch if rows == size else jax.tree.map(lambda a: a[index], batch)
+
+
+def _signature(args: tuple) -> tuple:
+    leaves, tree = jax.tree.flatten(args)
+    return tree, tuple((jnp.shape(a), jnp.result_type(a)) for a in leaves)
+
+
+def _host(batch: Any, size: int) -> Any:
+    """Rows [size, ...] as arrays of the host."""
+    return jax.tree.map(np.asarray, parallel.gather(batch, size))
+
+
+def _joined(chunks: list, size: int) -> Any:
+    """Recorded chunks as one array [size, N, ...]."""
+    return np.concatenate([_host(chunk, size) for chunk in chunks], axis=1)

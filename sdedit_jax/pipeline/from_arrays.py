@@ -1,0 +1,424 @@
+"""Calls of the Python API: its arguments, with one value for all pictures or one for each, become
+requests of a pipeline.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from sdedit_jax import images, provenance, registry
+from sdedit_jax.diffusion import strength as units
+from sdedit_jax.diffusion.noise import image_key
+from sdedit_jax.edits import sdedit
+from sdedit_jax.edits.inversion import Inverted, Request
+from sdedit_jax.edits.sdedit import Recorded
+from sdedit_jax.pipeline import ledits_settings, settings
+from sdedit_jax.pipeline.arguments import choice, each, number, whole
+from sdedit_jax.pipeline.cache import use_cache
+from sdedit_jax.pipeline.calls import Call
+from sdedit_jax.pipeline.ledits import Result
+from sdedit_jax.pipeline.ledits_settings import Prompts
+from sdedit_jax.pipeline.outputs import OUTPUTS, finished
+from sdedit_jax.pipeline.sdedit import SDEditPipeline
+from sdedit_jax.priors import conditioning
+from sdedit_jax.priors.conditioning import CFGCond, Prompt
+from sdedit_jax.priors.prior import Prior
+from sdedit_jax.tasks import TaskInput, arrays
+from sdedit_jax.text.concept_parser import parse
+
+
+class Maps(NamedTuple):
+    """The inversion of a photo, or of a batch with a leading axis B.
+
+    Attributes:
+        x: the state [h, w, c] where the replay begins, in the space of the prior.
+        zs: the noise maps [N, h, w, c] in the order of the steps.
+        of: what they belong to: the preset with its numbers, and the photo (a list for a batch).
+    """
+
+    x: Any
+    zs: Any
+    of: Any
+
+
+class Ledits(NamedTuple):
+    """The result of `ledits` with `details`.
+
+    Attributes:
+        image: the edit, uint8 [h, w, 3].
+        reconstruction: the replay without the edit, uint8 [h, w, 3].
+        masks: [K, h, w] in [0, 1], the share of the steps in which each concept acts at a pixel.
+    """
+
+    image: Any
+    reconstruction: Any
+    masks: Any
+
+
+def edit_call(prior: Prior, cond: Any, against: Any, scale: float, **given: Any) -> Call:
+    """The call of `edit`."""
+    _check_prior(prior)
+    count = len(arrays.read(given["image"]).pictures)
+    labels = each("cond", cond, count, (Integral, type(None)))
+    number("scale", scale)
+    conds = [registry.condition(prior, label, against, scale) for label in labels]
+    if any(isinstance(c, CFGCond) for c in conds):
+        prior = registry.guided(prior)
+    return _sdedit_call(prior, conds, 0.5, **given)
+
+
+def text_call(prior: Prior, prompt: Any, negative_prompt: Any, scale: Any, **given: Any) -> Call:
+    """The call of `text_edit`."""
+    _check_prior(prior)
+    conditioning.check_reads(prior)
+    count = len(arrays.read(given["image"]).pictures)
+    prompts = each("prompt", prompt, count, str)
+    negatives = each("negative_prompt", negative_prompt, count, str)
+    scales = each("scale", scale, count, Real)
+    _warn(prior, [*prompts, *negatives])
+    rows = zip(prompts, negatives, scales, strict=True)
+    conds = [conditioning.prompt_cond(prior, Prompt(*row)) for row in rows]
+    return _sdedit_call(registry.guided(prior), conds, 0.6, **given)
+
+
+def _sdedit_call(
+    prior: Prior,
+    conds: Sequence[Any],
+    usual: float,
+    image: Any,
+    mask: Any,
+    t0: float | None,
+    preset: str,
+    strength: float | None,
+    noise: Recorded | None,
+    **given: Any,
+) -> Call:
+    """SDEdit of some rows, whatever their conditions are."""
+    _check_output(given)
+    use_cache()
+    items, many = _items(prior, image, mask, given)
+    prior = settings.preset_process(prior, preset)
+    t0 = _t0(prior, usual, preset, t0, {name: given[name] for name in ("sigma", "snr_db", "step")})
+    names = ("steps", "rule", "grid", "corrector", "hold", "repeats", "final")
+    if strength is not None:
+        number("strength", strength, 0, 1)
+    s = settings.sampling({name: given[name] for name in names}, preset, t0, strength)
+    resolved = settings.resolve(prior, s, t0)
+    recorded = _recorded(noise, len(items), many)
+    samples = _samples(given)
+    requests = [
+        sdedit.Request(np.float32(resolved.t0), item.guide, c, z)
+        for item, c, z in zip(items, conds, recorded, strict=True)
+        for _ in samples
+    ]
+    keys = _keys(items, samples, given)
+
+    def result(rows: list[Any]) -> Any:
+        shown = [_shown(row.image, item, given) for row, item in _paired(rows, items, samples)]
+        return _arranged(shown, many, given)
+
+    pipeline = SDEditPipeline(resolved.plan)
+    return Call(pipeline, prior.params, requests, keys, result, **_machine(given))
+
+
+def invert_call(
+    prior: Prior,
+    image: Any,
+    source_prompt: Any,
+    preset: str,
+    steps: Any,
+    skip: Any,
+    t0: Any,
+    source_scale: Any,
+    **given: Any,
+) -> Call:
+    """The call of `invert`."""
+    _check_prior(prior)
+    use_cache()
+    numbers = {"steps": steps, "skip": skip, "t0": t0, "source_scale": source_scale}
+    resolved = ledits_settings.resolve(prior, preset, _numbers(numbers))
+    items, many = _items(prior, image, None, given)
+    sources = each("source_prompt", source_prompt, len(items), str)
+    requests = [
+        _ledits_request(resolved, item, Prompts(source), None, 0)
+        for item, source in zip(items, sources, strict=True)
+    ]
+    keys = _keys(items, [0], given)
+
+    def result(rows: list[Any]) -> Maps:
+        made = [
+            Maps(found.start, recorded["invert"], _belonging(preset, resolved, item))
+            for (found, recorded), item in zip(rows, items, strict=True)
+        ]
+        if not many:
+            return made[0]
+        return Maps(*(np.stack(part) for part in list(zip(*made, strict=True))[:2]),
+                    [m.of for m in made])  # fmt: skip
+
+    pipeline = resolved.pipeline(0, run=("invert",))
+    return Call(pipeline, prior.params, requests, keys, result, **_machine(given), keep_maps=True)
+
+
+def ledits_call(
+    prior: Prior,
+    image: Any,
+    concepts: Any,
+    prompt: Any,
+    source_prompt: Any,
+    negative_prompt: Any,
+    preset: str,
+    mask: Any,
+    inverted: Maps | None,
+    slots: int | None,
+    details: bool,
+    maps: str,
+    **given: Any,
+) -> Call:
+    """The call of `ledits`."""
+    _check_prior(prior)
+    _check_output(given)
+    use_cache()
+    names = (*ledits_settings.OWN, *ledits_settings.SCALES, *ledits_settings.NUMBERS)
+    numbers = _numbers({name: given[name] for name in names})
+    resolved = ledits_settings.resolve(prior, preset, numbers, maps)
+    items, many = _items(prior, image, None, given)
+    asked = _prompts(prior, len(items), source_prompt, prompt, negative_prompt, concepts)
+    masks = _concept_masks(mask, items, len(asked[0].concepts), many)
+    samples, most = _samples(given), len(asked[0].concepts)
+    drawn = slots is not None or any(m is not None for m in masks)
+    slots = most if slots is None else max(whole("slots", slots), most)
+    found = _inverted(inverted, resolved, preset, items, many)
+    requests = [
+        _ledits_request(resolved, item, words, (m or []) if drawn else None, slots, start)
+        for item, words, m, start in zip(items, asked, masks, found, strict=True)
+        for _ in samples
+    ]
+    keys = _keys(items, samples, given)
+    run = (*["invert"] * (inverted is None), "edit", *["reconstruct"] * bool(details))
+
+    def result(rows: list[Result]) -> Any:
+        return _ledits_result(_paired(rows, items, samples), details, many, given)
+
+    pipeline = resolved.pipeline(slots, run=run, masks=bool(details))
+    return Call(pipeline, prior.params, requests, keys, result, **_machine(given))
+
+
+# --- what the calls share -------------------------------------------------------------------------
+
+
+def _check_prior(prior: Any) -> None:
+    if not isinstance(prior, Prior):
+        raise TypeError(f"prior must be a Prior of load_prior, gaussian or mixture, got {prior!r}")
+
+
+def _check_output(given: Mapping[str, Any]) -> None:
+    choice("output", given["output"], OUTPUTS)
+    whole("feather", given["feather"])
+
+
+def _items(
+    prior: Prior, image: Any, mask: Any, given: Mapping[str, Any]
+) -> tuple[list[TaskInput], bool]:
+    """The pictures with their masks, fitted to the size of the edit; and whether it is a batch."""
+    batch = arrays.read(image)
+    choice("fit", given["fit"], images.FITS)
+    size = prior.edit_size(given["size"])
+    drawn = arrays.masks(mask, [p.shape[:2] for p in batch.pictures], batch.many)
+    ids = batch.ids
+    if given["id"] is not None:
+        ids = each("id", given["id"], len(batch.pictures), str)
+    rows = zip(batch.pictures, drawn, ids, strict=True)
+    return [arrays.item(*row, size, given["fit"]) for row in rows], batch.many
+
+
+def _t0(
+    prior: Prior, usual: float, preset: str, t0: float | None, others: Mapping[str, float | None]
+) -> float:
+    """The strength in whichever unit is given; `usual` where none is."""
+    found = {"t0": t0, **others}
+    found = {name: value for name, value in found.items() if value is not None}
+    for name, value in found.items():
+        number(name, value)
+    if settings.takes_share(preset) and found:
+        name = next(iter(found))
+        raise ValueError(f'{name}: preset "{preset}" takes strength instead, got {found[name]}')
+    return units.to_t0(prior.process, **(found or {"t0": usual}))
+
+
+def _samples(given: Mapping[str, Any]) -> list[int]:
+    """The sample numbers of each picture."""
+    first = whole("sample", given["sample"])
+    if given["samples"] is None:
+        return [first]
+    return [first + i for i in range(whole("samples", given["samples"], 1))]
+
+
+def _keys(items: Sequence[TaskInput], samples: Sequence[int], given: Mapping[str, Any]) -> list:
+    seeds = each("seed", given["seed"], len(items), Integral)
+    return [
+        image_key(seed, item.id, sample)
+        for item, seed in zip(items, seeds, strict=True)
+        for sample in samples
+    ]
+
+
+def _machine(given: Mapping[str, Any]) -> dict[str, int]:
+    least = {"batch": 1, "devices": 0}
+    return {name: whole(name, given[name], low) for name, low in least.items()}
+
+
+def _recorded(noise: Recorded | None, count: int, many: bool) -> list[Recorded | None]:
+    """Recorded noise of each picture."""
+    if noise is None:
+        return [None] * count
+    parts = [None if a is None else jnp.asarray(a, jnp.float32) for a in noise]
+    rows = [[None if a is None else (a[i] if many else a) for a in parts] for i in range(count)]
+    return [Recorded(*row) for row in rows]
+
+
+def _paired(rows: list[Any], items: Sequence[TaskInput], samples: Sequence[int]) -> list[tuple]:
+    return list(zip(rows, [item for item in items for _ in samples], strict=True))
+
+
+def _shown(image: np.ndarray, item: TaskInput, given: Mapping[str, Any]) -> np.ndarray:
+    """The finished picture of one row."""
+    return finished(np.asarray(image), item, given["output"], given["feather"]).picture
+
+
+def _arranged(shown: list[Any], many: bool, given: Mapping[str, Any]) -> Any:
+    """The results of all rows in the form that the call gives: with axes for pictures, samples."""
+    samples = given["samples"]
+    if given.get("as_pil") and shown[0].dtype == np.uint8:
+        shown = [Image.fromarray(picture) for picture in shown]
+    if samples is not None:
+        shown = [_stacked(shown[i : i + samples]) for i in range(0, len(shown), samples)]
+    return _stacked(shown) if many else shown[0]
+
+
+def _stacked(rows: list[Any]) -> Any:
+    """One array where the shapes agree, else a list."""
+    plain = all(isinstance(row, np.ndarray) for row in rows)
+    return np.stack(rows) if plain and len({row.shape for row in rows}) == 1 else rows
+
+
+def _warn(prior: Prior, texts: Sequence[str]) -> None:
+    for text in dict.fromkeys(texts):
+        if message := conditioning.truncated(prior, text):
+            warnings.warn(message, stacklevel=5)
+
+
+# --- LEDITS ---------------------------------------------------------------------------------------
+
+
+def _numbers(given: Mapping[str, Any]) -> dict[str, float | None]:
+    for name, value in given.items():
+        if value is not None:
+            number(name, value)
+    return dict(given)
+
+
+def _prompts(
+    prior: Prior, count: int, source: Any, prompt: Any, negative: Any, concepts: Any
+) -> list[Prompts]:
+    """The prompts of each photo; the concepts are the same for all."""
+    names = {"source_prompt": source, "prompt": prompt, "negative_prompt": negative}
+    texts = [each(name, value, count, str) for name, value in names.items()]
+    found = [Prompts(*row, parse(concepts)) for row in zip(*texts, strict=True)]
+    _warn(prior, [text for one in found for text in one.texts])
+    return found
+
+
+def _concept_masks(
+    mask: Any, items: Sequence[TaskInput], count: int, many: bool
+) -> list[list[Any] | None]:
+    """Of each photo the masks [H, W, 1] of the edit's size, or None, for each concept.
+
+    Args:
+        mask: one array for all concepts, or a list with one or None for each; of a batch one of
+            these for all photos, or a list of them.
+    """
+    each_photo = [mask] * len(items)
+    if many and isinstance(mask, list | tuple) and len(mask) == len(items) != count:
+        each_photo = list(mask)
+    return [_masks_of(m, item, count) for m, item in zip(each_photo, items, strict=True)]
+
+
+def _masks_of(mask: Any, item: TaskInput, count: int) -> list[Any] | None:
+    if mask is None:
+        return None
+    size, place = item.original.shape[:2], item.placement
+    every = list(mask) if isinstance(mask, list | tuple) else [mask] * count
+    return [
+        None if m is None else ledits_settings.fitted_mask(arrays.mask_of(m, size), place, "mask")
+        for m in every
+    ]
+
+
+def _ledits_request(
+    resolved: ledits_settings.Resolved,
+    item: TaskInput,
+    prompts: Prompts,
+    masks: list[Any] | None,
+    slots: int,
+    inverted: Inverted | None = None,
+) -> Request:
+    made = ledits_settings.request(
+        resolved.prior, resolved.recipe, prompts, item.guide.image, resolved.embed,
+        slots=slots, masks=masks,
+    )  # fmt: skip
+    return made._replace(t0=np.float32(made.t0), maps=inverted)
+
+
+def _belonging(preset: str, resolved: ledits_settings.Resolved, item: TaskInput) -> dict[str, Any]:
+    made = resolved.recipe
+    numbers = {"steps": made.n, "skip": made.skip, "t0": float(made.t0)}
+    return {"preset": preset, **numbers, "photo": provenance.digest(item.fitted)[:16]}
+
+
+def _inverted(
+    maps: Maps | None,
+    resolved: ledits_settings.Resolved,
+    preset: str,
+    items: Sequence[TaskInput],
+    many: bool,
+) -> list[Inverted | None]:
+    """The inversion of each photo, checked; None where none is given.
+
+    Raises:
+        ValueError: the maps are of other photos, another prior or another preset.
+    """
+    if maps is None:
+        return [None] * len(items)
+    rows = [(maps.x[i], maps.zs[i], maps.of[i]) for i in range(len(items))] if many else [maps]
+    shape = ledits_settings.state_shape(resolved.prior, items[0].guide.image.shape)
+    for (_, zs, of), item in zip(rows, items, strict=True):
+        wanted, found = _belonging(preset, resolved, item), dict(of)
+        if other := [name for name in wanted if found.get(name) != wanted[name]]:
+            wrong = ", ".join(f"{n} {found.get(n)} (here {wanted[n]})" for n in other)
+            raise ValueError(f"inverted: the maps were made with {wrong}")
+        if resolved.plan.method == "ddpm" and tuple(zs.shape[1:]) != shape:
+            raise ValueError(
+                f"inverted: the maps are {tuple(zs.shape[1:])}, the prior's states {shape}"
+            )
+    return [Inverted(x, zs) for x, zs, _ in rows]
+
+
+def _ledits_result(
+    pairs: list[tuple[Result, TaskInput]], details: bool, many: bool, given: Mapping[str, Any]
+) -> Any:
+    if not details:
+        return _arranged([_shown(row.image, item, given) for row, item in pairs], many, given)
+    made = [_details(row, item, given) for row, item in pairs]
+    return Ledits(*(_arranged(list(part), many, given) for part in zip(*made, strict=True)))
+
+
+def _details(row: Result, item: TaskInput, given: Mapping[str, Any]) -> tuple:
+    """The edit, the reconstruction and the masks of one row."""
+    masks, (height, width) = np.asarray(row.masks)[..., 0], item.fitted.shape[:2]
+    big = masks.repeat(height // masks.shape[1], 1).repeat(width // masks.shape[2], 2)
+    return _shown(row.image, item, given), _shown(row.reconstruction, item, given), big

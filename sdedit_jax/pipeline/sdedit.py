@@ -1,0 +1,113 @@
+"""SDEdit as a pipeline: one stage, run once or K times."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from sdedit_jax.diffusion import sampler
+from sdedit_jax.diffusion.sampler import Observation
+from sdedit_jax.diffusion.sde import x0_from_eps
+from sdedit_jax.edits import sdedit
+from sdedit_jax.edits.sdedit import Edited, Request, SDEdit
+from sdedit_jax.pipeline.base import Stage
+
+
+class State(NamedTuple):
+    """Between chunks: the carry of the loop, the guide x0 [h, w, c] of this repeat, and the largest
+    squared norm of the score so far."""
+
+    loop: sampler.State
+    x0: Array
+    score_sq: Array
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class SDEditPipeline:
+    """The stages of an SDEdit plan; see base.Pipeline."""
+
+    plan: SDEdit
+
+    def __post_init__(self) -> None:
+        if getattr(self.plan.corrector, "mixes", False):
+            raise ValueError(
+                'corrector: a batch norm mixes the pictures of a batch; norm must be "image"'
+            )
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        plan = self.plan
+        predictions = getattr(plan.prior.predict, "evaluations", 1)  # guidance takes more than one
+        return (Stage("edit", plan.n, plan.evaluations * predictions, plan.repeats),)
+
+    @property
+    def keep_on_host(self) -> bool:
+        return False
+
+    def prepare(self, params: Any, request: Request) -> Request:
+        return sdedit.prepare(self.plan, params, request)
+
+    def init(
+        self,
+        params: Any,
+        request: Request,
+        key: Array,
+        state: State | None,
+        repeat: Array,
+        *,
+        stage: str,
+    ) -> State:
+        if state is None:  # a copy, since the carry is donated and the request is not
+            x0, score_sq = jnp.copy(request.guide.image), jnp.zeros(())
+        else:
+            x0, score_sq = self._mixed(request, state), state.score_sq
+        noise = sdedit.randomness_of(self.plan, request, key)
+        return State(sdedit.start(self.plan, request, noise, repeat, x0), x0, score_sq)
+
+    def advance(
+        self,
+        params: Any,
+        request: Request,
+        key: Array,
+        state: State,
+        maps: None,
+        repeat: Array,
+        first: Array,
+        *,
+        stage: str,
+        count: int,
+        preview: bool,
+    ) -> tuple[State, None, Array | None]:
+        noise = sdedit.randomness_of(self.plan, request, key)
+        loop, (norms, x0s) = sdedit.steps(
+            self.plan, params, request, noise, repeat, state.x0, state.loop,
+            first=first, count=count, observe=_with_x0 if preview else _without,
+        )  # fmt: skip
+        score_sq = jnp.maximum(state.score_sq, jnp.max(norms))
+        return State(loop, state.x0, score_sq), None, x0s[-1] if preview else None
+
+    def show(self, params: Any, x0: Array) -> Array:
+        return self.plan.prior.codec.decode(params, x0)
+
+    def finish(self, params: Any, given: Request, request: Request, state: State) -> Edited:
+        x0 = self._mixed(request, state)
+        return sdedit.finish(self.plan, params, given, x0, state.score_sq)
+
+    def _mixed(self, request: Request, state: State) -> Array:
+        return sdedit.mix(self.plan, request, state.x0, state.loop.x)
+
+
+def predicted_x0(seen: Observation) -> Array:
+    """The clean state [h, w, c] that the prediction of a step stands for."""
+    return x0_from_eps(seen.process, seen.x, seen.t, seen.prediction.eps)
+
+
+def _with_x0(seen: Observation) -> tuple[Array, Array]:
+    return sdedit.score_norm(seen), predicted_x0(seen)
+
+
+def _without(seen: Observation) -> tuple[Array, None]:
+    return sdedit.score_norm(seen), None

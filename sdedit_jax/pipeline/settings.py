@@ -1,0 +1,242 @@
+"""Settings of SDEdit, resolved once: prior + sampling + strength -> a static plan."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sdedit_jax import registry
+from sdedit_jax.diffusion import masking, sampler, timesteps
+from sdedit_jax.diffusion.grids import MakeGrid
+from sdedit_jax.diffusion.sde import VE, VP, Tabulated
+from sdedit_jax.diffusion.solvers import PLMS, Solver
+from sdedit_jax.diffusion.timesteps import TimestepGrid, Timesteps
+from sdedit_jax.edits.sdedit import SDEdit
+from sdedit_jax.priors.prior import Prior
+from sdedit_jax.registry import parts
+from sdedit_jax.registry.parts import CORRECTORS, GRIDS, SOLVERS, Scheduler
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """How the reverse SDE is run; the fields of `config.sampler`.
+
+    Attributes:
+        rule: the solver: a string of parts.SOLVERS such as "ancestral(eta=0.5)", or a value.
+        steps: number of steps, all of which are run.
+        grid: a string of parts.GRIDS such as "karras(rho=7.0)", or a value.
+        corrector: a string of parts.CORRECTORS such as "langevin(snr=0.16)", or a value.
+        hold: the noise of the kept region, one of masking.MODES.
+        repeats: the paper's K.
+        final: whether the last step takes its mean or a sample, one of sampler.FINALS.
+    """
+
+    rule: str | Solver = "dpmpp_2m_sde"
+    steps: int = 20
+    grid: str | MakeGrid | Scheduler = "karras"
+    corrector: Any = "none"
+    hold: str = "level"
+    repeats: int = 1
+    final: str = "mean"
+
+
+class Resolved(NamedTuple):
+    """An edit with all its settings.
+
+    Attributes:
+        prior: on the process of the settings. plan: static. t0: strength where the steps begin.
+        sampling: the settings as strings, all of them resolved.
+    """
+
+    prior: Prior
+    plan: SDEdit
+    t0: float
+    sampling: Sampling
+
+
+_DIFFUSERS = {"final": "sample", "steps": 50}
+_DDIM = "ddim(variance='small', clip_x0=False)"
+_DDPM = "ancestral(variance='small', clip_x0=False)"
+
+# name -> (process it needs, fields of Sampling); only its number of steps may be changed
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "paper-ve": (
+        "ve",
+        {"rule": "reverse_diffusion", "grid": "paper", "hold": "paper", "final": "sample"}
+        | {"steps": 500},
+    ),
+    "paper-vp": (
+        "vp",
+        {"rule": "ancestral(variance='large', clip_x0=False)", "grid": "paper", "hold": "paper"}
+        | {"final": "sample", "steps": 500},
+    ),
+    "official": ("linear", {"rule": _DDPM, "grid": "paper", "hold": "official", "final": "mean"}),
+    # diffusers' img2img: its timesteps, and strength as a share of the steps
+    "diffusers": ("linear", {"rule": _DDIM, "grid": "diffusers_ddim"} | _DIFFUSERS),
+    "diffusers-eta": ("linear", {"rule": _DDPM, "grid": "diffusers_ddim"} | _DIFFUSERS),
+    "diffusers-ddpm": ("linear", {"rule": _DDPM, "grid": "diffusers_ddpm"} | _DIFFUSERS),
+    "diffusers-dpmpp": (
+        "linear",
+        {"rule": "dpmpp_2m_sde(clip_x0=False)", "grid": "diffusers_dpmpp"} | _DIFFUSERS,
+    ),
+    "diffusers-pndm": ("linear", {"rule": "plms", "grid": "diffusers_pndm"} | _DIFFUSERS),
+}
+
+STRENGTH = 0.8
+"""Of the presets of diffusers, where none is given; theirs."""
+
+
+def sampling(
+    values: Mapping[str, Any], preset: str = "", t0: float = 0.5, strength: float | None = None
+) -> Sampling:
+    """The sampling settings: the preset's where there is one, the values' else.
+
+    Args:
+        values: fields of Sampling; None stands for the preset's value or the default.
+        preset: "" or one of PRESETS.
+        t0: strength; the preset "official" runs 1000 t0 steps.
+        strength: of the presets of diffusers: the share of the steps that is run; None: 0.8.
+
+    Raises:
+        ValueError: an unknown name, a value of another type or out of its range, or a strength
+            where no preset takes it.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    if preset:
+        given = _of_preset(preset, given, t0)
+    _check_types(given)
+    s = Sampling(**given)
+    s = dataclasses.replace(
+        s,
+        rule=parts.parse(s.rule, SOLVERS, "sampler.rule"),
+        grid=parts.parse(s.grid, GRIDS, "sampler.grid"),
+        corrector=parts.parse(s.corrector, CORRECTORS, "sampler.corrector"),
+    )
+    _check(s)
+    if isinstance(s.grid, Scheduler) and preset:
+        share = STRENGTH if strength is None else strength
+        skip = s.steps - timesteps.count(s.steps, share)
+        s = dataclasses.replace(s, grid=dataclasses.replace(s.grid, skip=skip))
+    elif strength is not None:
+        raise ValueError(f"strength is of the presets of diffusers; give t0, got {strength}")
+    if isinstance(s.grid, Scheduler) and not s.grid.skip < s.steps:
+        raise ValueError(f"sampler.grid: skip must be below {s.steps} steps, got {s.grid.skip}")
+    return s
+
+
+def _of_preset(preset: str, given: Mapping[str, Any], t0: float) -> dict[str, Any]:
+    """The values of a preset, with the number of steps that was given."""
+    fixed, given = dict(registry.pick(PRESETS, preset, "preset")[1]), dict(given)
+    if preset == "official":
+        own = max(round(1000 * t0), 1)
+        if given.setdefault("steps", own) != own:
+            raise ValueError(
+                f'preset "official" runs 1000 t0 = {own} steps, sampler.steps asks for'
+                f" {given['steps']}"
+            )
+    defaults = _defaults()
+    check_preset(preset, {n: v for n, v in given.items() if n not in defaults or v != defaults[n]})
+    return given | fixed | ({"steps": given["steps"]} if "steps" in given else {})
+
+
+def _check(s: Sampling) -> None:
+    pndm = isinstance(s.grid, Scheduler) and s.grid.name == "pndm"
+    if isinstance(s.rule, PLMS) != pndm and not isinstance(s.grid, TimestepGrid):
+        raise ValueError(
+            'sampler.rule "plms" and sampler.grid "diffusers_pndm" belong together, got'
+            f" {parts.as_text(s.rule, SOLVERS)!r} and {parts.as_text(s.grid, GRIDS)!r}"
+        )
+    if getattr(s.corrector, "mixes", False):
+        raise ValueError("sampler.corrector: norm 'batch' mixes the pictures; give norm='image'")
+    for name in ("steps", "repeats"):
+        if getattr(s, name) < 1:
+            raise ValueError(f"sampler.{name} must be at least 1, got {getattr(s, name)}")
+    for name, allowed in {"hold": masking.MODES, "final": sampler.FINALS}.items():
+        registry.pick(dict.fromkeys(allowed), getattr(s, name), f"sampler.{name}")
+
+
+def resolve(prior: Prior, s: Sampling, t0: float, preset: str = "") -> Resolved:
+    """The plan of an edit on a prior.
+
+    x0 of latents is never clipped: they have no range. A scheduler takes what the settings leave
+    open from the prior.
+
+    Args:
+        t0: strength; grids of listed steps have their own beginning.
+    """
+    prior, solver, grid, n = preset_process(prior, preset), s.rule, s.grid, s.steps
+    if prior.latent and getattr(solver, "clip_x0", False):
+        solver = dataclasses.replace(solver, clip_x0=False)
+    if getattr(solver, "variance", "") == "auto":
+        learned = prior.metadata.get("prediction", {}).get("learned_variance", False)
+        solver = dataclasses.replace(solver, variance="learned" if learned else "small")
+    if isinstance(grid, Scheduler):
+        own = schedule(grid, prior)
+        s = dataclasses.replace(s, grid=dataclasses.replace(grid, spacing=own.spacing))
+        grid = TimestepGrid(own, n, grid.skip)
+        n, t0 = grid.count, grid.start
+    plan = SDEdit(prior.static, solver, grid, n, s.hold, s.repeats, s.corrector, s.final)
+    settled = dataclasses.replace(s, rule=solver)
+    return Resolved(prior, plan, t0, as_strings(settled))
+
+
+def as_strings(s: Sampling) -> Sampling:
+    """The settings with their parts as strings, for records and the screen."""
+    tables = {"rule": SOLVERS, "grid": GRIDS, "corrector": CORRECTORS}
+    texts = {f: parts.as_text(getattr(s, f), table) for f, table in tables.items()}
+    return dataclasses.replace(s, **texts)
+
+
+def schedule(scheduler: Scheduler, prior: Prior) -> Timesteps:
+    """How a scheduler numbers its steps for a prior: by its metadata where nothing is given."""
+    found, name = prior.metadata.get("scheduler", {}), scheduler.name
+    spacing = found.get("timestep_spacing", "linspace" if name == "dpmpp" else "leading")
+    spacing = spacing if scheduler.spacing == "auto" else scheduler.spacing
+    clean = found.get("set_alpha_to_one", name != "pndm")
+    if name == "dpmpp":
+        clean = found.get("final_sigmas_type", "zero") == "zero"
+    table = len(getattr(prior.process, "log_snrs", ())) or 1000
+    return Timesteps(name, spacing, found.get("steps_offset", 0), clean, table)
+
+
+def takes_share(preset: str) -> bool:
+    """Whether the strength of a preset is a share of its steps."""
+    return bool(preset) and "diffusers" in registry.pick(PRESETS, preset, "preset")[1]["grid"]
+
+
+def preset_process(prior: Prior, preset: str) -> Prior:
+    """The prior on the process that the preset is written for."""
+    if not preset:
+        return prior
+    name = registry.pick(PRESETS, preset, "preset")[0]
+    kinds = {"ve": VE, "vp": VP, "linear": Tabulated}
+    own = prior.process
+    if isinstance(own, kinds[name]) and not getattr(own, "exploding", False):
+        return prior
+    return prior.with_process(registry.SDES[name]())
+
+
+def check_preset(preset: str, given: Mapping[str, Any]) -> None:
+    """Refuse fields of Sampling that a preset fixes to another value; its steps may be changed.
+
+    Raises:
+        ValueError: naming the field, the preset's value and the given one.
+    """
+    fixed = registry.pick(PRESETS, preset, "preset")[1]
+    for name in set(given) & set(fixed) - {"steps"}:
+        if given[name] != fixed[name]:
+            raise ValueError(
+                f"sampler.{name}: preset {preset!r} has {fixed[name]!r}, got {given[name]!r}; leave"
+                " one of them out"
+            )
+
+
+def _defaults() -> dict[str, Any]:
+    return {f.name: f.default for f in dataclasses.fields(Sampling)}
+
+
+def _check_types(values: Mapping[str, Any]) -> None:
+    defaults = _defaults()
+    for name, value in values.items():
+        default = registry.pick(defaults, name, "field of sampler")
+        if name not in ("rule", "grid", "corrector") or isinstance(value, bool | int | float):
+            registry.check_kind(value, type(default), f"sampler.{name}")

@@ -1,0 +1,1 @@
+"""Priors: a process with a predictor of the noise in its states."""

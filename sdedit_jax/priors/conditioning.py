@@ -1,0 +1,210 @@
+"""Conditions: what a predictor takes as its cond, as arrays.
+
+A cond is a class label, the embedding of a text, an `InpaintCond`, or a `CFGCond` of two of these.
+All of them are traced: another label, text or scale compiles nothing.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from sdedit_jax.priors.prior import Prior
+
+
+class CFGCond(NamedTuple):
+    """The cond of classifier-free guidance.
+
+    Attributes:
+        cond: the target: whatever the predictor takes as its cond (any pytree).
+        uncond: another cond of the same structure and shapes; often the null label or the empty
+            text.
+        scale: 0: `uncond` alone; 1: `cond` alone; above 1: away from `uncond`.
+    """
+
+    cond: Any
+    uncond: Any
+    scale: Any
+
+
+class InpaintCond(NamedTuple):
+    """The cond of an inpainting network.
+
+    Attributes:
+        text: embedding [M, K].
+        mask: [h, w, 1], 1 where it may paint.
+        masked: the latent [h, w, c] of the picture with grey (0) where it may paint.
+    """
+
+    text: Array
+    mask: Array
+    masked: Array
+
+
+# --- class labels ---------------------------------------------------------------------------------
+
+
+class Classes(NamedTuple):
+    """The labels of a network.
+
+    Attributes:
+        count: number of class labels 0 .. count - 1; None: it has no labels.
+        null: the label that means "no class"; None: there is none, so a label is required.
+    """
+
+    count: int | None
+    null: int | None = None
+
+
+def check_label(classes: Classes | None, label: int | None, field: str = "cond") -> None:
+    """Check that the network knows a label, and has one if it requires one.
+
+    Args:
+        classes: None: unknown, every label passes.
+        field: name of the label in messages.
+
+    Raises:
+        ValueError: a label for a network without classes, a label out of range, or no label for a
+            network that requires one.
+    """
+    if classes is None:
+        return
+    allowed = f"[0, {(classes.count or 0) - 1}]"
+    if label is None:
+        if classes.count is not None and classes.null is None:
+            raise ValueError(f"{field}: the prior requires a class label in {allowed}, got none")
+        return
+    if classes.count is None:
+        raise ValueError(f"{field}: the prior has no classes, got label {label}")
+    whole = isinstance(label, int | np.integer) and not isinstance(label, bool)
+    if not whole or not 0 <= label < classes.count:
+        raise ValueError(f"{field} must be in {allowed}, got {label}")
+
+
+def class_cond(
+    classes: Classes | None, label: int | None, against: int | str | None, scale: float
+) -> Any:
+    """The cond of class labels: None, a label, or a `CFGCond` of two labels.
+
+    Args:
+        label: class label, or None.
+        against: the label that guidance leads away from (a number or its text), "null" for the
+            null label, None or "" for no guidance.
+        scale: guidance scale: 0 is `against` alone, 1 `label` alone.
+
+    Raises:
+        ValueError: a label that the network does not know, or a scale without two labels.
+    """
+    check_label(classes, label)
+    if against in (None, ""):
+        if scale != 1:
+            raise ValueError(
+                f"guidance.scale is {scale}, but guidance.against names no label to lead away from"
+            )
+        return None if label is None else np.int32(label)
+    if label is None:
+        raise ValueError(f"cond: guidance against {against!r} requires a label in cond too")
+    if not np.isfinite(scale):
+        raise ValueError(f"guidance.scale must be finite, got {scale}")
+    return CFGCond(np.int32(label), np.int32(_label_of(classes, against)), np.float32(scale))
+
+
+def _label_of(classes: Classes | None, against: int | str) -> int:
+    """The number of the label `against`."""
+    if against == "null":
+        if classes is None or classes.null is None:
+            raise ValueError(
+                "guidance.against: the prior has no null label, each of its labels is a class;"
+                " give another class"
+            )
+        return classes.null
+    if isinstance(against, str):
+        try:
+            against = int(against)
+        except ValueError:
+            raise ValueError(
+                f'guidance.against must be a label, "null" or "", got {against!r}'
+            ) from None
+    check_label(classes, against, "guidance.against")
+    return against
+
+
+# --- prompts --------------------------------------------------------------------------------------
+
+
+class Prompt(NamedTuple):
+    """Texts of classifier-free guidance.
+
+    Attributes:
+        prompt: the target text; "" is the empty text.
+        negative_prompt: the text that guidance leads away from.
+        scale: guidance scale: 0 is the negative prompt alone, 1 the prompt alone.
+    """
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    scale: float = 1.0
+
+
+def check_reads(prior: Prior, field: str = "prompt") -> None:
+    """Check that a prior reads texts.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if prior.text is None:
+        name = prior.metadata.get("name") or "unnamed"
+        raise ValueError(f"{field}: the prior does not read texts ({name}); use one that does")
+
+
+def embedding(prior: Prior, text: str) -> Array:
+    """The cond [M, K] of a text; a text that is too long is truncated (see `truncated`).
+
+    The encoder is compiled once for equal priors.
+
+    Raises:
+        ValueError: the prior does not read texts, or `text` is not a string.
+    """
+    check_reads(prior)
+    if not isinstance(text, str):
+        raise ValueError(f"prompt must be a string, got {text!r}")
+    return encode(prior.text.encode, prior.params, jnp.asarray(prior.text.tokenize(text).ids))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def encode(encoder: Callable[..., Array], params: Any, ids: Array) -> Array:
+    """The embedding [M, K] of ids [M] by `Prior.text.encode`, compiled."""
+    return encoder(params, ids)
+
+
+def truncated(prior: Prior, text: str) -> str:
+    """A one-line warning with the part of a text that is not read; "" if all of it is read."""
+    found = prior.text.tokenize(text)
+    return f"prompt: only {found.count} tokens are read; cut off: {found.cut!r}" * bool(found.cut)
+
+
+def check_scale(scale: float) -> None:
+    """Check that a guidance scale is a finite number.
+
+    Raises:
+        ValueError: it is not.
+    """
+    number = isinstance(scale, int | float | np.number) and not isinstance(scale, bool)
+    if not number or not math.isfinite(scale):
+        raise ValueError(f"guidance.scale must be a finite number, got {scale!r}")
+
+
+def prompt_cond(prior: Prior, prompt: Prompt) -> CFGCond:
+    """The cond of a prompt and its negative prompt.
+
+    Raises:
+        ValueError: see `embedding`, or a scale that is not a finite number.
+    """
+    check_scale(prompt.scale)
+    pair = (embedding(prior, text) for text in (prompt.prompt, prompt.negative_prompt))
+    return CFGCond(*pair, np.float32(prompt.scale))

@@ -1,0 +1,130 @@
+"""Provenance of results: the recipe inside a PNG, the record, and the environment."""
+
+import hashlib
+import importlib.metadata
+import json
+import math
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+RECIPE = "sdedit_jax"
+"""The PNG text chunk that holds the recipe, as JSON."""
+
+PARAMETERS = "parameters"
+"""The PNG text chunk that image browsers of the web UIs read."""
+
+FIELDS = ("config", "task", "id", "seed", "sample", "value", "cut", "strength", "sampler", "size")
+FIELDS += ("prior", "guide", "mask", "original", "picture", "place", "environment")
+"""Fields of a recipe."""
+
+
+def environment(compute: str) -> dict[str, Any]:
+    """Versions and devices that a result may depend on."""
+    names = ("sdedit_jax", "jax", "jaxlib", "flax", "numpy", "pillow")
+    device = jax.local_devices()[0]
+    return {
+        "versions": {"python": platform.python_version()} | {n: _version(n) for n in names},
+        "device": device.device_kind if device.platform != "cpu" else platform.machine(),
+        "platform": device.platform,
+        "devices": jax.local_device_count(),
+        "compute": compute,
+    }
+
+
+def digest(array: np.ndarray) -> str:
+    """sha256 of an array: dtype, shape and C-order bytes."""
+    array = np.ascontiguousarray(array)
+    head = f"{array.dtype}{tuple(array.shape)}".encode()
+    return hashlib.sha256(head + array.tobytes()).hexdigest()
+
+
+def chunks(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """The text chunks of a PNG: the recipe, and the `parameters` line of the web UIs."""
+    return {RECIPE: dumps(recipe, sort_keys=True), PARAMETERS: parameters(recipe)}
+
+
+def dumps(values: Any, **options: Any) -> str:
+    """JSON; numbers that are not finite, which JSON lacks, become null."""
+    return json.dumps(_finite(values), allow_nan=False, **options)
+
+
+def read_recipe(text: Mapping[str, str], name: str, version: int) -> dict[str, Any]:
+    """The recipe out of a PNG's text chunks.
+
+    Args:
+        version: the format that is read; recipes of another one are refused.
+
+    Raises:
+        ValueError: there is none, it is damaged, or it has another format.
+    """
+    if RECIPE not in text:
+        raise ValueError(f"input: {name} carries no recipe of sdedit_jax")
+    try:
+        recipe = json.loads(text[RECIPE])
+    except ValueError:
+        recipe = None
+    found = recipe.get("format") if isinstance(recipe, dict) else None
+    if isinstance(found, int) and found != version:
+        raise ValueError(
+            f"input: the recipe in {name} has format {found}, this version reads {version}:"
+            " make the picture again from its input"
+        )
+    if not isinstance(recipe, dict) or any(field not in recipe for field in FIELDS):
+        raise ValueError(f"input: the recipe in {name} is damaged")
+    return recipe
+
+
+def parameters(recipe: Mapping[str, Any]) -> str:
+    """The settings as the web UIs write them: a first line, then comma-separated fields."""
+    strength = recipe["strength"]
+    height, width = recipe["size"][:2]
+    fields = {
+        "Steps": recipe["sampler"]["steps"],
+        "Sampler": recipe["sampler"]["rule"],
+        "Schedule type": recipe["sampler"]["grid"],
+        "Seed": recipe["seed"],
+        "Size": f"{width}x{height}",
+        "Model hash": recipe["prior"]["sha256"][:10],
+        "Model": recipe["prior"]["name"],
+        "Denoising strength": f"{strength['t0']:.4g}",
+        "Sigma": f"{strength['sigma']:.4g}",
+        "Repeats": recipe["sampler"]["repeats"],
+        "Sample": recipe["sample"],
+        "Version": f"sdedit_jax {recipe['environment']['versions']['sdedit_jax']}",
+    }
+    line = ", ".join(f"{name}: {_quoted(value)}" for name, value in fields.items())
+    return f"SDEdit {recipe['task']}: {recipe['id']}\n{line}"
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> list[str]:
+    """What differs between two environments, one line each."""
+    lines = []
+    for name in sorted(set(then) | set(now)):
+        a, b = then.get(name), now.get(name)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            lines += differences(a, b, f"{path}{name}.")
+        elif a != b:
+            lines.append(f"{path}{name}: {a} then, {b} now")
+    return lines
+
+
+def _quoted(value: Any) -> str:
+    """The web UIs put values with their own separators between quotes."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if set(text) & set(',:\n"') else text
+
+
+def _finite(values: Any) -> Any:
+    if isinstance(values, Mapping):
+        return {name: _finite(value) for name, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
+
+
+def _version(name: str) -> str:
+    return importlib.metadata.version(name)

@@ -1,0 +1,56 @@
+"""Names in configs and in prior.json into code, here and nowhere else.
+
+The tables are ordinary dicts. A wrong name gives one ValueError that lists the allowed names.
+"""
+
+from sdedit_jax.registry.conditions import (
+    GUIDANCE,
+    NO_NULL,
+    check_label,
+    classes,
+    condition,
+    guided,
+)
+from sdedit_jax.registry.names import SDES, check_kind, pick, process
+from sdedit_jax.registry.priors import (
+    EXACT,
+    LATENT_PRIORS,
+    NETS,
+    PARTS,
+    PRIORS,
+    initial_params,
+    latent_prior_of,
+    part_of,
+    prior_of,
+    size_of,
+    text_of,
+    with_attention,
+)
+from sdedit_jax.registry.tasks import TASKS, task
+
+__all__ = [
+    "EXACT",
+    "GUIDANCE",
+    "LATENT_PRIORS",
+    "NETS",
+    "NO_NULL",
+    "PARTS",
+    "PRIORS",
+    "SDES",
+    "TASKS",
+    "check_kind",
+    "check_label",
+    "classes",
+    "condition",
+    "guided",
+    "initial_params",
+    "latent_prior_of",
+    "part_of",
+    "pick",
+    "prior_of",
+    "process",
+    "size_of",
+    "task",
+    "text_of",
+    "with_attention",
+]

@@ -1,0 +1,67 @@
+"""Names in configs into code: one rule for all tables, and the table of processes."""
+
+import inspect
+import numbers
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from sdedit_jax.diffusion import sde
+
+SDES: dict[str, Callable[..., sde.SDE]] = {
+    "ve": sde.VE,
+    "vp": sde.VP,
+    "subvp": sde.SubVP,
+    "linear": sde.linear_table,
+    "scaled_linear": sde.scaled_linear_table,
+    "cosine": sde.cosine_table,
+    "betas": sde.from_betas,
+    "respaced": lambda table, kept: sde.respaced(process(table, "process.table"), kept),
+}
+
+
+def pick(table: Mapping[str, Any], name: str, field: str) -> Any:
+    """table[name].
+
+    Raises:
+        ValueError: an unknown name; the message has the field and the allowed names.
+    """
+    if name not in table:
+        raise ValueError(f"{field} must be one of {sorted(table)}, got {name!r}")
+    return table[name]
+
+
+KINDS = {int: numbers.Integral, float: numbers.Real, str: str, bool: bool | np.bool_}
+
+
+def check_kind(value: Any, kind: type, field: str) -> None:
+    """Raise ValueError unless a value is of a kind, one of KINDS; an integer is also a float."""
+    mixed = isinstance(value, bool) and kind is not bool  # bool is an int in Python
+    if mixed or not isinstance(value, KINDS[kind]):
+        raise ValueError(f"{field} must be of type {kind.__name__}, got {value!r}")
+
+
+def process(values: Mapping[str, Any], field: str = "process") -> sde.SDE:
+    """The process of {"name": one of SDES, ...further arguments}."""
+    return call(SDES, values, field)
+
+
+def call(table: Mapping[str, Any], values: Mapping[str, Any], field: str, *args: Any) -> Any:
+    """table[name](*args, **rest) for values {"name": name, **rest}.
+
+    Raises:
+        ValueError: no name, an unknown one, unknown arguments, or arguments of another type.
+    """
+    if not isinstance(values, Mapping) or "name" not in values:
+        raise ValueError(f"{field} must be an object with a name, got {values!r}")
+    rest = {name: value for name, value in values.items() if name != "name"}
+    make = pick(table, values["name"], f"{field}.name")
+    known = inspect.signature(make).parameters
+    for argument, value in rest.items():
+        if argument in known and known[argument].annotation in KINDS:
+            check_kind(value, known[argument].annotation, f"{field}.{argument}")
+    try:
+        return make(*args, **rest)
+    except TypeError as error:
+        raise ValueError(f"{field} {values['name']!r}: {error}") from None

@@ -1,0 +1,177 @@
+"""Parts of a sampler by name: solvers, grids and correctors.
+
+In a config a part is one string, a name with literal keyword arguments: "ancestral(eta=0.5)". It is
+parsed here, once, and never evaluated.
+"""
+
+import ast
+import dataclasses
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sdedit_jax.diffusion import grids, timesteps
+from sdedit_jax.diffusion.correctors import Langevin
+from sdedit_jax.diffusion.solvers import (
+    PLMS,
+    Ancestral,
+    DPMpp2MSDE,
+    EulerMaruyama,
+    Heun,
+    ProbabilityFlow,
+    ReverseDiffusion,
+)
+from sdedit_jax.registry.names import KINDS, check_kind
+
+Table = Mapping[str, Callable[..., Any]]
+
+# edits of pictures clip x0 to [-1, 1] unless the string says otherwise
+SOLVERS: dict[str, Callable[..., Any]] = {
+    "ancestral": functools.partial(Ancestral, clip_x0=True),
+    "ddim": functools.partial(Ancestral, eta=0.0, clip_x0=True),
+    "reverse_diffusion": ReverseDiffusion,
+    "euler_maruyama": EulerMaruyama,
+    "probability_flow": ProbabilityFlow,
+    "heun": Heun,
+    "dpmpp_2m_sde": functools.partial(DPMpp2MSDE, clip_x0=True),
+    "plms": PLMS,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Scheduler:
+    """Timesteps of diffusers, not yet fitted to a prior and a number of steps.
+
+    Attributes:
+        name: one of timesteps.SCHEDULERS.
+        spacing: one of timesteps.SPACINGS; "auto": the prior's own.
+        skip: steps at the noisy end that are not run.
+    """
+
+    name: str
+    spacing: str = "auto"
+    skip: int = 0
+
+    def __post_init__(self) -> None:
+        allowed = ("auto", *timesteps.SPACINGS)
+        if self.spacing not in allowed:
+            raise ValueError(f"spacing must be one of {list(allowed)}, got {self.spacing!r}")
+        if self.skip < 0:
+            raise ValueError(f"skip must be at least 0, got {self.skip}")
+
+
+GRIDS: dict[str, Callable[..., Any]] = {
+    "uniform": grids.Uniform,
+    "log_snr": grids.UniformLogSNR,
+    "karras": grids.Karras,
+    "score_sde": grids.ScoreSDE,
+    "paper": functools.partial(grids.Uniform, end="zero"),
+    "diffusers_ddim": functools.partial(Scheduler, "ddim"),
+    "diffusers_ddpm": functools.partial(Scheduler, "ddpm"),
+    "diffusers_dpmpp": functools.partial(Scheduler, "dpmpp"),
+    "diffusers_pndm": functools.partial(Scheduler, "pndm"),
+}
+
+CORRECTORS: dict[str, Callable[..., Any]] = {
+    "none": lambda: None,
+    "langevin": Langevin,
+}
+
+
+def parse(text: Any, table: Table, field: str) -> Any:
+    """The part of a string like "ancestral(eta=0.5)"; a part that is a value already is returned.
+
+    Args:
+        table: name -> the part's constructor. field: its name in messages.
+
+    Raises:
+        ValueError: another form, an unknown name or parameter (the message has those that exist),
+            or a value of another type or out of its range.
+    """
+    if not isinstance(text, str):
+        return text
+    name, given = _split(text, field)
+    if name not in table:
+        raise ValueError(
+            f"{field} must be one of {sorted(table)}, got {name!r}{_near(name, table)}"
+        )
+    allowed = parameters(table[name])
+    for parameter, value in given.items():
+        if parameter not in allowed:
+            raise ValueError(
+                f"{field}: {name} has no parameter {parameter!r}{_near(parameter, allowed)};"
+                f" it has {sorted(allowed)}"
+            )
+        kind = _kind(allowed[parameter])
+        if kind is not None:
+            check_kind(value, kind, f"{field}: {parameter} of {name}")
+    try:
+        return table[name](**given)
+    except ValueError as error:
+        raise ValueError(f"{field}: {error}") from None
+
+
+def parameters(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The parameters of a constructor that a string may set."""
+    fixed = len(make.args) if isinstance(make, functools.partial) else 0
+    plain = make.func if isinstance(make, functools.partial) else make
+    every = list(inspect.signature(plain).parameters.items())[fixed:]
+    return {name: p for name, p in every if name != "axis"}
+
+
+def as_text(part: Any, table: Table) -> str:
+    """The string of a part: its name, and the parameters that differ from the name's own.
+
+    A part that is not in the table is given by its repr.
+    """
+    if part is None:
+        return "none"
+    found = [text for name, make in table.items() if (text := _as(part, name, make))]
+    return min(found, key=len, default=repr(part))
+
+
+def _as(part: Any, name: str, make: Callable[..., Any]) -> str:
+    """The string of a part under one name of a table; "" where it is not of this name."""
+    partial = isinstance(make, functools.partial)
+    if (make.func if partial else make) is not type(part):
+        return ""
+    own = make()
+    fields = [f.name for f in dataclasses.fields(part)]
+    given = {f: getattr(part, f) for f in fields if getattr(part, f) != getattr(own, f)}
+    meaning = [*fields[: len(make.args)], *make.keywords] if partial else []
+    if any(f in given for f in meaning if f != "clip_x0"):
+        return ""
+    inside = ", ".join(f"{f}={value!r}" for f, value in given.items())
+    return f"{name}({inside})" if given else name
+
+
+def _split(text: str, field: str) -> tuple[str, dict[str, Any]]:
+    """Name and literal keyword arguments of a part's string."""
+    wrong = ValueError(
+        f'{field} must be a name, or a name with keyword arguments such as "ancestral(eta=0.5)",'
+        f" got {text!r}"
+    )
+    try:
+        node = ast.parse(text.strip(), mode="eval").body
+        if isinstance(node, ast.Name):
+            return node.id, {}
+        named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        if not named or node.args or any(k.arg is None for k in node.keywords):
+            raise wrong
+        return node.func.id, {k.arg: ast.literal_eval(k.value) for k in node.keywords}
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+        raise wrong from None
+
+
+def _kind(parameter: inspect.Parameter) -> type | None:
+    """The plain type of a parameter, by its annotation or else its default."""
+    if parameter.annotation in KINDS:
+        return parameter.annotation
+    return type(parameter.default) if type(parameter.default) in KINDS else None
+
+
+def _near(name: str, known: Any) -> str:
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""

@@ -1,0 +1,287 @@
+"""Pictures for training: a folder, a zip or a tfds name -> a random-access source -> batches.
+
+Step n of the stream is a function of (seed, n) alone, by index arithmetic on grain's MapDataset. A
+run that restarts at step n therefore reads no earlier step.
+
+Augmentation is in augment.py, the noise of training in loss.py.
+"""
+
+import csv
+import io
+import posixpath
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+
+from sdedit_jax.images import FORMATS, Picture, decode, fit, flatten
+from sdedit_jax.training.augment import Augment, draw, draw_more, stack
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+READABLE = (*FORMATS, "BMP")
+LABELS = (None, "folder", "captions")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Source:
+    """Pictures by number.
+
+    Attributes:
+        images: uint8 [H, W, 3] each; one array for small sets, else decoded at each access.
+        labels: an int for each picture, or None.
+        names: the meaning of the labels: folder names, or the different captions, sorted.
+    """
+
+    images: Sequence[np.ndarray]
+    labels: np.ndarray | None = None
+    names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        element = {"image": self.images[i]}
+        return element if self.labels is None else {**element, "label": self.labels[i]}
+
+
+def source(
+    path: str | Path,
+    split: str | None = None,
+    labels: str | None = None,
+    *,
+    size: int | None = None,
+    memory: int = 2**30,
+) -> Source:
+    """A random-access source of pictures, all of one size.
+
+    Args:
+        path: a folder (searched recursively), a zip, a prepared tfds folder, or a tfds name.
+        split: keep pictures with this folder in their path, e.g. "train"; for tfds its split.
+        labels: None; "folder", the folder of a picture (tfds: its label); "captions",
+            columns path (relative to the file) and caption of captions.csv. Numbers do not depend
+            on `split`.
+        size: crop the middle square and resize to size x size; None keeps the pictures unchanged.
+        memory: sets of at most this many bytes are decoded once and kept.
+
+    Raises:
+        ValueError: no such path, no picture, a broken picture, pictures of several sizes, no label.
+    """
+    if labels not in LABELS:
+        raise ValueError(f"labels must be one of {LABELS}, got {labels!r}")
+    path = Path(path)
+    if path.suffix == ".zip" or (path.is_dir() and not (path / "dataset_info.json").exists()):
+        images, numbers, names = _from_files(path, split, labels, size)
+    else:
+        images, numbers, names = _from_tfds(path, split, labels, size)
+    if len(images) == 0:
+        raise ValueError(f"data: no picture ({', '.join(PICTURES)}) in {path}, split {split!r}")
+    if len(images) * images[0].nbytes <= memory:
+        images = _decode_all(images)
+    return Source(images, numbers, names)
+
+
+def loader(
+    data: Source,
+    batch: int,
+    seed: int = 0,
+    augment: Augment | None = None,
+    start_step: int = 0,
+    *,
+    threads: int = 0,
+    workers: int = 0,
+    process: tuple[int, int] | None = None,
+) -> Iterator[dict[str, np.ndarray]]:
+    """This process's share of an endless stream of batches, from `start_step` on.
+
+    Args:
+        data: the pictures; each epoch in another order.
+        batch: pictures in a step over all processes.
+        seed: of the order and of the augmentation.
+        augment: None keeps the pictures unchanged.
+        start_step: the step of the first batch.
+        threads: this many threads prepare batches in advance; 0: no prefetching.
+        workers: processes that decode, for sets that do not fit into memory; grain then needs
+            parsed absl flags (absl.app.run parses them).
+        process: (index, count), by default that of JAX.
+
+    Returns:
+        {"image": float32 [b, H, W, 3] in [-1, 1], "label": int32 [b] where there are labels}.
+
+    Raises:
+        ValueError: an empty source; a batch size that is not a multiple of the processes.
+    """
+    index, count = process or (jax.process_index(), jax.process_count())
+    if len(data) == 0:
+        raise ValueError("data: the source is empty")
+    if batch < 1 or batch % count:
+        raise ValueError(f"batch must be a positive multiple of {count} processes, got {batch}")
+    stream = grain.MapDataset.source(data).seed(seed).shuffle().repeat()
+    if augment is not None:
+        stream = stream.random_map(partial(_drawn, augment=augment))
+    stream = stream[index::count].batch(batch // count, batch_fn=partial(stack, augment=augment))
+    stream = stream[start_step:]
+    ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    batches = stream.to_iter_dataset(ahead)
+    if workers:
+        batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+    return iter(batches)
+
+
+def _drawn(
+    element: dict[str, Any], rng: np.random.Generator, *, augment: Augment
+) -> dict[str, Any]:
+    return {**element, "draw": (*draw(augment, rng), *draw_more(augment, rng))}
+
+
+def spaced(count: int, wanted: int) -> np.ndarray:
+    """At most `wanted` numbers in [0, count), evenly spaced, each once."""
+    return np.unique(np.linspace(0, count - 1, wanted).astype(int))
+
+
+def batch_of(data: Source, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pictures by number: (float32 [B, H, W, 3] in [-1, 1], int32 labels [B] or None)."""
+    batch = stack([data[int(i)] for i in rows], None)
+    return batch["image"], batch.get("label")
+
+
+@dataclass(frozen=True)
+class _Decoded(Sequence):
+    """Pictures that are decoded at each access."""
+
+    read: Callable[[Any], Any]
+    keys: Sequence
+    size: int | None
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        return _decode(self.read(self.keys[i]), self.size, str(self.keys[i]))
+
+
+class _Files:
+    """The members of a folder or a zip; can be pickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.zip = zipfile.ZipFile(path) if path.suffix == ".zip" else None
+
+    def __reduce__(self) -> tuple:
+        return _Files, (self.path,)
+
+    def names(self) -> list[str]:
+        if self.zip:
+            return sorted(self.zip.namelist())
+        return sorted(p.relative_to(self.path).as_posix() for p in self.path.rglob("*"))
+
+    def __call__(self, name: str) -> bytes:
+        try:
+            return self.zip.read(name) if self.zip else (self.path / name).read_bytes()
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+            # RuntimeError: an encrypted member, or one in a compression that Python does not know
+            raise ValueError(f"data: cannot read {name} in {self.path}: {error}") from error
+
+
+def _from_files(path: Path, split: str | None, labels: str | None, size: int | None) -> tuple:
+    try:
+        files = _Files(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"data: cannot open {path}: {error}") from error
+    hidden = re.compile(r"(^|/)(\.|__MACOSX/)")
+    names = [name for name in files.names() if not hidden.search(name)]
+    pictures = [name for name in names if name.lower().endswith(PICTURES)]
+    kept = [name for name in pictures if split is None or f"/{split}/" in f"/{name}"]
+    if labels is None:
+        return _Decoded(files, kept, size), None, ()
+    texts = _texts(files, names, pictures, labels)
+    missing = [name for name in kept if name not in texts]
+    if missing:
+        raise ValueError(f"data: captions.csv of {path} has no caption for {missing[0]}")
+    classes = tuple(sorted(set(texts.values())))
+    number = {text: i for i, text in enumerate(classes)}
+    numbers = np.array([number[texts[name]] for name in kept], np.int32)
+    return _Decoded(files, kept, size), numbers, classes
+
+
+def _texts(files: _Files, names: list[str], pictures: list[str], labels: str) -> dict[str, str]:
+    """The caption or the folder of each picture."""
+    if labels == "captions":
+        return _captions(files, names)
+    return {name: Path(name).parent.name for name in pictures}
+
+
+def _captions(files: _Files, names: list[str]) -> dict[str, str]:
+    tables = [name for name in names if posixpath.basename(name) == "captions.csv"]
+    if not tables:
+        raise ValueError(f"data: labels='captions' needs a captions.csv in {files.path}")
+    rows = csv.DictReader(io.StringIO(files(tables[0]).decode("utf-8-sig")))
+    if not {"path", "caption"} <= set(rows.fieldnames or ()):
+        raise ValueError(f"data: {tables[0]} needs columns path and caption, has {rows.fieldnames}")
+    root = posixpath.dirname(tables[0])
+    captions = {}
+    for row in rows:
+        if None in row or not row["path"] or not (row["caption"] or "").strip():
+            raise ValueError(
+                f"data: line {rows.line_num} of {tables[0]} must hold a path and a caption, with"
+                f" quotes around what has commas; got {[v for v in row.values() if v]}"
+            )
+        captions[posixpath.join(root, row["path"])] = row["caption"]
+    return captions
+
+
+def _from_tfds(path: Path, split: str | None, labels: str | None, size: int | None) -> tuple:
+    import tensorflow_datasets as tfds
+
+    if labels == "captions":
+        raise ValueError("labels must be None or 'folder' for a tfds set, got 'captions'")
+    try:
+        here = path.is_dir()
+        builder = tfds.builder_from_directory(path) if here else tfds.builder(str(path))
+        rows = builder.as_data_source(split=split or "train")
+    except (tfds.core.DatasetNotFoundError, FileNotFoundError, AttributeError) as error:
+        raise ValueError(
+            f"data: {path} is not a folder, zip or prepared tfds set: {error}"
+        ) from error
+    images = _Decoded(lambda i: rows[i]["image"], range(len(rows)), size)
+    if labels is None:
+        return images, None, ()
+    undecoded = {"image": tfds.decode.SkipDecoding()}
+    raw = builder.as_data_source(split=split or "train", decoders=undecoded)
+    numbers = np.array([raw[i]["label"] for i in range(len(raw))], np.int32)
+    return images, numbers, tuple(builder.info.features["label"].names)
+
+
+def _decode(data: bytes | np.ndarray, size: int | None, name: str) -> np.ndarray:
+    try:
+        rgb = flatten(_picture(data, name))
+    except ValueError as error:
+        raise ValueError(f"data: {error}") from error
+    return rgb if size is None else fit(rgb, (size, size))[0]
+
+
+def _picture(data: bytes | np.ndarray, name: str) -> Picture:
+    """A picture of a file's bytes, or of uint8 [H, W, 1 | 3 | 4]."""
+    if isinstance(data, bytes):
+        return decode(data, name, READABLE)
+    if data.dtype != np.uint8 or data.ndim != 3 or data.shape[-1] not in (1, 3, 4):
+        raise ValueError(f"cannot read {name}: {data.dtype} {data.shape} is not a uint8 picture")
+    rgb = np.broadcast_to(data[..., :3], (*data.shape[:2], 3))
+    return Picture(rgb, data[..., 3] if data.shape[-1] == 4 else None)
+
+
+def _decode_all(images: Sequence[np.ndarray]) -> np.ndarray:
+    out = np.empty((len(images), *images[0].shape), np.uint8)
+    for i, image in enumerate(images):
+        if image.shape != out.shape[1:]:
+            sizes = f"{out.shape[1:3]} and {image.shape[:2]}"
+            raise ValueError(f"data: pictures of several sizes, {sizes}; give `size`")
+        out[i] = image
+    return out

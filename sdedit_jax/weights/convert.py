@@ -1,0 +1,207 @@
+"""Import of released checkpoints: read, describe, convert, check, store."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sdedit_jax import registry
+from sdedit_jax.priors.prior import Prior
+from sdedit_jax.weights import catalogue, conversion, readers, selfcheck, store
+from sdedit_jax.weights.catalogue import Card
+from sdedit_jax.weights.families import Family, family_of
+from sdedit_jax.weights.readers import hub
+from sdedit_jax.weights.selfcheck import Verdict
+from sdedit_jax.weights.source import Source
+
+SOURCE = "source"
+"""Name of the dtype that the source's weights have."""
+
+
+class Report(NamedTuple):
+    """The result of an import.
+
+    Attributes:
+        folder: of the new prior.
+        metadata: its prior.json; "source" gives the origin of the weights, whether averaged (EMA)
+            weights were taken, and what was left out.
+        verdict: of the self-check; None if it was not run.
+    """
+
+    folder: Path
+    metadata: Mapping[str, Any]
+    verdict: Verdict | None
+
+
+def convert(
+    source: str | Path,
+    folder: str | Path,
+    *,
+    card: str = "",
+    architecture: str | Path | Mapping[str, Any] | None = None,
+    family: str = "",
+    name: str = "",
+    dtype: str = "float32",
+    check: bool = True,
+    strict: bool = False,
+    overwrite: bool = False,
+) -> Report:
+    """Convert a released checkpoint to a prior's folder.
+
+    Args:
+        source: a file, a folder, or "hf:owner/name[@revision]".
+        folder: of the new prior; an interrupted conversion leaves no folder.
+        card: the name of the source in `weights.catalogue`.
+        architecture: instead of `card`, the original's configuration: a mapping or a JSON file
+            with `family` and the fields that the family documents (docs/checkpoints.md).
+        family: the expected family of the source.
+        name: of the prior; the folder's name by default.
+        dtype: of the stored weights, "float32", "bfloat16", "float16", or "source": the dtype that
+            all weights of the source share, else "float32".
+        check: denoise test pictures with the new prior (`selfcheck`).
+        strict: a failed check is an error, and nothing is written; otherwise prior.json notes it.
+        overwrite: replace a prior that exists in the folder.
+
+    Raises:
+        ValueError: the source cannot be read, belongs to another family, or its tensors do not
+            match its architecture; the architecture is unknown; the disk is full; a name is
+            unknown.
+    """
+    folder = Path(folder)
+    check_folder(folder, overwrite)
+    registry.pick({**store.DTYPES, SOURCE: ""}, dtype, "dtype")
+    path = hub.local(str(source))
+    found, sha256 = readers.read(path), digest(path)
+    stored = jnp.dtype(dtype_of(found) if dtype == SOURCE else store.DTYPES[dtype])
+    given, entry = given_for(card, architecture, sha256)
+    kind = family_of(found, family or given.get("family", ""))
+    metadata = {"name": name or folder.name, **kind.describe(found, given)}
+    prior, files = registry.prior_of(metadata, name=metadata["name"]), kind.files(found)
+    if prior.latent:
+        prior = prior.replace(text=registry.text_of(metadata, path))
+    store.require_space(folder, size_of(prior.params) * stored.itemsize)
+    made = stored if not check else jnp.float32  # the check needs full precision
+    params = weights(found, kind, metadata, prior.params, made)
+    metadata["source"] = origin(found, kind, sha256, entry)
+    del found
+    verdict = checked(prior.replace(params=params, metadata=metadata), strict) if check else None
+    if verdict is not None:
+        metadata["check"] = selfcheck.as_json(verdict)
+    params = jax.tree.map(lambda a: np.asarray(a.astype(stored)), params)
+    store.save(folder, params, metadata, files, compressed=False)
+    return Report(folder, store.read_metadata(folder), verdict)
+
+
+def checked(prior: Prior, strict: bool) -> Verdict:
+    """The verdict of the self-check.
+
+    Raises:
+        ValueError: the prior fails, and `strict` is set.
+    """
+    verdict = selfcheck.check(prior)
+    if strict and not verdict.passed:
+        raise ValueError(f"strict: nothing is written, {verdict.message}")
+    return verdict
+
+
+def weights(
+    found: Source,
+    kind: Family,
+    metadata: Mapping[str, Any],
+    shapes: Any,
+    dtype: Any = jnp.float32,
+) -> Any:
+    """The source's weights as params of the prior, a nested dict of arrays of `dtype`."""
+    names, unused = kind.names(found, metadata, shapes), kind.unused(found, metadata)
+    return conversion.fill(
+        shapes, found, names, unused, lambda a: jnp.asarray(np.asarray(a, dtype, order="C"))
+    )
+
+
+def dtype_of(found: Source) -> str:
+    """The common dtype of the source's weights if it can be stored, else "float32"."""
+    kinds = {str(a.dtype) for a in found.tensors.values() if a.dtype.kind not in "iub"}
+    return kinds.pop() if len(kinds) == 1 and kinds <= set(store.DTYPES) else "float32"
+
+
+def given_for(
+    card: str, architecture: str | Path | Mapping[str, Any] | None, sha256: str
+) -> tuple[Mapping[str, Any], Card | None]:
+    """The configuration of the source, and its entry in the catalogue.
+
+    Without a name, the entry is found by the sha256 of the source.
+    """
+    if card and architecture is not None:
+        raise ValueError("card, architecture: give one of them")
+    entry = catalogue.card(card) if card else catalogue.by_sha256(sha256)
+    if card and entry.sha256 and entry.sha256 != sha256:
+        raise ValueError(
+            f"card: {card} is a file of sha256 {entry.sha256}, the source has {sha256}"
+        )
+    if architecture is None:
+        return (entry.given if entry else {}), entry
+    if isinstance(architecture, Mapping):
+        return architecture, None
+    try:
+        given = json.loads(Path(architecture).read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"architecture: cannot read {architecture}: {error}") from None
+    if not isinstance(given, dict):
+        raise ValueError(f"architecture: {architecture} must hold a JSON object")
+    return given, None
+
+
+def origin(found: Source, kind: Family, sha256: str, entry: Card | None) -> dict[str, Any]:
+    """The part of prior.json that gives the origin of the weights."""
+    text = {
+        "file": found.path.name,
+        "sha256": sha256,
+        "family": kind.name,
+        "ema": found.ema,
+        "left_out": dict(found.left_out),
+    }
+    if entry is None:
+        return text
+    return text | {"card": entry.name, "published": entry.published, "licence": entry.licence}
+
+
+def check_folder(folder: Path, overwrite: bool) -> None:
+    """Check that a prior may be written to the folder.
+
+    Raises:
+        ValueError: the folder holds a prior and `overwrite` is False, or holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"workdir: {folder} is not a folder")
+    store.check_target(folder, "workdir", "prior.json")
+    if (folder / "prior.json").is_file() and not overwrite:
+        raise ValueError(f"workdir: {folder} already holds a prior; --overwrite replaces it")
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file, or of the names and contents of a folder's files."""
+    total = hashlib.sha256()
+    for file in _files(path):
+        if path.is_dir():
+            total.update(file.relative_to(path).as_posix().encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                total.update(block)
+    return total.hexdigest()
+
+
+def size_of(shapes: Any) -> int:
+    """The number of parameters."""
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+    else:
+        yield from sorted(p for p in path.rglob("*") if p.is_file())

@@ -1,0 +1,131 @@
+"""Priors from folders: our own, or Stable Diffusion's in diffusers' layout."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sdedit_jax import images, registry
+from sdedit_jax.priors.analytic import mixture
+from sdedit_jax.priors.prior import Prior
+from sdedit_jax.registry import names
+from sdedit_jax.weights import store
+from sdedit_jax.weights.convert import convert, digest
+from sdedit_jax.weights.readers import folder as diffusers_folder
+
+FORMAT = 2
+"""Version of what `convert` writes; a new one makes folders in the cache outdated."""
+
+
+def load_prior(folder: str | Path, compute: str = "float32", attention: int | None = None) -> Prior:
+    """The prior in a folder.
+
+    Our own folders hold prior.json. A folder of diffusers with a text encoder (model_index.json)
+    is converted on first use, into the user's cache folder under the digest of its files. Two loads
+    of a folder give equal priors, and a function compiled for one serves the other.
+
+    Args:
+        compute: "float32", "tf32" or "bfloat16".
+        attention: for priors that read texts: sides of the latent over sides of the attention maps
+            from which LEDITS++ makes its masks; None: as in prior.json (4; small ones 2).
+
+    Raises:
+        ValueError: missing, damaged or contradicting files; an unknown network, process or compute.
+    """
+    return load_converted(ours(Path(folder)), compute, attention)
+
+
+def sha256_of(folder: str | Path) -> str:
+    """The sha256 of the weights in a prior's folder, as in the metadata of load_prior.
+
+    Raises:
+        ValueError: see load_prior.
+    """
+    folder = ours(Path(folder))
+    known = store.read_metadata(folder).get("sha256")  # exact priors get one when loaded
+    return known or load_converted(folder).metadata["sha256"]
+
+
+def ours(folder: Path) -> Path:
+    """The folder itself, or the converted one of a foreign folder."""
+    foreign = not (folder / "prior.json").is_file() and diffusers_folder.reads_texts(folder)
+    return converted(folder) if foreign else folder
+
+
+def cache_folder() -> Path:
+    """The user's cache folder of this program."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return root / "sdedit_jax"
+
+
+def converted(folder: Path) -> Path:
+    """The converted folder of a foreign one; it is converted if that is not done yet."""
+    target = cache_folder() / "priors" / f"{digest(folder)[:24]}-{FORMAT}"
+    if (target / "prior.json").is_file():
+        return target
+    aside = target.with_name(f"{target.name}.{os.getpid()}")  # another process may convert it too
+    try:
+        convert(folder, aside, name=folder.resolve().name, dtype="source", check=False)
+        _settle(aside, target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def _settle(aside: Path, target: Path) -> None:
+    try:
+        aside.rename(target)
+    except OSError:
+        if not (target / "prior.json").is_file():
+            raise
+
+
+def load_converted(
+    folder: str | Path, compute: str = "float32", attention: int | None = None
+) -> Prior:
+    """The prior in a folder with prior.json and params/, checked against each other.
+
+    Args:
+        attention: see latent.StableDiffusion; None: as in prior.json.
+
+    Raises:
+        ValueError: missing, damaged or contradicting files; an unknown network, process or compute.
+    """
+    metadata = store.read_metadata(folder)
+    if attention is not None:
+        metadata = registry.with_attention(metadata, attention, str(folder))
+    if metadata.get("network") in registry.EXACT:
+        return exact_prior(metadata, Path(folder))
+    made = registry.prior_of(metadata, compute, str(folder))
+    if metadata["network"] in registry.PARTS:
+        made = made.replace(text=registry.text_of(metadata, folder, compute))
+    if "sha256" not in metadata:
+        raise ValueError(f"{folder}: prior.json lacks 'sha256'")
+    shapes = made.params
+    arrays, tree = jax.tree.flatten(store.load(Path(folder), shapes, sha256=metadata["sha256"]))
+    for i, array in enumerate(arrays):  # one by one: not all of them twice
+        arrays[i] = jax.block_until_ready(jnp.asarray(array, jnp.float32))
+    return made.replace(params=jax.tree.unflatten(tree, arrays))
+
+
+def exact_prior(metadata: Mapping[str, Any], folder: Path) -> Prior:
+    """The exact prior whose data are the folder's pictures, each with noise of std `std`.
+
+    Its params are the pictures; the sha256 in its metadata is that of the params.
+    """
+    for field in ("process", "size", "std"):
+        if field not in metadata:
+            raise ValueError(f"{folder}: prior.json lacks {field!r}")
+    names.check_kind(metadata["std"], float, f"{folder}: std")
+    size = registry.size_of(metadata, str(folder))[:2]
+    files = images.find_inputs(folder)
+    pictures = [images.fit(images.flatten(images.read(f)), size)[0] for f in files]
+    means = np.stack([images.to_unit(p) for p in pictures])
+    process = registry.process(metadata["process"], f"{folder}: process")
+    made = mixture(process, means, metadata["std"])
+    return made.replace(metadata={**metadata, "sha256": store.digest(made.params)})
