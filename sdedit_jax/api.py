@@ -14,8 +14,7 @@ from PIL import Image
 from sdedit_jax.edits.sdedit import Recorded
 from sdedit_jax.pipeline import calls, from_arrays
 from sdedit_jax.pipeline.arguments import bound, named, whole
-from sdedit_jax.pipeline.base import Event
-from sdedit_jax.pipeline.calls import Done
+from sdedit_jax.pipeline.base import Done, Event
 from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.pipeline.from_arrays import Ledits, Maps
 from sdedit_jax.priors.prior import Prior

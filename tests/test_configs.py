@@ -17,7 +17,6 @@ from sdedit_jax.images.guide import Guide
 from sdedit_jax.modes.train import metadata_of
 from sdedit_jax.pipeline import settings
 from sdedit_jax.priors.prior import Prior
-from sdedit_jax.registry import parts
 from sdedit_jax.tasks import TaskInput
 from sdedit_jax.training.data import Source
 from sdedit_jax.weights import load, store
@@ -77,13 +76,13 @@ def test_the_defaults_of_the_configs_are_those_of_the_library():
     assert settings.Sampling().steps == 20 and config.t0 == 0.5
 
 
-@pytest.mark.parametrize("rule", parts.SOLVERS)
+@pytest.mark.parametrize("rule", sampler_parts.SOLVERS)
 def test_every_rule_traces(rule, prior):
     with_it = {"grid": "diffusers_pndm"} if rule == "plms" else {}
     assert traced(prior, settings.sampling({"rule": rule, "steps": 2} | with_it)) == (SIZE, SIZE, 3)
 
 
-@pytest.mark.parametrize("grid", parts.GRIDS)
+@pytest.mark.parametrize("grid", sampler_parts.GRIDS)
 def test_every_grid_traces_with_a_corrector(grid, prior):
     with_it = {"rule": "plms"} if grid == "diffusers_pndm" else {}
     sampling = settings.sampling({"grid": grid, "steps": 2, "corrector": "langevin"} | with_it)
@@ -165,10 +164,10 @@ def test_whole_numbers_serve_as_fractions():
 )
 def test_a_part_and_its_string(text, short):
     """The string of a recipe gives the same part again."""
-    part = parts.parse(text, parts.SOLVERS, "sampler.rule")
-    assert parts.as_text(part, parts.SOLVERS) == short
-    assert parts.parse(short, parts.SOLVERS, "sampler.rule") == part
-    assert parts.parse(part, parts.SOLVERS, "sampler.rule") is part
+    part = sampler_parts.parse(text, sampler_parts.SOLVERS, "sampler.rule")
+    assert sampler_parts.as_text(part, sampler_parts.SOLVERS) == short
+    assert sampler_parts.parse(short, sampler_parts.SOLVERS, "sampler.rule") == part
+    assert sampler_parts.parse(part, sampler_parts.SOLVERS, "sampler.rule") is part
 
 
 def test_a_prior_has_the_weights_of_the_folder(prior):

@@ -135,7 +135,7 @@ def test_commands_name_existing_configs_fields_and_parts(page, args, at_root):
     from importlib import import_module
 
     from sdedit_jax.modes import MODES
-    from sdedit_jax.registry import parts
+    from sdedit_jax.registry import sampler_parts
 
     assert {arg for arg in args if arg[:2] == "--" and "=" not in arg} <= {"--overwrite", "--keep"}
     flags = dict(arg.removeprefix("--").split("=", 1) for arg in args if "=" in arg)
@@ -152,9 +152,13 @@ def test_commands_name_existing_configs_fields_and_parts(page, args, at_root):
         for folder in folders:
             place = place[folder]
         assert field in place, f"{page}: {file} has no {name}"
-    tables = {"rule": parts.SOLVERS, "grid": parts.GRIDS, "corrector": parts.CORRECTORS}
+    tables = {
+        "rule": sampler_parts.SOLVERS,
+        "grid": sampler_parts.GRIDS,
+        "corrector": sampler_parts.CORRECTORS,
+    }
     for field, table in tables.items():
-        parts.parse(flags.get(f"config.sampler.{field}"), table, field)
+        sampler_parts.parse(flags.get(f"config.sampler.{field}"), table, field)
 
 
 # --- paths and links ------------------------------------------------------------------------------

@@ -111,6 +111,12 @@ class Finished(NamedTuple):
     rows: int
 
 
+class Done(NamedTuple):
+    """The last item of a stream: what the call would have returned."""
+
+    result: Any
+
+
 class Cancelled(Exception):
     """An edit was stopped before its end."""
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from sdedit_jax import devices as parallel
 from sdedit_jax.pipeline import executor
-from sdedit_jax.pipeline.base import Event, Finished, Pipeline
+from sdedit_jax.pipeline.base import Done, Event, Finished, Pipeline
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,12 +33,6 @@ class Call(NamedTuple):
     batch: int = 16
     devices: int = 0
     keep_maps: bool = False
-
-
-class Done(NamedTuple):
-    """The last item of a stream: what the call would have returned."""
-
-    result: Any
 
 
 def run(call: Call, cancel: executor.Cancel | None = None) -> Any:

@@ -12,8 +12,8 @@ from sdedit_jax.diffusion.solvers import PLMS, Solver
 from sdedit_jax.diffusion.timesteps import TimestepGrid, Timesteps
 from sdedit_jax.edits.sdedit import SDEdit
 from sdedit_jax.priors.prior import Prior
-from sdedit_jax.registry import parts
-from sdedit_jax.registry.parts import CORRECTORS, GRIDS, SOLVERS, Scheduler
+from sdedit_jax.registry import sampler_parts
+from sdedit_jax.registry.sampler_parts import CORRECTORS, GRIDS, SOLVERS, Scheduler
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,10 +21,10 @@ class Sampling:
     """How the reverse SDE is run; the fields of `config.sampler`.
 
     Attributes:
-        rule: the solver: a string of parts.SOLVERS such as "ancestral(eta=0.5)", or a value.
+        rule: the solver: a string of SOLVERS such as "ancestral(eta=0.5)", or a value.
         steps: number of steps, all of which are run.
-        grid: a string of parts.GRIDS such as "karras(rho=7.0)", or a value.
-        corrector: a string of parts.CORRECTORS such as "langevin(snr=0.16)", or a value.
+        grid: a string of GRIDS such as "karras(rho=7.0)", or a value.
+        corrector: a string of CORRECTORS such as "langevin(snr=0.16)", or a value.
         hold: the noise of the kept region, one of masking.MODES.
         repeats: the paper's K.
         final: whether the last step takes its mean or a sample, one of sampler.FINALS.
@@ -107,9 +107,9 @@ def sampling(
     s = Sampling(**given)
     s = dataclasses.replace(
         s,
-        rule=parts.parse(s.rule, SOLVERS, "sampler.rule"),
-        grid=parts.parse(s.grid, GRIDS, "sampler.grid"),
-        corrector=parts.parse(s.corrector, CORRECTORS, "sampler.corrector"),
+        rule=sampler_parts.parse(s.rule, SOLVERS, "sampler.rule"),
+        grid=sampler_parts.parse(s.grid, GRIDS, "sampler.grid"),
+        corrector=sampler_parts.parse(s.corrector, CORRECTORS, "sampler.corrector"),
     )
     _check(s)
     if isinstance(s.grid, Scheduler) and preset:
@@ -143,7 +143,8 @@ def _check(s: Sampling) -> None:
     if isinstance(s.rule, PLMS) != pndm and not isinstance(s.grid, TimestepGrid):
         raise ValueError(
             'sampler.rule "plms" and sampler.grid "diffusers_pndm" belong together, got'
-            f" {parts.as_text(s.rule, SOLVERS)!r} and {parts.as_text(s.grid, GRIDS)!r}"
+            f" {sampler_parts.as_text(s.rule, SOLVERS)!r} and"
+            f" {sampler_parts.as_text(s.grid, GRIDS)!r}"
         )
     if getattr(s.corrector, "mixes", False):
         raise ValueError("sampler.corrector: norm 'batch' mixes the pictures; give norm='image'")
@@ -182,7 +183,7 @@ def resolve(prior: Prior, s: Sampling, t0: float, preset: str = "") -> Resolved:
 def as_strings(s: Sampling) -> Sampling:
     """The settings with their parts as strings, for records and the screen."""
     tables = {"rule": SOLVERS, "grid": GRIDS, "corrector": CORRECTORS}
-    texts = {f: parts.as_text(getattr(s, f), table) for f, table in tables.items()}
+    texts = {f: sampler_parts.as_text(getattr(s, f), table) for f, table in tables.items()}
     return dataclasses.replace(s, **texts)
 
 
