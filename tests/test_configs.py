@@ -17,6 +17,7 @@ from sdedit_jax.images.guide import Guide
 from sdedit_jax.modes.train import metadata_of
 from sdedit_jax.pipeline import settings
 from sdedit_jax.priors.prior import Prior
+from sdedit_jax.registry import sampler_parts
 from sdedit_jax.tasks import TaskInput
 from sdedit_jax.training.data import Source
 from sdedit_jax.weights import load, store
