@@ -9,6 +9,7 @@ The rest of the project handles one image, or the rows of one device.
 
 import functools
 import hashlib
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -58,8 +59,27 @@ def placement(batch: int) -> tuple[NamedSharding, NamedSharding]:
 
 
 def replicate(params: Any, devices: int = 0) -> Any:
-    """The parameters on every device used; parameters that are already there do not move."""
-    return jax.device_put(params, whole(count(devices)))
+    """The parameters on every device used; parameters that are already there do not move.
+
+    Parameters of one device are sent to several devices once: the copy is kept as long as they
+    live.
+    """
+    n, leaves = count(devices), jax.tree.leaves(params)
+    if n == 1 or not leaves or not isinstance(leaves[0], jax.Array):
+        return jax.device_put(params, whole(n))
+    for key in [key for key, (alive, _) in _PLACED.items() if alive() is None]:
+        del _PLACED[key]
+    key = (tuple(map(id, leaves)), n)
+    if key not in _PLACED:
+        placed = jax.device_put(params, whole(n))
+        if any(a is b for a, b in zip(leaves, jax.tree.leaves(placed), strict=True)):
+            return placed  # they are there already
+        _PLACED[key] = weakref.ref(leaves[0]), placed
+    return _PLACED[key][1]
+
+
+_PLACED: dict[tuple, tuple[weakref.ref, Any]] = {}
+"""Parameters that were sent to several devices, by the arrays that they were sent from."""
 
 
 def spread(batch: Any, devices: int) -> Any:
