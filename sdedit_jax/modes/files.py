@@ -1,6 +1,6 @@
 """Result files: names, existing results, inputs that must not be replaced, sheets' scale."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,11 +45,17 @@ class Target(NamedTuple):
 
 
 def kept(workdir: Path) -> Path:
-    """The workdir, or where it holds files, its first run-2, run-3 .. that holds none."""
-    folders: Iterator[Path] = (workdir / f"run-{i}" for i in range(2, 100_000))
+    """The workdir, or where it holds files, a new folder in it: run-2, run-3 .."""
     if not _holds_files(workdir):
         return workdir
-    return next(folder for folder in folders if not _holds_files(folder))
+    for i in range(2, 100_000):
+        folder = workdir / f"run-{i}"
+        try:
+            folder.mkdir()  # fails where another run has just made it
+            return folder
+        except FileExistsError:
+            continue
+    raise ValueError(f"workdir: {workdir} holds too many runs")
 
 
 def _holds_files(folder: Path) -> bool:

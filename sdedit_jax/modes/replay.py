@@ -33,7 +33,7 @@ def replay(config: ConfigDict, target: Target | None) -> int:
         raise ValueError("config: --mode=replay needs one of those that edit pictures, or none")
     path = Path(config.input)
     if target:
-        refuse_existing([target.folder / path.name], target.overwrite)
+        refuse_existing([target.folder / path.name], target.overwrite, [path])
     before = images.read(path).rgb
     recipe = provenance.read_recipe(images.read_text(path), path.name, FORMAT)
     if provenance.digest(before) != recipe["picture"]["sha256"]:

@@ -82,7 +82,8 @@ class Event(NamedTuple):
         step, steps: steps done in this stage and its number of steps, repeats included.
         evaluations, total: network evaluations done in the whole edit of one picture, and all.
         seconds: since the edit began, without compiling.
-        preview: the predicted clean pictures [B, H, W, C] in [-1, 1], if requested.
+        preview: the predicted clean pictures [B, H, W, C] in [-1, 1], on request.
+        batch, batches: the number of this batch in the call, from 1, and how many there are.
     """
 
     stage: str
@@ -92,6 +93,8 @@ class Event(NamedTuple):
     total: int
     seconds: float
     preview: Any = None
+    batch: int = 1
+    batches: int = 1
 
 
 class Finished(NamedTuple):

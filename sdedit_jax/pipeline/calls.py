@@ -1,7 +1,7 @@
 """Calls: pictures with one pipeline, run in batches by the executor, and put into their results."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +9,6 @@ import jax.numpy as jnp
 from sdedit_jax import devices as parallel
 from sdedit_jax.pipeline import executor
 from sdedit_jax.pipeline.base import Done, Event, Finished, Pipeline
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class Call(NamedTuple):
@@ -43,11 +40,8 @@ def run(call: Call, cancel: executor.Cancel | None = None) -> Any:
     """
     rows = []
     for requests, keys in _batches(call):
-        events = executor.run(
-            call.pipeline, call.params, requests, keys, devices=call.devices, cancel=cancel,
-            listen=False, keep_maps=call.keep_maps,
-        )  # fmt: skip
-        rows += _rows(executor.finish(events), len(keys), call.keep_maps)
+        finished = executor.finish(_events(call, requests, keys, cancel=cancel, listen=False))
+        rows += _rows(finished, len(keys), call.keep_maps)
     return call.result(rows)
 
 
@@ -55,20 +49,24 @@ def stream(
     call: Call, preview_every: int = 0, cancel: executor.Cancel | None = None
 ) -> Iterator[Event | Done]:
     """The events of a call, and Done with its result at the end; a cancelled call ends without."""
-    rows = []
-    for requests, keys in _batches(call):
-        events = executor.run(
-            call.pipeline, call.params, requests, keys, devices=call.devices,
-            preview_every=preview_every, cancel=cancel, keep_maps=call.keep_maps,
-        )  # fmt: skip
+    rows, batches = [], -(-len(call.keys) // call.batch)
+    for number, (requests, keys) in enumerate(_batches(call), 1):
         last = None
-        for last in events:
+        for last in _events(call, requests, keys, cancel=cancel, preview_every=preview_every):
             if isinstance(last, Event):
-                yield last
+                yield last._replace(batch=number, batches=batches)
         if not isinstance(last, Finished):
             return
         rows += _rows(last, len(keys), call.keep_maps)
     yield Done(call.result(rows))
+
+
+def _events(call: Call, requests: Any, keys: Any, **options: Any) -> Iterator[Event | Finished]:
+    """One batch through the executor."""
+    return executor.run(
+        call.pipeline, call.params, requests, keys,
+        devices=call.devices, most=call.batch, keep_maps=call.keep_maps, **options,
+    )  # fmt: skip
 
 
 def _batches(call: Call) -> Iterator[tuple[Any, Any]]:

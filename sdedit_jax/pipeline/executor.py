@@ -49,21 +49,30 @@ PARTS: Mapping[str, tuple[tuple[int | None, ...], tuple[int, ...]]] = {
 
 
 class Programs:
-    """Compiled parts of pipelines, by value; the least recently used ones are forgotten."""
+    """Compiled parts of pipelines, by value; the least recently used ones are forgotten.
+
+    Threads that need the same program wait for one compilation; other threads go on.
+    """
 
     def __init__(self, size: int = KEPT_PROGRAMS) -> None:
         self.size, self.kept, self.lock = size, OrderedDict(), threading.Lock()
+        self.compiling: dict[tuple, threading.Lock] = {}
 
     def get(self, key: tuple, make: Callable[[], Any]) -> tuple[Any, float]:
         """The program of a key, and the seconds that compiling it took now."""
         with self.lock:
-            if key in self.kept:
-                self.kept.move_to_end(key)
-                return self.kept[key], 0.0
+            own = self.compiling.setdefault(key, threading.Lock())
+        with own:
+            with self.lock:
+                if key in self.kept:
+                    self.kept.move_to_end(key)
+                    return self.kept[key], 0.0
             start = time.perf_counter()
-            self.kept[key] = made = make()
-            if len(self.kept) > self.size:
-                self.kept.popitem(last=False)
+            made = make()
+            with self.lock:
+                self.kept[key] = made
+                if len(self.kept) > self.size:
+                    self.compiling.pop(self.kept.popitem(last=False)[0], None)
             return made, time.perf_counter() - start
 
     def clear(self) -> None:
@@ -149,6 +158,7 @@ def run(
     *,
     devices: int = 0,
     rows: int = 0,
+    most: int = 0,
     chunk: int = 0,
     preview_every: int = 0,
     cancel: Cancel | None = None,
@@ -164,6 +174,7 @@ def run(
         request: leaves [B, ...]. keys: [B].
         devices: local devices to use; 0: all, but no more than there are rows.
         rows: rows to run, the last ones padding; 0: the next power of two on each device.
+        most: rows that this padding does not exceed; 0: no bound.
         chunk: steps at a time; 0: about a tenth of the stage.
         preview_every: chunks from one preview to the next; 0: none.
         listen: whether to wait for each chunk and to yield its event.
@@ -173,7 +184,7 @@ def run(
         return
     size, begun = keys.shape[0], time.perf_counter()
     n = devices_for(size, devices)
-    runner, ran = Runner(pipeline, n, [0.0]), padded(size, n, rows)
+    runner, ran = Runner(pipeline, n, [0.0]), padded(size, n, rows, most)
     given, keys = parallel.spread(_filled((request, keys), size, ran), n)
     edit = Edit(runner, parallel.replicate(params, n), given, keys)
     for at, part in enumerate(_chunks(pipeline, chunk), 1):
@@ -215,17 +226,28 @@ def finish(events: Iterator[Event | Finished]) -> Finished:
 
 
 def devices_for(size: int, devices: int = 0) -> int:
-    """The devices that run a batch of this size; 0: all, but no more than rows."""
-    return parallel.count(devices) if devices else min(parallel.count(0), size)
+    """The devices that run a batch of this size; 0: all, but no more than padded rows."""
+    return parallel.count(devices) if devices else min(parallel.count(0), _power_of_two(size))
 
 
-def padded(size: int, devices: int, rows: int = 0) -> int:
+def padded(size: int, devices: int, rows: int = 0, most: int = 0) -> int:
     """Rows that are run for a batch: `rows`, or the next power of two on each device.
 
     So batches of many sizes share few programs.
+
+    Args:
+        most: rows that padding alone does not exceed; 0: no bound.
     """
     each = -(-max(size, rows) // devices)
-    return devices * (each if rows else 1 << (each - 1).bit_length())
+    if rows:
+        return devices * each
+    bound = -(-most // devices) if most else _power_of_two(each)
+    return devices * max(min(_power_of_two(each), bound), each)
+
+
+def _power_of_two(n: int) -> int:
+    """The next power of two."""
+    return 1 << (n - 1).bit_length()
 
 
 def chunk_of(n: int) -> int:

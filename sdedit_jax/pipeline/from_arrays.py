@@ -15,7 +15,7 @@ from sdedit_jax import images, provenance, registry
 from sdedit_jax.diffusion import strength as units
 from sdedit_jax.diffusion.noise import image_key
 from sdedit_jax.edits import sdedit
-from sdedit_jax.edits.inversion import Inverted, Request
+from sdedit_jax.edits.inversion import KEEPS, Inverted, Request
 from sdedit_jax.edits.sdedit import Recorded
 from sdedit_jax.pipeline import ledits_settings, settings
 from sdedit_jax.pipeline.arguments import choice, each, number, whole
@@ -63,7 +63,8 @@ class Ledits(NamedTuple):
 def edit_call(prior: Prior, cond: Any, against: Any, scale: float, **given: Any) -> Call:
     """The call of `edit`."""
     _check_prior(prior)
-    count = len(arrays.read(given["image"]).pictures)
+    given["image"] = arrays.read(given["image"])
+    count = len(given["image"].pictures)
     labels = each("cond", cond, count, (Integral, type(None)))
     number("scale", scale)
     conds = [registry.condition(prior, label, against, scale) for label in labels]
@@ -76,7 +77,8 @@ def text_call(prior: Prior, prompt: Any, negative_prompt: Any, scale: Any, **giv
     """The call of `text_edit`."""
     _check_prior(prior)
     conditioning.check_reads(prior)
-    count = len(arrays.read(given["image"]).pictures)
+    given["image"] = arrays.read(given["image"])
+    count = len(given["image"].pictures)
     prompts = each("prompt", prompt, count, str)
     negatives = each("negative_prompt", negative_prompt, count, str)
     scales = each("scale", scale, count, Real)
@@ -107,9 +109,9 @@ def _sdedit_call(
     names = ("steps", "rule", "grid", "corrector", "hold", "repeats", "final")
     if strength is not None:
         number("strength", strength, 0, 1)
-    s = settings.sampling({name: given[name] for name in names}, preset, t0, strength)
+    s = settings.sampling({name: given[name] for name in names}, preset, t0, strength, "")
     resolved = settings.resolve(prior, s, t0)
-    recorded = _recorded(noise, len(items), many)
+    recorded = _recorded(noise, resolved, items, many, given)
     samples = _samples(given)
     requests = [
         sdedit.Request(np.float32(resolved.t0), item.guide, c, z)
@@ -182,20 +184,23 @@ def ledits_call(
     """The call of `ledits`."""
     _check_prior(prior)
     _check_output(given)
+    choice("maps", maps, KEEPS)
+    if inverted is not None and (maps == "keys" or given["samples"] is not None):
+        raise ValueError('inverted: its maps are replayed once; leave out maps="keys" and samples')
     use_cache()
     names = (*ledits_settings.OWN, *ledits_settings.SCALES, *ledits_settings.NUMBERS)
     numbers = _numbers({name: given[name] for name in names})
     resolved = ledits_settings.resolve(prior, preset, numbers, maps)
     items, many = _items(prior, image, None, given)
-    asked = _prompts(prior, len(items), source_prompt, prompt, negative_prompt, concepts)
-    masks = _concept_masks(mask, items, len(asked[0].concepts), many)
-    samples, most = _samples(given), len(asked[0].concepts)
+    prompts = _prompts(prior, len(items), source_prompt, prompt, negative_prompt, concepts)
+    masks = _concept_masks(mask, items, len(prompts[0].concepts))
+    samples, most = _samples(given), len(prompts[0].concepts)
     drawn = slots is not None or any(m is not None for m in masks)
     slots = most if slots is None else max(whole("slots", slots), most)
     found = _inverted(inverted, resolved, preset, items, many)
     requests = [
-        _ledits_request(resolved, item, words, (m or []) if drawn else None, slots, start)
-        for item, words, m, start in zip(items, asked, masks, found, strict=True)
+        _ledits_request(resolved, item, own, (m or []) if drawn else None, slots, start)
+        for item, own, m, start in zip(items, prompts, masks, found, strict=True)
         for _ in samples
     ]
     keys = _keys(items, samples, given)
@@ -272,13 +277,35 @@ def _machine(given: Mapping[str, Any]) -> dict[str, int]:
     return {name: whole(name, given[name], low) for name, low in least.items()}
 
 
-def _recorded(noise: Recorded | None, count: int, many: bool) -> list[Recorded | None]:
-    """Recorded noise of each picture."""
+def _recorded(
+    noise: Recorded | None,
+    resolved: settings.Resolved,
+    items: Sequence[TaskInput],
+    many: bool,
+    given: Mapping[str, Any],
+) -> list[Recorded | None]:
+    """Recorded noise of each picture, of the shapes that the plan needs.
+
+    Raises:
+        ValueError: other shapes, or samples beside it.
+    """
     if noise is None:
-        return [None] * count
-    parts = [None if a is None else jnp.asarray(a, jnp.float32) for a in noise]
-    rows = [[None if a is None else (a[i] if many else a) for a in parts] for i in range(count)]
-    return [Recorded(*row) for row in rows]
+        return [None] * len(items)
+    if given["samples"] is not None:
+        raise ValueError("noise: recorded noise makes one result; leave out samples")
+    parts = [None if a is None else jnp.asarray(a, jnp.float32) for a in Recorded(*noise)]
+    plan, rows = resolved.plan, (len(items),) if many else ()
+    state = ledits_settings.state_shape(resolved.prior, items[0].guide.image.shape)
+    start, steps = (*rows, plan.repeats, *state), (*rows, plan.repeats, plan.n)
+    found = [None if a is None else a.shape for a in parts]
+    calls = len(rows) + 2
+    right = found[0] == start and (found[1] or ())[:calls] == steps
+    if not right or found[1][calls + 1 :] != state:
+        raise ValueError(
+            f"noise: start must be {start} and steps {(*steps, 'calls', *state)}, got {found[:2]}"
+        )
+    each_row = range(len(items))
+    return [Recorded(*(a if a is None or not many else a[i] for a in parts)) for i in each_row]
 
 
 def _paired(rows: list[Any], items: Sequence[TaskInput], samples: Sequence[int]) -> list[tuple]:
@@ -333,18 +360,22 @@ def _prompts(
     return found
 
 
-def _concept_masks(
-    mask: Any, items: Sequence[TaskInput], count: int, many: bool
-) -> list[list[Any] | None]:
+def _concept_masks(mask: Any, items: Sequence[TaskInput], count: int) -> list[list[Any] | None]:
     """Of each photo the masks [H, W, 1] of the edit's size, or None, for each concept.
 
     Args:
-        mask: one array for all concepts, or a list with one or None for each; of a batch one of
-            these for all photos, or a list of them.
+        mask: one array for all concepts, or a list with one or None for each concept; for a batch
+            also a list of such lists, one for each photo.
+
+    Raises:
+        ValueError: masks without concepts, or another number of lists than photos.
     """
-    each_photo = [mask] * len(items)
-    if many and isinstance(mask, list | tuple) and len(mask) == len(items) != count:
-        each_photo = list(mask)
+    if mask is not None and not count:
+        raise ValueError("mask: there are no concepts that it could bound")
+    nested = isinstance(mask, list | tuple) and any(isinstance(m, list | tuple) for m in mask)
+    if nested and len(mask) != len(items):
+        raise ValueError(f"mask: one list for each of {len(items)} photos, got {len(mask)}")
+    each_photo = list(mask) if nested else [mask] * len(items)
     return [_masks_of(m, item, count) for m, item in zip(each_photo, items, strict=True)]
 
 
@@ -377,7 +408,9 @@ def _ledits_request(
 def _belonging(preset: str, resolved: ledits_settings.Resolved, item: TaskInput) -> dict[str, Any]:
     made = resolved.recipe
     numbers = {"steps": made.n, "skip": made.skip, "t0": float(made.t0)}
-    return {"preset": preset, **numbers, "photo": provenance.digest(item.fitted)[:16]}
+    prior = resolved.prior.metadata.get("sha256", "")[:16]
+    photo = provenance.digest(item.fitted)[:16]
+    return {"preset": preset, **numbers, "prior": prior, "photo": photo}
 
 
 def _inverted(
@@ -394,17 +427,21 @@ def _inverted(
     """
     if maps is None:
         return [None] * len(items)
-    rows = [(maps.x[i], maps.zs[i], maps.of[i]) for i in range(len(items))] if many else [maps]
+    if not isinstance(maps, Maps):
+        raise TypeError(f"inverted must be the Maps of invert, got {type(maps).__name__}")
+    listed = isinstance(maps.of, list)
+    if listed != many or (many and len(maps.of) != len(items)):
+        count = len(maps.of) if listed else 1
+        raise ValueError(f"inverted: the maps are of {count} photo(s), the call has {len(items)}")
+    rows = list(zip(maps.x, maps.zs, maps.of, strict=True)) if many else [tuple(maps)]
     shape = ledits_settings.state_shape(resolved.prior, items[0].guide.image.shape)
-    for (_, zs, of), item in zip(rows, items, strict=True):
+    for (x, _, of), item in zip(rows, items, strict=True):
         wanted, found = _belonging(preset, resolved, item), dict(of)
         if other := [name for name in wanted if found.get(name) != wanted[name]]:
             wrong = ", ".join(f"{n} {found.get(n)} (here {wanted[n]})" for n in other)
             raise ValueError(f"inverted: the maps were made with {wrong}")
-        if resolved.plan.method == "ddpm" and tuple(zs.shape[1:]) != shape:
-            raise ValueError(
-                f"inverted: the maps are {tuple(zs.shape[1:])}, the prior's states {shape}"
-            )
+        if tuple(x.shape) != shape:
+            raise ValueError(f"inverted: the maps are {tuple(x.shape)}, the states {shape}")
     return [Inverted(x, zs) for x, zs, _ in rows]
 
 

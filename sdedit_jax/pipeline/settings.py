@@ -86,7 +86,11 @@ STRENGTH = 0.8
 
 
 def sampling(
-    values: Mapping[str, Any], preset: str = "", t0: float = 0.5, strength: float | None = None
+    values: Mapping[str, Any],
+    preset: str = "",
+    t0: float = 0.5,
+    strength: float | None = None,
+    prefix: str = "sampler.",
 ) -> Sampling:
     """The sampling settings: the preset's where there is one, the values' else.
 
@@ -95,6 +99,7 @@ def sampling(
         preset: "" or one of PRESETS.
         t0: strength; the preset "official" runs 1000 t0 steps.
         strength: of the presets of diffusers: the share of the steps that is run; None: 0.8.
+        prefix: before the names of fields in messages; "" for arguments in Python.
 
     Raises:
         ValueError: an unknown name, a value of another type or out of its range, or a strength
@@ -102,16 +107,16 @@ def sampling(
     """
     given = {name: value for name, value in values.items() if value is not None}
     if preset:
-        given = _of_preset(preset, given, t0)
-    _check_types(given)
+        given = _of_preset(preset, given, t0, prefix)
+    _check_types(given, prefix)
     s = Sampling(**given)
     s = dataclasses.replace(
         s,
-        rule=sampler_parts.parse(s.rule, SOLVERS, "sampler.rule"),
-        grid=sampler_parts.parse(s.grid, GRIDS, "sampler.grid"),
-        corrector=sampler_parts.parse(s.corrector, CORRECTORS, "sampler.corrector"),
+        rule=sampler_parts.parse(s.rule, SOLVERS, f"{prefix}rule"),
+        grid=sampler_parts.parse(s.grid, GRIDS, f"{prefix}grid"),
+        corrector=sampler_parts.parse(s.corrector, CORRECTORS, f"{prefix}corrector"),
     )
-    _check(s)
+    _check(s, prefix)
     if isinstance(s.grid, Scheduler) and preset:
         share = STRENGTH if strength is None else strength
         skip = s.steps - timesteps.count(s.steps, share)
@@ -119,40 +124,44 @@ def sampling(
     elif strength is not None:
         raise ValueError(f"strength is of the presets of diffusers; give t0, got {strength}")
     if isinstance(s.grid, Scheduler) and not s.grid.skip < s.steps:
-        raise ValueError(f"sampler.grid: skip must be below {s.steps} steps, got {s.grid.skip}")
+        raise ValueError(f"{prefix}grid: skip must be below {s.steps} steps, got {s.grid.skip}")
     return s
 
 
-def _of_preset(preset: str, given: Mapping[str, Any], t0: float) -> dict[str, Any]:
+def _of_preset(preset: str, given: Mapping[str, Any], t0: float, prefix: str) -> dict[str, Any]:
     """The values of a preset, with the number of steps that was given."""
     fixed, given = dict(registry.pick(PRESETS, preset, "preset")[1]), dict(given)
     if preset == "official":
         own = max(round(1000 * t0), 1)
         if given.setdefault("steps", own) != own:
             raise ValueError(
-                f'preset "official" runs 1000 t0 = {own} steps, sampler.steps asks for'
+                f'preset "official" runs 1000 t0 = {own} steps, {prefix}steps asks for'
                 f" {given['steps']}"
             )
-    defaults = _defaults()
-    check_preset(preset, {n: v for n, v in given.items() if n not in defaults or v != defaults[n]})
+    if prefix:  # fields of a config that hold their default were not given
+        defaults = _defaults()
+        own = {n: v for n, v in given.items() if n not in defaults or v != defaults[n]}
+    else:
+        own = given
+    check_preset(preset, own, prefix)
     return given | fixed | ({"steps": given["steps"]} if "steps" in given else {})
 
 
-def _check(s: Sampling) -> None:
+def _check(s: Sampling, prefix: str) -> None:
     pndm = isinstance(s.grid, Scheduler) and s.grid.name == "pndm"
     if isinstance(s.rule, PLMS) != pndm and not isinstance(s.grid, TimestepGrid):
         raise ValueError(
-            'sampler.rule "plms" and sampler.grid "diffusers_pndm" belong together, got'
+            f'{prefix}rule "plms" and {prefix}grid "diffusers_pndm" belong together, got'
             f" {sampler_parts.as_text(s.rule, SOLVERS)!r} and"
             f" {sampler_parts.as_text(s.grid, GRIDS)!r}"
         )
     if getattr(s.corrector, "mixes", False):
-        raise ValueError("sampler.corrector: norm 'batch' mixes the pictures; give norm='image'")
+        raise ValueError(f"{prefix}corrector: norm 'batch' mixes the pictures; give norm='image'")
     for name in ("steps", "repeats"):
         if getattr(s, name) < 1:
-            raise ValueError(f"sampler.{name} must be at least 1, got {getattr(s, name)}")
+            raise ValueError(f"{prefix}{name} must be at least 1, got {getattr(s, name)}")
     for name, allowed in {"hold": masking.MODES, "final": sampler.FINALS}.items():
-        registry.pick(dict.fromkeys(allowed), getattr(s, name), f"sampler.{name}")
+        registry.pick(dict.fromkeys(allowed), getattr(s, name), f"{prefix}{name}")
 
 
 def resolve(prior: Prior, s: Sampling, t0: float, preset: str = "") -> Resolved:
@@ -216,7 +225,7 @@ def preset_process(prior: Prior, preset: str) -> Prior:
     return prior.with_process(registry.SDES[name]())
 
 
-def check_preset(preset: str, given: Mapping[str, Any]) -> None:
+def check_preset(preset: str, given: Mapping[str, Any], prefix: str = "sampler.") -> None:
     """Refuse fields of Sampling that a preset fixes to another value; its steps may be changed.
 
     Raises:
@@ -226,7 +235,7 @@ def check_preset(preset: str, given: Mapping[str, Any]) -> None:
     for name in set(given) & set(fixed) - {"steps"}:
         if given[name] != fixed[name]:
             raise ValueError(
-                f"sampler.{name}: preset {preset!r} has {fixed[name]!r}, got {given[name]!r}; leave"
+                f"{prefix}{name}: preset {preset!r} has {fixed[name]!r}, got {given[name]!r}; leave"
                 " one of them out"
             )
 
@@ -235,9 +244,9 @@ def _defaults() -> dict[str, Any]:
     return {f.name: f.default for f in dataclasses.fields(Sampling)}
 
 
-def _check_types(values: Mapping[str, Any]) -> None:
+def _check_types(values: Mapping[str, Any], prefix: str) -> None:
     defaults = _defaults()
     for name, value in values.items():
         default = registry.pick(defaults, name, "field of sampler")
         if name not in ("rule", "grid", "corrector") or isinstance(value, bool | int | float):
-            registry.check_kind(value, type(default), f"sampler.{name}")
+            registry.check_kind(value, type(default), f"{prefix}{name}")

@@ -115,7 +115,11 @@ class Prior:
         """
         if process == self.process:
             return self
-        predict = ThroughProcess(self.predict, self.process, process)
+        predict, own = self.predict, self.process
+        if isinstance(predict, ThroughProcess):  # from the process of the network itself
+            predict, own = predict.predict, predict.own
+        if process != own:
+            predict = ThroughProcess(predict, own, process)
         return self.replace(process=process, predict=predict)
 
     def edit_size(self, size: Sequence[int] | None = None) -> images.Size:

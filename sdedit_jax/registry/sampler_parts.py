@@ -91,6 +91,9 @@ def parse(text: Any, table: Table, field: str) -> Any:
             or a value of another type or out of its range.
     """
     if not isinstance(text, str):
+        value = text is None or (dataclasses.is_dataclass(text) and not isinstance(text, type))
+        if not value:
+            raise TypeError(f"{field} must be a string or a frozen dataclass, got {text!r}")
         return text
     name, given = _split(text, field)
     if name not in table:

@@ -31,12 +31,14 @@ def read(image: Any, field: str = "image") -> Batch:
 
     Args:
         image: [H, W, 3] or [B, H, W, 3] (uint8, or floats in [-1, 1]), a PIL image, a path, or a
-            list of these.
+            list of these; a Batch is returned.
         field: its name in messages.
 
     Raises:
         TypeError: something else. ValueError: another shape, or values out of range.
     """
+    if isinstance(image, Batch):
+        return image
     if isinstance(image, list | tuple):
         if not image:
             raise ValueError(f"{field} must be a picture or a list of pictures, got an empty list")
