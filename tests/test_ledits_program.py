@@ -297,10 +297,10 @@ def test_a_run_edits_every_photo_in_one_program(photos, tmp_path, capsys):
         back = entry["reconstruction"]
         assert back["latent_error"] <= 1e-5 * max(back["latent_largest"], 1)
         assert abs(back["rms"] - back["rms_of_the_autoencoder_alone"]) < 1e-3
-    told = {entry["id"]: entry["words"] for entry in body["pictures"]}
+    told = {entry["id"]: entry["prompts"] for entry in body["pictures"]}
     assert told["two"]["concepts"] == ["+dog:scale=3:warmup=1:threshold=0.5", "-cat"]
     assert told["one"]["concepts"] == ["+cat:scale=7:warmup=0"]
-    assert recipe(out / "two_edit.png")["words"]["masks"] == [half]
+    assert recipe(out / "two_edit.png")["prompts"]["masks"] == [half]
     again = config_of("base", input=str(out / "two_edit.png"), devices=1)
     file.unlink()
     assert run(again, tmp_path / "again", "replay") == 0

@@ -58,9 +58,9 @@ def test_a_run_records_its_prompts_and_replays_bit_for_bit(photos, tmp_path, cap
     out = tmp_path / "out"
     assert run(config, out) == 0
     told = {"prompt": "a cat", "negative_prompt": "bad", "scale": 7.5, "guided": True}
-    assert recipe(out / "one_0.png")["text"] == told
-    assert recipe(out / "two_0.png")["text"] == told | own["two"]
-    assert [p["text"]["prompt"] for p in noted(out)["pictures"]] == ["a cat", "a dog"]
+    assert recipe(out / "one_0.png")["prompts"] == told
+    assert recipe(out / "two_0.png")["prompts"] == told | own["two"]
+    assert [p["prompts"]["prompt"] for p in noted(out)["pictures"]] == ["a cat", "a dog"]
     assert noted(out)["evaluations"] == 4
     shown = capsys.readouterr().out
     assert "prompt    'a cat' against 'bad', scale 7.5; 1 inputs have their own" in shown
@@ -115,7 +115,7 @@ def test_scale_1_is_one_evaluation_a_step(photos, tmp_path):
     config = prompted(photos, guidance__scale=1.0, prompt="a cat")
     assert run(config, tmp_path) == 0
     assert noted(tmp_path)["evaluations"] == 2
-    assert recipe(tmp_path / "one_0.png")["text"]["guided"] is False
+    assert recipe(tmp_path / "one_0.png")["prompts"]["guided"] is False
 
 
 def test_a_preset_of_diffusers_takes_its_share_of_the_steps(photos, tmp_path, capsys):

@@ -57,7 +57,7 @@ def target(
     if keep and mode not in EDITING:
         raise ValueError(f"keep: is for the modes {list(EDITING)}, got mode {mode!r}")
     if not workdir:
-        if mode == "replay":
+        if mode == "replay" and not (keep or overwrite):
             return None
         raise ValueError("workdir: give a folder for the results, e.g. --workdir=out")
     folder = kept(Path(workdir)) if keep else Path(workdir)

@@ -39,16 +39,10 @@ def edit(config: ConfigDict, target: Target) -> int:
     inputs, bad = read_inputs(kind)
     jobs = [Job(one, cut, config.seed, k) for one in inputs for k, cut in enumerate(kind.cuts)]
     refuse_existing(planned(kind, jobs, target), target.overwrite, needed(config))
+    sheet_name = target.free("sheet.png")
     done, failed, code = make(kind, jobs, target)
     if done:
-        columns = [f"sample {k}" for k in range(config.samples)]
-        rows = [(one, [d for d in done if d.job.input is one]) for one in inputs]
-        cells = [(one, own, {d.job.sample: d for d in own}) for one, own in rows]
-        body = [[*first(kind, one, own), *(_picture(at.get(k)) for k in range(config.samples))]
-                for one, own, at in cells]  # fmt: skip
-        picture = sheet(body, [one.name for one in inputs], [*heads(kind), *columns],
-                        config.sheet_scale)  # fmt: skip
-        path = target.png(target.free("sheet.png"), picture)
+        path = target.png(sheet_name, contact_sheet(kind, inputs, done))
         print(f"sheet {path}, record {record(kind, done, target)}")
     return report(bad + failed, code)
 
@@ -94,26 +88,16 @@ def write(done: Done, target: Target) -> None:
     print(f"{path}  {done.made.line}  {done.entry['seconds']:.2f} s")
 
 
-def heads(kind: Kind) -> list[str]:
-    """The labels of the columns before the results."""
-    return ["input", "guide", "mask"] + ["reconstruction"] * ("method" in kind.config)
-
-
-def first(kind: Kind, one: Input, done: Sequence[Done]) -> list[np.ndarray | None]:
-    """The pictures before the results of an input: input, guide, mask, reconstruction."""
-    item = one.item
-    mask = item.original_mask if kind.config.output == "original" else item.mask
-    drawn = [m for m in getattr(one.extra, "masks", ()) if m is not None]
-    if drawn:
-        mask = np.max(drawn, axis=0)[..., 0]
-    row = [item.original, item.fitted, np.round(mask * 255).astype(np.uint8)]
-    if "method" in kind.config:
-        row.append(done[0].made.beside["_reconstruction"] if done else None)
-    return row
-
-
-def _picture(done: Done | None) -> np.ndarray | None:
-    return None if done is None else done.made.output.picture
+def contact_sheet(kind: Kind, inputs: Sequence[Input], done: Sequence[Done]) -> np.ndarray:
+    """A row for each input: the input itself, guide, mask and results."""
+    count, rows, labels = kind.config.samples, [], {}
+    for one in inputs:
+        own = [d for d in done if d.job.input is one]
+        at = {d.job.sample: d.made.output.picture for d in own}
+        labels = kind.leads(one, own[0].made if own else None)
+        rows.append([*labels.values(), *(at.get(k) for k in range(count))])
+    columns = [*labels, *(f"sample {k}" for k in range(count))]
+    return sheet(rows, [one.name for one in inputs], columns, kind.config.sheet_scale)
 
 
 def record(kind: Kind, done: Sequence[Done], target: Target) -> Any:

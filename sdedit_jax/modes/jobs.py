@@ -85,7 +85,7 @@ def run_batch(
             text = str(error).strip().splitlines()[0]
             raise ValueError(
                 f"batch: the device failed with {rows} picture(s) at a time ({text});"
-                " a smaller --config.batch needs less memory"
+                f" a smaller --config.batch needs less memory{kind.memory_hint}"
             ) from None
     return None
 

@@ -1,6 +1,11 @@
-"""The kinds of edits: the method of a config -> its module, in this one place."""
+"""The kinds of edits: the method of a config -> its module, in this one place.
 
-from collections.abc import Callable, Mapping
+A module has `open_kind(config, recipe=None) -> Kind`, `check_sweep(config)`, `check_given(mode,
+config, given)` and `restore(config, recipe)`.
+"""
+
+from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -9,10 +14,16 @@ from sdedit_jax import registry
 from sdedit_jax.modes import ledits, sdedit
 from sdedit_jax.modes.session import Kind
 
-KINDS: Mapping[str, Callable[..., Kind]] = {
-    "sdedit": sdedit.open_kind,
-    "ledits": ledits.open_kind,
-}
+KINDS: Mapping[str, ModuleType] = {"sdedit": sdedit, "ledits": ledits}
+
+
+def module_of(config: ConfigDict) -> ModuleType:
+    """The module of a config's method.
+
+    Raises:
+        ValueError: an unknown method.
+    """
+    return registry.pick(KINDS, config.get("method", "sdedit"), "method")
 
 
 def open_kind(config: ConfigDict, recipe: Mapping[str, Any] | None = None) -> Kind:
@@ -24,5 +35,4 @@ def open_kind(config: ConfigDict, recipe: Mapping[str, Any] | None = None) -> Ki
     Raises:
         ValueError: an unknown method, or a setting out of its range.
     """
-    name = config.get("method", "sdedit")
-    return registry.pick(KINDS, name, "method")(config, recipe)
+    return module_of(config).open_kind(config, recipe)

@@ -1,7 +1,8 @@
 """LEDITS and LEDITS++ as a kind of edit: prompts, concepts and their masks."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +21,10 @@ from sdedit_jax.modes.session import (
     check_common,
     described,
     distances,
+    grey,
     open_prior,
+    own_files,
+    refuse_given,
     size_of,
     warn_truncated,
 )
@@ -32,6 +36,8 @@ from sdedit_jax.pipeline.outputs import finished
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.tasks import TaskInput, common
 from sdedit_jax.text.concept_parser import NUMBERS, as_text, check_number, parse
+
+OF_A_SWEEP = {"scale": "sweep.scale", "seed": "sweep.seeds", "samples": "sweep.seeds"}
 
 FIELDS = ("source_prompt", "prompt", "negative_prompt", "concepts", "masks")
 
@@ -59,6 +65,7 @@ class LEDITSKind:
     resolved: ledits_settings.Resolved
     own: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     sweep: ClassVar[tuple[str, str]] = ("scale", "scale")
+    memory_hint: ClassVar[str] = ", and so does --config.maps=host or keys"
 
     @property
     def cuts(self) -> list[str]:
@@ -114,6 +121,23 @@ class LEDITSKind:
     def read(self, path: Path, name: str) -> Input:
         return self.read_with(path, name, self._fields(path.stem))
 
+    def candidates(self, recipe: Mapping[str, Any], path: Path) -> Iterator[Callable[[], Input]]:
+        name, fields = path.stem.removesuffix(recipe["cut"]), recipe["prompts"]
+        for file in own_files(self.config, recipe["id"]):
+            yield functools.partial(self.read_with, file, name, fields)
+        yield functools.partial(self._read_photo, path, name, recipe)
+
+    def _read_photo(self, path: Path, name: str, recipe: Mapping[str, Any]) -> Input:
+        """The photo and the masks that were written beside a result."""
+        fields = recipe["prompts"]
+        numbers = range(1, len(fields["masks"]) + 1)
+        files = [path.with_name(f"{name}_mask_{k}.png") for k in numbers]
+        masks = [str(file) if file.is_file() else "" for file in files]
+        photo = path.with_name(f"{name}_photo.png")
+        found = self.read_with(photo, name, {**fields, "masks": masks})
+        extra = dataclasses.replace(found.extra, files=tuple(fields["masks"]))
+        return found._replace(item=found.item._replace(id=recipe["id"]), extra=extra)
+
     def read_with(self, path: Path, name: str, fields: Mapping[str, Any]) -> Input:
         """An input with its FIELDS."""
         item = registry.task("photo")(str(path), {}, self.size, self.config.fit)
@@ -152,13 +176,13 @@ class LEDITSKind:
             **distances(back, item),
             "rms_of_the_autoencoder_alone": distances(autoencoded, item)["rms"],
         }
-        entry = {"words": _fields_of(extra), **distances(output.fitted, item)}
+        entry = {"prompts": _fields_of(extra), **distances(output.fitted, item)}
         entry |= {"reconstruction": error}
         if job.value is not None:
             entry["scale"] = job.value
         beside = {"_reconstruction": back, "_photo": item.fitted}
         masks = zip(_mask_endings(extra), [m for m in extra.masks if m is not None], strict=True)
-        beside |= {end: np.round(m[..., 0] * 255).astype(np.uint8) for end, m in masks}
+        beside |= {end: grey(m[..., 0]) for end, m in masks}
         line = (
             f"RMS {entry['rms']:.4f}, reconstruction {error['rms']:.4f}"
             f" (latent {error['latent_error']:.1e} of {error['latent_largest']:.2f})"
@@ -170,7 +194,7 @@ class LEDITSKind:
         return {
             "task": "ledits",
             "strength": described(self.prior.process, self.resolved.t0)._asdict(),
-            "words": _fields_of(extra),
+            "prompts": _fields_of(extra),
             "numbers": self._numbers(),
             "sampler": {
                 "rule": self.config.preset,
@@ -187,6 +211,13 @@ class LEDITSKind:
             "numbers": self._numbers(),
             "evaluations": total_evaluations(self.pipeline(shapes)),
         }
+
+    def leads(self, one: Input, made: Made | None) -> dict[str, np.ndarray | None]:
+        drawn = [mask for mask in one.extra.masks if mask is not None]
+        mask = np.max(drawn, axis=0)[..., 0] if drawn else one.item.mask
+        back = made.beside["_reconstruction"] if made else None
+        row = {"input": one.item.original, "guide": one.item.fitted, "mask": grey(mask)}
+        return {**row, "reconstruction": back}
 
     def label(self, value: float, entries: Sequence[dict[str, Any]]) -> str:
         rms = np.mean([e["rms"] for e in entries] or [np.nan])
@@ -224,6 +255,26 @@ def open_kind(config: ConfigDict, recipe: Mapping[str, Any] | None = None) -> LE
     resolved = ledits_settings.resolve(prior, config.preset, numbers, config.maps)
     own = prompt_files.read(config.prompts, FIELDS)
     return LEDITSKind(config, prior, size_of(config, prior), resolved, own)
+
+
+def check_sweep(config: ConfigDict) -> None:
+    """Check that a config has concepts whose scale a sweep can vary.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if not config.concepts and not config.prompts:
+        raise ValueError("concepts: a sweep varies their scale, and the config has none")
+
+
+def check_given(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
+    """Check fields of the command line; see check.check."""
+    if mode == "sweep":
+        refuse_given(given, {f: f"a sweep takes {o} instead" for f, o in OF_A_SWEEP.items()})
+
+
+def restore(config: ConfigDict, recipe: Mapping[str, Any]) -> None:
+    """Set the fields of a replay's config that the recipe has resolved: none but its prompts."""
 
 
 def _mask_endings(extra: Extra) -> list[str]:

@@ -1,7 +1,6 @@
 """--mode=replay: make a result again from the recipe inside its PNG, and measure the difference."""
 
-import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sdedit_jax import images, provenance
-from sdedit_jax.images.guide import Guide
-from sdedit_jax.modes import kinds
-from sdedit_jax.modes.check import UNITS
+from sdedit_jax.modes import kinds, signals
 from sdedit_jax.modes.files import Target, refuse_existing
-from sdedit_jax.modes.jobs import FORMAT, Failed, digests, done, run_batch
+from sdedit_jax.modes.jobs import FORMAT, Done, Failed, digests, done, run_batch
 from sdedit_jax.modes.session import Input, Job, Kind
-from sdedit_jax.tasks import TaskInput
+from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.weights import load
 
 TOLERANCE = 1
@@ -39,7 +36,10 @@ def replay(config: ConfigDict, target: Target | None) -> int:
     if provenance.digest(before) != recipe["picture"]["sha256"]:
         print(f"note      {path.name} was changed after it was made")
     kind = kinds.open_kind(recipe_config(config, recipe, path), recipe)
-    made = again(kind, recipe, find_input(kind, recipe, path))
+    with signals.catch() as caught:
+        made = again(kind, recipe, find_input(kind, recipe, path), caught.stop)
+    if made is None:
+        return caught.exit_code
     if target:
         text = provenance.chunks(made.recipe)
         print(f"replayed  {target.png(path.name, made.made.output.picture, text)}")
@@ -49,20 +49,11 @@ def replay(config: ConfigDict, target: Target | None) -> int:
 def recipe_config(config: ConfigDict, recipe: Mapping[str, Any], path: Path) -> ConfigDict:
     """The recipe's config with the machine's fields of the present one, all settings resolved."""
     then = ConfigDict(recipe["config"])
-    for name, value in (recipe.get("text") or {}).items():
-        if name == "scale":
-            then.guidance.scale = value
-        elif name in then:
-            then[name] = value
     then.prompts, then.cache = "", config.cache
     used = recipe["place"]["devices"]
     then.devices = config.devices or (used if used <= jax.local_device_count() else 0)
     then.prior = prior_of(config, recipe, path)
-    if "method" not in then:
-        then.sampler.steps = recipe["sampler"]["steps"]
-        then.t0 = recipe["strength"]["t0"]
-        for unit in UNITS:
-            then[unit] = None
+    kinds.module_of(then).restore(then, recipe)
     return then
 
 
@@ -95,7 +86,7 @@ def find_input(kind: Kind, recipe: Mapping[str, Any], path: Path) -> Input:
         ValueError: none of them has the recipe's content; the message says why.
     """
     reasons = []
-    for read in candidates(kind, recipe, path):
+    for read in kind.candidates(recipe, path):
         try:
             found = read()
             check_input(kind, found, recipe)
@@ -103,47 +94,6 @@ def find_input(kind: Kind, recipe: Mapping[str, Any], path: Path) -> Input:
         except (ValueError, OSError) as error:
             reasons.append(str(error))
     raise ValueError(f"input: the input of {path.name} was not found: {'; '.join(reasons)}")
-
-
-def candidates(kind: Kind, recipe: Mapping[str, Any], path: Path) -> Iterator[Any]:
-    """Functions that read the input of a recipe, the likeliest first."""
-    name = path.stem.removesuffix(recipe["cut"])
-    fields, id = recipe.get("words"), recipe["id"]
-    try:
-        own = [f for f in images.find_inputs(kind.config.input) if f.stem == id]
-    except ValueError:
-        own = []
-    for file in own:
-        yield lambda file=file: _read(kind, file, name, fields)
-    if fields is None:
-        yield lambda: _from_guide(kind, path, name, id)
-    elif (photo := path.with_name(f"{name}_photo.png")).is_file():
-        count = len(fields["masks"])
-        files = [path.with_name(f"{name}_mask_{k}.png") for k in range(1, count + 1)]
-        masks = [str(file) if file.is_file() else "" for file in files]
-        found = {**fields, "masks": masks}
-        yield lambda: _named(_read(kind, photo, name, found), id, fields["masks"])
-
-
-def _read(kind: Kind, file: Path, name: str, fields: Mapping[str, Any] | None) -> Input:
-    return kind.read(file, name) if fields is None else kind.read_with(file, name, fields)
-
-
-def _named(found: Input, id: str, files: list[str]) -> Input:
-    """An input read from files beside a result, under the names of its own files."""
-    extra = dataclasses.replace(found.extra, files=tuple(files))
-    return found._replace(item=found.item._replace(id=id), extra=extra)
-
-
-def _from_guide(kind: Kind, path: Path, name: str, id: str) -> Input:
-    """The guide and mask that were written beside the result."""
-    if kind.config.output == "original":
-        raise ValueError("a result at the input's size needs the input itself")
-    fitted = images.read(path.with_name(f"{name}_guide.png")).rgb
-    mask = images.read_mask(path.with_name(f"{name}_mask.png"), fitted.shape[:2])
-    guide = Guide(images.to_unit(fitted), mask[..., None])
-    placement = images.place(fitted.shape[:2], kind.size, "stretch")
-    return Input(TaskInput(id, guide, fitted, mask, fitted, placement, mask), name)
 
 
 def check_input(kind: Kind, found: Input, recipe: Mapping[str, Any]) -> None:
@@ -161,11 +111,15 @@ def job_of(recipe: Mapping[str, Any], found: Input) -> Job:
     return Job(found, recipe["cut"], recipe["seed"], recipe["sample"], value)
 
 
-def again(kind: Kind, recipe: Mapping[str, Any], found: Input) -> Any:
-    """The same job, in the same place of a batch of the same size."""
+def again(
+    kind: Kind, recipe: Mapping[str, Any], found: Input, cancel: Cancel | None = None
+) -> Done | None:
+    """The same job, in the same place of a batch of the same size; None if it was stopped."""
     place, job = recipe["place"], job_of(recipe, found)
     jobs = [job] * place["rows"]
-    finished = run_batch(kind, jobs, place["shapes"], place["rows"])
+    finished = run_batch(kind, jobs, place["shapes"], place["rows"], cancel)
+    if finished is None:
+        return None
     row = jax.tree.map(lambda a: a[place["row"]], finished.result)
     made = done(kind, job, row, place, 0.0)
     if isinstance(made, Failed):

@@ -2,20 +2,20 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from sdedit_jax import registry
+from sdedit_jax import images, registry
 from sdedit_jax.diffusion import strength
 from sdedit_jax.diffusion.sde import VE, level
 from sdedit_jax.edits.sdedit import Request, proposition_1
 from sdedit_jax.images import Size
+from sdedit_jax.images.guide import Guide
 from sdedit_jax.modes import prompt_files
-from sdedit_jax.modes.check import UNITS
 from sdedit_jax.modes.session import (
     Input,
     Job,
@@ -24,7 +24,10 @@ from sdedit_jax.modes.session import (
     check_common,
     described,
     distances,
+    grey,
     open_prior,
+    own_files,
+    refuse_given,
     size_of,
     warn_truncated,
 )
@@ -35,6 +38,12 @@ from sdedit_jax.pipeline.sdedit import SDEditPipeline
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Prompt
 from sdedit_jax.priors.prior import Prior
+from sdedit_jax.tasks import TaskInput
+
+UNITS = ("sigma", "snr_db", "step")
+"""Units in which a config may give the strength instead of t0."""
+
+OF_A_SWEEP = {"t0": "sweep.t0", "seed": "sweep.seeds", "samples": "sweep.seeds"}
 
 FIELDS = ("prompt", "negative_prompt", "prompts")
 
@@ -60,6 +69,7 @@ class SDEditKind:
     guided: bool = False
     embed: Any = None
     sweep: ClassVar[tuple[str, str]] = ("t0", "t")
+    memory_hint: ClassVar[str] = ""
 
     @property
     def cuts(self) -> list[str]:
@@ -102,6 +112,22 @@ class SDEditKind:
         options = config.options.to_dict()
         return Input(registry.task(config.task)(str(path), options, self.size, config.fit), name)
 
+    def candidates(self, recipe: Mapping[str, Any], path: Path) -> Iterator[Callable[[], Input]]:
+        name = path.stem.removesuffix(recipe["cut"])
+        for file in own_files(self.config, recipe["id"]):
+            yield functools.partial(self.read, file, name)
+        yield functools.partial(self._read_guide, path, name, recipe["id"])
+
+    def _read_guide(self, path: Path, name: str, id: str) -> Input:
+        """The guide and mask that were written beside a result."""
+        if self.config.output == "original":
+            raise ValueError("a result at the input's size needs the input itself")
+        fitted = images.read(path.with_name(f"{name}_guide.png")).rgb
+        mask = images.read_mask(path.with_name(f"{name}_mask.png"), fitted.shape[:2])
+        guide = Guide(images.to_unit(fitted), mask[..., None])
+        placement = images.place(fitted.shape[:2], self.size, "stretch")
+        return Input(TaskInput(id, guide, fitted, mask, fitted, placement, mask), name)
+
     def beside(self, one: Input) -> list[str]:
         return ["_guide", "_mask"]
 
@@ -120,8 +146,8 @@ class SDEditKind:
             "proposition_1": self._bound(job, row),
         }
         if self.default is not None:
-            entry["text"] = self._text(item.id)
-        mask = np.round(item.mask * 255).astype(np.uint8)
+            entry["prompts"] = self._text(item.id)
+        mask = grey(item.mask)
         line = (
             f"L2 {entry['l2']:.2f} (RMS {entry['rms']:.4f})"
             f"  max change outside the mask {entry['max_change_outside_mask']}"
@@ -134,9 +160,9 @@ class SDEditKind:
             "task": self.config.task,
             "strength": described(self.prior.process, self._t0(job))._asdict(),
             "class": _labels(self.cond),
-            "text": self._text(item.id) if self.default is not None else None,
+            "prompts": self._text(item.id) if self.default is not None else None,
             "sampler": dataclasses.asdict(self.resolved.sampling),
-            "mask": np.round(item.mask * 255).astype(np.uint8),
+            "mask": grey(item.mask),
         }
 
     def record(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,6 +171,11 @@ class SDEditKind:
             "class": _labels(self.cond),
             "evaluations": total_evaluations(self.pipeline({})),
         }
+
+    def leads(self, one: Input, made: Made | None) -> dict[str, np.ndarray | None]:
+        item = one.item
+        mask = item.original_mask if self.config.output == "original" else item.mask
+        return {"input": item.original, "guide": item.fitted, "mask": grey(mask)}
 
     def label(self, value: float, entries: Sequence[dict[str, Any]]) -> str:
         l2 = np.mean([e["l2"] for e in entries] or [np.nan])
@@ -201,7 +232,7 @@ def open_kind(config: ConfigDict, recipe: Mapping[str, Any] | None = None) -> SD
     registry.pick(registry.GUIDANCE, config.guidance.name, "guidance.name")
     prior, guide = open_prior(config), config.guidance
     size = size_of(config, prior)
-    replayed = bool(((recipe or {}).get("text") or {}).get("guided"))
+    replayed = bool(((recipe or {}).get("prompts") or {}).get("guided"))
     prompts = _prompts(config, prior, replayed)
     cond = None if prompts else registry.condition(prior, config.cond, guide.against, guide.scale)
     prior = settings.preset_process(prior, config.preset)
@@ -211,6 +242,55 @@ def open_kind(config: ConfigDict, recipe: Mapping[str, Any] | None = None) -> SD
     used = registry.guided(prior, guide.name) if guided else prior
     resolved = settings.resolve(used, sampling, t0)
     return SDEditKind(config, prior, size, resolved, cond, **(prompts or {}))
+
+
+def check_sweep(config: ConfigDict) -> None:
+    """Check that a config has strengths for a sweep.
+
+    Raises:
+        ValueError: its preset or grid has no t0, or the strength is given in another unit.
+    """
+    if config.preset == "official":
+        raise ValueError('preset "official" compiles for each t0; a sweep needs another preset')
+    if settings.takes_share(config.preset):
+        raise ValueError(f'preset "{config.preset}" has no t0; a sweep needs another preset')
+    if config.sampler.grid.startswith("diffusers"):
+        raise ValueError(f'sampler.grid "{config.sampler.grid}" has no t0; a sweep needs another')
+    for unit in UNITS:
+        if config[unit] is not None:
+            raise ValueError(
+                f"{unit}: a sweep takes its strengths from sweep.t0, got {config[unit]}"
+            )
+    for t0 in config.sweep.t0:
+        strength.check_t0(t0)
+
+
+def check_given(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
+    """Check fields of the command line against each other; see check.check."""
+    if mode == "sweep":
+        refuse_given(given, {f: f"a sweep takes {o} instead" for f, o in OF_A_SWEEP.items()})
+    if settings.takes_share(config.preset):
+        refuse_given(given, {"t0": f'preset "{config.preset}" takes strength instead'})
+    found = [name for name in ("t0", *UNITS, "strength") if name in given]
+    if len(found) > 1:
+        values = " and ".join(f"{name} {given[name]:g}" for name in found)
+        raise ValueError(f"the strength is given twice, {values}; give one of them")
+    if config.preset:
+        parts = [(name.removeprefix("sampler."), name) for name in given]
+        settings.check_preset(config.preset, {f: given[name] for f, name in parts if f != name})
+
+
+def restore(config: ConfigDict, recipe: Mapping[str, Any]) -> None:
+    """Set the fields of a replay's config that the recipe has resolved."""
+    for name, value in (recipe["prompts"] or {}).items():
+        if name == "scale":
+            config.guidance.scale = value
+        elif name in config:
+            config[name] = value
+    config.sampler.steps = recipe["sampler"]["steps"]
+    config.t0 = recipe["strength"]["t0"]
+    for unit in UNITS:
+        config[unit] = None
 
 
 def _strength(config: ConfigDict, prior: Prior) -> float:

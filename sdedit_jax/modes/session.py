@@ -3,7 +3,7 @@
 import functools
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -78,12 +78,14 @@ class Kind(Protocol):
         size: (H, W) of the edit.
         cuts: what the results of an input add to its name, one for each sample.
         sweep: (field of config.sweep, letter in names) of a sweep.
+        memory_hint: what needs less memory beside a smaller batch.
     """
 
     config: ConfigDict
     prior: Prior
     size: Size
     sweep: tuple[str, str]
+    memory_hint: str
 
     @property
     def cuts(self) -> list[str]:
@@ -107,6 +109,9 @@ class Kind(Protocol):
     def read(self, path: Path, name: str) -> Input:
         """An input."""
 
+    def candidates(self, recipe: Mapping[str, Any], path: Path) -> Iterator[Callable[[], Input]]:
+        """Functions that read the input of a recipe in the picture `path`, the likeliest first."""
+
     def beside(self, one: Input) -> list[str]:
         """The endings of the further files of an input."""
 
@@ -122,8 +127,25 @@ class Kind(Protocol):
     def record(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
         """The part of record.json that belongs to this kind."""
 
+    def leads(self, one: Input, made: Made | None) -> dict[str, np.ndarray | None]:
+        """Label -> picture of the columns before the results of an input on a sheet.
+
+        made: the input's first result, or None.
+        """
+
     def label(self, value: float, entries: Sequence[dict[str, Any]]) -> str:
         """The label of a column of a sweep's sheet."""
+
+
+def refuse_given(given: Mapping[str, Any], reasons: Mapping[str, str]) -> None:
+    """Refuse fields of the command line.
+
+    Raises:
+        ValueError: one of `given` has a reason against it.
+    """
+    for name in given:
+        if name in reasons:
+            raise ValueError(f"{name}: {reasons[name]}, got {given[name]!r}")
 
 
 # --- opening --------------------------------------------------------------------------------------
@@ -224,10 +246,23 @@ def read_inputs(kind: Kind) -> tuple[list[Input], list[str]]:
     return found, bad
 
 
+def own_files(config: ConfigDict, id: str) -> list[Path]:
+    """The inputs of a config with this id; none where the input is gone."""
+    try:
+        return [file for file in images.find_inputs(config.input) if file.stem == id]
+    except ValueError:
+        return []
+
+
 def distances(picture: np.ndarray, item: TaskInput) -> dict[str, float]:
     """L2 and RMS distance of a fitted picture to the fitted input, on [0, 1] values."""
     away = (picture.astype(np.float64) - item.fitted) / 255
     return {"l2": float(np.sqrt(np.sum(away**2))), "rms": float(np.sqrt(np.mean(away**2)))}
+
+
+def grey(mask: np.ndarray) -> np.ndarray:
+    """A mask [H, W] in [0, 1] as a picture uint8 [H, W]."""
+    return np.round(mask * 255).astype(np.uint8)
 
 
 def change_outside_mask(item: TaskInput, output: Output, original: bool) -> int:

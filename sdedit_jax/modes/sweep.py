@@ -5,14 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
-from sdedit_jax.diffusion import strength
 from sdedit_jax.modes import kinds
-from sdedit_jax.modes.check import UNITS
-from sdedit_jax.modes.edit import first, heads, make, planned, record, report
+from sdedit_jax.modes.edit import make, planned, record, report
 from sdedit_jax.modes.files import Target, needed, refuse_existing, refuse_own_folder, sheet
 from sdedit_jax.modes.jobs import Done
 from sdedit_jax.modes.session import Input, Job, Kind, read_inputs
-from sdedit_jax.pipeline import settings
 
 
 def sweep(config: ConfigDict, target: Target) -> int:
@@ -23,8 +20,7 @@ def sweep(config: ConfigDict, target: Target) -> int:
     """
     if "sweep" not in config:
         raise ValueError("config: this one has no sweep; see configs/ for those that edit pictures")
-    if config.get("method") is None:
-        _check_strengths(config)
+    kinds.module_of(config).check_sweep(config)
     refuse_own_folder(config, target.folder)
     kind = kinds.open_kind(config)
     field, letter = kind.sweep
@@ -54,13 +50,13 @@ def sweep_sheet(kind: Kind, one: Input, done: Sequence[Done]) -> np.ndarray:
     config = kind.config
     values, seeds = config.sweep[kind.sweep[0]], config.sweep.seeds
     at = {(d.job.value, d.job.seed): d.made.output.picture for d in done}
-    lead = first(kind, one, done)
-    rows = [[*lead, *(at.get((value, seed)) for value in values)] for seed in seeds]
+    lead = kind.leads(one, done[0].made)
+    rows = [[*lead.values(), *(at.get((value, seed)) for value in values)] for seed in seeds]
     labels = [
         kind.label(value, [d.entry for d in done if d.job.value == value]) for value in values
     ]
     names = [f"seed {seed}" for seed in seeds]
-    return sheet(rows, names, [*heads(kind), *labels], config.sheet_scale)
+    return sheet(rows, names, [*lead, *labels], config.sheet_scale)
 
 
 def _check_values(config: ConfigDict, field: str) -> None:
@@ -70,19 +66,3 @@ def _check_values(config: ConfigDict, field: str) -> None:
         values = [form.format(value) for value in config.sweep[name]]
         if len(set(values)) < len(values):
             raise ValueError(f"sweep.{name} must be distinct, got {tuple(config.sweep[name])}")
-
-
-def _check_strengths(config: ConfigDict) -> None:
-    if config.preset == "official":
-        raise ValueError('preset "official" compiles for each t0; a sweep needs another preset')
-    if settings.takes_share(config.preset):
-        raise ValueError(f'preset "{config.preset}" has no t0; a sweep needs another preset')
-    if config.sampler.grid.startswith("diffusers"):
-        raise ValueError(f'sampler.grid "{config.sampler.grid}" has no t0; a sweep needs another')
-    for unit in UNITS:
-        if config[unit] is not None:
-            raise ValueError(
-                f"{unit}: a sweep takes its strengths from sweep.t0, got {config[unit]}"
-            )
-    for t0 in config.sweep.t0:
-        strength.check_t0(t0)
