@@ -6,6 +6,7 @@ import sys
 import threading
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -23,6 +24,10 @@ from program import (
 )
 
 import sdedit_jax as sj
+from sdedit_jax import devices
+from sdedit_jax.diffusion.solvers import Heun
+from sdedit_jax.edits.sdedit import Recorded
+from sdedit_jax.pipeline import cache, executor
 
 
 @pytest.fixture(scope="module")
@@ -311,6 +316,69 @@ def test_batches_of_many_sizes_share_programs(exact, rng):
     assert max(map(parts.count, parts)) <= 2
 
 
+def test_padding_stays_within_the_batch():
+    """Rows that are run: powers of two, no more than the batch, and never fewer than pictures."""
+    for most in (1, 3, 12, 16):
+        ran = {executor.padded(size, 1, most=most) for size in range(1, most + 1)}
+        powers = [2**i for i in range(6) if 2**i < most]
+        assert ran == {*powers, most}
+    for size in range(1, 9):
+        assert executor.padded(size, 1, rows=8) == 8
+        assert executor.padded(size, 4, most=8) in (4, 8)
+    assert executor.padded(3, 2, most=4) == 4 and executor.padded(5, 4, most=6) == 8
+
+
+def test_several_devices_take_powers_of_two(monkeypatch):
+    monkeypatch.setattr(jax, "local_device_count", lambda: 8)
+    assert [executor.devices_for(size) for size in (1, 2, 3, 5, 8, 20)] == [1, 2, 4, 8, 8, 8]
+
+
+def test_parameters_are_sent_to_several_devices_once(exact):
+    if jax.local_device_count() < 4:
+        pytest.skip("needs 4 devices")
+    params = jax.tree.map(jnp.asarray, exact.params)
+    first, again = (devices.replicate(params, 4) for _ in range(2))
+    assert all(a is b for a, b in zip(*map(jax.tree.leaves, (first, again)), strict=True))
+    other = devices.replicate(jax.tree.map(lambda a: a + 1, params), 4)
+    for a, b in zip(*map(jax.tree.leaves, (other, params)), strict=True):
+        np.testing.assert_array_equal(a, b + 1)
+
+
+def test_a_preset_refuses_what_it_fixes_even_at_the_default(exact, noise):
+    for given in ({"rule": "dpmpp_2m_sde"}, {"hold": "level"}, {"final": "mean"}):
+        name = next(iter(given))
+        with pytest.raises(ValueError, match=rf"^{name}: preset 'paper-ve' has"):
+            sj.edit(exact, noise, preset="paper-ve", **given)
+
+
+@pytest.mark.parametrize("rule", [Heun, {}, 3, object()])
+def test_a_part_that_is_none_is_named(exact, noise, rule):
+    with pytest.raises((TypeError, ValueError), match="^rule must be"):
+        sj.edit(exact, noise, rule=rule)
+
+
+def test_arguments_are_named_as_in_python(exact, noise):
+    with pytest.raises(ValueError, match="^steps must be at least 1, got 0"):
+        sj.edit(exact, noise, steps=0)
+
+
+def test_recorded_noise_has_the_shapes_of_the_plan(exact, noise, rng):
+    shape = (SIZE, SIZE, 3)
+    right = Recorded(rng.normal(size=(1, *shape)), rng.normal(size=(1, 3, 2, *shape)))
+    first = sj.edit(exact, noise, steps=3, noise=right)
+    np.testing.assert_array_equal(first, sj.edit(exact, noise, steps=3, noise=right, seed=9))
+    wrong = [
+        right._replace(steps=right.steps[:, :2]),
+        right._replace(start=right.start[:, 1:]),
+        right._replace(steps=right.steps[:, :, :, 1:]),
+    ]
+    for record in wrong:
+        with pytest.raises(ValueError, match="^noise: start must be"):
+            sj.edit(exact, noise, steps=3, noise=record)
+    with pytest.raises(ValueError, match="^noise: .* leave out samples"):
+        sj.edit(exact, noise, steps=3, noise=right, samples=2)
+
+
 def test_a_prior_that_is_loaded_anew_compiles_nothing(prior, noise):
     first = sj.edit(prior, noise, steps=2)
     again = sj.load_prior(tiny_prior())
@@ -357,6 +425,17 @@ def test_an_empty_variable_turns_the_cache_off(exact, noise, monkeypatch):
     assert jax.config.jax_compilation_cache_dir is None
 
 
+def test_a_cache_that_was_turned_off_stays_off(exact, noise, monkeypatch, tmp_path):
+    monkeypatch.setenv("SDEDIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "_CHOSEN", [])
+    try:
+        sj.use_cache(None)
+        sj.edit(exact, noise, steps=3)
+        assert jax.config.jax_compilation_cache_dir is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", None)
+
+
 # --- streams --------------------------------------------------------------------------------------
 
 
@@ -372,6 +451,12 @@ def test_a_stream_counts_what_it_does(exact, rows):
     assert sorted(e.seconds for e in events) == [e.seconds for e in events]
     assert isinstance(done, sj.Done)
     np.testing.assert_array_equal(done.result, sj.edit(exact, rows[:2], **options))
+
+
+def test_a_stream_of_several_batches_names_them(exact, rows):
+    *events, done = sj.stream(sj.edit, exact, rows, steps=2, batch=2)
+    assert [(e.batch, e.batches) for e in events] == [(1, 2), (1, 2), (2, 2), (2, 2)]
+    assert len(done.result) == 3
 
 
 def test_previews_come_when_asked_for(exact, rows):

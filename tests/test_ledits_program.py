@@ -501,6 +501,35 @@ def test_a_stream_has_the_three_stages(photos):
     )
 
 
+def test_maps_and_masks_that_do_not_fit_are_refused(photos):
+    """Each before anything runs, in a line that names the argument."""
+    prior, one = sj.load_prior(text_prior.text_prior()), picture(photos / "one.png")
+    zeros = np.zeros((2, 8, 8, 4), np.float32)
+    maps = sj.invert(prior, one, steps=2)
+    other = maps._replace(of={**maps.of, "prior": "another"})
+    half = np.zeros(one.shape[:2], bool)
+    half[:8] = True
+    cases = [
+        ({"inverted": maps, "maps": "keys"}, ValueError, "inverted: "),
+        ({"inverted": maps, "samples": 2}, ValueError, "inverted: "),
+        ({"inverted": (zeros[0], zeros)}, TypeError, "inverted must be the Maps"),
+        ({"inverted": other}, ValueError, "inverted: .*prior another"),
+        ({"inverted": maps._replace(x=zeros[0, 1:])}, ValueError, "inverted: "),
+        ({"inverted": maps._replace(of=[maps.of] * 2)}, ValueError, "inverted: .* 2 photo"),
+        ({"maps": "disk"}, ValueError, "maps must be one of"),
+        ({"mask": half, "concepts": ""}, ValueError, "mask: there are no concepts"),
+        ({"mask": [[half], [half]]}, ValueError, "mask: one list for each of 1"),
+    ]
+    for changes, error, told in cases:
+        with pytest.raises(error, match=f"^{told}"):
+            sj.ledits(prior, one, **{"concepts": "+cat", "steps": 2, **changes})
+
+
+def test_a_sweep_without_concepts_is_refused(photos, tmp_path):
+    told = refused(asked(photos, concepts=""), tmp_path / "out", "sweep")
+    assert told.startswith("concepts: a sweep varies their scale")
+
+
 def test_padded_rows_hold_what_was_asked():
     prior = load.load_prior(text_prior.text_prior())
     made = ledits_settings.recipe("leditspp", {})

@@ -158,6 +158,42 @@ class Counting:
         return solvers.Prediction(0.1 * x)
 
 
+def states(seen):
+    return seen.x_next
+
+
+def test_reverse_takes_parameters_as_arguments():
+    """Two priors of other data are one program, and give other states."""
+    process, x = sde.VP(), jax.random.normal(jax.random.key(0), SHAPE)
+    grid, noise = grids.Uniform()(process, jnp.float32(0.5), N), SampleNoise(jax.random.key(1))
+    first, other = (gaussian(process, jnp.full(SHAPE, mean), 0.5) for mean in (0.0, 0.5))
+
+    def run(prior):
+        solver, predict = solvers.Ancestral(), prior.predictor()
+        return sj.reverse(predict, process, solver, grid, noise, x, observe=states)[1]
+
+    made = run(first)
+    programs = sampler._with_arguments._cache_size()
+    assert np.abs(run(other) - made).max() > 0.1
+    np.testing.assert_array_equal(run(gaussian(process, jnp.full(SHAPE, 0.0), 0.5)), made)
+    assert sampler._with_arguments._cache_size() == programs
+
+
+def test_a_corrector_of_the_batch_is_refused():
+    prior = gaussian(sde.VP(), jnp.zeros(SHAPE), 0.5)
+    corrector = correctors.Langevin(norm="batch")
+    plan = SDEdit(prior.static, solvers.Ancestral(), grids.Uniform(), N, corrector=corrector)
+    with pytest.raises(ValueError, match="mixes"):
+        SDEditPipeline(plan)
+
+
+def test_a_process_and_back_is_the_prior_itself():
+    prior = gaussian(sde.VE(), jnp.zeros(SHAPE), 0.5)
+    there = prior.with_process(sde.VP())
+    assert there.with_process(sde.VE()) == prior
+    assert there.with_process(sde.SubVP()) == prior.with_process(sde.SubVP())
+
+
 def test_reverse_compiles_once():
     """Equal solvers, processes and grids, other arrays: one program. Another solver is another."""
     predict = Counting()

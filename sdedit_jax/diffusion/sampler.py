@@ -172,9 +172,14 @@ def reverse(
 ) -> tuple[State, Any]:
     """The whole grid from x [H, W, C]; see `advance`.
 
-    Outside of jit it compiles once for the same predictor, process, solver, observer and shapes.
+    Outside of jit it compiles once for equal predictors, processes, solvers, observers and shapes.
+    `Prior.predictor` gives a predictor with its parameters as arguments of the program. Those of
+    another closure become its constants.
     """
-    run = _reverse if isinstance(x, jax.core.Tracer) else _compiled
+    if isinstance(x, jax.core.Tracer):
+        run = _reverse
+    else:
+        run = _with_arguments if isinstance(predict, jax.tree_util.Partial) else _compiled
     return run(predict, process, solver, grid, noise, x, tuple(hooks), final, observe)
 
 
@@ -195,7 +200,9 @@ def _reverse(
     )
 
 
-_compiled = jax.jit(_reverse, static_argnames=("predict", "process", "solver", "final", "observe"))
+_STATIC = ("process", "solver", "final", "observe")
+_compiled = jax.jit(_reverse, static_argnames=("predict", *_STATIC))
+_with_arguments = jax.jit(_reverse, static_argnames=_STATIC)
 
 
 def _through(

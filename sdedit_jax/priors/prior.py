@@ -108,6 +108,10 @@ class Prior:
         """Predicted noise [H, W, C] of x [H, W, C] at t in (0, 1]; for VE this is -sigma score."""
         return self.predict(params, x, jnp.asarray(t, jnp.float32), cond).eps
 
+    def predictor(self, cond: Any = None) -> jax.tree_util.Partial:
+        """(x [H, W, C], t) -> Prediction, for `sampler.reverse`: a pytree of the parameters."""
+        return jax.tree_util.Partial(self.predict, self.params, cond=cond)
+
     def with_process(self, process: SDE) -> "Prior":
         """The same prior on another process, by equal noise-to-signal ratio.
 
