@@ -73,6 +73,24 @@ class NCSNpp(nnx.Module):
         h = resample.shuffle(h, c.patch)
         return h / _sigmas(c, label)[:, None, None, None] if c.scale_by_sigma else h
 
+    def statistics(
+        self,
+        x: jax.Array,
+        label: jax.Array,
+        *,
+        y: jax.Array | None = None,
+        dtype: jnp.dtype = jnp.float32,
+    ) -> jax.Array:
+        """Mean and standard deviation over the pixels of all features on the way down, [B,D]."""
+        c = self.config
+        modules = iter(self.all_modules)
+        temb = self._embed(modules, label, y)
+        x = resample.unshuffle(x.astype(jnp.float32), c.patch)
+        x = x if c.centered else 2 * x - 1
+        skips = self._walk(modules, x, temb, None, dtype, until="pop")
+        moments = [f(h, (1, 2), dtype=jnp.float32) for h in skips for f in (jnp.mean, jnp.std)]
+        return jnp.concatenate(moments, axis=-1)
+
     def _embed(
         self, modules: Iterator[nnx.Module], label: jax.Array, y: jax.Array | None
     ) -> jax.Array | None:
@@ -98,12 +116,18 @@ class NCSNpp(nnx.Module):
         temb: jax.Array | None,
         key: jax.Array | None,
         dtype: jnp.dtype,
-    ) -> jax.Array:
-        """From the centred input to the output before `scale_by_sigma`, both float32."""
+        until: str = "",
+    ) -> jax.Array | list[jax.Array]:
+        """From the centred input to the output before `scale_by_sigma`, both float32.
+
+        until: the kind of part before which the walk ends, with the skip features so far.
+        """
         c, act = self.config, layers.ACTIVATIONS[self.config.nonlinearity]
         kernel = c.fir_kernel if c.fir else None
         h, skips, down, up, normed = x, [], x, None, None
         for number, (kind, make) in enumerate(part for part in layout(c) if part.kind != "embed"):
+            if kind == until:
+                return skips
             module = next(modules) if make else None
             match kind:
                 case "conv_in":

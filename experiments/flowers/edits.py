@@ -1,0 +1,95 @@
+"""KID of simulated-stroke edits of a prior against photos, beside the guides' own.
+
+python experiments/flowers/edits.py --prior=FOLDER --data=flowers128.zip
+
+Guides are simulated from the held-out photos (tasks/simulate.py), edits are guides x seeds; the
+reference are the training photos, of which no guide was made. Every number names its features:
+colour_8x8 and gradients_8x8 (by hand, in units of the photos' standard deviations, both beside each
+other as `hand`), and the network of the prior `--network`.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import sdedit_jax as sj
+from sdedit_jax import images
+from sdedit_jax.evaluation import features, kid
+from sdedit_jax.evaluation.network import prior_features
+from sdedit_jax.tasks.simulate import simulate
+from sdedit_jax.training.data import Source, source
+
+SUBSET = 60
+"""Rows of a subset: there are 69 guides."""
+Measure = Callable[[np.ndarray], dict[str, kid.Kid]]
+
+
+def main() -> None:
+    """Measure, and append a JSON line for each set of pictures."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--prior", default="checkpoints/flowers64")
+    parser.add_argument("--network", default="checkpoints/fruits64", help="prior of the features")
+    parser.add_argument("--data", required=True, help="zip or folder with train/ and test/")
+    parser.add_argument("--colors", type=int, nargs="+", default=[3, 6, 16, 50])
+    parser.add_argument("--t0", type=float, nargs="+", default=[0.2, 0.3, 0.4, 0.5, 0.6, 0.65])
+    parser.add_argument("--edits", type=int, default=512)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--out", type=Path, default=Path("edits.jsonl"))
+    args = parser.parse_args()
+    prior = sj.load_prior(args.prior)
+    known, held_out = (source(args.data, s, size=prior.shape[0]) for s in ("train", "test"))
+    measure = measure_against(known, sj.load_prior(args.network))
+    tell(args.out, {"set": "photos"}, measure(held_out.images))
+    for colors in args.colors:
+        guides = np.stack([simulate(photo, colors) for photo in held_out.images])
+        tell(args.out, {"set": "guides", "colors": colors}, measure(guides))
+        for t0 in args.t0:
+            made = edits(prior, guides, t0, args.edits, args.steps)
+            told = {"set": "edits", "colors": colors, "t0": t0, "prior": Path(args.prior).name}
+            tell(args.out, told, measure(made))
+
+
+def edits(prior: sj.Prior, guides: np.ndarray, t0: float, count: int, steps: int) -> np.ndarray:
+    """Edits of guides uint8 [N, H, W, 3]: the k-th is of guide k mod N, with its own noise."""
+    n = len(guides)
+    return np.stack(
+        [
+            sj.edit(prior, guides[k % n], t0=t0, steps=steps, id=str(k % n), sample=k // n)
+            for k in range(count)
+        ]
+    )
+
+
+def measure_against(photos: Source, network: sj.Prior) -> Measure:
+    """uint8 [N, H, W, 3] -> KID against the photos, by the name of the features."""
+    sets = {
+        "hand": lambda x: np.concatenate([f(x) for f in features.HAND_MADE.values()], axis=1),
+        network.metadata["name"]: lambda x: prior_features(network, x),
+    }
+    reference = {name: make(images.to_unit(photos.images)) for name, make in sets.items()}
+
+    def measure(pictures: np.ndarray) -> dict[str, kid.Kid]:
+        found = {}
+        for name, make in sets.items():
+            base = reference[name]
+            rows = [features.standardised(f, base) for f in (make(images.to_unit(pictures)), base)]
+            found[name] = kid.kid(*rows, size=SUBSET)
+        return found
+
+    return measure
+
+
+def tell(out: Path, about: dict, found: dict[str, kid.Kid]) -> None:
+    """Print, and append to the file."""
+    numbers = {name: {k: round(v, 4) for k, v in f._asdict().items()} for name, f in found.items()}
+    line = json.dumps({**about, **numbers})
+    print(line, flush=True)
+    with out.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Features of pictures for distances between sets: by hand, or of a prior's own network.
+
+A feature set is named by what it is; numbers on different sets cannot be compared.
+
+    colour_8x8         mean colours of 8 x 8 cells
+    gradients_8x8      histograms of the gradient's direction in 8 x 8 cells
+    network            mean and spread of the activations on the way down in a prior's network
+
+Not here: networks trained for recognition (Inception), which the project does not ship.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from sdedit_jax.diffusion.sde import SDE, perturb
+from sdedit_jax.diffusion.strength import t_from_sigma
+from sdedit_jax.priors.adapters import PredictFn
+
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+DIRECTIONS = 8
+
+
+def colour_8x8(images: np.ndarray, cells: int = 8) -> np.ndarray:
+    """Mean colours of cells x cells squares.
+
+    Args:
+        images: float32 [B, H, W, 3] in [-1, 1], H and W multiples of `cells`.
+
+    Returns:
+        float32 [B, cells^2 3].
+    """
+    return _pooled(np.asarray(images, np.float32), cells).reshape(len(images), -1)
+
+
+def gradients_8x8(images: np.ndarray, cells: int = 8) -> np.ndarray:
+    """How strong the edges of each direction are in cells x cells squares.
+
+    The gradient of the luminance by central differences (one-sided at the border); its length is
+    shared between the two nearest of 8 directions of a line (0 to 180 degrees), and the square root
+    of the mean length is taken, which keeps single sharp edges from deciding.
+
+    Args:
+        images: float32 [B, H, W, 3] in [-1, 1], H and W multiples of `cells`.
+
+    Returns:
+        float32 [B, cells^2 8].
+    """
+    grey = np.asarray(images, np.float32) @ LUMINANCE
+    down, right = np.gradient(grey, axis=(1, 2))
+    place = np.arctan2(down, right) % np.pi / np.pi * DIRECTIONS
+    ways = np.arange(DIRECTIONS, dtype=np.float32)
+    apart = np.abs(place[..., None] - ways)
+    share = np.maximum(1 - np.minimum(apart, DIRECTIONS - apart), 0)
+    lengths = np.hypot(down, right)[..., None] * share
+    return np.sqrt(_pooled(lengths, cells)).reshape(len(images), -1)
+
+
+HAND_MADE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "colour_8x8": colour_8x8,
+    "gradients_8x8": gradients_8x8,
+}
+"""The feature sets that need no network, by name."""
+
+
+def standardised(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Features [N, D] in units of the reference's [M, D] mean and standard deviation.
+
+    With the same reference for both sets of a distance its size does not depend on the features'.
+    What is constant in the reference is left out.
+    """
+    std = reference.std(0)
+    kept = std > 1e-6 * max(float(std.max()), 1e-12)
+    return (features[:, kept] - reference.mean(0)[kept]) / std[kept]
+
+
+def network_features(
+    statistics: Callable[..., Array],
+    adapter: Callable[..., PredictFn],
+    process: SDE,
+    params: Any,
+    images: np.ndarray,
+    *,
+    ratio: float = 0.3,
+    seed: int = 0,
+    chunk: int = 16,
+) -> np.ndarray:
+    """Mean and standard deviation over the pixels of the activations in a prior's network.
+
+    Pictures are noised as the network is used to; the noise of picture i depends on (seed, i).
+
+    Args:
+        statistics: of the network: (params, x [1, H, W, C], label [1], y=None) -> [1, D].
+        adapter: of the prior: (net, process) -> predict; it brings x and label to the network's
+            convention.
+        process: of the prior.
+        params: of the network.
+        images: float32 [B, H, W, C] in [-1, 1].
+        ratio: sigma / alpha of the noise.
+        seed: of the noise.
+        chunk: pictures at once.
+
+    Returns:
+        float32 [B, D].
+    """
+    one = partial(_of_picture, statistics, adapter, process, ratio)
+    key = jax.random.key(seed)
+
+    @jax.jit
+    def every(params: Any, images: Array) -> Array:
+        rows = (images, jnp.arange(len(images)))
+        return jax.lax.map(lambda row: one(params, key, *row), rows, batch_size=chunk)
+
+    return np.asarray(every(params, jnp.asarray(images)))
+
+
+def _of_picture(
+    statistics: Callable[..., Array],
+    adapter: Callable[..., PredictFn],
+    process: SDE,
+    ratio: float,
+    params: Any,
+    key: Array,
+    image: Array,
+    i: Array,
+) -> Array:
+    """[D] of one picture: the adapter runs a network that notes its statistics and gives 0."""
+    noted = []
+
+    def net(params: Any, x: Array, label: Array, *, y: Any = None, key: Any = None) -> Array:
+        noted.append(statistics(params, x, label, y=y))
+        return jnp.zeros_like(x)
+
+    t = t_from_sigma(process, jnp.float32(ratio))
+    z = jax.random.normal(jax.random.fold_in(key, i), image.shape, image.dtype)
+    adapter(net, process)(params, perturb(process, image, t, z), t)
+    return noted[0][0]
+
+
+def _pooled(values: np.ndarray, cells: int) -> np.ndarray:
+    """Means over cells x cells squares: [B, H, W, C] -> [B, cells, cells, C]."""
+    b, h, w, c = values.shape
+    if h % cells or w % cells:
+        raise ValueError(f"pictures must be multiples of {cells} pixels, got {(h, w)}")
+    return values.reshape(b, cells, h // cells, cells, w // cells, c).mean((2, 4))

@@ -1,0 +1,39 @@
+"""Features of a loaded prior's own network; see features.network_features."""
+
+import dataclasses
+from functools import partial
+
+import numpy as np
+
+from sdedit_jax.evaluation.features import network_features
+from sdedit_jax.nets.ncsnpp import NCSNpp
+from sdedit_jax.priors.prior import Prior
+
+
+def prior_features(prior: Prior, images: np.ndarray, ratio: float = 0.3) -> np.ndarray:
+    """Mean and spread of the activations on the way down in a prior's network, without a class.
+
+    Args:
+        prior: of the network "ncsnpp", as loaded.
+        images: float32 [B, H, W, C] in [-1, 1], of the prior's size.
+        ratio: sigma / alpha of the noise that is added.
+
+    Returns:
+        float32 [B, D].
+
+    Raises:
+        ValueError: a prior of another network.
+    """
+    net = getattr(prior.predict, "net", None)
+    if getattr(net, "module", None) is not NCSNpp:
+        name = prior.metadata.get("network")
+        raise ValueError(f"features need a prior of the network 'ncsnpp', got {name}")
+    statistics = partial(net.apply, method="statistics")
+    return network_features(
+        statistics,
+        lambda net, process: dataclasses.replace(prior.predict, net=net),
+        prior.process,
+        prior.params,
+        images,
+        ratio=ratio,
+    )
