@@ -60,11 +60,11 @@ class Edited(NamedTuple):
 
     Attributes:
         image: [H, W, C].
-        score_sq: the largest squared norm of the score at the beginning of a step.
+        score_sq: the largest squared norm of the score at the beginning of a step, if measured.
     """
 
     image: Array
-    score_sq: Array
+    score_sq: Array | None = None
 
 
 class Randomness(NamedTuple):
@@ -139,7 +139,9 @@ def edit(plan: SDEdit) -> Callable[..., Edited]:
         def repeat(carry: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], None]:
             x0, score_sq = carry
             state = start(plan, request, noise, k, x0)
-            state, norms = steps(plan, params, request, noise, k, x0, state)
+            state, norms = steps(
+                plan, params, request, noise, k, x0, state, observe=score_norm
+            )  # fmt: skip
             x0 = mix(plan, request, x0, state.x)
             return (x0, jnp.maximum(score_sq, jnp.max(norms))), None
 
@@ -198,7 +200,7 @@ def steps(
     """`count` reverse steps of repeat k from step `first` on (all by default).
 
     Args:
-        observe: what to keep of each step; None: the squared norm of the score.
+        observe: what to keep of each step, a pytree; None: nothing.
 
     Returns:
         the carry, and the observations with a leading axis [count].
@@ -218,7 +220,7 @@ def steps(
         count=count,
         hooks=hooks,
         final=plan.final,
-        observe=observe or score_norm,
+        observe=observe,
     )
 
 
@@ -232,11 +234,13 @@ def mix(plan: SDEdit, request: Request, x0: Array, x: Array) -> Array:
     return x if plan.hold is None else request.guide.mask * x + (1 - request.guide.mask) * x0
 
 
-def finish(plan: SDEdit, params: Any, request: Request, x0: Array, score_sq: Array) -> Edited:
+def finish(
+    plan: SDEdit, params: Any, request: Request, x0: Array, score_sq: Array | None = None
+) -> Edited:
     """The picture [H, W, C] of x0; at strength 0 the guide of the unprepared `request`, and 0."""
     made, ran = plan.prior.codec.decode(params, x0), jnp.asarray(request.t0) > 0
     image = jnp.where(ran, made, jnp.asarray(request.guide.image, jnp.float32))
-    return Edited(image, jnp.where(ran, score_sq, 0.0))
+    return Edited(image, None if score_sq is None else jnp.where(ran, score_sq, 0.0))
 
 
 def proposition_1(sigma: float, score_sq: float, d: int, delta: float = 0.05) -> float:

@@ -79,7 +79,7 @@ class SDEditKind:
         return {}
 
     def pipeline(self, shapes: Mapping[str, Any]) -> SDEditPipeline:
-        return SDEditPipeline(self.resolved.plan)
+        return SDEditPipeline(self.resolved.plan, measure=self._bounded)
 
     def lines(self, jobs: Sequence[Job]) -> list[str]:
         s, process = self.resolved.sampling, self.prior.process
@@ -204,11 +204,15 @@ class SDEditKind:
         line = f"{prompt!r}" + (f" against {negative!r}, scale {scale:g}" if self.guided else "")
         return line + (f"; {len(self.own)} inputs have their own" if self.own else "")
 
+    @property
+    def _bounded(self) -> bool:
+        """Whether the paper states Proposition 1 for edits without a mask."""
+        return isinstance(self.prior.process, VE) and self.resolved.plan.repeats == 1
+
     def _bound(self, job: Job, row: Any) -> dict[str, Any] | str:
         """Proposition 1 of the paper beside the distance, where the paper states it."""
-        item, plan, t0 = job.input.item, self.resolved.plan, self._t0(job)
-        whole = bool((item.mask == 1).all())
-        if not isinstance(self.prior.process, VE) or plan.repeats > 1 or not whole:
+        item, t0 = job.input.item, self._t0(job)
+        if not self._bounded or not (item.mask == 1).all():
             return "not stated for this run: it is for VE, one repeat and no mask"
         sigma = float(level(self.prior.process, t0)[1]) if t0 else 0.0
         distance = float(np.sum((row.image.astype(np.float64) - item.guide.image) ** 2))

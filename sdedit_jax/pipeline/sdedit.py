@@ -17,19 +17,25 @@ from sdedit_jax.pipeline.base import Stage
 
 class State(NamedTuple):
     """Between chunks: the carry of the loop, the guide x0 [h, w, c] of this repeat, and the largest
-    squared norm of the score so far."""
+    squared norm of the score so far, if measured."""
 
     loop: sampler.State
     x0: Array
-    score_sq: Array
+    score_sq: Array | None = None
 
 
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class SDEditPipeline:
-    """The stages of an SDEdit plan; see base.Pipeline."""
+    """The stages of an SDEdit plan; see base.Pipeline.
+
+    Attributes:
+        plan: the edit.
+        measure: whether the result has the largest squared norm of the score.
+    """
 
     plan: SDEdit
+    measure: bool = False
 
     def __post_init__(self) -> None:
         if getattr(self.plan.corrector, "mixes", False):
@@ -61,7 +67,8 @@ class SDEditPipeline:
         stage: str,
     ) -> State:
         if state is None:  # a copy, since the carry is donated and the request is not
-            x0, score_sq = jnp.copy(request.guide.image), jnp.zeros(())
+            x0 = jnp.copy(request.guide.image)
+            score_sq = jnp.zeros(()) if self.measure else None
         else:
             x0, score_sq = self._mixed(request, state), state.score_sq
         noise = sdedit.randomness_of(self.plan, request, key)
@@ -81,12 +88,16 @@ class SDEditPipeline:
         count: int,
         preview: bool,
     ) -> tuple[State, None, Array | None]:
+        def observe(seen: Observation) -> tuple[Any, Any]:
+            norm = sdedit.score_norm(seen) if self.measure else None
+            return norm, predicted_x0(seen) if preview else None
+
         noise = sdedit.randomness_of(self.plan, request, key)
         loop, (norms, x0s) = sdedit.steps(
             self.plan, params, request, noise, repeat, state.x0, state.loop,
-            first=first, count=count, observe=_with_x0 if preview else _without,
+            first=first, count=count, observe=observe,
         )  # fmt: skip
-        score_sq = jnp.maximum(state.score_sq, jnp.max(norms))
+        score_sq = jnp.maximum(state.score_sq, jnp.max(norms)) if self.measure else None
         return State(loop, state.x0, score_sq), None, x0s[-1] if preview else None
 
     def show(self, params: Any, x0: Array) -> Array:
@@ -103,11 +114,3 @@ class SDEditPipeline:
 def predicted_x0(seen: Observation) -> Array:
     """The clean state [h, w, c] that the prediction of a step stands for."""
     return x0_from_eps(seen.process, seen.x, seen.t, seen.prediction.eps)
-
-
-def _with_x0(seen: Observation) -> tuple[Array, Array]:
-    return sdedit.score_norm(seen), predicted_x0(seen)
-
-
-def _without(seen: Observation) -> tuple[Array, None]:
-    return sdedit.score_norm(seen), None
