@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pure
 import pytest
 from program import ROOT, SIZE, config_of, exact_prior, tiny_card, tiny_params, tiny_prior
 
@@ -12,7 +13,7 @@ import sdedit_jax as sj
 from sdedit_jax import images, registry
 from sdedit_jax.diffusion import sde
 from sdedit_jax.diffusion.strength import t_from_log_snr
-from sdedit_jax.edits.sdedit import Request, edit
+from sdedit_jax.edits.sdedit import Request
 from sdedit_jax.images.guide import Guide
 from sdedit_jax.modes.train import metadata_of
 from sdedit_jax.pipeline import settings
@@ -34,7 +35,7 @@ def prior():
 def traced(prior, sampling):
     """The shape of an edit's result, without running it."""
     guide = Guide(jnp.zeros(prior.shape), jnp.ones((*prior.shape[:2], 1)))
-    run = edit(settings.resolve(prior, sampling, 0.5).plan)
+    run = pure.edit(settings.resolve(prior, sampling, 0.5).plan)
     request = Request(jnp.float32(0.5), guide)
     return jax.eval_shape(run, prior.params, request, jax.random.key(0)).image.shape
 

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pure
 import pytest
 from program import four_devices
 
@@ -34,7 +35,7 @@ def plan_and_params():
 def editor():
     """(params, edit): edit(params, (requests, keys)) -> pictures and some of their noise."""
     plan, weights = plan_and_params()
-    edit = sdedit.edit(plan)
+    edit = pure.edit(plan)
 
     def one(params, request, key):
         noise = sdedit.sample(key, SHAPE).steps(0)

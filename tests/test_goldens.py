@@ -14,6 +14,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pure
 import pytest
 from hooks import Hook, chain
 from trajectories import (
@@ -34,8 +35,7 @@ from sdedit_jax.diffusion import grids, sampler, sde, solvers
 from sdedit_jax.diffusion.correctors import Langevin
 from sdedit_jax.diffusion.grids import Grid
 from sdedit_jax.diffusion.noise import ReplayNoise
-from sdedit_jax.edits import sdedit
-from sdedit_jax.edits.sdedit import Randomness, Request, SDEdit
+from sdedit_jax.edits.sdedit import Recorded, Request, SDEdit
 from sdedit_jax.images.guide import Guide
 from sdedit_jax.priors.adapters import DDPM, ScoreSDEVE, ScoreSDEVP
 from sdedit_jax.priors.prior import Prior
@@ -76,9 +76,9 @@ def test_official_sdedit(golden, name):
 
     @jit
     def edit(start, steps):
-        noise = Randomness(lambda k: start[k], lambda k: ReplayNoise(steps[k][:, None]))
-        request = Request(n / 1000, Guide(image, change))
-        return sdedit.edit(plan)(params, request, jax.random.key(0), noise).image
+        noise = Recorded(start, steps[:, :, None])
+        request = Request(n / 1000, Guide(image, change), noise=noise)
+        return pure.edit(plan)(params, request, jax.random.key(0)).image
 
     for i in range(config["batch"]):
         seen.clear()
@@ -115,9 +115,8 @@ def test_ve_sdedit_of_the_paper(golden, name):
     guide = Guide(2 * arrays["guide"][0] - 1, mask)
 
     def edit(z):
-        noise = Randomness(lambda k: z[k, 0], lambda k: ReplayNoise(z[k, 1:, None]))
-        request = Request(config["t0"], guide)
-        return sdedit.edit(plan)(params, request, jax.random.key(0), noise).image
+        request = Request(config["t0"], guide, noise=Recorded(z[:, 0], z[:, 1:, None]))
+        return pure.edit(plan)(params, request, jax.random.key(0)).image
 
     z = arrays["noise"][:, 0].reshape(repeats, n + 1, 16, 16, 3)
     out = eagerly(edit, jnp.asarray(z))

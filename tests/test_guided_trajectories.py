@@ -11,6 +11,7 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pure
 import pytest
 from hooks import Hook
 from trajectories import TOLERANCE, after, close, jit, load, network
@@ -19,8 +20,7 @@ from sdedit_jax import registry
 from sdedit_jax.diffusion import sampler, sde, solvers
 from sdedit_jax.diffusion.grids import Grid
 from sdedit_jax.diffusion.noise import ReplayNoise
-from sdedit_jax.edits import sdedit
-from sdedit_jax.edits.sdedit import Randomness, Request
+from sdedit_jax.edits.sdedit import Recorded, Request
 from sdedit_jax.images.guide import Guide
 from sdedit_jax.pipeline import settings
 from sdedit_jax.priors.adapters import DDPM
@@ -96,9 +96,9 @@ def test_guided_diffusion_edits(golden, name, respacing):
 
     @jit
     def edit(guide, y, z):
-        noise = Randomness(lambda k: z[0], lambda k: ReplayNoise(z[1:, None]))
-        request = Request(n / levels, Guide(guide, jnp.ones((16, 16, 1))), y)
-        return sdedit.edit(plan)(prior.params, request, jax.random.key(0), noise).image
+        noise = Recorded(z[None, 0], z[None, 1:, None])
+        request = Request(n / levels, Guide(guide, jnp.ones((16, 16, 1))), y, noise)
+        return pure.edit(plan)(prior.params, request, jax.random.key(0)).image
 
     for i in range(config["batch"]):
         path.clear()

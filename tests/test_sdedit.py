@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import oracles
+import pure
 import pytest
 from jax import jit
 from recorded import Codec
@@ -16,7 +17,7 @@ from sdedit_jax.diffusion import grids, masking, sampler, sde, solvers
 from sdedit_jax.diffusion.correctors import Langevin
 from sdedit_jax.diffusion.noise import Purpose, ReplayNoise
 from sdedit_jax.edits import sdedit
-from sdedit_jax.edits.sdedit import Randomness, Recorded, Request, SDEdit
+from sdedit_jax.edits.sdedit import Recorded, Request, SDEdit
 from sdedit_jax.images.guide import Guide
 from sdedit_jax.priors.analytic import gaussian, mixture
 from sdedit_jax.priors.prior import Prior
@@ -36,10 +37,14 @@ def plan(process, shape, solver=None, grid=None, n=6, **options):
     return SDEdit(prior, solver or solvers.DPMpp2MSDE(), grid or grids.Uniform(), n, **options)
 
 
-def compiled(made, randomness=None):
-    """(request, key=...) -> Edited, as one program."""
-    edit = jit(functools.partial(sdedit.edit(made), randomness=randomness))
-    return lambda request, key=KEY: edit(made.prior.params, request, key)
+def compiled(made, noise=None):
+    """(request, key=...) -> Edited, as one program; with this recorded noise."""
+    edit = jit(pure.edit(made))
+    return lambda request, key=KEY: edit(made.prior.params, with_noise(request, noise), key)
+
+
+def with_noise(request, noise):
+    return request if noise is None else request._replace(noise=noise)
 
 
 def picture(rng, *shape):
@@ -52,8 +57,7 @@ def everywhere(image):
 
 def recorded(start, steps):
     """start [K, H, W, C], steps [K, N, calls, H, W, C]."""
-    start, steps = jnp.asarray(start, jnp.float32), jnp.asarray(steps, jnp.float32)
-    return Randomness(lambda k: start[k], lambda k: ReplayNoise(steps[k]))
+    return Recorded(jnp.asarray(start, jnp.float32), jnp.asarray(steps, jnp.float32))
 
 
 def drawn(made, shape, seed=0):
@@ -163,7 +167,7 @@ def test_full_strength_draws_from_a_mixture(process):
     made = SDEdit(prior, solvers.DPMpp2MSDE(), grids.UniformLogSNR(0.02), 64, hold=None)
     request = Request(1.0, everywhere(jnp.zeros(shape)))
     keys = jax.random.split(KEY, n)
-    edit = sdedit.edit(made)
+    edit = pure.edit(made)
     got = jit(jax.vmap(lambda key: edit(prior.params, request, key).image))(keys)
     data = means[rng.choice(3, n, p=weights)] + 0.2 * rng.normal(size=(n, *shape))
     directions = rng.normal(size=(4, 4))
@@ -255,12 +259,13 @@ def test_repeats_are_the_edit_applied_again(rng):
     guide, mask = picture(rng), jnp.asarray(rng.choice([0.0, 1.0], (4, 4, 1)), jnp.float32)
     made = plan(sde.VE(0.02, 10.0), guide.shape, repeats=3)
     noise = drawn(made, guide.shape)
-    edit, image = sdedit.edit(dataclasses.replace(made, repeats=1)), guide
+    edit, image = pure.edit(dataclasses.replace(made, repeats=1)), guide
 
     @jit
     def once(image, k):
-        only = Randomness(lambda _: noise.start(k), lambda _: noise.steps(k))
-        return edit(made.prior.params, Request(0.5, Guide(image, mask)), KEY, only).image
+        only = Recorded(noise.start[k][None], noise.steps[k][None])
+        request = Request(0.5, Guide(image, mask), noise=only)
+        return edit(made.prior.params, request, KEY).image
 
     for k in range(3):
         image = once(image, k)
@@ -362,7 +367,7 @@ def test_a_sweep_compiles_once(grid, rng):
     """t0, seeds, masks and guides change without a new trace, also in a batch."""
     made = plan(sde.VP(), (4, 4, 3), grid=grid, repeats=2)
     prior, traces = counted(made.prior)
-    edit = sdedit.edit(dataclasses.replace(made, prior=prior))
+    edit = pure.edit(dataclasses.replace(made, prior=prior))
     batch = jit(jax.vmap(edit, in_axes=(None, 0, 0)))
     seen, pictures = set(), []
     for i, t0 in enumerate((0.0, 1e-3, 0.35, 0.5, 1.0)):
@@ -425,7 +430,7 @@ def test_proposition_1_holds_on_toy_edits(rng):
     guides = picture(rng, count, *shape)
 
     def one(t0, image, key):
-        out = sdedit.edit(made)(made.prior.params, Request(t0, everywhere(image)), key)
+        out = pure.edit(made)(made.prior.params, Request(t0, everywhere(image)), key)
         return jnp.sum((out.image - image) ** 2), out.score_sq, process.sigma(t0)
 
     keys = jax.random.split(KEY, count)
@@ -441,9 +446,10 @@ def test_score_sq_is_the_largest_on_the_way():
     noise = drawn(made, guide.shape)
     process, predict = made.prior.process, functools.partial(made.prior.predict, made.prior.params)
     grid = made.grid(process, jnp.float32(0.5), made.n)
-    x = sde.perturb(process, guide, 0.5, noise.start(0))
+    x = sde.perturb(process, guide, 0.5, noise.start[0])
+    loop = ReplayNoise(noise.steps[0])
     _, path = sampler.reverse(
-        predict, process, made.solver, grid, noise.steps(0), x, observe=lambda seen: seen.x_next
+        predict, process, made.solver, grid, loop, x, observe=lambda seen: seen.x_next
     )
     sizes = [
         jnp.sum(sde.score_from_eps(process, t, predict(x, t).eps) ** 2)

@@ -7,6 +7,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pure
 import pytest
 from hooks import Hook
 
@@ -302,7 +303,7 @@ def test_edits_keep_no_path():
     image, cond = jnp.zeros(SHAPE), jnp.float32(0)
     plan = SDEdit(own, solvers.DPMpp2MSDE(), grids.Karras(), N, repeats=2)
     request = sdedit.Request(0.5, Guide(image, jnp.ones((*SHAPE[:2], 1))))
-    assert paths_in(sdedit.edit(plan), own.params, request, KEY) == 0
+    assert paths_in(pure.edit(plan), own.params, request, KEY) == 0
 
     guided = an_inversion(prior=own, n=N, target=CFG(own.predict), keep="keys")
     pair = CFGCond(cond, cond, 2.0)

@@ -124,34 +124,6 @@ class SDEdit:
         return self.n * self.evaluations * self.repeats
 
 
-def edit(plan: SDEdit) -> Callable[..., Edited]:
-    """The plan as a pure function (params, request, key, randomness=None) -> Edited.
-
-    Strength 0 returns the guide unchanged.
-    """
-
-    def run(
-        params: Any, request: Request, key: Array, randomness: Randomness | None = None
-    ) -> Edited:
-        given, request = request, prepare(plan, params, request)
-        noise = randomness or randomness_of(plan, request, key)
-
-        def repeat(carry: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], None]:
-            x0, score_sq = carry
-            state = start(plan, request, noise, k, x0)
-            state, norms = steps(
-                plan, params, request, noise, k, x0, state, observe=score_norm
-            )  # fmt: skip
-            x0 = mix(plan, request, x0, state.x)
-            return (x0, jnp.maximum(score_sq, jnp.max(norms))), None
-
-        carry = (request.guide.image, jnp.zeros(()))
-        (x0, score_sq), _ = jax.lax.scan(repeat, carry, jnp.arange(plan.repeats))
-        return finish(plan, params, given, x0, score_sq)
-
-    return run
-
-
 def randomness_of(plan: SDEdit, request: Request, key: Array) -> Randomness:
     """The noise of a prepared request: the recorded one where it has one, else the key's."""
     if request.noise is None:
