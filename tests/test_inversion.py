@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import oracles
+import pure
 import pytest
 from jax import jit
 from recorded import arrays, close, player, settings
@@ -15,7 +16,7 @@ from sdedit_jax.diffusion import grids, sampler, sde, solvers, timesteps
 from sdedit_jax.diffusion.correctors import Langevin
 from sdedit_jax.diffusion.noise import InferNoise
 from sdedit_jax.edits import inversion, ledits
-from sdedit_jax.edits.inversion import Inversion, Request
+from sdedit_jax.edits.inversion import Inversion, Inverted, Request
 from sdedit_jax.guidance import CFG
 from sdedit_jax.guidance.sega import concepts
 from sdedit_jax.pipeline import executor
@@ -46,11 +47,6 @@ def alone(prior, solver=SOLVERS["ancestral"], grid=GRID, n=6, **given):
     return Inversion(prior, prior.predict, prior.predict, solver, grid, n, **given)
 
 
-def after(seen):
-    """The state after a step."""
-    return seen.x_next
-
-
 def photo(rng):
     return rng.uniform(-1, 1, SHAPE).astype(np.float32)
 
@@ -61,8 +57,8 @@ def round_trip(plan, x0, t0=0.6, key=KEY):
 
     @jit
     def both(params, request):
-        inverted = inversion.invert(plan)(params, request, key)
-        return inversion.replay(plan)(params, request, inverted), inverted
+        inverted = pure.invert(plan)(params, request, key)
+        return pure.replay(plan)(params, request, inverted), inverted
 
     return both(plan.prior.params, request)
 
@@ -113,10 +109,9 @@ def test_maps_and_replay_of_the_original(golden, file, case, run):
     @jit
     def both(params, a):
         given = request._replace(noises=a["noise_t_ascending"][::-1])
-        inverted = inversion.invert(plan)(params, given, KEY)
-        state = inversion.target_begin(plan, params, request, a["xts"][0])
-        path = inversion.target_steps(plan, params, request, a["zs"], state, observe=after)[1]
-        return inverted, path
+        inverted = pure.invert(plan)(params, given, KEY)
+        maps = Inverted(a["xts"][0], a["zs"])
+        return inverted, pure.replayed_states(plan)(params, request, maps)
 
     inverted, path = both(plan.prior.params, a)
     close(inverted.x, a["xts"][0], 1e-6)
@@ -135,9 +130,8 @@ def test_replay_of_the_original_from_further_down(golden, case, run):
     plan, request, a, b = original(file, case, run, skip=5)
     scale = settings(file, run)["cfg_scales"][0]
     request = request._replace(target=CFGCond(1, 0, scale))
-    state = inversion.target_begin(plan, plan.prior.params, request, a["xts"][5])
-    zs, params = a["zs"][5:], plan.prior.params
-    _, path = inversion.target_steps(plan, params, request, zs, state, observe=after)
+    maps = Inverted(a["xts"][5], a["zs"][5:])
+    path = pure.replayed_states(plan)(plan.prior.params, request, maps)
     close(path, b["latents"], 1e-5)
 
 
@@ -160,7 +154,7 @@ def test_maps_of_a_gaussian_prior(rng, process, form):
     noises = rng.standard_normal((n, *SHAPE)).astype(np.float32)
     plan = alone(gaussian(process, m, d), n=n)
     request = Request(0.6, x0, None, None, noises)
-    got = jit(inversion.invert(plan))(plan.prior.params, request, KEY)
+    got = jit(pure.invert(plan))(plan.prior.params, request, KEY)
     t = 0.6 * (n - np.arange(n + 1)) / n
     t[-1] = 1e-3
     levels = [form.at(float(v)) for v in t]
@@ -290,7 +284,7 @@ def test_ddim_inversion_comes_back_to_first_order(rng, process):
     errors = []
     for n in (40, 80, 160):
         plan = Inversion(prior, guided, guided, DDIM_SOLVER, GRID, n, method="ddim")
-        back = jit(inversion.edit(plan))(prior.params, Request(0.5, x0, cond, cond), KEY)
+        back = jit(pure.edit_inverted(plan))(prior.params, Request(0.5, x0, cond, cond), KEY)
         errors.append(np.sqrt(np.mean((np.asarray(back) - x0) ** 2)))
     orders = np.log2(np.divide(errors[:-1], errors[1:]))
     np.testing.assert_allclose(orders, 1.0, atol=0.2)
@@ -315,7 +309,7 @@ def test_the_preset_of_ddim_inversion(rng):
         request = ledits.request(
             made, x0, source=one, empty=none, target=one, many=concepts(np.zeros(0, np.float32))
         )
-        run = jit(inversion.edit(plan))
+        run = jit(pure.edit_inverted(plan))
         back = run(prior.params, request, KEY)
         np.testing.assert_array_equal(back, run(prior.params, request, jax.random.key(8)))
         errors.append(np.sqrt(np.mean((np.asarray(back) - x0) ** 2)))
@@ -327,9 +321,9 @@ def test_the_executor_runs_ddim_inversion(rng, keep):
     """In chunks, the edit and the reconstruction are those of the pure functions."""
     plan, request = steep_plan(rng)
     plan = dataclasses.replace(plan, solver=DDIM_SOLVER, n=5, method="ddim", keep=keep)
-    want = jit(inversion.edit(plan))(plan.prior.params, request, KEY)
+    want = jit(pure.edit_inverted(plan))(plan.prior.params, request, KEY)
     same = dataclasses.replace(plan, target=plan.source)
-    again = jit(inversion.edit(same))(plan.prior.params, request, KEY)
+    again = jit(pure.edit_inverted(same))(plan.prior.params, request, KEY)
     assert np.abs(want - again).max() > 0.01
     batch = jax.tree.map(lambda a: np.asarray(a)[None], request)
     events = executor.run(LEDITSPipeline(plan), plan.prior.params, batch, KEY[None], chunk=2)
@@ -371,14 +365,14 @@ def test_an_edit_is_inversion_and_replay(rng):
 
     @jit
     def apart(params, request):
-        inverted = inversion.invert(plan)(params, request, KEY)
-        return inversion.replay(plan)(params, request, inverted)
+        inverted = pure.invert(plan)(params, request, KEY)
+        return pure.replay(plan)(params, request, inverted)
 
     want = apart(plan.prior.params, request)
     assert np.abs(want - request.image).max() > 0.01
     for keep in ("device", "keys"):
         kept = dataclasses.replace(plan, keep=keep)
-        got = jit(inversion.edit(kept))(plan.prior.params, request, KEY)
+        got = jit(pure.edit_inverted(kept))(plan.prior.params, request, KEY)
         np.testing.assert_allclose(got, want, atol=1e-5)
 
 
@@ -398,8 +392,8 @@ def test_the_executor_makes_the_same_in_chunks(rng, keep):
     """With the maps on the device, on the host or nowhere, in chunks of 2, 3 and 1 steps: the
     picture, its reconstruction and the maps of the pure functions."""
     plan, request = steep_plan(rng)
-    want = jit(inversion.edit(plan))(plan.prior.params, request, KEY)
-    maps = jit(inversion.invert(plan))(plan.prior.params, request, KEY).zs
+    want = jit(pure.edit_inverted(plan))(plan.prior.params, request, KEY)
+    maps = jit(pure.invert(plan))(plan.prior.params, request, KEY).zs
     kept = LEDITSPipeline(dataclasses.replace(plan, keep=keep))
     batch = jax.tree.map(lambda a: np.asarray(a)[None], request)
     for chunk in (2, 3):
@@ -448,7 +442,7 @@ def test_keys_keep_no_maps():
 
     def temp(keep):
         plan = alone(prior, n=300, keep=keep)
-        lowered = jit(inversion.edit(plan)).lower(prior.params, request, KEY)
+        lowered = jit(pure.edit_inverted(plan)).lower(prior.params, request, KEY)
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
     size = 4 * int(np.prod(SHAPE))
@@ -459,7 +453,7 @@ def test_keys_keep_no_maps():
 def test_strength_0_returns_the_photo(rng):
     prior = gaussian(sde.VP(), jnp.zeros(SHAPE), 0.3)
     x0 = photo(rng)
-    run = jit(inversion.edit(alone(prior, n=2)))
+    run = jit(pure.edit_inverted(alone(prior, n=2)))
     out = run(prior.params, Request(0.0, x0, None, None), KEY)
     np.testing.assert_array_equal(out, x0)
 
@@ -472,7 +466,7 @@ def test_one_program_for_all_requests(rng):
         traces.append(None)
         return prior.predict(params, x * cond, t)
 
-    run = jit(inversion.edit(dataclasses.replace(plan, target=counted)))
+    run = jit(pure.edit_inverted(dataclasses.replace(plan, target=counted)))
     for t0, cond in [(0.3, 1.0), (0.6, 0.9), (0.9, 1.1)]:
         run(prior.params, Request(t0, photo(rng), None, np.float32(cond)), KEY)
         before = len(traces)
@@ -501,7 +495,7 @@ def test_bad_plans():
         (alone(prior, DDIM_SOLVER, method="ddim", keep="keys"), 'for DDIM inversion, got "keys"'),
     ]:
         with pytest.raises(ValueError, match=said):
-            inversion.invert(plan)
+            LEDITSPipeline(plan)
 
 
 def test_bad_grids():

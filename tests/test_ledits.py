@@ -9,6 +9,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pure
 import pytest
 from recorded import TABLE, Codec, arrays, close, player, settings
 
@@ -31,11 +32,6 @@ from sdedit_jax.priors.prior import Prior
 KEY = jax.random.key(5)
 SHAPE = (8, 8, 2)
 NONE = concepts(np.zeros(0, int))
-
-
-def after(seen):
-    """The state after a step."""
-    return seen.x_next
 
 
 def raw(file, name):
@@ -77,12 +73,8 @@ def test_the_demo(golden, file, case):
     plan = ledits.plan(prior, made)
     request = ledits.request(made, jnp.zeros(prior.shape), source=0, empty=0, target=1, many=many)
 
-    @jax.jit
-    def states(params, x, zs):
-        state = inversion.target_begin(plan, params, request, x)
-        return inversion.target_steps(plan, params, request, zs, state, observe=after)[1]
-
-    path = states(prior.params, start["wts"][skip], start["zs"][skip:])
+    states = jax.jit(pure.replayed_states(plan))
+    path = states(prior.params, request, Inverted(start["wts"][skip], start["zs"][skip:]))
     close(path, a["latents"], 1e-5)
 
 
@@ -135,7 +127,7 @@ def inverted(made, prior, x0, noises, n, source=0):
     noises = np.concatenate([np.zeros((plan.skip, *noises.shape[1:])), noises])[..., :1]
     assert plan.steps == n
     request = request._replace(noises=noises.astype(np.float32))
-    return jax.jit(lambda params, request: inversion.invert(plan)(params, request, KEY))(
+    return jax.jit(lambda params, request: pure.invert(plan)(params, request, KEY))(
         prior.params, request
     )
 
@@ -162,9 +154,7 @@ def test_maps_of_the_authors(golden, case, states, zs):
     if "n16" in case:  # from 15 steps on their replay leads back to the photo
         plan = ledits.plan(prior, made)
         request = ledits.request(made, a["x0"][..., :1], source=0, empty=0, many=NONE)
-        back = inversion.replay(plan)(
-            prior.params, request, Inverted(path[0][..., :1], a[zs][..., :1])
-        )
+        back = pure.replay(plan)(prior.params, request, Inverted(path[0][..., :1], a[zs][..., :1]))
         np.testing.assert_allclose(back, a["x0"][..., :1], atol=1e-5 * np.abs(path).max())
 
 
@@ -178,7 +168,7 @@ def test_the_last_step_of_the_authors_with_few_steps(golden):
     plan = ledits.plan(prior, made)
     request = ledits.request(made, a["x0"][..., :1], source=0, empty=0, many=NONE)
     start = Inverted(a["xts_uncond"][-1][..., :1], a["zs_uncond"][..., :1])
-    back = inversion.replay(plan)(prior.params, request, start)
+    back = pure.replay(plan)(prior.params, request, start)
     want = a["rec_uncond__latents"][-1][..., :1]
     np.testing.assert_allclose(back, want, atol=1e-5 * np.abs(a["rec_uncond__latents"]).max())
     assert np.abs(back - a["x0"][..., :1]).max() > 0.01
@@ -240,12 +230,9 @@ def test_edits_of_diffusers(golden, file, case, start, n):
     plan = ledits.plan(prior, made)
     request = ledits.request(made, jnp.zeros(prior.shape), source=0, empty=0, many=many)
 
-    @jax.jit
-    def states(params, x, zs):
-        state = inversion.target_begin(plan, params, request, x)
-        return inversion.target_steps(plan, params, request, zs, state, observe=after)[1]
-
-    close(states(prior.params, b["init_latents"], b["zs"][:n]), a["latents"][:n], 1e-4)
+    states = jax.jit(pure.replayed_states(plan))
+    replayed = Inverted(b["init_latents"], b["zs"][:n])
+    close(states(prior.params, request, replayed), a["latents"][:n], 1e-4)
     for i in range(n):
         push = jnp.zeros(prior.shape)
         t = (b["timesteps"][i] + 1) / 1000
@@ -277,10 +264,8 @@ def test_an_edit_of_the_authors(golden):
     )  # fmt: skip
     plan = ledits.plan(prior, made)
     request = ledits.request(made, jnp.zeros(prior.shape), source=0, empty=0, many=many)
-    state = inversion.target_begin(plan, prior.params, request, a["xts_uncond"][-1])
-    _, path = inversion.target_steps(
-        plan, prior.params, request, a["zs_uncond"][:n], state, observe=after
-    )
+    start = Inverted(a["xts_uncond"][-1], a["zs_uncond"][:n])
+    path = pure.replayed_states(plan)(prior.params, request, start)
     close(path, a["edit_intersect__latents"][:n], 1e-4)
     for i in range(n):
         for c in range(2):
@@ -360,7 +345,7 @@ def test_the_photo_comes_back_under_its_own_guidance(rng, preset, given):
 
     @jax.jit
     def run(params, request):
-        return inversion.edit(plan)(params, request, KEY), inversion.invert(exact)(
+        return pure.edit_inverted(plan)(params, request, KEY), pure.invert(exact)(
             params, request, KEY
         )
 
@@ -385,7 +370,7 @@ def test_concepts_of_scale_0_change_nothing(rng, guidance):
     @jax.jit
     def run(many):
         request = ledits.request(made, x0, **TEXTS, many=many)
-        return inversion.edit(ledits.plan(prior, made))(prior.params, request, KEY)
+        return pure.edit_inverted(ledits.plan(prior, made))(prior.params, request, KEY)
 
     cond = np.asarray([1.0, -2.0], np.float32)
     off = run(ledits.concepts_of(made, cond, scale=0.0, **given))
@@ -416,7 +401,7 @@ def test_masks_are_drawn_on_pictures(rng):
         )
         empty = TEXTS["empty"]
         request = ledits.request(made, photo(rng), source=empty, empty=empty, many=many)
-        out = jax.jit(inversion.edit(ledits.plan(prior, made)))(prior.params, request, KEY)
+        out = jax.jit(pure.edit_inverted(ledits.plan(prior, made)))(prior.params, request, KEY)
         still = encode(None, request.image)
         moved = np.abs(encode(None, out) - still).max(axis=-1) > 1e-3
         assert np.argwhere(moved).tolist() == [[1, 2]]
@@ -469,7 +454,7 @@ def test_one_program_for_all_texts_and_numbers(rng):
         @jax.jit
         def run(request, made=made):
             traces.append(None)
-            return inversion.edit(ledits.plan(prior, made))(prior.params, request, KEY)
+            return pure.edit_inverted(ledits.plan(prior, made))(prior.params, request, KEY)
 
         for v in (1.0, 2.0):
             many = ledits.concepts_of(

@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pure
 import pytest
 import text_prior
 from PIL import Image
@@ -29,7 +30,7 @@ from test_edit_mode import shows
 from text_prior import SIDE
 
 import sdedit_jax as sj
-from sdedit_jax.edits import inversion, ledits
+from sdedit_jax.edits import ledits
 from sdedit_jax.edits.ledits import PRESETS
 from sdedit_jax.guidance.sega import padded
 from sdedit_jax.modes import prompt_files
@@ -217,9 +218,8 @@ def test_the_demo_end_to_end(golden):
 
     @jax.jit
     def states(params, request):
-        found = inversion.invert(plan)(params, request, KEY)
-        state = inversion.target_begin(plan, params, request, found.x)
-        return found, inversion.target_steps(plan, params, request, found.zs, state)[0].x
+        found = pure.invert(plan)(params, request, KEY)
+        return found, pure.replay(plan)(params, request, found)
 
     found, last = states(prior.params, request)
     close(found.zs, start["zs"][plan.skip :], 1e-4)
@@ -252,7 +252,7 @@ def test_leditspp_of_diffusers_end_to_end(golden, case, start, skip):
     plan = ledits.plan(prior.replace(codec=IDENTITY), made)
     noises = first["noise_t_ascending"][::-1]
     noises = np.concatenate([np.zeros((plan.skip, *noises.shape[1:]), np.float32), noises])
-    run = jax.jit(inversion.edit(plan))
+    run = jax.jit(pure.edit_inverted(plan))
     close(run(prior.params, request._replace(noises=noises), KEY), a["latents"][-1], 1e-4)
 
 

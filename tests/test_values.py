@@ -308,11 +308,11 @@ def test_edits_keep_no_path():
     guided = an_inversion(prior=own, n=N, target=CFG(own.predict), keep="keys")
     pair = CFGCond(cond, cond, 2.0)
     request = inversion.Request(0.5, image, pair, pair)
-    assert paths_in(inversion.edit(guided), own.params, request, KEY) == 0
+    assert paths_in(pure.edit_inverted(guided), own.params, request, KEY) == 0
     kept = dataclasses.replace(guided, keep="device")
-    assert paths_in(inversion.invert(kept), own.params, request, KEY) >= 1
+    assert paths_in(pure.invert(kept), own.params, request, KEY) >= 1
     maps = inversion.Inverted(image, jnp.zeros((N, *SHAPE)))
-    replay = inversion.replay(kept)
+    replay = pure.replay(kept)
     assert paths_in(lambda maps: replay(own.params, request, maps), maps) <= 1  # maps, reshaped
 
 

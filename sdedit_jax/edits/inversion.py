@@ -16,9 +16,10 @@ and the reconstruction is inexact.
 `Inversion` is the static plan; everything that may change without compiling is in a `Request`.
 """
 
+import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -113,54 +114,6 @@ def bind(predict: Any, params: Any, cond: Any) -> Predict | StatefulPredictor:
     return lambda x, t: predict(params, x, t, cond)
 
 
-# --- inversion, replay, and both at once ----------------------------------------------------------
-
-
-def invert(plan: Inversion) -> Callable[..., Inverted]:
-    """The inversion as a pure function (params, request, key) -> Inverted."""
-    check(plan)
-
-    def run(params: Any, request: Request, key: Array) -> Inverted:
-        request = prepare(plan, params, request)
-        begun = source_begin(plan, params, request, key)
-        ended, zs = source_steps(plan, params, request, key, begun)
-        return Inverted(start_of(plan, begun, ended), zs)
-
-    return run
-
-
-def replay(plan: Inversion) -> Callable[..., Array]:
-    """The replay as a pure function (params, request, Inverted) -> image [H, W, C]."""
-    check(plan)
-
-    def run(params: Any, request: Request, inverted: Inverted) -> Array:
-        request = request._replace(target=_target(plan, request, inverted.x.shape))
-        state = target_begin(plan, params, request, inverted.x)
-        state = target_steps(plan, params, request, inverted.zs, state)[0]
-        return finish(plan, params, request, state.x)
-
-    return run
-
-
-def edit(plan: Inversion) -> Callable[..., Array]:
-    """Both as one pure function (params, request, key) -> image [H, W, C]."""
-    check(plan)
-
-    def run(params: Any, request: Request, key: Array) -> Array:
-        given, request = request, prepare(plan, params, request)
-        begun = source_begin(plan, params, request, key)
-        if plan.keep == "keys":
-            target = target_begin(plan, params, request, begun.x)
-            target = together(plan, params, request, key, (begun, target))[0][1]
-        else:
-            ended, zs = source_steps(plan, params, request, key, begun)
-            target = target_begin(plan, params, request, start_of(plan, begun, ended))
-            target = target_steps(plan, params, request, zs, target)[0]
-        return finish(plan, params, given, target.x)
-
-    return run
-
-
 class Bytes(NamedTuple):
     """Memory of the maps in bytes, on the device and on the host."""
 
@@ -187,15 +140,14 @@ def map_bytes(plan: Inversion, shape: tuple[int, ...], batch: int = 1, chunk: in
 
 
 def prepare(plan: Inversion, params: Any, request: Request) -> Request:
-    """The request with its image in the space of the prior (the mode of a codec)."""
-    image = jnp.asarray(request.image, jnp.float32)
-    request = request._replace(image=plan.prior.codec.encode(params, image))
-    return request._replace(target=_target(plan, request, request.image.shape))
+    """The request in the space of the prior: the image is the mode of a codec.
 
-
-def start_of(plan: Inversion, begun: State, ended: State) -> Array:
-    """The state [h, w, c] where the replay begins: DDPM inversion begins there, DDIM ends there."""
-    return begun.x if plan.method == "ddpm" else ended.x
+    Guidance may have masks drawn on pictures, which are fitted to the state.
+    """
+    image = plan.prior.codec.encode(params, jnp.asarray(request.image, jnp.float32))
+    fit = getattr(plan.target, "prepare", None)
+    target = request.target if fit is None else fit(request.target, image.shape)
+    return request._replace(image=image, target=target)
 
 
 def source_begin(plan: Inversion, params: Any, request: Request, key: Array) -> State:
@@ -307,11 +259,16 @@ def finish(plan: Inversion, params: Any, request: Request, x: Array) -> Array:
 
 
 def check(plan: Inversion) -> None:
-    """Check that every step of the plan has noise to solve for.
+    """Check that every step of the plan has noise to solve for; once for equal plans.
 
     Raises:
         ValueError: naming the field of the plan.
     """
+    _check(replace(plan, prior=plan.prior.static))
+
+
+@functools.lru_cache(maxsize=64)
+def _check(plan: Inversion) -> None:
     if plan.keep not in KEEPS:
         raise ValueError(f"keep must be one of {list(KEEPS)}, got {plan.keep!r}")
     if not 0 <= plan.skip < plan.n:
@@ -339,7 +296,7 @@ def _check_ddim(plan: Inversion, std: np.ndarray) -> None:
     if np.any(std > 0):
         raise ValueError(f"solver: DDIM inversion needs one without noise, got {plan.solver!r}")
     with jax.ensure_compile_time_eval():
-        lowest = level(plan.prior.process, _cut(plan, jnp.float32(1.0)).s[-1])[1]
+        lowest = float(level(plan.prior.process, _cut(plan, jnp.float32(1.0)).s[-1])[1])
     if not lowest > 0:
         raise ValueError(
             "grid: its last step ends clean, and DDIM inversion cannot begin without noise; end it"
@@ -376,12 +333,6 @@ class _Shifted(NamedTuple):
 
     def draw(self, index: Array, *rest: Any) -> Array:
         return self.noise.draw(index - self.first, *rest)
-
-
-def _target(plan: Inversion, request: Request, shape: tuple[int, ...]) -> Any:
-    """The cond of the target for states of this shape: guidance may have masks of pictures."""
-    prepare = getattr(plan.target, "prepare", None)
-    return request.target if prepare is None else prepare(request.target, shape)
 
 
 def _grid(plan: Inversion, request: Request) -> Grid:

@@ -70,6 +70,9 @@ class LEDITSPipeline:
     run: tuple[str, ...] = ("invert", "edit", "reconstruct")
     masks: bool = False
 
+    def __post_init__(self) -> None:
+        inversion.check(self.plan)
+
     @property
     def stages(self) -> tuple[Stage, ...]:
         plan, keys = self.plan, self.plan.keep == "keys"
@@ -149,7 +152,9 @@ class LEDITSPipeline:
             )
         else:
             if maps is None:
-                maps = jax.lax.dynamic_slice_in_dim(own.maps.zs, first, count)
+                zs = own.maps.zs
+                whole = len(zs) == count
+                maps = zs if whole else jax.lax.dynamic_slice_in_dim(zs, first, count)
             loop, (x0s, masks) = inversion.target_steps(
                 plan, params, own, maps, state.loop, first, observe
             )
