@@ -1,0 +1,96 @@
+"""The executor makes in chunks what the stages make as one function."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pure
+import pytest
+
+from sdedit_jax import devices
+from sdedit_jax.diffusion import grids, sde, solvers
+from sdedit_jax.edits import inversion, sdedit
+from sdedit_jax.edits.inversion import Inversion
+from sdedit_jax.edits.sdedit import SDEdit
+from sdedit_jax.images.guide import Guide
+from sdedit_jax.pipeline import executor
+from sdedit_jax.pipeline.ledits import LEDITSPipeline
+from sdedit_jax.pipeline.sdedit import SDEditPipeline
+from sdedit_jax.priors.analytic import gaussian
+
+SHAPE, N, KEY = (4, 6, 2), 5, jax.random.key(4)
+CHUNKS = (1, 3, N)  # 3 is no divisor of N
+VP = sde.VP()
+PRIOR = gaussian(VP, jnp.full(SHAPE, 0.2), 0.5)
+
+
+def picture():
+    return np.random.default_rng(0).uniform(-1, 1, SHAPE).astype(np.float32)
+
+
+def chunked(pipeline, request, chunk):
+    """The result of one picture by the executor."""
+    rows = devices.stack([request])
+    events = executor.run(pipeline, PRIOR.params, rows, KEY[None], devices=1, chunk=chunk)
+    return jax.tree.map(lambda a: a[0], executor.finish(events).result)
+
+
+@functools.cache
+def sdedit_case():
+    """(plan, request, Edited): two repeats with a soft mask and a solver with memory."""
+    plan = SDEdit(PRIOR, solvers.DPMpp2MSDE(), grids.Uniform(), N, repeats=2)
+    mask = np.random.default_rng(1).choice([0.0, 0.25, 1.0], (*SHAPE[:2], 1)).astype(np.float32)
+    request = sdedit.Request(np.float32(0.5), Guide(picture(), mask))
+    return plan, request, jax.jit(pure.edit(plan))(PRIOR.params, request, KEY)
+
+
+@pytest.mark.parametrize("chunk", CHUNKS)
+def test_sdedit_in_chunks(chunk):
+    plan, request, want = sdedit_case()
+    got = chunked(SDEditPipeline(plan, measure=True), request, chunk)
+    np.testing.assert_allclose(got.image, want.image, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(got.score_sq, want.score_sq, rtol=1e-5)
+    assert np.abs(got.image - request.guide.image).max() > 0.1
+
+
+def test_the_score_is_measured_on_request():
+    plan, request, want = sdedit_case()
+    got = chunked(SDEditPipeline(plan), request, N)
+    assert got.score_sq is None and want.score_sq > 0
+    np.testing.assert_allclose(got.image, want.image, rtol=0, atol=1e-6)
+
+
+def shifted(params, x, t, cond):
+    """Data around another mean."""
+    return PRIOR.predict(params, x - cond * VP.alpha(t), t)
+
+
+@functools.cache
+def ledits_case():
+    """(plan, request, edit, its reconstruction)."""
+    plan = Inversion(PRIOR, PRIOR.predict, shifted, solvers.DPMpp2MSDE(),
+                     grids.Above(grids.Uniform()), N)  # fmt: skip
+    request = inversion.Request(np.float32(0.5), picture(), None, np.float32(0.3))
+    same = dataclasses.replace(plan, target=plan.source)
+    edit, back = (
+        jax.jit(pure.edit_inverted(made))(PRIOR.params, request, KEY) for made in (plan, same)
+    )
+    return plan, request, edit, back
+
+
+@pytest.mark.parametrize("keep", inversion.KEEPS)
+@pytest.mark.parametrize("chunk", CHUNKS)
+def test_ledits_in_chunks(keep, chunk):
+    plan, request, edit, back = ledits_case()
+    got = chunked(LEDITSPipeline(dataclasses.replace(plan, keep=keep)), request, chunk)
+    np.testing.assert_allclose(got.image, edit, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(got.reconstruction, back, rtol=0, atol=1e-6)
+    assert np.abs(got.image - got.reconstruction).max() > 0.1
+
+
+def test_a_plan_without_noise_makes_no_pipeline():
+    plan = dataclasses.replace(ledits_case()[0], solver=solvers.Ancestral(eta=0))
+    with pytest.raises(ValueError, match="solver: step 0 of 5 has no noise"):
+        LEDITSPipeline(plan)
