@@ -10,26 +10,31 @@ from sdedit_jax.weights.load import cache_folder
 VARIABLE = "SDEDIT_CACHE"
 """Environment variable with the folder; empty: no cache."""
 
-_CHOSEN: list[str | None] = []
-"""The last folder that a caller chose; calls of the API then leave it."""
+_CHOSEN: list[bool] = []
+"""Not empty once `use_cache` was called; calls of the Python API then leave its choice."""
 
 
 def use_cache(where: str | Path | None = "auto") -> None:
     """Keep compiled programs in a folder between processes.
 
-    Calls of the Python API do so by themselves. A folder that was chosen stays.
+    Calls of the Python API do so by themselves, with "auto", unless a choice was made before.
 
     Args:
-        where: "auto": the user's cache folder, unless an earlier choice, the environment variable
-            SDEDIT_CACHE or JAX's own setting names another. "" or None: no cache.
+        where: "auto": the user's cache folder, unless the environment variable SDEDIT_CACHE or
+            JAX's own setting names another. "" or None: no cache.
     """
+    _CHOSEN[:] = [True]
     if where == "auto":
-        if _CHOSEN or jax.config.jax_compilation_cache_dir:
+        if jax.config.jax_compilation_cache_dir:
             return
         where = os.environ.get(VARIABLE, cache_folder() / "xla")
-    else:
-        _CHOSEN[:] = [str(where) if where else None]
     folder = str(where) if where else None
     if folder != jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def default_cache() -> None:
+    """`use_cache()` at the first call of the Python API, unless a choice was made before."""
+    if not _CHOSEN:
+        use_cache()

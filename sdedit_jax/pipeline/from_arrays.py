@@ -19,7 +19,7 @@ from sdedit_jax.edits.inversion import KEEPS, Inverted, Request
 from sdedit_jax.edits.sdedit import Recorded
 from sdedit_jax.pipeline import ledits_settings, settings
 from sdedit_jax.pipeline.arguments import choice, each, number, whole
-from sdedit_jax.pipeline.cache import use_cache
+from sdedit_jax.pipeline.cache import default_cache
 from sdedit_jax.pipeline.calls import Call
 from sdedit_jax.pipeline.ledits import Result
 from sdedit_jax.pipeline.ledits_settings import Prompts
@@ -102,7 +102,7 @@ def _sdedit_call(
 ) -> Call:
     """SDEdit of some rows, whatever their conditions are."""
     _check_output(given)
-    use_cache()
+    default_cache()
     items, many = _items(prior, image, mask, given)
     prior = settings.preset_process(prior, preset)
     t0 = _t0(prior, usual, preset, t0, {name: given[name] for name in ("sigma", "snr_db", "step")})
@@ -141,7 +141,7 @@ def invert_call(
 ) -> Call:
     """The call of `invert`."""
     _check_prior(prior)
-    use_cache()
+    default_cache()
     numbers = {"steps": steps, "skip": skip, "t0": t0, "source_scale": source_scale}
     resolved = ledits_settings.resolve(prior, preset, _numbers(numbers))
     items, many = _items(prior, image, None, given)
@@ -187,7 +187,7 @@ def ledits_call(
     choice("maps", maps, KEEPS)
     if inverted is not None and (maps == "keys" or given["samples"] is not None):
         raise ValueError('inverted: its maps are replayed once; leave out maps="keys" and samples')
-    use_cache()
+    default_cache()
     names = (*ledits_settings.OWN, *ledits_settings.SCALES, *ledits_settings.NUMBERS)
     numbers = _numbers({name: given[name] for name in names})
     resolved = ledits_settings.resolve(prior, preset, numbers, maps)
