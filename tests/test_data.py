@@ -150,7 +150,7 @@ def test_tfds_set_without_tensorflow(tmp_path, rng):
     assert data.names == ("a", "b")
     found = {(data[i]["image"].tobytes(), int(data[i]["label"])) for i in range(4)}
     assert found == {(image.tobytes(), i % 2) for i, image in enumerate(images)}
-    with pytest.raises(ValueError, match="no folder, zip or prepared tfds set"):
+    with pytest.raises(ValueError, match="is not a folder, zip or prepared tfds set"):
         source("no_such_set_at_all")
 
 
