@@ -79,8 +79,15 @@ def test_without_the_input_the_guide_beside_the_result_is_used(made, capsys):
     assert code == 0 and "bit-equal" in told
     (made / "apple_guide.png").unlink()
     config = config_of("base", input=str(made / "apple_0.png"))
-    told = refused(config, made, "replay", True)
+    told = refused(config, made.parent / "again", "replay")
     assert "the input of apple_0.png was not found" in told and "apple_guide.png" in told
+
+
+def test_a_replay_does_not_replace_its_own_input(made):
+    config = config_of("base", input=str(made / "apple_0.png"))
+    before = (made / "apple_0.png").read_bytes()
+    assert "would replace an input" in refused(config, made, "replay", True)
+    assert (made / "apple_0.png").read_bytes() == before
 
 
 def test_an_input_that_was_changed_is_not_taken_for_the_old_one(made, capsys):
@@ -89,7 +96,7 @@ def test_an_input_that_was_changed_is_not_taken_for_the_old_one(made, capsys):
     assert code == 0 and "bit-equal" in told  # by the guide beside it
     Image.fromarray(known()).save(made / "apple_guide.png")
     config = config_of("base", input=str(made / "apple_0.png"))
-    assert "sha256" in refused(config, made, "replay", True)
+    assert "sha256" in refused(config, made.parent / "again", "replay")
 
 
 @pytest.mark.parametrize("output", ["prior", "original"])
@@ -149,7 +156,7 @@ def test_other_weights_are_refused_with_both_sha256(made, tmp_path):
 
     rewrite(made / "apple_0.png", recipe=moved)
     config = config_of("base", input=str(made / "apple_0.png"), prior="no/such/folder")
-    told = refused(config, made, "replay", True)
+    told = refused(config, made.parent / "again", "replay")
     assert store.digest(other)[:16] in told and store.digest(tiny_params())[:16] in told
     assert "no/such/folder" in told and "--config.prior" in told
     config.prior = tiny_prior()  # the recipe's folder holds other weights by now; this one has them
