@@ -1,7 +1,6 @@
 """Networks at other sizes than the one they were trained at: height and width are independent."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,7 @@ from sdedit_jax.nets.adm import ADM, ADMConfig
 from sdedit_jax.nets.ddpm import DDPM, DDPMConfig
 from sdedit_jax.nets.edm_dhariwal import DhariwalConfig, DhariwalUNet
 from sdedit_jax.nets.edm_song import SongConfig, SongUNet
-from sdedit_jax.nets.functional import functional
+from sdedit_jax.nets.functional import Network
 from sdedit_jax.nets.ncsnpp import NCSNpp, NCSNppConfig
 from sdedit_jax.nets.sd_unet import SDUNet, SDUNetConfig
 from sdedit_jax.nets.sd_vae import SDVae, SDVaeConfig
@@ -63,7 +62,7 @@ HEIGHT, WIDTH = 6, 10
 
 
 def network(kind, config):
-    return functional(functools.partial(kind, config))
+    return Network(kind, config)
 
 
 def filled(shapes):

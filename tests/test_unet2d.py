@@ -349,7 +349,7 @@ def test_missing_pieces_are_asked_for_by_name():
     ("network", "scheduler", "field"),
     [
         ({"_class_name": "UNet2DConditionModel"}, {}, "_class_name"),
-        ({"sample_size": [16, 32]}, {}, "sample_size"),
+        ({"sample_size": [16, 32, 1]}, {}, "sample_size"),
         ({"out_channels": 6}, {}, "out_channels"),
         ({}, {"_class_name": "FlowMatchEulerDiscreteScheduler"}, "scheduler _class_name"),
         ({}, {"beta_schedule": "laplace"}, "beta_schedule"),
