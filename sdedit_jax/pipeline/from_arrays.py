@@ -194,13 +194,11 @@ def ledits_call(
     items, many = _items(prior, image, None, given)
     prompts = _prompts(prior, len(items), source_prompt, prompt, negative_prompt, concepts)
     masks = _concept_masks(mask, items, len(prompts[0].concepts))
-    samples, most = _samples(given), len(prompts[0].concepts)
-    drawn = slots is not None or any(m is not None for m in masks)
-    slots = most if slots is None else max(whole("slots", slots), most)
-    found = _inverted(inverted, resolved, preset, items, many)
+    slots, masks = _slots(slots, len(prompts[0].concepts), masks)
+    samples, found = _samples(given), _inverted(inverted, resolved, preset, items, many)
     requests = [
-        _ledits_request(resolved, item, own, (m or []) if drawn else None, slots, start)
-        for item, own, m, start in zip(items, prompts, masks, found, strict=True)
+        _ledits_request(resolved, item, own, drawn, slots, start)
+        for item, own, drawn, start in zip(items, prompts, masks, found, strict=True)
         for _ in samples
     ]
     keys = _keys(items, samples, given)
@@ -377,6 +375,18 @@ def _concept_masks(mask: Any, items: Sequence[TaskInput], count: int) -> list[li
         raise ValueError(f"mask: one list for each of {len(items)} photos, got {len(mask)}")
     each_photo = list(mask) if nested else [mask] * len(items)
     return [_masks_of(m, item, count) for m, item in zip(each_photo, items, strict=True)]
+
+
+def _slots(
+    slots: int | None, count: int, masks: list[list[Any] | None]
+) -> tuple[int, list[list[Any] | None]]:
+    """Rows of the concepts, and the masks of each photo; all photos have masks or none has.
+
+    With `slots` all have them: calls with and without masks are then one program.
+    """
+    drawn = slots is not None or any(mask is not None for mask in masks)
+    rows = count if slots is None else max(whole("slots", slots), count)
+    return rows, [(mask or []) if drawn else None for mask in masks]
 
 
 def _masks_of(mask: Any, item: TaskInput, count: int) -> list[Any] | None:
