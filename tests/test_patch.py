@@ -7,7 +7,7 @@ import pytest
 from jax import jit
 
 from sdedit_jax.nets import resample
-from sdedit_jax.nets.functional import Network
+from sdedit_jax.nets.functional import Network, together
 from sdedit_jax.nets.ncsnpp import NCSNpp, NCSNppConfig
 
 TINY = {
@@ -76,3 +76,41 @@ def test_bad_patches_and_pictures_are_refused():
     made, params = net(patch=2)
     with pytest.raises(ValueError, match="multiples of 4"):
         made.apply(params, jnp.zeros((1, 18, 16, 3)), jnp.ones(1))
+
+
+# --- pictures of a batch together -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [None, 3])
+def test_pictures_together_are_pictures_one_by_one(classes, rng):
+    """Outputs and gradients of the parameters under vmap, with and without classes; a class that is
+    one for all; a key, which has no meaning without dropout."""
+    made, params = net(num_classes=classes, ch_mult=(1,), attn_resolutions=())
+    joined = together(made.apply)
+    x = jnp.asarray(rng.normal(size=(3, 4, 4, 3)), jnp.float32)
+    label, w = jnp.array([0.1, 0.5, 3.0]), jnp.asarray(rng.normal(size=x.shape), jnp.float32)
+    y = None if classes is None else jnp.array([0, 3, 1])
+
+    def loss(apply, y, axis):
+        def one(params, x, label, y):
+            return apply(params, x[None], label[None], y=None if y is None else y[None])[0]
+
+        every = jax.vmap(one, in_axes=(None, 0, 0, axis))
+        return jit(jax.value_and_grad(lambda p: jnp.sum(w * every(p, x, label, y))))
+
+    cases = [(y, None if y is None else 0)] + [(jnp.int32(2), None)] * (classes is not None)
+    for y, axis in cases:
+        (a, grad_a), (b, grad_b) = (loss(f, y, axis)(params) for f in (joined, made.apply))
+        np.testing.assert_allclose(a, b, rtol=1e-4)
+        for one, other in zip(*map(jax.tree.leaves, (grad_a, grad_b)), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+    alone = joined(params, x, label, y=y if classes is None else jnp.array([2, 2, 2]), key=None)
+    assert alone.shape == x.shape
+
+
+def test_parameters_of_each_picture_are_refused(rng):
+    made, params = net()
+    joined = together(made.apply)
+    several = jax.tree.map(lambda a: jnp.stack([a, a]), params)
+    with pytest.raises(ValueError, match="one for all"):
+        jax.vmap(lambda p: joined(p, jnp.zeros((1, 16, 16, 3)), jnp.ones(1)))(several)

@@ -154,7 +154,7 @@ def test_turned_pictures_are_read_larger_and_labels_come_from_folders(tmp_path):
     config.data.update(split="train", held_out="test")
     config.net.patch = 2
     config.augment.update(turn=180.0, brightness=0.1, hue=5.0)
-    config.optimizer.update(method="muon", ema=0.05, longer=(0.9,))
+    config.optimizer.update(ema=0.05, longer=(0.9,))
     (tmp_path / "credits.txt").write_text("by nobody\n")
     config.data.credits = str(tmp_path / "credits.txt")
     data, augment = training_pictures(config, SIZE)

@@ -47,7 +47,7 @@ def main() -> None:
     tell(errors(prior, known, held_out))
     drawn = [sample(prior, k, args.steps) for k in range(SAMPLES)]
     found = nearest(drawn, known.images)
-    tell_distances(found, nearest(spread(held_out, len(held_out)), known.images))
+    tell_distances(found, nearest(spread(held_out, SAMPLES), known.images))
     images.write_png(args.out, sheet(drawn, found, known.images), overwrite=True)
 
 

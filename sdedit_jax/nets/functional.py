@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.custom_batching import custom_vmap
 
 from sdedit_jax.nets import layers
 
@@ -118,6 +119,39 @@ def network(
         cause = f"{type(error).__name__}: {error}"
         raise ValueError(f"{name}: no network can be built from this config ({cause})") from error
     return made
+
+
+def together(apply: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """A network without dropout that `vmap` over pictures runs once, on all of them as one batch.
+
+    It is for training: under a plain `vmap`, autodiff makes the gradient of every kernel for each
+    picture and then sums them. Differentiate it through such a `vmap` only.
+    """
+
+    @custom_vmap
+    def run(params: Params, x: jax.Array, label: jax.Array, y: jax.Array | None) -> jax.Array:
+        return apply(params, x, label, y=y)
+
+    @run.def_vmap
+    def rule(size: int, batched: Any, params: Params, *inputs: Any) -> tuple[jax.Array, bool]:
+        if any(jax.tree.leaves(batched[0])):
+            raise ValueError("params must be one for all pictures that run together")
+
+        def joined(a: jax.Array, mapped: bool) -> jax.Array:
+            a = a if mapped else jnp.broadcast_to(a, (size, *a.shape))
+            return a.reshape(-1, *a.shape[2:])
+
+        x, label, y = jax.tree.map(joined, inputs, tuple(batched[1:]))
+        out = apply(params, x, label, y=y)
+        return out.reshape(size, -1, *out.shape[1:]), True
+
+    def call(
+        params: Params, x: jax.Array, label: jax.Array, *, y: Any = None, key: Any = None
+    ) -> jax.Array:
+        del key
+        return run(params, x, label, y)
+
+    return call
 
 
 class _Structure(NamedTuple):

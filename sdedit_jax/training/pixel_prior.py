@@ -1,5 +1,6 @@
 """Training of a prior in pixels: denoising of pictures, published as a prior's folder."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ import jax
 import numpy as np
 
 from sdedit_jax import registry
+from sdedit_jax.nets.functional import together
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.training import sheets
 from sdedit_jax.training.data import batch_of, spaced
@@ -54,7 +56,10 @@ def train(job: Job, prior: Prior, objective: Objective, begin: Start) -> None:
         rows = batch_of(job.held_out, spaced(len(job.held_out), job.run.held_out))
         found = held_out_errors(prior.process, prior.predict, job.run.levels, *rows)
         hooks = hooks._replace(errors=found)
-    loss = denoising_loss(prior.process, prior.predict, objective)
+    predict = prior.predict
+    if not prior.metadata["config"].get("dropout"):
+        predict = dataclasses.replace(predict, net=together(predict.net))
+    loss = denoising_loss(prior.process, predict, objective)
     params = prior.params if job.export else initial(prior, begin, job.run.seed)
     execute(job, loss, params, job.data, hooks, begin.step)
 
