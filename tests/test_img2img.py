@@ -177,7 +177,7 @@ def test_pndm_is_the_pipelines(folder, io):
     told, (steps, own) = io[0][case], recorded_case(io[1], case)
     preset = "diffusers-pndm"
     sampling = settings.sampling({"steps": 10}, preset, strength=0.6)
-    plan = settings.resolve(run.prior, sampling, 0.5, preset).plan
+    plan = settings.resolve(settings.preset_process(run.prior, preset), sampling, 0.5).plan
     grid = plan.grid(run.prior.process, jnp.float32(0), plan.n)
     np.testing.assert_array_equal(np.round(1000 * grid.t - 1), steps)
     cond = conditioning.CFGCond(run.embed(told["prompt"]), run.embed(""), told["guidance_scale"])
@@ -258,9 +258,8 @@ def preset_grid(prior, told, preset=""):
     eta = {"DDPMScheduler": 1.0}.get(told["scheduler"], told["eta"])
     preset += "-eta" if eta and preset == "diffusers" else ""
     values, share = {"steps": told["num_inference_steps"]}, told["strength"]
-    plan = settings.resolve(
-        prior, settings.sampling(values, preset, strength=share), 0.5, preset
-    ).plan
+    sampling = settings.sampling(values, preset, strength=share)
+    plan = settings.resolve(settings.preset_process(prior, preset), sampling, 0.5).plan
     assert getattr(plan.solver, "eta", eta) == eta
     return plan.grid(prior.process, jnp.float32(0), plan.n), plan.solver
 

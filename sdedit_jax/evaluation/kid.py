@@ -5,7 +5,7 @@ With features x_i, i = 1..n, and y_j, j = 1..m, of D numbers each and k(x, y) = 
     MMD^2 = mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j).
 
 Its expectation is 0 for sets of one distribution, so that values below 0 occur. Functions of arrays
-alone: what the features are is said by their name (features.py), and belongs beside every number.
+alone. The name of the features (features.py) belongs beside every number.
 
 References:
     Binkowski et al., Demystifying MMD GANs (1801.01401); Gretton et al. (2012), eq. 3.

@@ -1,4 +1,4 @@
-"""Fitting a picture of any size to the size of the edit, and the way back.
+"""Fitting a picture of any size to the size of the edit, and pasting the edit into it.
 
 Sizes are (height, width) in pixels. There are three rules. `crop` keeps the largest centred window
 of the target's proportions. `pad` keeps everything and fills the margin. `stretch` keeps everything

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from sdedit_jax import devices, provenance
 from sdedit_jax.diffusion.noise import image_key
 from sdedit_jax.modes.files import plain
-from sdedit_jax.modes.session import Job, Kind, Made, devices_of
+from sdedit_jax.modes.session import Job, Kind, Made
 from sdedit_jax.pipeline import executor
 from sdedit_jax.pipeline.base import Event, Finished, total_evaluations
 
@@ -52,7 +52,7 @@ def run(
             return
         if finished.compile_seconds > 0.01:
             print(f"compiled  {finished.compile_seconds:.1f} s for {rows} picture(s) at a time")
-        used = devices_of(kind.config, rows)
+        used = executor.devices_for(rows, kind.config.devices)
         for i, job in enumerate(batch):
             row = jax.tree.map(lambda a, i=i: a[i], finished.result)
             place = {"rows": rows, "row": i, "devices": used, "shapes": shapes}
@@ -72,7 +72,7 @@ def run_batch(
     keys = jnp.stack([image_key(j.seed, j.input.item.id, j.sample) for j in batch])
     events = executor.run(
         pipeline, kind.prior.params, requests, keys,
-        devices=devices_of(config, rows), rows=rows, cancel=cancel,
+        devices=executor.devices_for(rows, config.devices), rows=rows, cancel=cancel,
     )  # fmt: skip
     total = total_evaluations(pipeline)
     with tqdm(total=total, unit="eval", leave=False, mininterval=0.5) as bar:

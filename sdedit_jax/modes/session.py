@@ -20,6 +20,7 @@ from sdedit_jax.images import Size
 from sdedit_jax.modes.prompt_files import check_names
 from sdedit_jax.pipeline.base import Pipeline
 from sdedit_jax.pipeline.cache import use_cache
+from sdedit_jax.pipeline.executor import devices_for
 from sdedit_jax.pipeline.outputs import OUTPUTS, Output
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.prior import Prior, describe
@@ -191,15 +192,10 @@ def size_of(config: ConfigDict, prior: Prior) -> Size:
     return prior.edit_size((int(found[1]), int(found[2])))
 
 
-def devices_of(config: ConfigDict, rows: int) -> int:
-    """The devices that run batches of so many rows."""
-    return min(devices.count(config.devices), rows) if not config.devices else config.devices
-
-
 def header(kind: Kind, rows: int) -> list[str]:
     """Device and prior, for the screen."""
     config, device = kind.config, jax.local_devices()[0]
-    count = devices_of(config, rows)
+    count = devices_for(rows, config.devices)
     return [
         f"device    {count} x {device.device_kind} ({device.platform}), {config.compute}",
         f"prior     {config.prior}, sha256 {kind.prior.metadata.get('sha256', '')[:16]}",

@@ -164,16 +164,17 @@ def _check(s: Sampling, prefix: str) -> None:
         registry.pick(dict.fromkeys(allowed), getattr(s, name), f"{prefix}{name}")
 
 
-def resolve(prior: Prior, s: Sampling, t0: float, preset: str = "") -> Resolved:
+def resolve(prior: Prior, s: Sampling, t0: float) -> Resolved:
     """The plan of an edit on a prior.
 
     x0 of latents is never clipped: they have no range. A scheduler takes what the settings leave
     open from the prior.
 
     Args:
+        prior: on the process of its preset, see `preset_process`.
         t0: strength; grids of listed steps have their own beginning.
     """
-    prior, solver, grid, n = preset_process(prior, preset), s.rule, s.grid, s.steps
+    solver, grid, n = s.rule, s.grid, s.steps
     if prior.latent and getattr(solver, "clip_x0", False):
         solver = dataclasses.replace(solver, clip_x0=False)
     if getattr(solver, "variance", "") == "auto":
