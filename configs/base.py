@@ -29,10 +29,10 @@ def get_config() -> ConfigDict:
     # noise and class
     config.seed = 0
     config.samples = 4  # pictures per guide
-    config.cond = config_dict.placeholder(int)  # label of a class-conditional prior
+    config.cond = ""  # class of a class-conditional prior: its name or number
     config.guidance = ConfigDict()
     config.guidance.name = "cfg"
-    config.guidance.against = ""  # a label, "null" (no class), or "": no guidance
+    config.guidance.against = ""  # a class, "null" (no class), or "": no guidance
     # 0: against (or negative_prompt) alone; 1: cond (or prompt) alone; above 1: away from against
     config.guidance.scale = 1.0
     # the sampler

@@ -44,7 +44,7 @@ def edit(
     preset: str = "",
     sample: int = 0,
     samples: int | None = None,
-    cond: int | Sequence[int] | None = None,
+    cond: int | str | Sequence[int | str] | None = None,
     against: int | str | None = None,
     scale: float = 1.0,
     fit: str = "crop",
@@ -78,8 +78,8 @@ def edit(
         seed, id, sample: the noise depends on these alone; seeds and ids one for all or one for
             each. id None: the stem of a path, else "".
         samples: results for each picture, with the samples 0, 1 ..; None: one.
-        cond: label of a class-conditional prior, one for all or one for each.
-        against, scale: classifier-free guidance from the label `against` ("null": the null label)
+        cond: class of a class-conditional prior, by number or name, one for all or one for each.
+        against, scale: classifier-free guidance from the class `against` ("null": the null label)
             to cond: scale 0 is `against` alone, 1 cond alone, above 1 leads away from `against`.
         fit: how a picture of another size is fitted: "crop", "pad" or "stretch".
         size: (H, W) of the edit, multiples of the network's stride; None: the prior's.

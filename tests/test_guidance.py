@@ -145,6 +145,9 @@ def test_equal_guidance_is_one_value(x):
 # --- labels ---------------------------------------------------------------------------------------
 
 
+FLOWERS = Classes(2, 2, ("daisy", "rose"))
+
+
 def test_what_a_predictor_gets_as_its_condition():
     known = Classes(10, 10)
     assert class_cond(known, None, None, 1.0) is None
@@ -152,6 +155,9 @@ def test_what_a_predictor_gets_as_its_condition():
     for against, number in (("null", 10), ("5", 5), (5, 5), (np.int64(0), 0)):
         assert class_cond(known, 3, against, 2.5) == CFGCond(3, number, 2.5)
     assert class_cond(None, 7, 8, 1.0) == CFGCond(7, 8, 1.0)  # a prior without a card
+    assert class_cond(known, "", "", 1.0) is None and class_cond(known, "3", "", 1.0) == 3
+    assert class_cond(FLOWERS, "rose", "", 1.0) == class_cond(FLOWERS, "1", "", 1.0) == 1
+    assert class_cond(FLOWERS, "rose", "daisy", 2.0) == CFGCond(1, 0, 2.0)
 
 
 @pytest.mark.parametrize(
@@ -170,11 +176,11 @@ def test_what_a_predictor_gets_as_its_condition():
         (Classes(10, 10), (None, "null", 2.0), "cond: guidance against 'null' requires a label"),
         (Classes(10), (3, "null", 2.0), "guidance.against: the prior has no null label"),
         (Classes(10), (3, "-1", 2.0), "guidance.against must be in [0, 9], got -1"),
-        (
-            Classes(10),
-            (3, "cat", 2.0),
-            'guidance.against must be a label, "null" or "", got \'cat\'',
-        ),
+        (Classes(10), (3, "cat", 2.0), "guidance.against: a class is a number; got 'cat'"),
+        (Classes(10, 10), ("cat", "", 1.0), "cond: a class is a number; got 'cat'"),
+        (Classes(None), ("cat", "", 1.0), "cond: the prior has no classes, got 'cat'"),
+        (FLOWERS, ("dasy", "", 1.0), "cond: a class is one of ['daisy', 'rose'], or its number"),
+        (FLOWERS, ("2", "", 1.0), "cond must be in [0, 1], got 2"),
         (Classes(10), (3, 4, np.inf), "guidance.scale must be finite, got inf"),
     ],
 )
@@ -182,6 +188,17 @@ def test_bad_labels_give_one_clear_error(classes, arguments, told):
     with pytest.raises(ValueError) as caught:
         class_cond(classes, *arguments)
     assert told in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_names_of_classes_are_those_of_the_data_when_their_number_fits():
+    def names(*labels):
+        metadata = {"config": {"num_classes": 2}, "data": {"labels": list(labels)}}
+        return registry.classes(
+            prior.Prior(PROCESS, None, None, (4, 4, 3), metadata=metadata)
+        ).names
+
+    assert names("daisy", "rose") == ("daisy", "rose")
+    assert names() == names("daisy") == ()
 
 
 def test_cards_tell_of_null_labels():
@@ -243,7 +260,9 @@ def class_prior():
 def labelled(**changes):
     """The config of classes.py on the tiny prior with classes."""
     few = {"input": "examples/strokes/cherry.png", "sampler__steps": 3, "t0": 0.7}
-    return small("classes", **{"prior": class_prior(), **few, **changes})
+    learned = {"sampler__rule": "ancestral", "sampler__grid": "uniform"}
+    alone = {"guidance__against": "", "guidance__scale": 1.0}
+    return small("classes", **{"prior": class_prior(), **few, **learned, **alone, **changes})
 
 
 @pytest.fixture
@@ -253,7 +272,7 @@ def at_root(monkeypatch):
 
 def test_an_edit_with_two_labels(at_root, tmp_path, capsys):
     """Edited by the program, told in its records, the same from Python, and replayed."""
-    config = labelled(cond=3, guidance__against="5", guidance__scale=2.0)
+    config = labelled(cond="3", guidance__against="5", guidance__scale=2.0)
     assert run(config, tmp_path / "out") == 0
     printed = capsys.readouterr().out
     assert "class     label 3, against 5, scale 2" in printed and "= 6 evaluations" in printed
@@ -276,9 +295,9 @@ def test_the_labels_matter_as_the_formula_says(at_root, tmp_path):
         assert run(labelled(samples=1, **changes), tmp_path / name) == 0
         return picture(tmp_path / name / "cherry_0.png")
 
-    three, five = made("three", cond=3), made("five", cond=5)
+    three, five = made("three", cond="3"), made("five", cond="5")
     assert levels(three, five) > 5
-    at = {"cond": 3, "guidance__against": "5"}
+    at = {"cond": "3", "guidance__against": "5"}
     assert levels(made("one", **at), three) <= 1
     assert levels(made("zero", guidance__scale=0.0, **at), five) <= 1
     far = made("far", guidance__scale=3.0, **at)
@@ -311,13 +330,19 @@ def test_other_labels_and_scales_compile_nothing():
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"cond": None}, "cond: the prior requires a class label in [0, 5], got none"),
-        ({"cond": 6}, "cond must be in [0, 5], got 6"),
-        ({"cond": 1, "guidance__against": "null"}, "guidance.against: the prior has no null label"),
-        ({"cond": 1, "guidance__against": "9"}, "guidance.against must be in [0, 5], got 9"),
-        ({"cond": 1, "guidance__against": "x"}, "guidance.against must be a label"),
-        ({"cond": 1, "guidance__scale": 2.0}, "guidance.scale is 2.0, but guidance.against names"),
-        ({"cond": 1, "guidance__name": "foo"}, "guidance.name must be one of ['cfg'], got 'foo'"),
+        ({"cond": ""}, "cond: the prior requires a class label in [0, 5], got none"),
+        ({"cond": "6"}, "cond must be in [0, 5], got 6"),
+        (
+            {"cond": "1", "guidance__against": "null"},
+            "guidance.against: the prior has no null",
+        ),
+        ({"cond": "1", "guidance__against": "9"}, "guidance.against must be in [0, 5], got 9"),
+        ({"cond": "1", "guidance__against": "x"}, "guidance.against: a class is a number"),
+        (
+            {"cond": "1", "guidance__scale": 2.0},
+            "guidance.scale is 2.0, but guidance.against",
+        ),
+        ({"cond": "1", "guidance__name": "foo"}, "guidance.name must be one of ['cfg']"),
     ],
 )
 def test_bad_labels_are_refused_before_any_work(at_root, changes, told, tmp_path):

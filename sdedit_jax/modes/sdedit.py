@@ -317,7 +317,7 @@ def _prompts(config: ConfigDict, prior: Prior, guided: bool) -> dict[str, Any] |
             if config[field]:
                 conditioning.check_reads(prior, field)
         return None
-    if config.cond is not None or config.guidance.against:
+    if config.cond or config.guidance.against:
         raise ValueError(
             "cond, guidance.against: the prior reads prompts; give prompt and negative_prompt"
         )

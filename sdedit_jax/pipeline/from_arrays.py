@@ -65,7 +65,7 @@ def edit_call(prior: Prior, cond: Any, against: Any, scale: float, **given: Any)
     _check_prior(prior)
     given["image"] = arrays.read(given["image"])
     count = len(given["image"].pictures)
-    labels = each("cond", cond, count, (Integral, type(None)))
+    labels = each("cond", cond, count, (Integral, str, type(None)))
     number("scale", scale)
     conds = [registry.condition(prior, label, against, scale) for label in labels]
     if any(isinstance(c, CFGCond) for c in conds):

@@ -55,10 +55,12 @@ class Classes(NamedTuple):
     Attributes:
         count: number of class labels 0 .. count - 1; None: it has no labels.
         null: the label that means "no class"; None: there is none, so a label is required.
+        names: of the classes, in the order of their numbers; empty: they have none.
     """
 
     count: int | None
     null: int | None = None
+    names: tuple[str, ...] = ()
 
 
 def check_label(classes: Classes | None, label: int | None, field: str = "cond") -> None:
@@ -87,19 +89,20 @@ def check_label(classes: Classes | None, label: int | None, field: str = "cond")
 
 
 def class_cond(
-    classes: Classes | None, label: int | None, against: int | str | None, scale: float
+    classes: Classes | None, label: int | str | None, against: int | str | None, scale: float
 ) -> Any:
     """The cond of class labels: None, a label, or a `CFGCond` of two labels.
 
     Args:
-        label: class label, or None.
-        against: the label that guidance leads away from (a number or its text), "null" for the
-            null label, None or "" for no guidance.
+        label: a class: its number, the number as text, or its name; None or "": no class.
+        against: the class that guidance leads away from, given in the same ways; "null": the null
+            label; None or "": no guidance.
         scale: guidance scale: 0 is `against` alone, 1 `label` alone.
 
     Raises:
         ValueError: a label that the network does not know, or a scale without two labels.
     """
+    label = label_of(classes, label, "cond")
     check_label(classes, label)
     if against in (None, ""):
         if scale != 1:
@@ -111,11 +114,33 @@ def class_cond(
         raise ValueError(f"cond: guidance against {against!r} requires a label in cond too")
     if not np.isfinite(scale):
         raise ValueError(f"guidance.scale must be finite, got {scale}")
-    return CFGCond(np.int32(label), np.int32(_label_of(classes, against)), np.float32(scale))
+    return CFGCond(np.int32(label), np.int32(_against(classes, against)), np.float32(scale))
 
 
-def _label_of(classes: Classes | None, against: int | str) -> int:
-    """The number of the label `against`."""
+def label_of(classes: Classes | None, value: int | str | None, field: str) -> int | None:
+    """The number of a class: a name or digits become a number, "" becomes None.
+
+    Raises:
+        ValueError: a text that is neither a name of the classes nor a number.
+    """
+    if not isinstance(value, str):
+        return value
+    names = () if classes is None else classes.names
+    if value in names:
+        return names.index(value)
+    if value == "":
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        if classes is not None and classes.count is None:
+            raise ValueError(f"{field}: the prior has no classes, got {value!r}") from None
+        allowed = f"one of {list(names)}, or its number" if names else "a number"
+        raise ValueError(f"{field}: a class is {allowed}; got {value!r}") from None
+
+
+def _against(classes: Classes | None, against: int | str) -> int:
+    """The number of the label that guidance leads away from."""
     if against == "null":
         if classes is None or classes.null is None:
             raise ValueError(
@@ -123,15 +148,9 @@ def _label_of(classes: Classes | None, against: int | str) -> int:
                 " give another class"
             )
         return classes.null
-    if isinstance(against, str):
-        try:
-            against = int(against)
-        except ValueError:
-            raise ValueError(
-                f'guidance.against must be a label, "null" or "", got {against!r}'
-            ) from None
-    check_label(classes, against, "guidance.against")
-    return against
+    label = label_of(classes, against, "guidance.against")
+    check_label(classes, label, "guidance.against")
+    return label
 
 
 # --- prompts --------------------------------------------------------------------------------------

@@ -25,7 +25,9 @@ def classes(prior: Prior) -> Classes | None:
     fields = ("num_classes", "num_class_embeds", "label_dim")  # names in the original configs
     count = next((config[field] for field in fields if config.get(field)), None)
     own = None if prior.metadata.get("network") in NO_NULL else count
-    return Classes(count, prior.metadata.get("null_label", own))
+    names = tuple(prior.metadata.get("data", {}).get("labels", ()))
+    null = prior.metadata.get("null_label", own)
+    return Classes(count, null, names if len(names) == count else ())
 
 
 def check_label(prior: Prior, label: int | None) -> None:
@@ -38,7 +40,7 @@ def check_label(prior: Prior, label: int | None) -> None:
 
 
 def condition(
-    prior: Prior, label: int | None, against: int | str | None = None, scale: float = 1.0
+    prior: Prior, label: int | str | None, against: int | str | None = None, scale: float = 1.0
 ) -> Any:
     """The cond of class labels: None, a label, or a `CFGCond` of two labels.
 
