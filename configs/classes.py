@@ -1,21 +1,18 @@
-"""A painting becomes a photo of a class: the label `cond` of a class-conditional prior.
+"""A painting becomes a photo of a class: `cond`, by the name or number that the prior has for it.
 
-`guidance.against` is a second label, or "null" where the prior has a label for no class.
+`guidance.against` is a second class, or "null" where the prior has a label for no class.
 `guidance.scale` then leads away from it.
 """
 
 from ml_collections import ConfigDict
 
-from configs import strokes
+from configs import flowers
 
 
 def get_config() -> ConfigDict:
-    config = strokes.get_config()
-    config.prior = "checkpoints/classes"  # a class-conditional prior
-    config.cond = 0
-    config.guidance.against = ""
-    config.guidance.scale = 1.0
-    config.sampler.rule = "ancestral"  # with the learned variance, where the prior has it
-    config.sampler.grid = "uniform"
-    config.sampler.steps = 50
+    config = flowers.get_config()
+    config.input = "examples/flowers/sunflower.png"
+    config.cond = "sunflower"
+    config.guidance.against = "null"
+    config.guidance.scale = 2.0
     return config

@@ -87,7 +87,7 @@ def test_examples_of_extending_run(code, at_root):
 def test_examples_of_the_readme_run(elsewhere):
     names = run([b for h, b in blocks("README.md", "python") if h == "From Python"], "README.md")
     made = np.asarray(Image.open(elsewhere / "edited.png"))
-    guide = np.asarray(Image.open(ROOT / "examples/strokes/red_apple.png").resize((64, 64)))
+    guide = np.asarray(Image.open(ROOT / "examples/flowers/daisy.png").resize((64, 64)))
     assert made.shape == (64, 64, 3)
     # an edit at t0 = 0.5 follows its guide: near the stroke painting, yet not equal to it
     away = np.sqrt(np.mean((made.astype(float) - guide[..., :3]) ** 2))
