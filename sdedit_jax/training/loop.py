@@ -251,6 +251,17 @@ def newest(workdir: str | Path, params: Any, optimizer: Optimizer, run: Run) -> 
     raise ValueError(f"training: there is no checkpoint in {folder}")
 
 
+def newest_step(workdir: str | Path) -> int | None:
+    """The step of the newest checkpoint of a run, or None."""
+    folder = Path(workdir).absolute() / "checkpoints"
+    if not folder.is_dir():
+        return None
+    with ocp.CheckpointManager(
+        folder, options=ocp.CheckpointManagerOptions(read_only=True)
+    ) as kept:
+        return kept.latest_step()
+
+
 def due(step: int, every: int) -> bool:
     """Whether an action with period `every` (0: never) is due at this step."""
     return every > 0 and step % every == 0
