@@ -144,6 +144,7 @@ def test_what_training_refuses(trained, tmp_path):
     for changes, told in [
         ({"data__source": ""}, "data.source: give a folder or zip"),
         ({"data__source": str(tmp_path / "empty")}, "no picture"),
+        ({"data__split": "train"}, "6 pictures lie in the folder itself: add --config.data.split="),
         ({"data__size": 8}, "the network's are 16; set data.size"),
         ({"publish": str(tmp_path)}, "holds the run itself; give another folder"),
         ({"publish": str(photos)}, "holds other files, which would be replaced"),

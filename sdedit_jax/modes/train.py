@@ -154,6 +154,8 @@ def introduce(job: Job, **networks: Any) -> None:
     shape, names = job.data.images[0].shape, f", {len(job.data.names)} labels"
     origin = job.origin["source"] + (names if job.data.names else "")
     print(f"data      {len(job.data)} pictures of {shape}, {origin}")
+    for line in [*job.data.skipped, *(job.held_out.skipped if job.held_out else ())]:
+        print(f"left out  {line}")
     for name, shapes in networks.items():
         print(f"network   {name}, {size(shapes) / 1e6:.2f} million parameters, {job.compute}")
     for line in history.lines(job.entries):
@@ -186,7 +188,9 @@ def read(config: ConfigDict, split: str, side: int) -> Source:
     """The pictures of a split, side x side; with data.views they are resized."""
     d = config.data
     wanted = side if d.views else d.size or None
-    found = source(d.source, split or None, d.labels or None, size=wanted)
+    found = source(
+        d.source, split or None, d.labels or None, size=wanted, skip_broken=d.skip_broken
+    )
     shape = found.images[0].shape[:2]
     if shape != (side, side):
         raise ValueError(f"data: the pictures are {shape}, the network's are {side}; set data.size")

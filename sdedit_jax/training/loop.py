@@ -379,7 +379,7 @@ def _restore(
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"training: checkpoint {last} in {manager.directory} does not fit this network and"
-            f" optimizer: {error}"
+            " optimizer; give their fields as they were, or another --workdir"
         ) from error
 
 
