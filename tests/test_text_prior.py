@@ -189,6 +189,12 @@ def test_the_notation_of_other_programs_gives_one_warning(prior):
     assert conditioning.remarks(prior, ["a b", "(a) b", ""]) == []
 
 
+def test_unseen_words_are_named_once(prior):
+    texts = ["cat", "a cat", "a dog"]
+    (told,) = [line for line in conditioning.remarks(prior, texts) if "vocabulary" in line]
+    assert told.startswith("prompt: the prior's vocabulary has never seen 'cat', 'dog'")
+
+
 def test_texts_of_all_lengths_are_one_program(prior):
     before = conditioning.encode._cache_size()
     for text in ("", "a", "a b c d", "more letters than there is room for"):

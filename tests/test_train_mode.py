@@ -116,7 +116,9 @@ def test_a_continued_run_records_what_has_changed_and_since_when(trained, tmp_pa
     wanted = {"optimizer.rate": [rate, 0.5], "augment.flip": [True, False], "run.steps": [3, 5]}
     capsys.readouterr()
     assert run(config, tmp_path, "train") == 0
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("changed")]
+    lines = capsys.readouterr().out.splitlines()
+    assert "training: compiling the first step, of 4 pictures" in lines
+    told = [line for line in lines if line.startswith("changed")]
     assert len(told) == 3
     assert f"changed   optimizer.rate {rate} (now 0.5), from step 3 on" in told
     assert known_changes(tmp_path) == [{"step": 3, "fields": wanted}]

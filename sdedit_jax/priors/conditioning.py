@@ -193,13 +193,17 @@ def truncated(prior: Prior, text: str) -> str:
 
 
 def remarks(prior: Prior, texts: Sequence[str]) -> list[str]:
-    """One-line warnings about texts: the parts that are not read, and foreign notation."""
+    """One-line warnings: parts that are not read, unknown words, notation of other programs."""
     every = list(dict.fromkeys(texts))
     found = [message for text in every if (message := truncated(prior, text))]
+    words = dict.fromkeys(word for text in every for word in prior.text.tokenize(text).unseen)
+    if words:
+        told = ", ".join(map(repr, words))
+        found.append(f"prompt: the prior's vocabulary has never seen {told}; expect little of them")
     if foreign := list(dict.fromkeys(part for text in every for part in FOREIGN.findall(text))):
         parts = ", ".join(map(repr, foreign))
         found.append(
-            f"prompt: {parts} is read as plain text; prompt weights and extra networks of other"
+            f"prompt: read as plain text: {parts}; prompt weights and extra networks of other"
             " programs have no effect"
         )
     return found

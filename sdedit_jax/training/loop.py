@@ -287,6 +287,8 @@ def _windows(
     key, n = jax.random.key(run.seed), int(state.step)
     periods = (run.log_every, run.save_every, run.sample_every, run.publish_every)
     periods += (run.held_out_every, run.steps)
+    if n < run.steps:
+        print(f"training: compiling the first step, of {run.batch} pictures", flush=True)
     with _bar(run, n) as bar:
         while n < run.steps and not stop.is_set():
             metrics, start, end = [], time.monotonic(), False
