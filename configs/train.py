@@ -51,6 +51,7 @@ def get_config() -> ConfigDict:
     config.data.labels = ""  # "" | folder | captions
     config.data.size = 0  # side; pictures are cropped and resized; 0: unchanged
     config.data.views = 0  # side of the pictures before augmentation; 0: that of the network
+    config.data.skip_broken = False  # True: leave out broken pictures
     config.data.credit = ""  # for the model card
     config.data.credits = ""  # a file of credits, published with the weights
     config.augment = ConfigDict()

@@ -96,7 +96,7 @@ def test_bad_input_is_named(tmp_path, folder):
     empty.mkdir()
     with pytest.raises(ValueError, match="no picture"):
         source(empty)
-    with pytest.raises(ValueError, match="no picture.*'valid'"):
+    with pytest.raises(ValueError, match="no picture of the split 'valid'"):
         source(folder[0], "valid")
     with pytest.raises(ValueError, match="captions.csv"):
         source(folder[0] / "set" / "train", labels="captions")
@@ -115,6 +115,51 @@ def test_bad_input_is_named(tmp_path, folder):
     (empty / "x.png").write_bytes(b"not a picture")
     with pytest.raises(ValueError, match="data: cannot read x.png: not a PNG, JPEG, WebP or BMP"):
         source(empty)
+
+
+@pytest.mark.parametrize("memory", [2**30, 0])
+def test_broken_pictures_are_named_together_or_left_out(tmp_path, rng, memory):
+    images = pictures(rng, 3)
+    for i, image in enumerate(images):
+        (tmp_path / str(i % 2)).mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / str(i % 2) / f"{i}.png")
+    (tmp_path / "0" / "0.png").write_bytes(b"no picture")  # the first one, and the last one
+    (tmp_path / "1" / "9.png").write_bytes(b"")
+    told = (
+        r"data: cannot read 0/0.png: .*; cannot read 1/9.png: .* \(2 of 4 pictures\).*skip_broken"
+    )
+    if memory:
+        with pytest.raises(ValueError, match=told):
+            source(tmp_path, labels="folder", memory=memory)
+    found = source(tmp_path, labels="folder", memory=memory, skip_broken=True)
+    assert len(found) == 2 and found.labels.tolist() == [0, 1]
+    np.testing.assert_array_equal(found[0]["image"], images[2])
+    np.testing.assert_array_equal(found[1]["image"], images[1])
+    assert [line.split(":")[0] for line in found.skipped] == [
+        "cannot read 0/0.png",
+        "cannot read 1/9.png",
+    ]
+
+
+def test_a_folder_without_the_split_says_where_its_pictures_lie(tmp_path, rng):
+    for i, image in enumerate(pictures(rng, 3)):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    told = "no picture of the split 'train' .* 3 pictures lie in the folder itself: add"
+    with pytest.raises(ValueError, match=f"{told} --config.data.split="):
+        source(tmp_path, "train")
+    with pytest.raises(ValueError, match="3 pictures lie in its folder photos/: add"):
+        (tmp_path / "set" / "photos").mkdir(parents=True)
+        for i in range(3):
+            (tmp_path / f"{i}.png").rename(tmp_path / "set" / "photos" / f"{i}.png")
+        source(tmp_path / "set", "train")
+
+
+def test_a_folder_that_does_not_exist_is_not_looked_for_elsewhere(tmp_path, monkeypatch):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    monkeypatch.setattr(tfds, "builder", lambda name: pytest.fail(f"tfds was asked for {name}"))
+    for path in (tmp_path / "none", "photos", "./photos/mine"):
+        with pytest.raises(ValueError, match="none|photos.* is not a folder, zip or prepared tfds"):
+            source(path)
 
 
 def test_pictures_of_several_sizes_need_size(tmp_path, rng):

@@ -400,6 +400,12 @@ def test_where_the_maps_are_kept_changes_nothing(maps, photos, tmp_path):
         ({"concepts": "green"}, "concepts: 'green' must begin with"),
         ({"preset": "leditspp", "prompt": "a"}, "prompt: LEDITS++ takes concepts alone"),
         ({"preset": "ddpm-inversion-paper", "skip": 0.0}, "concepts: this preset takes none"),
+        ({"concepts": ""}, "prompt, concepts: nothing would change; give a prompt or concepts"),
+        ({"concepts": "", "preset": "leditspp"}, "nothing would change; give concepts such as"),
+        (
+            {"concepts": "", "preset": "ddpm-inversion-paper", "skip": 0.0},
+            "nothing would change; give a prompt",
+        ),
         ({"preset": "ledits-app", "skip": 2.0}, "skip must be in [0, 1] of 2 steps, got 2"),
         ({"maps": "disk"}, "maps must be one of ['device', 'host', 'keys'], got 'disk'"),
         ({"masks": "a.png,b.png"}, "masks: one for each of 1 concepts at most"),
@@ -435,7 +441,7 @@ def test_prompts_and_numbers_compile_nothing(photos):
         sj.ledits(prior, before, "+cat:9:0:0.2", "a dog", "a cat", steps=2, slots=2, t0=0.4),
         sj.ledits(prior, before, "+cat:7:0,-dog:4:0", steps=2, slots=2, source_scale=2.0),
         sj.ledits(prior, before, "+cat:7:0", steps=2, slots=2, mask=mask),
-        sj.ledits(prior, before, "", steps=2, slots=2, seed=4, target_scale=3.0),
+        sj.ledits(prior, before, "", "a dog", steps=2, slots=2, seed=4, target_scale=3.0),
     ]
     assert len(traces) == count
     assert all(levels(other, first) > 0 for other in others)
@@ -518,6 +524,7 @@ def test_maps_and_masks_that_do_not_fit_are_refused(photos):
         ({"inverted": maps._replace(of=[maps.of] * 2)}, ValueError, "inverted: .* 2 photo"),
         ({"maps": "disk"}, ValueError, "maps must be one of"),
         ({"mask": half, "concepts": ""}, ValueError, "mask: there are no concepts"),
+        ({"concepts": ""}, ValueError, "prompt, concepts: nothing would change; give a prompt or"),
         ({"mask": [[half], [half]]}, ValueError, "mask: one list for each of 1"),
     ]
     for changes, error, told in cases:

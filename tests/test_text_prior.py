@@ -182,6 +182,19 @@ def test_a_predictor_gives_the_attention_to_the_text(prior):
         prior.predict(prior.params, x, jnp.float32(0.5))
 
 
+def test_the_notation_of_other_programs_gives_one_warning(prior):
+    texts = ["(b:1.3)", "", "<lora:x:1>", "(b:1.3)"]
+    told = [line for line in conditioning.remarks(prior, texts) if "plain text" in line]
+    assert len(told) == 1 and "'(b:1.3)', '<lora:x:1>'" in told[0]
+    assert conditioning.remarks(prior, ["a b", "(a) b", ""]) == []
+
+
+def test_unseen_words_are_named_once(prior):
+    texts = ["cat", "a cat", "a dog"]
+    (told,) = [line for line in conditioning.remarks(prior, texts) if "vocabulary" in line]
+    assert told.startswith("prompt: the prior's vocabulary has never seen 'cat', 'dog'")
+
+
 def test_texts_of_all_lengths_are_one_program(prior):
     before = conditioning.encode._cache_size()
     for text in ("", "a", "a b c d", "more letters than there is room for"):

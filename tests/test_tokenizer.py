@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("tokenizers")
-from sdedit_jax.text import tokenizer
+from sdedit_jax.text import tokenizer, vocabulary
 
 VOCABULARY = {"a": 0, "b": 1, "a</w>": 2, "b</w>": 3, "ab</w>": 4, "!": 5, "!</w>": 6}
 VOCABULARY |= {"<|startoftext|>": 7, "<|endoftext|>": 8}
@@ -112,3 +112,12 @@ def test_padding_of_stable_diffusion_2(golden, tmp_path):
     (tmp_path / "special_tokens_map.json").write_text('{"pad_token": "!"}')
     ids = tokenizer.read(tmp_path).encode("cat!!!").ids
     np.testing.assert_array_equal(ids, [49406, 2368, 0, 0, 0, 49407] + [0] * 71)
+
+
+def test_words_that_the_vocabulary_has_never_seen_give_one_warning(tmp_path):
+    vocabulary.write(tmp_path, ["a photo of a green apple"] * 2, 16)
+    tokens = tokenizer.read(tmp_path)
+    assert tokens.encode("a green apple, of a photo").unseen == ()
+    assert tokens.encode("a Rusty apple, apples: rusty").unseen == ("Rusty", "apples", "rusty")
+    tokens.bpe.add_tokens([f"<{i}>" for i in range(10_000)])
+    assert tokens.encode("a rusty apple").unseen == ()

@@ -42,6 +42,7 @@ def test_the_published_prior_loads_and_edits(trained):
     card = json.loads((out / "prior" / "prior.json").read_text())
     assert card["name"] == "tiny" and card["size"] == [SIZE, SIZE, 3]
     assert card["data"]["pictures"] == 6 and card["data"]["source"] == photos.name
+    assert "changes" not in card["training"]
     assert card["training"]["steps"] == 3 and card["training"]["images"] == 12
     prior = sj.load_prior(out / "prior")
     assert card["sha256"] == store.digest(prior.params)  # float32 is published as it is
@@ -105,6 +106,39 @@ def test_a_run_may_start_from_a_prior(trained, tmp_path):
     assert card["training"]["images"] == cards[0]["training"]["images"]
 
 
+def test_a_continued_run_records_what_has_changed_and_since_when(trained, tmp_path, capsys):
+    photos, config = trained[0], training(trained[0])
+    assert run(config, tmp_path, "train") == 0
+    config.optimizer.rate = 0.5
+    config.augment.flip = False
+    config.run.update(steps=5, log_every=2)
+    rate = training(photos).optimizer.rate
+    wanted = {"optimizer.rate": [rate, 0.5], "augment.flip": [True, False], "run.steps": [3, 5]}
+    capsys.readouterr()
+    assert run(config, tmp_path, "train") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "training: compiling the first step, of 4 pictures" in lines
+    told = [line for line in lines if line.startswith("changed")]
+    assert len(told) == 3
+    assert f"changed   optimizer.rate {rate} (now 0.5), from step 3 on" in told
+    assert known_changes(tmp_path) == [{"step": 3, "fields": wanted}]
+    # an export changes nothing, and a config that has made no step is forgotten
+    config.update(export=True, publish=str(tmp_path / "other"))
+    config.optimizer.rate = 0.1
+    assert run(config, tmp_path, "train") == 0
+    assert known_changes(tmp_path, "other") == [{"step": 3, "fields": wanted}]
+    entries = json.loads((tmp_path / "run.json").read_text())
+    assert [entry["step"] for entry in entries] == [0, 3]
+    assert entries[0]["config"]["optimizer"]["rate"] == rate
+    (tmp_path / "run.json").write_text("{")
+    assert "run.json, the configs of the run" in refused(config, tmp_path, "train")
+
+
+def known_changes(workdir, folder="prior"):
+    """The changes in a published prior, the fields without their order."""
+    return store.read_metadata(workdir / folder)["training"]["changes"]
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_what_training_refuses(trained, tmp_path):
     photos, out = trained
@@ -112,6 +146,7 @@ def test_what_training_refuses(trained, tmp_path):
     for changes, told in [
         ({"data__source": ""}, "data.source: give a folder or zip"),
         ({"data__source": str(tmp_path / "empty")}, "no picture"),
+        ({"data__split": "train"}, "6 pictures lie in the folder itself: add --config.data.split="),
         ({"data__size": 8}, "the network's are 16; set data.size"),
         ({"publish": str(tmp_path)}, "holds the run itself; give another folder"),
         ({"publish": str(photos)}, "holds other files, which would be replaced"),
@@ -134,7 +169,10 @@ def test_what_training_refuses(trained, tmp_path):
     assert "run.batch: checkpoint 3 in" in refused(config, out, "train")
     config = training(photos)
     config.net.nf = 16
-    assert "does not fit this network" in refused(config, out, "train")
+    config.data.labels = "folder"
+    told = refused(config, out, "train")
+    for part in ("net.nf 8 (now 16)", "data.labels '' (now 'folder')", "--workdir"):
+        assert part in told
     gc.collect()  # reads that tensorstore gave up complain when they are collected
     assert jax.tree.leaves(sj.load_prior(out / "prior").params)  # the published prior is whole
 

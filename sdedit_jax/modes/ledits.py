@@ -26,7 +26,7 @@ from sdedit_jax.modes.session import (
     own_files,
     refuse_given,
     size_of,
-    warn_truncated,
+    warn_texts,
 )
 from sdedit_jax.pipeline import ledits_settings
 from sdedit_jax.pipeline.base import total_evaluations
@@ -143,7 +143,7 @@ class LEDITSKind:
         item = registry.task("photo")(str(path), {}, self.size, self.config.fit)
         prompts, files = self._prompts(fields), tuple(_files(fields["masks"]))
         masks = tuple(_read_mask(file, item, path) for file in files)
-        warn_truncated(self.prior, prompts.texts)
+        warn_texts(self.prior, prompts.texts)
         return Input(item, name, Extra(prompts, masks, files))
 
     def beside(self, one: Input) -> list[str]:
@@ -238,6 +238,7 @@ class LEDITSKind:
         concepts = parse(fields["concepts"])
         made = Prompts(*(fields[name] for name in FIELDS[:3]), concepts)
         ledits_settings.check_prompts(self.resolved.recipe, made)
+        ledits_settings.check_change(self.resolved.recipe, made)
         if len(_files(fields["masks"])) > len(concepts):
             raise ValueError(f"masks: one for each of {len(concepts)} concepts at most")
         return made

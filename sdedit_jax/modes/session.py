@@ -209,11 +209,10 @@ def described(process: SDE, t0: float) -> Strength:
     return strength.describe(process, t0)
 
 
-def warn_truncated(prior: Prior, texts: Sequence[str]) -> None:
-    """Print on stderr the part of each text that is not read."""
-    for text in dict.fromkeys(texts):
-        if message := conditioning.truncated(prior, text):
-            print(f"warning: {message}", file=sys.stderr)
+def warn_texts(prior: Prior, texts: Sequence[str]) -> None:
+    """Print on stderr the warnings about texts."""
+    for message in conditioning.remarks(prior, texts):
+        print(f"warning: {message}", file=sys.stderr)
 
 
 # --- inputs ---------------------------------------------------------------------------------------

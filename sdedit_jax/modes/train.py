@@ -9,11 +9,11 @@ from sdedit_jax import registry
 from sdedit_jax.modes import signals
 from sdedit_jax.modes.files import Target, plain
 from sdedit_jax.pipeline.cache import use_cache
-from sdedit_jax.training import autoencoder, pixel_prior, text_prior
+from sdedit_jax.training import autoencoder, history, pixel_prior, text_prior
 from sdedit_jax.training.augment import Augment
 from sdedit_jax.training.data import Source, source
 from sdedit_jax.training.job import Job, size
-from sdedit_jax.training.loop import Run, Stop
+from sdedit_jax.training.loop import Run, Stop, newest_step
 from sdedit_jax.training.loss import Objective
 from sdedit_jax.training.publishing import Sheet
 from sdedit_jax.training.step import Optimizer
@@ -111,13 +111,19 @@ def job_of(config: ConfigDict, workdir: Path, name: str, mark: str, side: int, s
         side: of the pictures that the network takes.
 
     Raises:
-        ValueError: an unknown dtype, no data, or a folder that holds something else.
+        ValueError: an unknown dtype, no data, a folder that holds something else, or another config
+            than that of the run in workdir.
     """
     registry.pick(store.DTYPES, config.dtype, "dtype")
     folder = Path(config.publish) if config.publish else workdir / name
     store.check_target(folder, "publish", mark, workdir)
     d = config.data
     data, augment = training_pictures(config, side)
+    whole, first = {**plain(config), "labels": list(data.names)}, config.get("first_step", 0)
+    entries = history.continued(workdir, whole, newest_step(workdir), first)
+    settings = {part: plain(config[part]) for part in RECORDED if part in config}
+    if changes := history.changes(entries):
+        settings["changes"] = changes
     return Job(
         config.name,
         {"source": Path(d.source).name, "credit": d.credit},
@@ -131,7 +137,8 @@ def job_of(config: ConfigDict, workdir: Path, name: str, mark: str, side: int, s
         augment,
         config.compute,
         config.dtype,
-        {part: plain(config[part]) for part in RECORDED if part in config},
+        settings,
+        entries,
         config.export,
         config.average,
         stop,
@@ -147,8 +154,12 @@ def introduce(job: Job, **networks: Any) -> None:
     shape, names = job.data.images[0].shape, f", {len(job.data.names)} labels"
     origin = job.origin["source"] + (names if job.data.names else "")
     print(f"data      {len(job.data)} pictures of {shape}, {origin}")
+    for line in [*job.data.skipped, *(job.held_out.skipped if job.held_out else ())]:
+        print(f"left out  {line}")
     for name, shapes in networks.items():
         print(f"network   {name}, {size(shapes) / 1e6:.2f} million parameters, {job.compute}")
+    for line in history.lines(job.entries):
+        print(line)
 
 
 def credits_of(path: str) -> dict[str, Path]:
@@ -177,7 +188,9 @@ def read(config: ConfigDict, split: str, side: int) -> Source:
     """The pictures of a split, side x side; with data.views they are resized."""
     d = config.data
     wanted = side if d.views else d.size or None
-    found = source(d.source, split or None, d.labels or None, size=wanted)
+    found = source(
+        d.source, split or None, d.labels or None, size=wanted, skip_broken=d.skip_broken
+    )
     shape = found.images[0].shape[:2]
     if shape != (side, side):
         raise ValueError(f"data: the pictures are {shape}, the network's are {side}; set data.size")
@@ -216,7 +229,6 @@ def metadata_of(config: ConfigDict, data: Source) -> dict[str, Any]:
             "credit": config.data.credit,
             "labels": list(data.names),
         },
-        "training": {part: plain(config[part]) for part in RECORDED},
     }
 
 

@@ -194,6 +194,8 @@ def ledits_call(
     items, many = _items(prior, image, None, given)
     prompts = _prompts(prior, len(items), source_prompt, prompt, negative_prompt, concepts)
     masks = _concept_masks(mask, items, len(prompts[0].concepts))
+    for own in prompts:
+        ledits_settings.check_change(resolved.recipe, own)
     slots, masks = _slots(slots, len(prompts[0].concepts), masks)
     samples, found = _samples(given), _inverted(inverted, resolved, preset, items, many)
     requests = [
@@ -332,9 +334,8 @@ def _stacked(rows: list[Any]) -> Any:
 
 
 def _warn(prior: Prior, texts: Sequence[str]) -> None:
-    for text in dict.fromkeys(texts):
-        if message := conditioning.truncated(prior, text):
-            warnings.warn(message, stacklevel=5)
+    for message in conditioning.remarks(prior, texts):
+        warnings.warn(message, stacklevel=5)
 
 
 # --- LEDITS ---------------------------------------------------------------------------------------

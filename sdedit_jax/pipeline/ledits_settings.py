@@ -235,6 +235,20 @@ def check_prompts(made: Recipe, prompts: Prompts) -> None:
             raise ValueError(f"concepts: LEDITS++ has no {name}, got {as_text(concept)!r}")
 
 
+def check_change(made: Recipe, prompts: Prompts) -> None:
+    """Check that the prompts say what the edit should change.
+
+    Raises:
+        ValueError: they do not, so the result would be the reconstruction.
+    """
+    negative = prompts.negative_prompt and made.guidance not in MASKS
+    if prompts.prompt or prompts.concepts or negative:
+        return
+    takes = ["a prompt"] * (made.guidance not in MASKS)
+    takes += ['concepts such as "+green:7,-red:5"'] * bool(made.concept)
+    raise ValueError(f"prompt, concepts: nothing would change; give {' or '.join(takes)}")
+
+
 def rows(
     prior: Prior,
     made: Recipe,

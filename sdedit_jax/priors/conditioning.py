@@ -6,7 +6,8 @@ All of them are traced: another label, text or scale compiles nothing.
 
 import functools
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,9 @@ import numpy as np
 from jax import Array
 
 from sdedit_jax.priors.prior import Prior
+
+FOREIGN = re.compile(r"\([^()]+:\s*[\d.]+\s*\)|<(?:lora|lyco|hypernet):[^<>]*>", re.IGNORECASE)
+"""Notation of other programs in prompts: "(word:1.3)" and "<lora:name:0.8>"."""
 
 
 class CFGCond(NamedTuple):
@@ -205,6 +209,23 @@ def truncated(prior: Prior, text: str) -> str:
     """A one-line warning with the part of a text that is not read; "" if all of it is read."""
     found = prior.text.tokenize(text)
     return f"prompt: only {found.count} tokens are read; cut off: {found.cut!r}" * bool(found.cut)
+
+
+def remarks(prior: Prior, texts: Sequence[str]) -> list[str]:
+    """One-line warnings: parts that are not read, unknown words, notation of other programs."""
+    every = list(dict.fromkeys(texts))
+    found = [message for text in every if (message := truncated(prior, text))]
+    words = dict.fromkeys(word for text in every for word in prior.text.tokenize(text).unseen)
+    if words:
+        told = ", ".join(map(repr, words))
+        found.append(f"prompt: the prior's vocabulary has never seen {told}; expect little of them")
+    if foreign := list(dict.fromkeys(part for text in every for part in FOREIGN.findall(text))):
+        parts = ", ".join(map(repr, foreign))
+        found.append(
+            f"prompt: read as plain text: {parts}; prompt weights and extra networks of other"
+            " programs have no effect"
+        )
+    return found
 
 
 def check_scale(scale: float) -> None:

@@ -22,6 +22,8 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 LENGTH = 77
 ANY = 10_000
 """A model_max_length from here on is a placeholder."""
+SMALL = 10_000
+"""A vocabulary of at most this size has the words of its captions as single tokens, no others."""
 WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 """Pre-tokenization: contractions, words, digits, punctuation."""
 
@@ -33,11 +35,13 @@ class Tokens(NamedTuple):
         ids: [length] int32: start, the text, end, padding.
         count: number of the text's own tokens, at positions 1 .. count.
         cut: the truncated end of the text; "" if all of it fits.
+        unseen: words that a small vocabulary has only in pieces.
     """
 
     ids: np.ndarray
     count: int
     cut: str
+    unseen: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +68,17 @@ class Tokenizer:
         own = found.ids[:room]
         ids = [self.start, *own, self.end]
         ids += [self.pad] * (self.length - len(ids))
-        return Tokens(np.asarray(ids, np.int32), len(own), cut)
+        return Tokens(np.asarray(ids, np.int32), len(own), cut, self._unseen(text, found))
+
+    def _unseen(self, text: str, found: tokenizers.Encoding) -> tuple[str, ...]:
+        """The words of several tokens, if the vocabulary is a small one, learned from captions."""
+        if self.bpe.get_vocab_size() > SMALL:
+            return ()
+        words: dict[int, list[tuple[int, int]]] = {}
+        for word, place in zip(found.word_ids, found.offsets, strict=True):
+            words.setdefault(word, []).append(place)
+        pieces = [places for places in words.values() if len(places) > 1]
+        return tuple(dict.fromkeys(text[places[0][0] : places[-1][1]] for places in pieces))
 
 
 def read(folder: str | Path) -> Tokenizer:

@@ -14,7 +14,7 @@ from sdedit_jax import images
 from sdedit_jax.nets.functional import network
 from sdedit_jax.registry import PARTS
 from sdedit_jax.training.data import spaced
-from sdedit_jax.training.job import Job, execute, history, rounded, size, some
+from sdedit_jax.training.job import Job, execute, rounded, size, so_far, some
 from sdedit_jax.training.loop import Hooks
 from sdedit_jax.training.vae import (
     Decode,
@@ -136,7 +136,7 @@ def publisher(
         mean, std = means.mean((0, 1, 2)), means.std((0, 1, 2))
         scaled = centred(jax.tree.map(np.asarray, params), mean, std, vae.config.scaling_factor)
         found = errors(rounded(scaled, job.dtype))
-        report = {**history(job, step), **found, "parameters": size(params)}
+        report = {**so_far(job, step), **found, "parameters": size(params)}
         write(job, scaled, config, report)
         print(f"published {job.folder} at step {step}: {found}")
 

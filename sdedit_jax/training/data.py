@@ -13,7 +13,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,13 @@ class Source:
         images: uint8 [H, W, 3] each; one array for small sets, else decoded at each access.
         labels: an int for each picture, or None.
         names: the meaning of the labels: folder names, or the different captions, sorted.
+        skipped: one line for each broken picture that was left out.
     """
 
     images: Sequence[np.ndarray]
     labels: np.ndarray | None = None
     names: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -59,6 +61,7 @@ def source(
     *,
     size: int | None = None,
     memory: int = 2**30,
+    skip_broken: bool = False,
 ) -> Source:
     """A random-access source of pictures, all of one size.
 
@@ -69,10 +72,13 @@ def source(
             columns path (relative to the file) and caption of captions.csv. Numbers do not depend
             on `split`.
         size: crop the middle square and resize to size x size; None keeps the pictures unchanged.
-        memory: sets of at most this many bytes are decoded once and kept.
+        memory: sets of at most this many bytes are decoded once and kept. In larger ones a broken
+            picture is found when it is read, or with `skip_broken` at once.
+        skip_broken: leave out broken pictures.
 
     Raises:
-        ValueError: no such path, no picture, a broken picture, pictures of several sizes, no label.
+        ValueError: no such path, no picture, broken pictures (all are named), pictures of several
+            sizes, no label.
     """
     if labels not in LABELS:
         raise ValueError(f"labels must be one of {LABELS}, got {labels!r}")
@@ -83,9 +89,40 @@ def source(
         images, numbers, names = _from_tfds(path, split, labels, size)
     if len(images) == 0:
         raise ValueError(f"data: no picture ({', '.join(PICTURES)}) in {path}, split {split!r}")
-    if len(images) * images[0].nbytes <= memory:
-        images = _decode_all(images)
-    return Source(images, numbers, names)
+    return _checked(images, numbers, names, memory, skip_broken)
+
+
+def _checked(
+    images: "_Decoded",
+    numbers: np.ndarray | None,
+    names: tuple[str, ...],
+    memory: int,
+    skip_broken: bool,
+) -> Source:
+    """The source of the pictures that can be read; see `source`."""
+    rows: list[int] = []
+    kept: list[np.ndarray] = []
+    broken: list[str] = []
+    small = True
+    for i in range(len(images)):
+        try:
+            image = images[i]
+        except ValueError as error:
+            broken.append(str(error).removeprefix("data: "))
+            continue
+        small = small and len(images) * image.nbytes <= memory
+        if not small and not skip_broken:
+            return Source(images, numbers, names)
+        rows.append(i)
+        kept += [image] * small
+    if broken and not (skip_broken and rows):
+        raise ValueError(
+            f"data: {'; '.join(broken)} ({len(broken)} of {len(images)} pictures); mend them, or"
+            " leave them out with data.skip_broken"
+        )
+    numbers = None if numbers is None else numbers[rows]
+    left = replace(images, keys=[images.keys[i] for i in rows])
+    return Source(_of_one_size(kept) if small else left, numbers, names, tuple(broken))
 
 
 def loader(
@@ -185,7 +222,7 @@ class _Files:
     def __call__(self, name: str) -> bytes:
         try:
             return self.zip.read(name) if self.zip else (self.path / name).read_bytes()
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError) as error:
             # RuntimeError: an encrypted member, or one in a compression that Python does not know
             raise ValueError(f"data: cannot read {name} in {self.path}: {error}") from error
 
@@ -199,6 +236,8 @@ def _from_files(path: Path, split: str | None, labels: str | None, size: int | N
     names = [name for name in files.names() if not hidden.search(name)]
     pictures = [name for name in names if name.lower().endswith(PICTURES)]
     kept = [name for name in pictures if split is None or f"/{split}/" in f"/{name}"]
+    if pictures and not kept:
+        raise ValueError(_no_split(path, split, pictures))
     if labels is None:
         return _Decoded(files, kept, size), None, ()
     texts = _texts(files, names, pictures, labels)
@@ -209,6 +248,16 @@ def _from_files(path: Path, split: str | None, labels: str | None, size: int | N
     number = {text: i for i, text in enumerate(classes)}
     numbers = np.array([number[texts[name]] for name in kept], np.int32)
     return _Decoded(files, kept, size), numbers, classes
+
+
+def _no_split(path: Path, split: str | None, pictures: list[str]) -> str:
+    """The error for a split without pictures."""
+    top = sum("/" not in name for name in pictures)
+    inside = "the folder itself" if top else f"its folder {posixpath.dirname(pictures[0])}/"
+    return (
+        f"data: no picture of the split {split!r} in {path}; {top or len(pictures)} pictures lie in"
+        f" {inside}: add --config.data.split= (and --config.data.held_out=)"
+    )
 
 
 def _texts(files: _Files, names: list[str], pictures: list[str], labels: str) -> dict[str, str]:
@@ -242,8 +291,10 @@ def _from_tfds(path: Path, split: str | None, labels: str | None, size: int | No
 
     if labels == "captions":
         raise ValueError("labels must be None or 'folder' for a tfds set, got 'captions'")
+    here = path.is_dir()
+    if not here and not _is_tfds_name(str(path)):
+        raise ValueError(f"data: {path} is not a folder, zip or prepared tfds set")
     try:
-        here = path.is_dir()
         builder = tfds.builder_from_directory(path) if here else tfds.builder(str(path))
         rows = builder.as_data_source(split=split or "train")
     except (tfds.core.DatasetNotFoundError, FileNotFoundError, AttributeError) as error:
@@ -257,6 +308,16 @@ def _from_tfds(path: Path, split: str | None, labels: str | None, size: int | No
     raw = builder.as_data_source(split=split or "train", decoders=undecoded)
     numbers = np.array([raw[i]["label"] for i in range(len(raw))], np.int32)
     return images, numbers, tuple(builder.info.features["label"].names)
+
+
+def _is_tfds_name(name: str) -> bool:
+    """Whether tfds knows a set; asking it to build another one would search the network."""
+    import tensorflow_datasets as tfds
+
+    first = re.split("[/:]", name)[0]
+    folders = tfds.core.utils.file_utils.list_data_dirs()
+    known = first in tfds.list_builders(with_community_datasets=False)
+    return bool(first) and (known or any((Path(folder) / first).is_dir() for folder in folders))
 
 
 def _decode(data: bytes | np.ndarray, size: int | None, name: str) -> np.ndarray:
@@ -277,11 +338,14 @@ def _picture(data: bytes | np.ndarray, name: str) -> Picture:
     return Picture(rgb, data[..., 3] if data.shape[-1] == 4 else None)
 
 
-def _decode_all(images: Sequence[np.ndarray]) -> np.ndarray:
-    out = np.empty((len(images), *images[0].shape), np.uint8)
-    for i, image in enumerate(images):
-        if image.shape != out.shape[1:]:
-            sizes = f"{out.shape[1:3]} and {image.shape[:2]}"
+def _of_one_size(images: Sequence[np.ndarray]) -> np.ndarray:
+    """The pictures as one array.
+
+    Raises:
+        ValueError: their sizes differ.
+    """
+    for image in images:
+        if image.shape != images[0].shape:
+            sizes = f"{images[0].shape[:2]} and {image.shape[:2]}"
             raise ValueError(f"data: pictures of several sizes, {sizes}; give `size`")
-        out[i] = image
-    return out
+    return np.stack(images)

@@ -1,13 +1,13 @@
 """A training run of any stage: its data and settings, and how it is executed and published."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from sdedit_jax.training import loop
+from sdedit_jax.training import history, loop
 from sdedit_jax.training.augment import Augment
 from sdedit_jax.training.data import Source, batch_of, spaced
 from sdedit_jax.training.loop import Hooks, Run, Stop
@@ -33,6 +33,7 @@ class Job(NamedTuple):
         compute: numeric mode of the networks, see nets/functional.py.
         dtype: of the published weights.
         settings: recorded with the published weights.
+        entries: the configs of the run, see history.py.
         export: publish the newest checkpoint and train nothing.
         average: with export, the decay of the average to publish; 0: optimizer.ema.
         stop: ends the training after the current step, with a checkpoint.
@@ -51,6 +52,7 @@ class Job(NamedTuple):
     compute: str
     dtype: str
     settings: Mapping[str, Any]
+    entries: Sequence[Mapping[str, Any]]
     export: bool = False
     average: float = 0.0
     stop: Stop | None = None
@@ -62,6 +64,7 @@ def execute(job: Job, loss: Loss, params: Any, data: Source, hooks: Hooks, step:
         state = loop.newest(job.workdir, params, job.optimizer, job.run)
         hooks.publish(averaged(state, job.optimizer, job.average), int(state.step))
         return
+    history.write(job.workdir, job.entries)
     loop.fit(
         job.workdir,
         loss,
@@ -89,7 +92,7 @@ def averaged(state: State, optimizer: Optimizer, decay: float) -> Any:
     return kept[decay]
 
 
-def history(job: Job, step: int) -> dict[str, Any]:
+def so_far(job: Job, step: int) -> dict[str, Any]:
     """Settings, pictures and seconds of a run until `step`."""
     records = [r for r in read(job.workdir / "metrics.jsonl") if r["step"] <= step]
     batch = job.run.batch

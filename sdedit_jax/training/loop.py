@@ -251,6 +251,17 @@ def newest(workdir: str | Path, params: Any, optimizer: Optimizer, run: Run) -> 
     raise ValueError(f"training: there is no checkpoint in {folder}")
 
 
+def newest_step(workdir: str | Path) -> int | None:
+    """The step of the newest checkpoint of a run, or None."""
+    folder = Path(workdir).absolute() / "checkpoints"
+    if not folder.is_dir():
+        return None
+    with ocp.CheckpointManager(
+        folder, options=ocp.CheckpointManagerOptions(read_only=True)
+    ) as kept:
+        return kept.latest_step()
+
+
 def due(step: int, every: int) -> bool:
     """Whether an action with period `every` (0: never) is due at this step."""
     return every > 0 and step % every == 0
@@ -276,6 +287,8 @@ def _windows(
     key, n = jax.random.key(run.seed), int(state.step)
     periods = (run.log_every, run.save_every, run.sample_every, run.publish_every)
     periods += (run.held_out_every, run.steps)
+    if n < run.steps:
+        print(f"training: compiling the first step, of {run.batch} pictures", flush=True)
     with _bar(run, n) as bar:
         while n < run.steps and not stop.is_set():
             metrics, start, end = [], time.monotonic(), False
@@ -368,7 +381,7 @@ def _restore(
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"training: checkpoint {last} in {manager.directory} does not fit this network and"
-            f" optimizer: {error}"
+            " optimizer; give their fields as they were, or another --workdir"
         ) from error
 
 

@@ -25,7 +25,7 @@ from sdedit_jax.text.tokenizer import Tokenizer
 from sdedit_jax.training import publishing, sheets
 from sdedit_jax.training.autoencoder import Autoencoder, latents, report_of
 from sdedit_jax.training.data import Source, batch_of, spaced
-from sdedit_jax.training.job import Job, execute, history, rounded, size
+from sdedit_jax.training.job import Job, execute, rounded, size, so_far
 from sdedit_jax.training.loop import Hooks
 from sdedit_jax.training.loss import Objective, held_out_errors
 from sdedit_jax.training.publishing import Parts, Sheet
@@ -230,7 +230,7 @@ def publisher(
     def publish(params: Any, step: int) -> None:
         params = jax.tree.map(np.asarray, params)
         stored = rounded(params, job.dtype)
-        text = history(job, step) | errors(stored)
+        text = so_far(job, step) | errors(stored)
         text["unet_parameters"] = size(model.unet.shapes)
         text["encoder_parameters"] = size(model.encoder.shapes)
         report = publishing.report(job, entries, first, text, sheet)
