@@ -249,6 +249,14 @@ def test_processes_share_a_batch(data):
         np.testing.assert_allclose(share["image"], whole["image"][p::3], atol=1e-6)
 
 
+def test_batches_of_one_picture_are_those_of_larger_batches(data):
+    whole = take(loader(data, 4, seed=1), 3)
+    ones = take(loader(data, 1, seed=1), 12)
+    for k, batch in enumerate(whole):
+        parts = [one["image"] for one in ones[4 * k : 4 * k + 4]]
+        np.testing.assert_array_equal(batch["image"], np.concatenate(parts))
+
+
 def test_loader_refuses_bad_arguments(data):
     with pytest.raises(ValueError, match="empty"):
         loader(Source(np.zeros((0, 8, 8, 3), np.uint8)), 4)

@@ -215,7 +215,8 @@ def remarks(prior: Prior, texts: Sequence[str]) -> list[str]:
     """One-line warnings: parts that are not read, unknown words, notation of other programs."""
     every = list(dict.fromkeys(texts))
     found = [message for text in every if (message := truncated(prior, text))]
-    words = dict.fromkeys(word for text in every for word in prior.text.tokenize(text).unseen)
+    plain = [FOREIGN.sub(" ", text) for text in every]
+    words = dict.fromkeys(word for text in plain for word in prior.text.tokenize(text).unseen)
     if words:
         told = ", ".join(map(repr, words))
         found.append(f"prompt: the prior's vocabulary has never seen {told}; expect little of them")

@@ -160,7 +160,9 @@ def loader(
         raise ValueError("data: the source is empty")
     if batch < 1 or batch % count:
         raise ValueError(f"batch must be a positive multiple of {count} processes, got {batch}")
-    stream = grain.MapDataset.source(data).seed(seed).shuffle().repeat()
+    # practically endless; grain's own endless stream is too long for batches of one picture
+    epochs = 2**60 // len(data)
+    stream = grain.MapDataset.source(data).seed(seed).shuffle().repeat(epochs)
     if augment is not None:
         stream = stream.random_map(partial(_drawn, augment=augment))
     stream = stream[index::count].batch(batch // count, batch_fn=partial(stack, augment=augment))
