@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from sdedit_jax import images
+from sdedit_jax.tasks import arrays
 
 few = settings(
     max_examples=25,
@@ -172,6 +173,27 @@ def test_mask_white_is_one_and_greys_are_fractions(tmp_path):
     assert np.array_equal(mask, grey.astype(np.float32) / 255)
     assert mask.min() == 0 and mask.max() == 1
     assert np.array_equal(images.read_mask(path, (8, 32), invert=True), 1 - mask)
+
+
+def test_a_mask_of_zeros_and_ones_is_a_label_map(tmp_path):
+    labels = np.uint8([[0, 1, 0], [1, 1, 0]])
+    file = saved(Image.fromarray(labels), tmp_path / "labels.png")
+    np.testing.assert_array_equal(images.read_mask(file, (2, 3)), labels)
+    np.testing.assert_array_equal(images.read_mask(file, (2, 3), invert=True), 1 - labels)
+    np.testing.assert_array_equal(arrays.mask_of(labels, (2, 3)), labels)
+
+
+@pytest.mark.parametrize("level", [2, 127])
+def test_a_dark_mask_gets_a_warning_with_its_level(level, tmp_path):
+    dark = np.uint8([[0, level]])
+    file = saved(Image.fromarray(dark), tmp_path / "dark.png")
+    told = f"dark.png: its brightest level is {level} of 255"
+    with pytest.warns(UserWarning, match=told):
+        np.testing.assert_allclose(images.read_mask(file, (1, 2)), dark / 255)
+    with pytest.warns(UserWarning, match=f"mask: its brightest level is {level} of 255"):
+        arrays.mask_of(dark, (1, 2))
+    bright = saved(Image.fromarray(np.uint8([[0, 128]])), tmp_path / "bright.png")
+    images.read_mask(bright, (1, 2))  # a warning would be an error here
 
 
 def test_mask_of_another_size_names_both(tmp_path):

@@ -189,9 +189,11 @@ def test_no_strokes_found(scribbled, tmp_path):
     paths, _, _ = scribbled
     empty = write(tmp_path / "none.png", np.zeros((20, 20, 4), np.uint8))
     black = write(tmp_path / "black.png", np.zeros((20, 20), np.uint8))
-    for options in ({"strokes": empty}, {"painted": paths["photo"]}, {"mask": black}):
+    for options in ({"strokes": empty}, {"painted": paths["photo"]}):
         with pytest.raises(ValueError, match="no strokes found for .*photo.png"):
             scribble.make(paths["photo"], options, (20, 20), "crop")
+    with pytest.raises(ValueError, match="mask of .*photo.png is black everywhere"):
+        scribble.make(paths["photo"], {"mask": black}, (20, 20), "crop")
     with pytest.raises(ValueError, match="needs one of"):
         scribble.make(paths["photo"], {}, (20, 20), "crop")
     with pytest.raises(ValueError, match="no alpha channel"):

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
-from sdedit_jax.images.pixels import Picture, flatten, luminance, size_text
+from sdedit_jax.images.pixels import Picture, flatten, from_levels, luminance, size_text
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 ORIENTATION = 0x0112  # the EXIF tag
@@ -133,6 +133,8 @@ def same_size(name: str, found: tuple[int, int], wanted: tuple[int, int]) -> Non
 def read_mask(path: str | Path, size: tuple[int, int], invert: bool = False) -> np.ndarray:
     """Read a mask file as float32 [H, W] in [0, 1]: white may change, greys are fractions.
 
+    A mask of the levels 0 and 1 is a label map: 1 is white, see `from_levels`.
+
     Colours are converted to luminance, transparent pixels to black. JPEG cannot store pure black
     and white next to an edge. In JPEG data, levels within 16 of black or white are therefore moved
     there. The format is detected from the data, not from the file's name.
@@ -147,7 +149,7 @@ def read_mask(path: str | Path, size: tuple[int, int], invert: bool = False) -> 
     same_size(f"mask {path}", grey.shape, size)
     if image.format == "JPEG":
         grey = np.where(grey <= 16, 0, np.where(grey >= 239, 255, grey))
-    mask = grey.astype(np.float32) / np.float32(255)
+    mask = from_levels(grey, f"mask {path}")
     return 1 - mask if invert else mask
 
 

@@ -155,7 +155,7 @@ def fit_mask(mask: np.ndarray, placement: Placement, name: str = "mask") -> np.n
     image = Image.fromarray(np.ascontiguousarray(_cut(mask, (top, left, height, width)), "float32"))
     shown = np.asarray(image.resize(placement.target[3:1:-1], Image.Resampling.BOX))
     shown = np.where(shown < 1e-5, 0, np.where(shown > 1 - 1e-5, 1, shown))
-    if mask.any() and not shown.any():
+    if mask.any() and shown.max() < 0.5 / 255:
         raise ValueError(
             f"{name}: fit {placement.rule!r} leaves nothing of it at"
             f" {size_text(placement.size)} pixels"

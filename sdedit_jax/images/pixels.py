@@ -1,5 +1,6 @@
 """Pixel arithmetic: units, colours, alpha, morphology of masks, pasting with exact kept pixels."""
 
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -37,6 +38,24 @@ def from_unit(image: np.ndarray) -> np.ndarray:
     if bad:
         raise ValueError(f"image: {bad} of {image.size} values are not finite (NaN or infinity)")
     return np.clip(np.rint((image + 1) * 127.5), 0, 255).astype(np.uint8)
+
+
+def from_levels(grey: np.ndarray, name: str = "mask") -> np.ndarray:
+    """The levels of a mask, uint8 [H, W], as float32 [H, W] in [0, 1].
+
+    A mask of the levels 0 and 1 is a label map: 1 is white.
+
+    Warns:
+        UserWarning: the mask has no level of 128 or more, and is no label map.
+    """
+    brightest = int(grey.max(initial=0))
+    if 1 < brightest < 128:
+        warnings.warn(
+            f"{name}: its brightest level is {brightest} of 255, so the edit changes little of the"
+            " picture; white (255) is what may change fully",
+            stacklevel=2,
+        )
+    return grey.astype(np.float32) / np.float32(1 if brightest == 1 else 255)
 
 
 def in_levels(mask: np.ndarray) -> np.ndarray:

@@ -102,21 +102,33 @@ def _is_batch(shape: tuple[int, ...], sizes: Sequence[Size]) -> bool:
 
 
 def mask_of(mask: Any, size: Size, field: str = "mask") -> np.ndarray:
-    """A mask as float32 [H, W] in [0, 1]."""
+    """A mask as float32 [H, W] in [0, 1]; see images.from_levels for uint8.
+
+    Raises:
+        ValueError: another shape, values out of range, or no value above 0.
+    """
     if isinstance(mask, str | Path):
-        return images.read_mask(mask, size)
+        return _visible(images.read_mask(mask, size), f"{field} {mask}")
     mask = np.asarray(mask.convert("L") if isinstance(mask, Image.Image) else mask)
     flat = mask[..., 0] if mask.ndim == 3 and mask.shape[-1] == 1 else mask
     if flat.shape != tuple(size):
         raise ValueError(f"{field} must be {tuple(size)} like the image, got shape {mask.shape}")
-    if mask.dtype == np.uint8 and flat.max() == 1:
-        raise ValueError(
-            f"{field}: in uint8 white is 255, got values up to 1; give bool or 0 .. 255"
-        )
-    flat = flat.astype(np.float32) / (255 if mask.dtype == np.uint8 else 1)
+    levels = mask.dtype == np.uint8
+    flat = images.from_levels(flat, field) if levels else flat.astype(np.float32)
     if not (np.isfinite(flat).all() and 0 <= flat.min() and flat.max() <= 1):
         raise ValueError(f"{field} must be in [0, 1], or uint8; white = may change")
-    return flat
+    return _visible(flat, field)
+
+
+def _visible(mask: np.ndarray, field: str) -> np.ndarray:
+    """The mask.
+
+    Raises:
+        ValueError: it is black everywhere.
+    """
+    if not mask.any():
+        raise ValueError(f"{field} is black everywhere; white (1, 255) marks what may change")
+    return mask
 
 
 def item(picture: np.ndarray, mask: np.ndarray | None, id: str, size: Size, fit: str) -> TaskInput:

@@ -129,13 +129,20 @@ def read_mask_beside(
         path: the input.
         size: (height, width) of the input.
         invert: black may change instead of white.
+
+    Raises:
+        ValueError: the mask cannot be read, has another size, or is black everywhere.
     """
     maps, sign, text = where.rpartition("#")
     if not sign or "/" in text or Path(where).exists():
-        return images.read_mask(images.paired(where, path, "mask"), size, invert)
-    is_code = all(digit in string.hexdigits for digit in text)
-    region = images.color(sign + text if is_code else text)
-    return images.read_region(images.paired(maps, path, "mask"), region, size, invert)
+        mask = images.read_mask(images.paired(where, path, "mask"), size, invert)
+    else:
+        is_code = all(digit in string.hexdigits for digit in text)
+        region = images.color(sign + text if is_code else text)
+        mask = images.read_region(images.paired(maps, path, "mask"), region, size, invert)
+    if not mask.any():
+        raise ValueError(f"the mask of {path} is black everywhere; white marks what may change")
+    return mask
 
 
 def grow(mask: np.ndarray, width: float, placement: images.Placement) -> np.ndarray:

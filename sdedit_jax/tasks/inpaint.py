@@ -41,8 +41,6 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
         raise ValueError("inpaint needs the task option mask: a mask file or a folder of masks")
     photo = common.read_flat(path, chosen.background)
     mask = common.read_mask_beside(chosen.mask, path, photo.shape[:2], chosen.invert)
-    if not mask.any():
-        raise ValueError(f"the mask of {path} is black everywhere; white marks what may change")
     placement = images.place(photo.shape[:2], size, fit)
     guide = photo if chosen.fill == "original" else filled(photo, mask, chosen.fill)
     ready = common.assemble(path, guide, mask, photo, placement, chosen.background)

@@ -30,7 +30,5 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
     mask = None
     if chosen.mask:
         mask = common.read_mask_beside(chosen.mask, path, photo.shape[:2], chosen.invert)
-        if not mask.any():
-            raise ValueError(f"the mask of {path} is black everywhere: nothing may change")
     placement = images.place(photo.shape[:2], size, fit)
     return common.assemble(path, photo, mask, photo, placement, chosen.background)
