@@ -51,7 +51,7 @@ def at_root(monkeypatch):
         ("feather", -1, "feather must be at least 0, got -1"),
         ("sheet_scale", -1, "sheet_scale must be at least 0, got -1"),
         ("seed", -1, "seed must be a whole number in [0, 2**32 - 1], got -1"),
-        ("cond", 3, "cond: the prior has no classes, got label 3"),
+        ("cond", "3", "cond: the prior has no classes, got label 3"),
         (
             "devices",
             99,

@@ -143,7 +143,7 @@ def test_a_long_prompt_says_what_is_cut(photos, tmp_path, capsys):
     [
         ({"prior": None, "prompt": "a"}, "prompt: the prior does not read texts (exact)"),
         ({"prior": None, "negative_prompt": "a"}, "negative_prompt: the prior does not read texts"),
-        ({"cond": 1}, "cond, guidance.against: the prior reads prompts"),
+        ({"cond": "1"}, "cond, guidance.against: the prior reads prompts"),
         ({"negative_prompt": "a", "guidance__scale": 1.0}, "negative_prompt: 'a' has no effect"),
         ({"guidance__scale": float("nan")}, "guidance.scale must be a finite number, got nan"),
         ({"prompts": "nowhere.json"}, "prompts: cannot read nowhere.json"),
