@@ -43,6 +43,9 @@ from sdedit_jax.text import concept_parser as concepts
 from sdedit_jax.text.concept_parser import Concept, parse
 from sdedit_jax.weights import load
 
+# the small vocabulary of these tests has few words
+pytestmark = pytest.mark.filterwarnings("ignore:prompt. the prior's vocabulary has never seen")
+
 KEY = jax.random.key(3)
 ONCE = {"prepare": 1, "init": 3, "advance": 3, "finish": 1}
 """What one program of LEDITS has: its stages are invert, edit and reconstruct."""
@@ -413,7 +416,7 @@ def test_where_the_maps_are_kept_changes_nothing(maps, photos, tmp_path):
         ({"batch": 0}, "batch must be at least 1, got 0"),
         ({"sheet_scale": -1}, "sheet_scale must be at least 0, got -1"),
         ({"devices": 99, "maps": "host"}, "devices must be"),
-        ({"masks": "black.png"}, "black.png is black everywhere: its concept could act nowhere"),
+        ({"masks": "black.png"}, "black everywhere"),
     ],
 )
 def test_bad_fields_are_refused_in_one_line(changes, told, photos, tmp_path):
