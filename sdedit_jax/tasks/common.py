@@ -141,7 +141,7 @@ def read_mask_beside(
         region = images.color(sign + text if is_code else text)
         mask = images.read_region(images.paired(maps, path, "mask"), region, size, invert)
     if not mask.any():
-        raise ValueError(f"the mask of {path} is black everywhere; white marks what may change")
+        raise ValueError(f"the mask {where} is black everywhere; white marks what may change")
     return mask
 
 
