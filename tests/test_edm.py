@@ -632,5 +632,5 @@ def test_labels():
         blocks.one_hot(jnp.array([1, 0, 2]), at, 0)
     case, _ = read_case(Path(__file__).parent / "goldens" / "edm_ddpmpp_cond")
     source = Source(Path("a.pkl"), {}, config={field: case[field] for field in FIELDS})
-    assert registry.classes(registry.prior_of(edm.describe(source, {})))[:2] == (10, 10)
-    assert registry.classes(registry.prior_of(described()))[:2] == (None, None)
+    assert registry.classes(registry.prior_of(edm.describe(source, {}))) == (10, 10, ())
+    assert registry.classes(registry.prior_of(described())) == (None, None, ())

@@ -334,15 +334,18 @@ def test_other_labels_and_scales_compile_nothing():
         ({"cond": "6"}, "cond must be in [0, 5], got 6"),
         (
             {"cond": "1", "guidance__against": "null"},
-            "guidance.against: the prior has no null",
+            "guidance.against: the prior has no null label",
         ),
         ({"cond": "1", "guidance__against": "9"}, "guidance.against must be in [0, 5], got 9"),
         ({"cond": "1", "guidance__against": "x"}, "guidance.against: a class is a number"),
         (
             {"cond": "1", "guidance__scale": 2.0},
-            "guidance.scale is 2.0, but guidance.against",
+            "guidance.scale is 2.0, but guidance.against names",
         ),
-        ({"cond": "1", "guidance__name": "foo"}, "guidance.name must be one of ['cfg']"),
+        (
+            {"cond": "1", "guidance__name": "foo"},
+            "guidance.name must be one of ['cfg'], got 'foo'",
+        ),
     ],
 )
 def test_bad_labels_are_refused_before_any_work(at_root, changes, told, tmp_path):

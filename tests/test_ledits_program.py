@@ -43,9 +43,6 @@ from sdedit_jax.text import concept_parser as concepts
 from sdedit_jax.text.concept_parser import Concept, parse
 from sdedit_jax.weights import load
 
-# the small vocabulary of these tests has few words
-pytestmark = pytest.mark.filterwarnings("ignore:prompt. the prior's vocabulary has never seen")
-
 KEY = jax.random.key(3)
 ONCE = {"prepare": 1, "init": 3, "advance": 3, "finish": 1}
 """What one program of LEDITS has: its stages are invert, edit and reconstruct."""
@@ -416,7 +413,7 @@ def test_where_the_maps_are_kept_changes_nothing(maps, photos, tmp_path):
         ({"batch": 0}, "batch must be at least 1, got 0"),
         ({"sheet_scale": -1}, "sheet_scale must be at least 0, got -1"),
         ({"devices": 99, "maps": "host"}, "devices must be"),
-        ({"masks": "black.png"}, "black everywhere"),
+        ({"masks": "black.png"}, "black.png is black everywhere; white marks what may change"),
     ],
 )
 def test_bad_fields_are_refused_in_one_line(changes, told, photos, tmp_path):
@@ -488,6 +485,19 @@ def test_details_samples_and_a_batch(photos):
     assert found.zs.shape == (2, 2, 8, 8, 4) and len(found.of) == 2
     again = sj.ledits(prior, before, "+cat:7:0", inverted=found, devices=1, **options)
     assert levels(again[0], one.image) <= 1
+
+
+def test_warnings_of_texts_point_to_the_caller(photos):
+    before, prior = picture(photos / "one.png"), load.load_prior(text_prior.text_prior())
+    calls = [
+        lambda: sj.ledits(prior, before, "+cat:7:0", steps=2, slots=2),
+        lambda: sj.text_edit(prior, before, "a cat", steps=2),
+        lambda: next(sj.stream(sj.ledits, prior, before, "+cat:7:0", steps=2, slots=2)),
+    ]
+    for call in calls:
+        with pytest.warns(UserWarning, match="has never seen 'cat'") as caught:
+            call()
+        assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_a_stream_has_the_three_stages(photos):

@@ -33,6 +33,7 @@ from sdedit_jax.images.fitting import (
 from sdedit_jax.images.inputs import find_inputs, output_names, paired
 from sdedit_jax.images.pixels import (
     Picture,
+    check_mask,
     color,
     feathered,
     flatten,
@@ -55,6 +56,7 @@ __all__ = [
     "Picture",
     "Placement",
     "Size",
+    "check_mask",
     "check_size",
     "color",
     "contact_sheet",

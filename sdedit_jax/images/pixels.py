@@ -58,6 +58,12 @@ def from_levels(grey: np.ndarray, name: str = "mask") -> np.ndarray:
     return grey.astype(np.float32) / np.float32(1 if brightest == 1 else 255)
 
 
+def check_mask(mask: np.ndarray, name: str) -> None:
+    """Raise ValueError unless a mask allows a change somewhere."""
+    if not mask.any():
+        raise ValueError(f"{name} is black everywhere; white marks what may change")
+
+
 def in_levels(mask: np.ndarray) -> np.ndarray:
     """A mask in steps of 1/255, as a PNG stores it; values above 0 stay above 0."""
     mask = np.asarray(mask, np.float32)

@@ -105,7 +105,7 @@ class LEDITSKind:
         return set(self.own)
 
     def check_input(self, path: Path) -> None:
-        """Check the prompts of an input: mistakes in them stop the run.
+        """Check the prompts of an input: errors in them stop the run.
 
         Raises:
             ValueError: naming the input where its entry is in the file of prompts.

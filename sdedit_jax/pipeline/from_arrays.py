@@ -2,6 +2,7 @@
 requests of a pipeline.
 """
 
+import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
@@ -334,8 +335,13 @@ def _stacked(rows: list[Any]) -> Any:
 
 
 def _warn(prior: Prior, texts: Sequence[str]) -> None:
+    """Warn about texts, at the line of the caller that is outside of this package."""
+    package = __name__.partition(".")[0]
+    frame, level = inspect.currentframe(), 1
+    while frame.f_back and frame.f_globals["__name__"].partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
     for message in conditioning.remarks(prior, texts):
-        warnings.warn(message, stacklevel=5)
+        warnings.warn(message, stacklevel=level)
 
 
 # --- LEDITS ---------------------------------------------------------------------------------------

@@ -286,10 +286,8 @@ def fitted_mask(mask: np.ndarray, placement: Placement, field: str) -> np.ndarra
     """A mask [h, w] of the input as [H, W, 1] of the fitted size, in steps of 1/255.
 
     Raises:
-        ValueError: a concept could act nowhere.
+        ValueError: fitting removes the whole mask.
     """
-    if not mask.any():
-        raise ValueError(f"{field} is black everywhere: its concept could act nowhere")
     return in_levels(fit_mask(mask, placement, field))[..., None]
 
 

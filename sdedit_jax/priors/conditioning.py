@@ -106,8 +106,7 @@ def class_cond(
     Raises:
         ValueError: a label that the network does not know, or a scale without two labels.
     """
-    label = label_of(classes, label, "cond")
-    check_label(classes, label)
+    label = _number(classes, label, "cond")
     if against in (None, ""):
         if scale != 1:
             raise ValueError(
@@ -121,14 +120,18 @@ def class_cond(
     return CFGCond(np.int32(label), np.int32(_against(classes, against)), np.float32(scale))
 
 
-def label_of(classes: Classes | None, value: int | str | None, field: str) -> int | None:
-    """The number of a class: a name or digits become a number, "" becomes None.
+def _number(classes: Classes | None, value: int | str | None, field: str) -> int | None:
+    """The number of a class that the network knows: names and digits become one, "" becomes None.
 
     Raises:
-        ValueError: a text that is neither a name of the classes nor a number.
+        ValueError: a text that is neither a name of the classes nor a number; see `check_label`.
     """
-    if not isinstance(value, str):
-        return value
+    label = _parsed(classes, value, field) if isinstance(value, str) else value
+    check_label(classes, label, field)
+    return label
+
+
+def _parsed(classes: Classes | None, value: str, field: str) -> int | None:
     names = () if classes is None else classes.names
     if value in names:
         return names.index(value)
@@ -152,9 +155,7 @@ def _against(classes: Classes | None, against: int | str) -> int:
                 " give another class"
             )
         return classes.null
-    label = label_of(classes, against, "guidance.against")
-    check_label(classes, label, "guidance.against")
-    return label
+    return _number(classes, against, "guidance.against")
 
 
 # --- prompts --------------------------------------------------------------------------------------
@@ -218,8 +219,10 @@ def remarks(prior: Prior, texts: Sequence[str]) -> list[str]:
     plain = [FOREIGN.sub(" ", text) for text in every]
     words = dict.fromkeys(word for text in plain for word in prior.text.tokenize(text).unseen)
     if words:
-        told = ", ".join(map(repr, words))
-        found.append(f"prompt: the prior's vocabulary has never seen {told}; expect little of them")
+        listed = ", ".join(map(repr, words))
+        found.append(
+            f"prompt: the prior's vocabulary has never seen {listed}; expect little of them"
+        )
     if foreign := list(dict.fromkeys(part for text in every for part in FOREIGN.findall(text))):
         parts = ", ".join(map(repr, foreign))
         found.append(

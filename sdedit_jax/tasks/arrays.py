@@ -108,7 +108,9 @@ def mask_of(mask: Any, size: Size, field: str = "mask") -> np.ndarray:
         ValueError: another shape, values out of range, or no value above 0.
     """
     if isinstance(mask, str | Path):
-        return _visible(images.read_mask(mask, size), f"{field} {mask}")
+        flat = images.read_mask(mask, size)
+        images.check_mask(flat, f"{field} {mask}")
+        return flat
     mask = np.asarray(mask.convert("L") if isinstance(mask, Image.Image) else mask)
     flat = mask[..., 0] if mask.ndim == 3 and mask.shape[-1] == 1 else mask
     if flat.shape != tuple(size):
@@ -117,18 +119,8 @@ def mask_of(mask: Any, size: Size, field: str = "mask") -> np.ndarray:
     flat = images.from_levels(flat, field) if levels else flat.astype(np.float32)
     if not (np.isfinite(flat).all() and 0 <= flat.min() and flat.max() <= 1):
         raise ValueError(f"{field} must be in [0, 1], or uint8; white = may change")
-    return _visible(flat, field)
-
-
-def _visible(mask: np.ndarray, field: str) -> np.ndarray:
-    """The mask.
-
-    Raises:
-        ValueError: it is black everywhere.
-    """
-    if not mask.any():
-        raise ValueError(f"{field} is black everywhere; white (1, 255) marks what may change")
-    return mask
+    images.check_mask(flat, field)
+    return flat
 
 
 def item(picture: np.ndarray, mask: np.ndarray | None, id: str, size: Size, fit: str) -> TaskInput:

@@ -140,8 +140,7 @@ def read_mask_beside(
         is_code = all(digit in string.hexdigits for digit in text)
         region = images.color(sign + text if is_code else text)
         mask = images.read_region(images.paired(maps, path, "mask"), region, size, invert)
-    if not mask.any():
-        raise ValueError(f"the mask {where} is black everywhere; white marks what may change")
+    images.check_mask(mask, f"the mask {where}")
     return mask
 
 

@@ -51,10 +51,10 @@ def continued(
     past = past[:1] + [entry for entry in past[1:] if entry["step"] < step]
     differing = differences(past[-1]["config"], config)
     if fixed := [name for name in differing if _in(name, FIXED)]:
-        told = ", ".join(f"{name} {_told(differing[name])}" for name in fixed)
+        listed = ", ".join(f"{name} {_as_text(differing[name])}" for name in fixed)
         raise ValueError(
-            f"config: the run in {workdir} was trained with other fields: {told}; give them as they"
-            " were, or another --workdir"
+            f"config: the run in {workdir} was trained with other fields: {listed}; give them as"
+            " they were, or another --workdir"
         )
     changed = any(not _in(name, FREE) for name in differing)
     goes_on = changed and not config.get("export")
@@ -88,7 +88,7 @@ def changes(entries: Sequence[Entry]) -> list[dict[str, Any]]:
 def lines(entries: Sequence[Entry]) -> list[str]:
     """One line for each changed field."""
     return [
-        f"changed   {name} {_told(pair)}, from step {change['step']} on"
+        f"changed   {name} {_as_text(pair)}, from step {change['step']} on"
         for change in changes(entries)
         for name, pair in change["fields"].items()
     ]
@@ -122,5 +122,5 @@ def _in(name: str, groups: Sequence[str]) -> bool:
     return any(name == group or name.startswith(f"{group}.") for group in groups)
 
 
-def _told(pair: Sequence[Any]) -> str:
+def _as_text(pair: Sequence[Any]) -> str:
     return f"{pair[0]!r} (now {pair[1]!r})"
