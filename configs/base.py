@@ -10,7 +10,10 @@ def get_config() -> ConfigDict:
     config.compute = "float32"  # float32 | tf32 | bfloat16
     # strokes | scribble | composite | inpaint | outpaint | recolor | sketch | simulate | photo
     config.task = "strokes"
-    config.options = ConfigDict()  # of the task
+    config.options = ConfigDict()  # of the task; these belong to every task
+    config.options.background = ""  # behind transparent parts; "": white
+    config.options.opaque = False  # output original: make transparent parts opaque where edited
+    config.options.mask_suffix = "_mask"  # apple_mask.png is the mask of apple.png, and no input
     config.input = "examples/strokes"  # a file, a folder or a glob
     config.size = ""  # HxW of the edit, such as "64x96"; "": the prior's own
     config.fit = "crop"  # crop | pad | stretch: how a picture is fitted to the size

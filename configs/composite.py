@@ -15,6 +15,5 @@ def get_config() -> ConfigDict:
     config.options.units = "fraction"  # fraction | pixel
     config.options.scale = 1.0
     config.options.seam = 2.0
-    config.options.background = ""
     config.t0 = 0.4
     return config

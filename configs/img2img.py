@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
     config.input = "examples/recolor"
     config.options.mask = ""  # a file or folder, white = may change
     config.options.invert = False
-    config.options.background = ""
+    config.options.mask_channel = "auto"  # auto | luminance | alpha
     config.prompt = ""
     config.negative_prompt = ""
     config.guidance.scale = 7.5

@@ -11,7 +11,7 @@ def get_config() -> ConfigDict:
     config.input = "examples/inpaint"
     config.options.mask = "examples/inpaint/masks"
     config.options.invert = False
+    config.options.mask_channel = "auto"  # auto | luminance | alpha
     config.options.fill = "smooth"  # smooth | mean | noise | original
-    config.options.background = ""
     config.t0 = 0.6
     return config

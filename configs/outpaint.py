@@ -15,7 +15,6 @@ def get_config() -> ConfigDict:
     config.options.bottom = 0
     config.options.fill = "smooth"  # smooth | mean | noise | edge
     config.options.overlap = 0  # width of the strip beside the border that may change too
-    config.options.background = ""
     config.fit = "pad"  # pad | stretch; crop would cut off the border
     config.t0 = 0.75
     return config

@@ -14,7 +14,7 @@ def get_config() -> ConfigDict:
     config.options.transfer = "histogram"  # histogram | statistics
     config.options.mask = "auto"  # "": everything; auto: foreground on plain ground; file
     config.options.invert = False
+    config.options.mask_channel = "auto"  # auto | luminance | alpha
     config.options.threshold = 24
-    config.options.background = ""
     config.t0 = 0.4
     return config

@@ -16,8 +16,8 @@ def get_config() -> ConfigDict:
     config.options.mask = ""  # file or folder: white may change
     config.options.painted = ""  # file or folder: the painted copy
     config.options.invert = False
+    config.options.mask_channel = "auto"  # auto | luminance | alpha
     config.options.threshold = 24
     config.options.grow = 1.0
-    config.options.background = ""
     config.t0 = 0.45
     return config

@@ -11,5 +11,4 @@ def get_config() -> ConfigDict:
     config.input = "examples/recolor"
     config.options.colors = 6
     config.options.median = 0
-    config.options.background = ""
     return config

@@ -10,10 +10,9 @@ def get_config() -> ConfigDict:
     config.task = "sketch"
     config.input = "examples/sketch"
     config.options.lines = "free"  # free | held
-    config.options.threshold = 128
+    config.options.threshold = 0  # 0: found by Otsu's method
     config.options.grow = 0.75
     config.options.colors = ()
     config.options.hints = "examples/sketch/hints"
-    config.options.background = ""
     config.t0 = 0.6
     return config

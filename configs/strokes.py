@@ -9,5 +9,4 @@ def get_config() -> ConfigDict:
     config = base.get_config()
     config.task = "strokes"
     config.input = "examples/strokes"
-    config.options.background = ""
     return config

@@ -1,7 +1,8 @@
 """The Python API: load a prior, edit one picture or a batch.
 
-Pictures are uint8 [H, W, 3], floats [H, W, 3] in [-1, 1], PIL images or paths; a batch is
-[B, H, W, 3] or a list of them. Masks are white (1, 255) where the edit may change pixels.
+Pictures are uint8 [H, W, 3], floats [H, W, 3] in `value_range`, PIL images or paths; a batch is
+[B, H, W, 3] or a list of them. A fourth channel is alpha. Masks are white (1, 255) where the edit
+may change pixels.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -51,6 +52,8 @@ def edit(
     size: tuple[int, int] | None = None,
     output: str = "prior",
     feather: int = 0,
+    opaque: bool = False,
+    value_range: Any = "auto",
     noise: Recorded | None = None,
     rule: Any = None,
     grid: Any = None,
@@ -69,7 +72,8 @@ def edit(
         prior: of `load_prior`, `gaussian` or `mixture`.
         image: the guide, or a batch; fitted to the size of the edit.
         mask: [H, W] or [H, W, 1] like the image: bool, floats in [0, 1] or uint8, white = may
-            change; one for all or one for each. None: everything may.
+            change, grey = that share of the change stays; one for all or one for each. None:
+            everything may.
         t0: strength in [0, 1], a noise level of the prior's process; 0.5 where none is given.
         sigma, snr_db, step: the strength in another unit instead (see `strength.to_t0`).
         strength: of the presets of diffusers: the share of the steps that is run, instead of t0.
@@ -83,8 +87,12 @@ def edit(
             to cond: scale 0 is `against` alone, 1 cond alone, above 1 leads away from `against`.
         fit: how a picture of another size is fitted: "crop", "pad" or "stretch".
         size: (H, W) of the edit, multiples of the network's stride; None: the prior's.
-        output: "prior": results at the size of the edit; "original": at the picture's own, pasted.
+        output: "prior": results at the size of the edit; "original": at the picture's own, pasted,
+            with its alpha channel if it has one.
         feather: pixels of soft seam, inside the region that may change.
+        opaque: transparent parts become opaque where the edit may change pixels.
+        value_range: (low, high) of float pictures, their black and white; "auto": (-1, 1), with a
+            warning where no value is below 0.
         noise: recorded noise in the place of the seed's, with a leading axis B for a batch.
         rule, grid, corrector: parts as strings such as "ancestral(eta=0.5)", or as values.
         hold, repeats, final: other fields of pipeline.settings.Sampling.
@@ -92,8 +100,9 @@ def edit(
         as_pil: PIL images out. cancel: a token that stops the edit after the current chunk.
 
     Returns:
-        uint8 [h, w, 3]; [B, h, w, 3] for a batch (a list where sizes differ), with an axis
-        `samples` before h if it is given. Where mask is 0 the fitted image is kept bit for bit.
+        uint8 [h, w, 3] ([h, w, 4] at the own size of a picture with alpha); [B, h, w, 3] for a
+        batch (a list where sizes differ), with an axis `samples` before h if it is given. Where
+        mask is 0 the fitted image is kept bit for bit.
         Calls that differ in images, masks, strength, seeds, ids, cond or scale compile nothing new.
 
     Raises:
@@ -128,6 +137,8 @@ def text_edit(
     size: tuple[int, int] | None = None,
     output: str = "prior",
     feather: int = 0,
+    opaque: bool = False,
+    value_range: Any = "auto",
     noise: Recorded | None = None,
     rule: Any = None,
     grid: Any = None,
@@ -173,6 +184,7 @@ def invert(
     *,
     fit: str = "crop",
     size: tuple[int, int] | None = None,
+    value_range: Any = "auto",
     steps: int | None = None,
     skip: float | None = None,
     t0: float | None = None,
@@ -187,7 +199,7 @@ def invert(
 
     Args:
         prior: one that reads prompts, of `load_prior`.
-        image, seed, id, fit, size, batch, devices, cancel: as in `edit`.
+        image, seed, id, fit, size, value_range, batch, devices, cancel: as in `edit`.
         source_prompt: describes the photo; "": none.
         preset: one of edits.ledits.PRESETS. steps, skip, t0, source_scale: None: the preset's.
 
@@ -221,6 +233,8 @@ def ledits(
     size: tuple[int, int] | None = None,
     output: str = "prior",
     feather: int = 0,
+    opaque: bool = False,
+    value_range: Any = "auto",
     maps: str = "device",
     steps: int | None = None,
     skip: float | None = None,
@@ -244,7 +258,8 @@ def ledits(
 
     Args:
         prior: one that reads prompts, of `load_prior`.
-        image, seed, id, samples, sample, fit, size, output, feather: as in `edit`.
+        image, seed, id, samples, sample, fit, size, output, feather, opaque, value_range: as in
+            `edit`.
         concepts: what is added (+) and removed (-), with its scale: "+green:7,-red:5", or a list of
             such texts; see `text.concept_parser.parse`. "": none.
         prompt: the target, for large changes; LEDITS++ takes none.

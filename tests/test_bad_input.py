@@ -316,7 +316,7 @@ def test_a_full_disk_keeps_what_was_finished_and_no_part(monkeypatch, tmp_path):
 
     def full(path, data):
         calls.append(path)
-        if len(calls) > 3:  # guide, mask, first result
+        if len(calls) > 4:  # guide, mask, photo, first result
             write(path, data[: len(data) // 2])
             raise OSError(28, "No space left on device")
         write(path, data)
@@ -324,7 +324,7 @@ def test_a_full_disk_keeps_what_was_finished_and_no_part(monkeypatch, tmp_path):
     monkeypatch.setattr(files, "_write_through", full)
     told = refused(small("inpaint"), tmp_path)
     assert "apple_1.png" in told and "No space left on device" in told
-    assert names(tmp_path) == ["apple_0.png", "apple_guide.png", "apple_mask.png"]
+    assert names(tmp_path) == [f"apple_{end}.png" for end in ("0", "guide", "mask", "photo")]
     assert picture(tmp_path / "apple_0.png").shape == (16, 16, 3)
 
 

@@ -204,6 +204,7 @@ def test_a_listed_grid_begins_where_it_says():
     guide = np.full((4, 4, 3), 0.5, np.float32)
     listed = {"rule": "ddim(clip_x0=False)", "steps": 10}
     grid = {"grid": "diffusers_ddim"}
+    listed["value_range"] = (-1, 1)
     low, high = (sj.edit(prior, guide, t0=t0, **listed, **grid) for t0 in (0.2, 0.9))
     assert np.array_equal(low, high)
     begun = sj.edit(prior, guide, t0=0.2, **listed, grid="diffusers_ddim(skip=8)")

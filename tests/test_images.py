@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 from scipy import ndimage
 
 from sdedit_jax import images
-from sdedit_jax.tasks import arrays
+from sdedit_jax.tasks import arrays, common
 
 few = settings(
     max_examples=25,
@@ -172,7 +172,8 @@ def test_mask_white_is_one_and_greys_are_fractions(tmp_path):
     mask = images.read_mask(path, (8, 32))
     assert np.array_equal(mask, grey.astype(np.float32) / 255)
     assert mask.min() == 0 and mask.max() == 1
-    assert np.array_equal(images.read_mask(path, (8, 32), invert=True), 1 - mask)
+    inverted = images.read_mask(path, (8, 32), invert=True)
+    assert np.array_equal(inverted.ravel(), mask.ravel()[::-1])
 
 
 def test_a_mask_of_zeros_and_ones_is_a_label_map(tmp_path):
@@ -185,21 +186,110 @@ def test_a_mask_of_zeros_and_ones_is_a_label_map(tmp_path):
 
 @pytest.mark.parametrize("level", [2, 127])
 def test_a_dark_mask_gets_a_warning_with_its_level(level, tmp_path):
-    dark = np.uint8([[0, level]])
+    """A file, an inverted file, levels and floats alike."""
+    dark, told = np.uint8([[0, level]]), f"its brightest level is {level} of 255"
     file = saved(Image.fromarray(dark), tmp_path / "dark.png")
-    told = f"dark.png: its brightest level is {level} of 255"
-    with pytest.warns(UserWarning, match=told):
-        np.testing.assert_allclose(images.read_mask(file, (1, 2)), dark / 255)
-    with pytest.warns(UserWarning, match=f"mask: its brightest level is {level} of 255"):
-        arrays.mask_of(dark, (1, 2))
-    bright = saved(Image.fromarray(np.uint8([[0, 128]])), tmp_path / "bright.png")
-    images.read_mask(bright, (1, 2))  # a warning would be an error here
+    light = saved(Image.fromarray(255 - dark), tmp_path / "light.png")
+    for path, invert in ((file, False), (light, True)):
+        chosen = common.MaskOptions(mask=str(path), invert=invert)
+        with pytest.warns(UserWarning, match=f"the mask .*{path.name}: {told}"):
+            mask = common.read_mask(chosen, "a.png", (1, 2))
+        np.testing.assert_allclose(mask, dark / 255, atol=1e-7)
+    for mask in (dark, dark / 255):
+        with pytest.warns(UserWarning, match=f"mask: {told}"):
+            arrays.mask_of(mask, (1, 2))
+    # a warning would be an error here
+    arrays.mask_of(np.uint8([[0, 128]]), (1, 2))
+    common.read_mask(common.MaskOptions(mask=str(file), invert=True), "a.png", (1, 2))
+
+
+@pytest.mark.parametrize("mask", [np.zeros((1, 2), np.uint8), np.full((1, 2), 0.4 / 255)])
+def test_a_mask_that_changes_no_level_is_refused(mask, tmp_path):
+    with pytest.raises(ValueError, match="mask is black everywhere; white marks"):
+        arrays.mask_of(mask, (1, 2))
+    black = saved(Image.new("L", (2, 1)), tmp_path / "black.png")
+    for where in (
+        arrays.mask_of,
+        lambda p, s: common.read_mask(common.MaskOptions(mask=str(p)), "a", s),
+    ):
+        with pytest.raises(ValueError, match="black.png is black everywhere"):
+            where(black, (1, 2))
 
 
 def test_mask_of_another_size_names_both(tmp_path):
     path = saved(Image.new("L", (20, 10)), tmp_path / "m.png")
-    with pytest.raises(ValueError, match="10x20 pixels .height x width., the picture has 15x30"):
-        images.read_mask(path, (15, 30))
+    with pytest.raises(ValueError, match="10x20 pixels .height x width., the picture has 15x31"):
+        images.read_mask(path, (15, 31))
+
+
+def rgba_of(rgb, alpha):
+    return Image.fromarray(np.dstack([np.broadcast_to(np.uint8(rgb), (*alpha.shape, 3)), alpha]))
+
+
+def test_the_channel_of_a_mask(tmp_path):
+    """Brushes of any one colour on transparency: auto reads alpha, and says so where it matters."""
+    alpha = np.uint8([[0, 200, 255], [255, 0, 0]])
+    white = saved(rgba_of(255, alpha), tmp_path / "white.png")
+    black = saved(rgba_of(0, alpha), tmp_path / "black.png")
+    assert np.array_equal(images.read_mask(white, (2, 3)), alpha / np.float32(255))
+    with pytest.warns(UserWarning, match="black.png: its shape is in the alpha channel alone"):
+        assert np.array_equal(images.read_mask(black, (2, 3)), alpha / np.float32(255))
+    assert not images.read_mask(black, (2, 3), channel="luminance").any()
+    assert np.array_equal(images.read_mask(black, (2, 3), channel="alpha"), alpha / np.float32(255))
+    with pytest.warns(UserWarning, match="mask: its shape"):
+        drawn = arrays.mask_of(Image.open(black), (2, 3))
+    assert np.array_equal(drawn, alpha / np.float32(255))
+    two = np.dstack([np.repeat(np.uint8([[0, 255, 0]] * 2)[..., None], 3, -1), alpha])
+    both = saved(Image.fromarray(two), tmp_path / "both.png")
+    shown = np.where(two[..., 0] > 0, alpha, 0) / np.float32(255)
+    assert np.array_equal(images.read_mask(both, (2, 3)), shown)
+    plain = saved(Image.fromarray(alpha), tmp_path / "plain.png")
+    with pytest.raises(ValueError, match="has no alpha channel; mask_channel must be"):
+        images.read_mask(plain, (2, 3), channel="alpha")
+    with pytest.raises(ValueError, match="mask_channel must be one of .* got 'red'"):
+        images.read_mask(plain, (2, 3), channel="red")
+
+
+@few
+@given(seed=seeds, background=st.tuples(*[st.integers(0, 255)] * 3))
+def test_under_inverts_over(seed, background):
+    """over(under(flat)) is flat within a level, wherever flat can be reached."""
+    rng = np.random.default_rng(seed)
+    rgb, alpha = picture(seed, (5, 7)), rng.integers(0, 256, (5, 7), np.uint8)
+    below = np.broadcast_to(np.uint8(background), rgb.shape)
+    flat = images.over(rgb, alpha, below)
+    again = images.over(images.under(flat, alpha, background), alpha, below)
+    assert np.abs(again.astype(int) - flat).max() <= 1
+
+
+def test_what_belongs_to_a_picture_goes_through(tmp_path):
+    """RGB profile and resolution are kept; what a PNG of RGB cannot have is named."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "maker"
+    file = tmp_path / "a.jpg"
+    Image.new("RGB", (6, 4)).save(file, icc_profile=profile, dpi=(300, 200), exif=exif.tobytes())
+    source = images.read(file)
+    assert source.profile == profile and source.lost == ("EXIF",)
+    assert source.rgb.shape == (6, 4, 3) and source.dpi == (200, 300)  # after a quarter turn
+    images.write_png(tmp_path / "b.png", source.rgb, source=source)
+    with Image.open(tmp_path / "b.png") as back:
+        assert back.info["icc_profile"] == profile
+        assert np.allclose(back.info["dpi"], (200, 300), atol=0.1)
+    images.write_png(tmp_path / "c.png", source.rgb[..., 0], source=source)
+    with Image.open(tmp_path / "c.png") as back:
+        assert "icc_profile" not in back.info  # an RGB profile does not fit a grey picture
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.new("RGB", (6, 4)).save(tmp_path / "d.jpg", exif=exif.tobytes())
+    assert images.read(tmp_path / "d.jpg").lost == ()  # the orientation is applied
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    Image.new("RGB", (2, 2)).save(tmp_path / "e.png", icc_profile=lab)
+    odd = images.read(tmp_path / "e.png")
+    assert odd.profile is None and odd.lost == ("the colour profile, which is for Lab",)
+    frames = [Image.new("RGB", (2, 2), c) for c in ("red", "green", "blue")]
+    frames[0].save(tmp_path / "f.webp", save_all=True, append_images=frames[1:], lossless=True)
+    assert images.read(tmp_path / "f.webp").lost == ("2 further frames",)
 
 
 def test_transparent_parts_of_a_mask_are_kept(tmp_path):
@@ -528,6 +618,23 @@ def test_find_inputs(folder):
             images.find_inputs(nothing)
 
 
+def test_a_mask_beside_a_picture_is_no_input(tmp_path):
+    for name in ("a.png", "a_mask.webp", "b_mask.png", "c-m.png", "c.png", "_mask.png"):
+        (tmp_path / name).touch()
+    found = [path.name for path in images.find_inputs(tmp_path)]
+    assert found == ["_mask.png", "a.png", "b_mask.png", "c-m.png", "c.png"]
+    found = [path.name for path in images.find_inputs(f"{tmp_path}/*", "-m")]
+    assert found == ["_mask.png", "a.png", "a_mask.webp", "b_mask.png", "c.png"]
+    assert len(images.find_inputs(tmp_path, "")) == 6
+    assert images.find_inputs(tmp_path / "a_mask.webp") == [tmp_path / "a_mask.webp"]
+    assert images.mask_beside(tmp_path / "a.png") == tmp_path / "a_mask.webp"
+    assert images.mask_beside(tmp_path / "c.png") is None
+    assert images.paired(tmp_path, tmp_path / "a.png", "mask", "_mask").name == "a_mask.webp"
+    assert images.paired(tmp_path, "elsewhere/c.png", "mask", "_mask").name == "c.png"
+    with pytest.raises(ValueError, match="has no picture for the input 'c'"):
+        images.paired(tmp_path, tmp_path / "c.png", "mask", "_mask")
+
+
 def test_output_names_are_distinct_and_documented(folder):
     def names(*paths):
         return images.output_names([folder / path for path in paths])
@@ -620,7 +727,7 @@ def test_a_region_of_a_segmentation_map(tmp_path, rng):
     with pytest.raises(
         ValueError, match="segmentation map .* has 6x9 pixels .* the picture has 7x9"
     ):
-        images.read_region(colored, (1, 2, 3), (7, 9))
+        images.read_region(colored, (255, 0, 0), (7, 9))
 
 
 def test_a_segmentation_map_is_exact(tmp_path):

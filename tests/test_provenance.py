@@ -86,7 +86,7 @@ def test_a_recipe_survives_the_file(made):
         ({"sdedit_jax": "{"}, "is damaged"),
         ({"sdedit_jax": "[]"}, "is damaged"),
         ({"sdedit_jax": f'{{"format": {FORMAT}}}'}, "is damaged"),
-        ({"sdedit_jax": '{"format": 1}'}, "has format 1, this version reads 2"),
+        ({"sdedit_jax": '{"format": 1}'}, "has format 1, this version reads 3"),
     ]:
         with pytest.raises(ValueError, match=told):
             provenance.read_recipe(text, "x.png", FORMAT)

@@ -6,7 +6,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 from program import (
     ROOT,
@@ -176,13 +176,66 @@ def test_the_prior_of_the_config_serves_where_the_recipe_s_is_gone(made, capsys)
 def test_pictures_without_a_recipe_are_refused(made, tmp_path):
     Image.fromarray(known()).save(tmp_path / "plain.png")
     Image.fromarray(known()).save(tmp_path / "plain.jpg")
-    rewrite(made / "apple_0.png", recipe=lambda recipe: {"format": 2})
+    rewrite(made / "apple_0.png", recipe=lambda recipe: {"format": 3})
     rewrite(made / "apple_1.png", recipe=lambda recipe: recipe | {"format": 1})
     for file, told in [
         (tmp_path / "plain.png", "plain.png carries no recipe"),
         (tmp_path / "plain.jpg", "not a PNG"),
         (made / "apple_0.png", "recipe in apple_0.png is damaged"),
-        (made / "apple_1.png", "has format 1, this version reads 2: make the picture again"),
+        (made / "apple_1.png", "has format 1, this version reads 3: make the picture again"),
         (tmp_path / "none.png", "no such file"),
     ]:
         assert told in refused(config_of("base", input=str(file)), tmp_path / "again", "replay")
+
+
+def rgba_photo(folder):
+    """A photo with a soft transparent corner and a profile, and beside it a soft mask of half size.
+
+    The mask is a black brush on transparency.
+    """
+    folder.mkdir()
+    y, x = np.mgrid[:48, :64]
+    rgb = np.stack([4 * x, 5 * y, 255 - 4 * x], -1).astype(np.uint8)
+    alpha = np.clip(6 * (x + y) - 40, 0, 255).astype(np.uint8)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    photo = Image.fromarray(np.dstack([rgb, alpha]))
+    photo.save(folder / "apple.png", icc_profile=profile, dpi=(150, 150))
+    away = np.hypot(y[:24, :32] - 12, x[:24, :32] - 10)
+    brush = np.clip(300 - 30 * away, 0, 255).astype(np.uint8)
+    Image.fromarray(np.dstack([0 * brush] * 3 + [brush])).save(folder / "apple_mask.png")
+    return np.asarray(photo), profile
+
+
+def test_what_belongs_to_a_picture_comes_back_in_a_result(tmp_path, capsys):
+    """Alpha, profile and resolution; kept pixels are the file's; and a replay is bit-equal."""
+    before, profile = rgba_photo(tmp_path / "in")
+    options = {"options__mask": "", "output": "original", "samples": 1}
+    with pytest.warns(UserWarning) as told:
+        config = small("inpaint", input=str(tmp_path / "in"), **options)
+        assert run(config, tmp_path / "out") == 0
+    texts = " ".join(str(one.message) for one in told)
+    for part in ("mask beside it is used", "in the alpha channel alone", "it is resized"):
+        assert part in texts
+    result = Image.open(tmp_path / "out" / "apple_0.png")
+    after = np.asarray(result)
+    assert after.shape == before.shape and result.info["icc_profile"] == profile
+    assert round(result.info["dpi"][0]) == 150
+    mask = (
+        np.asarray(Image.open(tmp_path / "in" / "apple_mask.png"))[..., 3].repeat(2, 0).repeat(2, 1)
+    )
+    assert np.array_equal(after[..., 3], before[..., 3])
+    assert np.array_equal(after[mask == 0], before[mask == 0])
+    assert (after != before).any()
+    (entry,) = json.loads((tmp_path / "out" / "record.json").read_text())["pictures"]
+    assert entry["max_change_outside_mask"] == 0 and entry["not_kept"] == []
+    with pytest.warns(UserWarning):
+        code, printed = replayed(tmp_path / "out" / "apple_0.png", capsys)
+    assert code == 0 and "bit-equal" in printed
+
+
+def test_a_grey_mask_is_replayed_from_the_pictures_beside_a_result(made, capsys):
+    """Without the input: guide, mask and the photo that the grey parts blend with."""
+    assert (made / "apple_photo.png").is_file()
+    shutil.rmtree(made.parent / "in")
+    code, told = replayed(made / "apple_0.png", capsys)
+    assert code == 0 and "bit-equal" in told

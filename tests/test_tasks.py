@@ -12,6 +12,7 @@ from PIL import Image, ImageFilter
 from scipy import ndimage
 
 from sdedit_jax import images
+from sdedit_jax.pipeline import outputs
 from sdedit_jax.tasks import (
     colors,
     common,
@@ -19,6 +20,7 @@ from sdedit_jax.tasks import (
     fill,
     inpaint,
     outpaint,
+    photo,
     recolor,
     regions,
     scribble,
@@ -82,11 +84,13 @@ def test_every_task_keeps_the_contract(name, size, fit):
     assert got.guide.image.shape == (*size, 3) and got.guide.image.dtype == np.float32
     assert got.guide.mask.shape == (*size, 1) and got.guide.mask.dtype == np.float32
     assert np.array_equal(images.from_unit(got.guide.image), got.fitted)
-    assert np.array_equal(got.guide.mask[..., 0], got.mask)
+    assert np.array_equal(got.guide.mask[..., 0], got.mask > 0)
     assert got.mask.min() >= 0 and got.mask.max() == 1
+    assert np.array_equal(got.fitted[got.mask == 0], got.kept[got.mask == 0])
     assert got.original.shape[:2] == got.original_mask.shape == got.placement.source
     if name != "sketch":  # its lines are grown at the prior's size only
-        assert np.array_equal(got.mask, images.fit_mask(got.original_mask, got.placement))
+        small = images.fit_mask(got.original_mask, got.placement)
+        assert np.array_equal(got.mask, images.in_levels(small))
     assert got.id == Path(RUNS[name][1]).stem
 
 
@@ -122,8 +126,8 @@ def test_input_size_and_form_do_not_matter(tmp_path):
 
 
 def test_crop_that_loses_the_mask_is_an_error(tmp_path):
-    path = write(tmp_path / "a.png", noise(0, (8, 40)))
-    mask = write(tmp_path / "m.png", square((8, 40), 2, 1, 4))
+    path = write(tmp_path / "a.png", noise(0, (8, 30)))
+    mask = write(tmp_path / "m.png", square((8, 30), 2, 1, 4))
     with pytest.raises(ValueError, match="mask of .*: fit 'crop' leaves nothing of it at"):
         inpaint.make(path, {"mask": mask}, (8, 8), "crop")
     assert inpaint.make(path, {"mask": mask}, (8, 8), "pad").mask.any()
@@ -329,7 +333,8 @@ def test_original_fill_and_soft_masks(tmp_path):
     assert np.array_equal(inpaint.make(path, options, (16, 16), "crop").fitted, photo)
     soft = inpaint.make(path, {**options, "fill": "mean"}, (16, 16), "crop")
     flat = fill.fill_mean(photo, mask > 0)
-    assert np.array_equal(soft.fitted, images.paste(flat, photo, mask / np.float32(255)))
+    assert np.array_equal(soft.fitted, flat) and np.array_equal(soft.kept, photo)
+    assert np.array_equal(soft.mask, mask / np.float32(255))
 
 
 def test_inpaint_errors(tmp_path):
@@ -343,6 +348,212 @@ def test_inpaint_errors(tmp_path):
         inpaint.make(path, {"mask": black, "fill": "grey"}, (8, 8), "crop")
     with pytest.raises(ValueError, match="needs the task option mask"):
         inpaint.make(path, {}, (8, 8), "crop")
+
+
+def test_a_hole_is_filled_from_fully_kept_pixels_alone(tmp_path):
+    """The fill does not change with the pixels under a grey mask, for every rule but original."""
+    photo, mask = noise(0, (24, 24)), np.zeros((24, 24), np.uint8)
+    mask[6:18, 6:18], mask[9:15, 9:15] = 40, 255
+    other = photo.copy()
+    other[mask > 0] = noise(1, (24, 24))[mask > 0]
+    options = {"mask": write(tmp_path / "m.png", mask)}
+    for rule in ("smooth", "mean", "noise"):
+        made = [
+            inpaint.make(write(tmp_path / "a.png", p), {**options, "fill": rule}, (24, 24), "crop")
+            for p in (photo, other)
+        ]
+        assert np.array_equal(made[0].fitted, made[1].fitted), rule
+        assert not np.array_equal(made[0].kept, made[1].kept)
+
+
+def changed(got, edit, size, output="original"):
+    """The result of an edit uint8 of the size of the edit, by output."""
+    return outputs.finished(images.to_unit(edit), got, output).picture
+
+
+@pytest.mark.parametrize("task", [inpaint, photo])
+def test_a_grey_mask_leaves_its_share_of_the_change(task, tmp_path):
+    """photo + mask (edit - photo), rounded; at the input's own size in both outputs."""
+    rgb, edit = noise(0, (16, 16)), noise(1, (16, 16))
+    mask = np.uint8(rng_levels := np.arange(256).reshape(16, 16))
+    options = {"mask": write(tmp_path / "m.png", mask)}
+    got = task.make(write(tmp_path / "a.png", rgb), options, (16, 16), "crop")
+    wanted = rgb + rng_levels[..., None] / 255 * (edit.astype(float) - rgb)
+    for output in outputs.OUTPUTS:
+        assert np.abs(changed(got, edit, 16, output) - wanted).max() <= 0.501
+
+
+def test_an_enlarged_change_keeps_the_detail_of_the_photo(tmp_path):
+    """A change by one colour at a quarter of the size: photo + mask times it, at full size."""
+    rgb = 100 + noise(0, (32, 32)) // 8
+    mask = np.full((32, 32), 255, np.uint8)
+    mask[:8], mask[8:16], mask[16:20] = 0, 1, 128
+    path, options = write(tmp_path / "a.png", rgb), {"mask": write(tmp_path / "m.png", mask)}
+    got = photo.make(path, options, (8, 8), "crop")
+    back = changed(got, got.fitted + np.uint8(40), 8)
+    share = mask[..., None] / 255
+    assert np.array_equal(back, np.rint(rgb + share * 40).astype(np.uint8))
+
+
+def test_strokes_are_enlarged_without_their_sharp_rim(tmp_path):
+    """Where the guide is painted the enlarged edit stands alone; elsewhere the photo's detail."""
+    rgb = noise(0, (64, 64)) // 4
+    layer = np.zeros((64, 64, 4), np.uint8)
+    layer[24:40, 24:40] = (255, 0, 0, 255)
+    options = {"strokes": write(tmp_path / "s.png", layer), "grow": 3.0}
+    got = scribble.make(write(tmp_path / "a.png", rgb), options, (16, 16), "crop")
+    edit = np.full((16, 16, 3), 90, np.uint8)
+    back = changed(got, edit, 16)
+    assert np.array_equal(back[got.original_mask == 0], rgb[got.original_mask == 0])
+    assert np.abs(back[20:44, 20:44].astype(int) - 90).max() <= 1
+    assert back[13:18, 13:50].std() > 5  # the ring keeps the photo's noise
+
+
+@pytest.mark.parametrize("opaque", [False, True])
+def test_alpha_comes_back_with_the_picture(opaque, tmp_path):
+    """Kept pixels are the file's; edited ones look over the background as without alpha."""
+    rgba = np.dstack([noise(0, (32, 32)), noise(1, (32, 32))[..., 0]])
+    rgba[:4, :, 3] = 0
+    mask = square((32, 32), 0, 8, 16)
+    options = {"mask": write(tmp_path / "m.png", mask), "opaque": opaque, "background": "#ff0000"}
+    got = photo.make(write(tmp_path / "a.png", rgba), options, (32, 32), "crop")
+    edit = images.flatten(images.Picture(rgba[..., :3], rgba[..., 3]), (255, 0, 0))
+    edit = np.where(mask[..., None] > 0, edit // 2 + 64, edit).astype(np.uint8)
+    back = changed(got, edit, 32)
+    assert back.shape == (32, 32, 4)
+    assert np.array_equal(back[mask == 0], rgba[mask == 0])
+    alpha = np.where(mask > 0, 255, rgba[..., 3]) if opaque else rgba[..., 3]
+    assert np.array_equal(back[..., 3], alpha)
+    if opaque:
+        assert np.array_equal(back[mask > 0][:, :3], edit[mask > 0])
+    clear = (mask > 0) & (alpha == 0)
+    assert np.array_equal(back[clear], rgba[clear])
+    reachable = (alpha > 250)[..., None]  # others may need a colour that no level gives
+    over = images.over(back[..., :3], alpha, np.broadcast_to(np.uint8([255, 0, 0]), edit.shape))
+    assert (np.abs(over.astype(int) - edit) * reachable).max() <= 1
+
+
+def test_the_border_of_an_outpainted_picture_is_opaque(tmp_path):
+    rgba = np.dstack([noise(0, (16, 16)), noise(1, (16, 16))[..., 0]])
+    got = outpaint.make(write(tmp_path / "a.png", rgba), {"right": 16}, (16, 32), "crop")
+    back = changed(got, noise(3, (16, 32)), 16)
+    assert np.array_equal(back[:, :16], rgba) and (back[:, 16:, 3] == 255).all()
+
+
+def test_the_mask_beside_a_picture_is_its_mask(tmp_path):
+    """Without options.mask, in a folder of masks, and with another suffix."""
+    path, mask = write(tmp_path / "a.png", noise(0, (8, 8))), square((8, 8), 1, 2, 4)
+    write(tmp_path / "a_mask.png", mask)
+    with pytest.warns(UserWarning, match="the mask beside it is used, a_mask.png"):
+        assert np.array_equal(inpaint.make(path, {}, (8, 8), "crop").mask, mask / 255)
+    folder = {"mask": str(tmp_path)}
+    assert np.array_equal(inpaint.make(path, folder, (8, 8), "crop").mask, mask / 255)
+    with pytest.raises(ValueError, match=r"a mask beside .*a.png, a-m.png"):
+        inpaint.make(path, {"mask_suffix": "-m"}, (8, 8), "crop")
+    write(tmp_path / "a-m.png", 255 - mask)
+    with pytest.warns(UserWarning, match="a-m.png"):
+        got = inpaint.make(path, {"mask_suffix": "-m"}, (8, 8), "crop")
+    assert np.array_equal(got.mask, 1 - mask / 255)
+    assert photo.make(path, {"mask_suffix": ""}, (8, 8), "crop").mask.all()
+
+
+@pytest.mark.parametrize("factor", [2, 0.5])
+def test_layers_and_copies_of_another_size_are_resized(factor, tmp_path):
+    """Masks, strokes, painted copies and hints of the same picture at another size."""
+
+    def at(array):
+        big = np.kron(array, np.ones((2, 2) + (1,) * (array.ndim - 2), np.uint8))
+        return write(tmp_path / f"{array.ndim}{array.shape[-1]}.png", big if factor == 2 else array)
+
+    size = (16, 16) if factor == 2 else (32, 32)
+    rgb = np.full((*size, 3), 200, np.uint8)
+    path = write(tmp_path / "a.png", rgb)
+    inside = np.zeros((16, 16), bool)
+    inside[4:8, 6:10] = True
+    layer = np.zeros((16, 16, 4), np.uint8)
+    layer[inside] = (250, 0, 0, 255)
+    copy = np.full((16, 16, 3), 200, np.uint8)
+    copy[inside] = (250, 0, 0)
+    where = inside if factor == 2 else np.kron(inside, np.ones((2, 2), bool))
+    with pytest.warns(UserWarning, match="it is resized"):
+        got = inpaint.make(path, {"mask": at(np.uint8(255 * inside))}, size, "crop")
+    assert np.array_equal(got.mask, where)
+    for options in ({"strokes": at(layer)}, {"painted": at(copy)}):
+        with pytest.warns(UserWarning, match="it is resized"):
+            got = scribble.make(path, {**options, "grow": 0.0}, size, "crop")
+        assert (got.mask[where] == 1).all() and got.mask.mean() <= 2.5 * where.mean()
+        middle = np.argwhere(where).mean(0).astype(int)
+        assert np.abs(got.fitted[tuple(middle)] - np.int16([250, 0, 0])).max() <= 20
+
+
+def test_another_shape_is_refused_and_nearly_the_same_is_not(tmp_path):
+    path = write(tmp_path / "a.png", noise(0, (100, 100)))
+    wide = {"mask": write(tmp_path / "m.png", np.full((100, 103), 255, np.uint8))}
+    with pytest.raises(ValueError, match="100x103 .* both must have the same proportions"):
+        photo.make(path, wide, (8, 8), "crop")
+    near = {"mask": write(tmp_path / "n.png", np.full((100, 101), 255, np.uint8))}
+    with pytest.warns(UserWarning, match="mask .*n.png has 100x101 .*; it is resized"):
+        assert photo.make(path, near, (8, 8), "crop").mask.all()
+
+
+def test_a_fit_that_shows_little_of_a_picture_says_so(tmp_path):
+    path = write(tmp_path / "a.png", noise(0, (1, 200)))
+    with pytest.warns(UserWarning, match="fit 'crop' shows 0.5% of its 1x200 pixels"):
+        strokes.make(path, {}, (8, 8), "crop")
+    strokes.make(path, {}, (8, 8), "pad")  # a warning would be an error here
+    strokes.make(write(tmp_path / "b.png", noise(0, (10, 40))), {}, (8, 8), "crop")
+
+
+def test_a_cast_shadow_belongs_to_the_background():
+    """A red disc and a grey one with a soft shadow on light ground."""
+    y, x = np.mgrid[:96, :128]
+    ground = np.full((96, 128, 3), (240, 236, 230), float)
+    dark = np.exp(-(((y - 74) / 9.0) ** 2) - ((x - 66) / 26.0) ** 2)
+    photo = ground * (1 - 0.45 * dark[..., None])
+    discs = [(y - 48) ** 2 + (x - c) ** 2 <= 20**2 for c in (44, 92)]
+    for disc, color in zip(discs, ((200, 30, 40), (120, 118, 115)), strict=True):
+        photo[disc] = color
+    found = recolor.foreground(np.rint(photo).astype(np.uint8), 24)
+    wanted = discs[0] | discs[1]
+    assert (found & wanted).sum() / (found | wanted).sum() > 0.98
+    levels = np.abs(photo - (240, 236, 230)).max(-1) > 24
+    assert (levels & ~wanted).sum() > 500  # distance from the ground alone takes the shadow along
+
+
+@few
+@given(seed=seeds, count=st.integers(2, 6))
+def test_otsu_is_the_best_of_all_thresholds(seed, count):
+    rng = np.random.default_rng(seed)
+    grey = rng.choice(rng.integers(0, 256, count), (9, 11)).astype(np.uint8)
+
+    def between(k):
+        dark, light = grey[grey < k], grey[grey >= k]
+        shares = dark.size * light.size
+        return shares * (light.mean() - dark.mean()) ** 2 if shares else 0
+
+    best = max(map(between, range(256)))
+    assert between(sketch.otsu(grey)) == pytest.approx(best, rel=1e-9) or best == 0
+
+
+def test_a_pencil_line_is_found(tmp_path):
+    """Lines at level 200 on paper at 250: the default finds them, a threshold of 128 does not."""
+    grey = np.full((64, 64), 250, np.uint8)
+    grey[20:44, 20], grey[20:44, 43], grey[20, 20:44], grey[43, 20:44] = 200, 200, 200, 200
+    path = write(tmp_path / "a.png", grey)
+    got = sketch.make(path, {"colors": "#ff0000"}, (64, 64), "crop")
+    assert (got.fitted[21:43, 21:43] == (255, 0, 0)).all() and (got.fitted[:20] == 250).all()
+    with pytest.raises(ValueError, match="no lines darker than 128 found"):
+        sketch.make(path, {"threshold": 128}, (64, 64), "crop")
+
+
+def test_few_lines_get_a_warning(tmp_path):
+    grey = np.full((100, 100), 250, np.uint8)
+    grey[50, 40:59] = 10
+    path = write(tmp_path / "a.png", grey)
+    with pytest.warns(UserWarning, match="lines darker than .* cover 0.19% of it"):
+        sketch.make(path, {}, (64, 64), "crop")
+    grey[50, 40:60] = 10
+    sketch.make(write(tmp_path / "a.png", grey), {}, (64, 64), "crop")
 
 
 # Outpaint
@@ -599,7 +810,7 @@ def test_sketch_errors(drawing, tmp_path):
     path, _ = drawing
     with pytest.raises(ValueError, match="lines must be one of"):
         sketch.make(path, {"lines": "kept"}, (24, 24), "crop")
-    with pytest.raises(ValueError, match="no lines darker than 128"):
+    with pytest.raises(ValueError, match="no lines found in .*one level"):
         sketch.make(write(tmp_path / "w.png", np.full((8, 8), 255, np.uint8)), {}, (8, 8), "crop")
 
 
@@ -652,19 +863,23 @@ def test_options_that_exclude_each_other(tmp_path, task, options, told):
 
 def test_a_mask_may_be_a_region_of_a_map(tmp_path):
     """By hexadecimal code or name, in a file or a folder; a file of that very name goes before."""
+
+    def read(where):
+        return common.read_mask(common.MaskOptions(mask=where), "a.png", (8, 8))
+
     labels = np.zeros((8, 8, 3), np.uint8)
     labels[2:5, 1:4] = (255, 0, 0)
     wanted = (labels == (255, 0, 0)).all(axis=-1)
     (tmp_path / "maps").mkdir()
     file = write(tmp_path / "maps" / "a.png", labels)
     for where in (f"{file}#ff0000", f"{file}#f00", f"{file}#red", f"{tmp_path / 'maps'}#ff0000"):
-        assert np.array_equal(common.read_mask_beside(where, "a.png", (8, 8), False), wanted)
+        assert np.array_equal(read(where), wanted)
     with pytest.raises(ValueError, match="no such file"):
-        common.read_mask_beside(str(tmp_path / "run#1" / "none.png"), "a.png", (8, 8), False)
+        read(str(tmp_path / "run#1" / "none.png"))
     with pytest.raises(ValueError, match="palette must be strings, got 112233; quote"):
         common.read_options(recolor.Options, {"palette": (112233, 445566)})
     for where, told in ((f"{file}#blue", "no pixel of #0000ff"), (f"{file}#rod", "CSS name")):
         with pytest.raises(ValueError, match=told):
-            common.read_mask_beside(where, "a.png", (8, 8), False)
+            read(where)
     odd = write(tmp_path / "a#red.png", np.full((8, 8), 255, np.uint8))
-    assert common.read_mask_beside(odd, "a.png", (8, 8), False).all()
+    assert read(odd).all()

@@ -1,6 +1,6 @@
 """Picture files: reads PNG, JPEG and WebP, masks and PNG text; writes files atomically.
 
-Colour profiles are not applied. Only the first frame of an animation is read.
+Colour profiles are kept and not applied. Only the first frame of an animation is read.
 """
 
 import io
@@ -14,9 +14,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
-from sdedit_jax.images.pixels import Picture, flatten, from_levels, luminance, size_text
+from sdedit_jax.images.fitting import agrees, resize_mask
+from sdedit_jax.images.pixels import Picture, flatten, from_levels, luminance
 
 FORMATS = ("PNG", "JPEG", "WEBP")
+CHANNELS = ("auto", "luminance", "alpha")
+"""What a mask is read from, see `mask_of`."""
 ORIENTATION = 0x0112  # the EXIF tag
 TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -55,7 +58,9 @@ def decode(data: bytes, name: str, formats: Sequence[str] = FORMATS) -> Picture:
     Raises:
         ValueError: empty, damaged, too large or of another format.
     """
-    return _picture(_open(data, name, formats))
+    picture = _picture(_open(data, name, formats))
+    deep = data[:4] == b"\x89PNG" and data[24:25] == b"\x10"
+    return picture._replace(lost=("16 bits per channel", *picture.lost)) if deep else picture
 
 
 def from_pil(image: Image.Image) -> Picture:
@@ -68,11 +73,36 @@ def _picture(image: Image.Image) -> Picture:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of damaged EXIF
         try:
-            transpose = TRANSPOSES.get(image.getexif().get(ORIENTATION))
+            exif = dict(image.getexif())
         except DAMAGE:  # the pixels are fine
-            transpose = None
+            exif = {}
+    transpose = TRANSPOSES.get(exif.pop(ORIENTATION, None))
     turned = image if transpose is None else image.transpose(transpose)
-    return _to_picture(turned, image.info)
+    picture = _to_picture(turned, image.info)
+    profile, dpi, lost = _beside_pixels(image)
+    if dpi and turned.size != image.size:
+        dpi = dpi[::-1]
+    return picture._replace(profile=profile, dpi=dpi, lost=(*["EXIF"] * bool(exif), *lost))
+
+
+def _beside_pixels(image: Image.Image) -> tuple[bytes | None, tuple | None, tuple[str, ...]]:
+    """The RGB profile and the resolution of a Pillow image, and names of its other data."""
+    info, lost = image.info, []
+    profile = info.get("icc_profile") or None
+    if profile and profile[16:20] != b"RGB ":
+        space = profile[16:20].decode("latin-1").strip()
+        lost.append(f"the colour profile, which is for {space}")
+        profile = None
+    dpi = info.get("dpi")
+    right = isinstance(dpi, tuple) and len(dpi) == 2 and all(0 < d < 1e6 for d in dpi)
+    names = {"xmp": "XMP", "XML:com.adobe.xmp": "XMP", "gamma": "gamma"}
+    names |= {"chromaticity": "chromaticity", "comment": "a comment"}
+    lost += dict.fromkeys(words for name, words in names.items() if name in info)
+    if getattr(image, "text", None):
+        lost.append("text")
+    if getattr(image, "n_frames", 1) > 1:
+        lost.append(f"{image.n_frames - 1} further frames")
+    return profile, tuple(map(float, dpi)) if right else None, tuple(lost)
 
 
 def _bytes(path: Path) -> bytes:
@@ -123,34 +153,65 @@ def _to_picture(image: Image.Image, info: Mapping) -> Picture:
     return Picture(np.array(image.convert("RGB")))
 
 
-def same_size(name: str, found: tuple[int, int], wanted: tuple[int, int]) -> None:
-    """Raise ValueError unless two sizes (height, width) are equal; `name` is that of `found`."""
-    if tuple(found) != tuple(wanted):
-        sizes = f"{size_text(found)} pixels (height x width), the picture has {size_text(wanted)}"
-        raise ValueError(f"{name} has {sizes}; both must have the same size")
-
-
-def read_mask(path: str | Path, size: tuple[int, int], invert: bool = False) -> np.ndarray:
+def read_mask(
+    path: str | Path, size: tuple[int, int], invert: bool = False, channel: str = "auto"
+) -> np.ndarray:
     """Read a mask file as float32 [H, W] in [0, 1]: white may change, greys are fractions.
 
-    A mask of the levels 0 and 1 is a label map: 1 is white, see `from_levels`.
+    A mask of the levels 0 and 1 is a label map: 1 is white, see `from_levels`. A mask of another
+    size and the same proportions is resized.
 
-    Colours are converted to luminance, transparent pixels to black. JPEG cannot store pure black
-    and white next to an edge. In JPEG data, levels within 16 of black or white are therefore moved
-    there. The format is detected from the data, not from the file's name.
+    JPEG cannot store pure black and white next to an edge. In JPEG data, levels within 16 of black
+    or white are therefore moved there. The format is detected from the data, not from the file's
+    name.
 
     Args:
         path: picture file.
         size: (height, width) of the mask's picture, after EXIF rotation.
-        invert: black may change instead of white.
+        invert: black (or transparent) may change instead of white (or opaque).
+        channel: one of CHANNELS, see `mask_of`.
     """
-    image = _open(_bytes(Path(path)), str(path))
-    grey = luminance(flatten(_picture(image), (0, 0, 0)))
-    same_size(f"mask {path}", grey.shape, size)
+    image, name = _open(_bytes(Path(path)), str(path)), f"mask {path}"
+    grey = mask_of(_picture(image), name, channel)
     if image.format == "JPEG":
         grey = np.where(grey <= 16, 0, np.where(grey >= 239, 255, grey))
-    mask = from_levels(grey, f"mask {path}")
-    return 1 - mask if invert else mask
+    mask = from_levels(grey, invert)
+    return mask if agrees(name, mask.shape, size) else resize_mask(mask, size)
+
+
+def mask_of(picture: Picture, name: str = "mask", channel: str = "auto") -> np.ndarray:
+    """The levels of a mask, uint8 [H, W].
+
+    Args:
+        picture: of the mask.
+        name: for messages.
+        channel: "luminance" of its colours, with transparent pixels as black; its "alpha"; or
+            "auto": alpha where it varies and the luminance of what is visible does not.
+
+    Raises:
+        ValueError: "alpha" without an alpha channel.
+
+    Warns:
+        UserWarning: "auto" takes alpha, and the colour would not have given the same.
+    """
+    if channel not in CHANNELS:
+        raise ValueError(f"mask_channel must be one of {list(CHANNELS)}, got {channel!r}")
+    grey = luminance(flatten(picture, (0, 0, 0)))
+    if channel == "luminance" or (channel == "auto" and picture.alpha is None):
+        return grey
+    if picture.alpha is None:
+        raise ValueError(f"{name} has no alpha channel; mask_channel must be 'luminance'")
+    visible = luminance(picture.rgb)[picture.alpha > 0]
+    shape_in_alpha = np.ptp(picture.alpha) > 0 and np.ptp(visible) == 0
+    if channel == "auto" and not shape_in_alpha:
+        return grey
+    if channel == "auto" and not np.array_equal(grey, picture.alpha):
+        warnings.warn(
+            f"{name}: its shape is in the alpha channel alone, so opaque may change;"
+            " mask_channel 'luminance' reads the colours instead",
+            stacklevel=2,
+        )
+    return picture.alpha
 
 
 def read_region(
@@ -165,7 +226,7 @@ def read_region(
         invert: everything except this region.
 
     Raises:
-        ValueError: the file cannot be read, has another size, is JPEG or 16-bit, or lacks the
+        ValueError: the file cannot be read, has other proportions, is JPEG or 16-bit, or lacks the
             colour.
     """
     image = _open(_bytes(Path(path)), str(path))
@@ -173,13 +234,14 @@ def read_region(
         what = "JPEG" if image.format == "JPEG" else "16-bit"
         raise ValueError(f"segmentation map {path} is {what}; save it as 8-bit PNG")
     rgb = flatten(_picture(image), (0, 0, 0))
-    same_size(f"segmentation map {path}", rgb.shape[:2], size)
     where = (rgb == np.array(color, np.uint8)).all(axis=-1)
     if not where.any():
         found, counts = np.unique(rgb.reshape(-1, 3), axis=0, return_counts=True)
         most = ", ".join(_hex(found[i]) for i in np.argsort(-counts, kind="stable")[:8])
         raise ValueError(f"segmentation map {path} has no pixel of {_hex(color)}; it has {most}")
-    return (where != invert).astype(np.float32)
+    region = (where != invert).astype(np.float32)
+    same = agrees(f"segmentation map {path}", region.shape, size)
+    return region if same else resize_mask(region, size)
 
 
 def _hex(color: Sequence[int]) -> str:
@@ -199,8 +261,14 @@ def write_png(
     pixels: np.ndarray,
     text: Mapping[str, str] | None = None,
     overwrite: bool = False,
+    source: Picture | None = None,
 ) -> None:
-    """Write uint8 [H, W], [H, W, 3] or [H, W, 4] as PNG with text chunks; see `write_bytes`."""
+    """Write uint8 [H, W], [H, W, 3] or [H, W, 4] as PNG with text chunks; see `write_bytes`.
+
+    Args:
+        source: the picture that the pixels were made from. Its resolution, and its profile where
+            the pixels have colours, are written too.
+    """
     pixels = np.asarray(pixels)
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
         raise ValueError(f"pixels must be uint8 [H, W(, C)], got {pixels.dtype} {pixels.shape}")
@@ -208,7 +276,12 @@ def write_png(
     for key, value in (text or {}).items():
         chunks.add_text(key, value)
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=chunks)
+    more: dict[str, object] = {}
+    if source is not None and source.dpi and pixels.shape[:2] == source.rgb.shape[:2]:
+        more["dpi"] = source.dpi
+    if source is not None and source.profile and pixels.ndim == 3:
+        more["icc_profile"] = source.profile
+    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=chunks, **more)
     write_bytes(path, buffer.getvalue(), overwrite)
 
 

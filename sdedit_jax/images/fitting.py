@@ -6,13 +6,14 @@ and changes the proportions. Each rule resizes one rectangle of the input (windo
 of the result (target). Both have whole pixels, so one placement serves pictures and masks.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from sdedit_jax.images.pixels import paste, size_text
+from sdedit_jax.images.pixels import Picture, paste, size_text
 
 FITS = ("crop", "pad", "stretch")
 Size = tuple[int, int]
@@ -111,7 +112,7 @@ def thumbnail(rgb: np.ndarray, longest: int) -> np.ndarray:
     """The picture, or where a side exceeds `longest` pixels, shrunk in proportion."""
     if max(rgb.shape[:2]) <= longest:
         return rgb
-    return _resize(rgb, _inside((longest, longest), rgb.shape[:2]))
+    return resize(rgb, _inside((longest, longest), rgb.shape[:2]))
 
 
 def to_cell(picture: np.ndarray, longest: int) -> np.ndarray:
@@ -129,7 +130,7 @@ def fit_rgb(
 ) -> np.ndarray:
     """Fit a picture of the input's size by a known placement (Lanczos): uint8 [h, w, 3]."""
     _check_source(rgb, placement)
-    shown = _resize(_cut(rgb, placement.window), placement.target[2:])
+    shown = resize(_cut(rgb, placement.window), placement.target[2:])
     if background is None:
         return np.pad(shown, (*_margins(placement), (0, 0)), "edge")
     out = np.empty((*placement.size, 3), np.uint8)
@@ -151,10 +152,7 @@ def fit_mask(mask: np.ndarray, placement: Placement, name: str = "mask") -> np.n
         ValueError: fitting removes the whole mask.
     """
     _check_source(mask, placement)
-    top, left, height, width = placement.window
-    image = Image.fromarray(np.ascontiguousarray(_cut(mask, (top, left, height, width)), "float32"))
-    shown = np.asarray(image.resize(placement.target[3:1:-1], Image.Resampling.BOX))
-    shown = np.where(shown < 1e-5, 0, np.where(shown > 1 - 1e-5, 1, shown))
+    shown = resize_mask(_cut(mask, placement.window), placement.target[2:])
     if mask.any() and shown.max() < 0.5 / 255:
         raise ValueError(
             f"{name}: fit {placement.rule!r} leaves nothing of it at"
@@ -169,10 +167,14 @@ def unfit(
     mask: np.ndarray,
     placement: Placement,
     feather: int = 0,
+    detail: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
     """Resize an edit to the input's size and paste it into the input.
 
     Outside the mask, and outside the placement's window, the input's pixels are kept bit for bit.
+    A fraction of the mask is the share of the change that stays. With `detail` the change is
+    enlarged, not the picture: large + enlarged(result - small) is pasted, so that the detail of the
+    guide that the edit did not see stays.
 
     Args:
         result: uint8 [h, w, 3], of the placement's size.
@@ -180,14 +182,38 @@ def unfit(
         mask: [H, W] in [0, 1] at the input's size.
         placement: from `fit`.
         feather: width of the ramp inside the mask, in pixels of the input.
+        detail: the guide at the input's size, levels [H, W, 3] (large), and fitted, uint8 [h, w, 3]
+            (small); None: the edit is enlarged.
     """
     _check_source(original, placement)
     if result.shape[:2] != placement.size:
         raise ValueError(f"result must have size {placement.size}, got {result.shape[:2]}")
-    edited = original.copy()
-    shown = _cut(result, placement.target)
-    _cut(edited, placement.window)[:] = _resize(shown, placement.window[2:])
+    if detail is None:
+        return paste(enlarged(result, original, placement), original, mask, feather)
+    large, small = detail
+    edited, size = original.astype(np.float32), placement.window[2:]
+    change = _cut(result.astype(np.float32) - small, placement.target)
+    _cut(edited, placement.window)[:] = _cut(large, placement.window) + _resize(change, size)
     return paste(edited, original, mask, feather)
+
+
+def enlarged(fitted: np.ndarray, original: np.ndarray, placement: Placement) -> np.ndarray:
+    """A fitted picture at the input's size, with the input around it: float levels [H, W, 3]."""
+    out, shown = original.astype(np.float32), _cut(fitted, placement.target).astype(np.float32)
+    _cut(out, placement.window)[:] = _resize(shown, placement.window[2:])
+    return out
+
+
+def in_window(mask: np.ndarray, placement: Placement) -> np.ndarray:
+    """A mask [H, W] of the input, 0 outside of the window that the fit shows."""
+    out = np.zeros_like(mask)
+    _cut(out, placement.window)[:] = _cut(mask, placement.window)
+    return out
+
+
+def share(placement: Placement) -> float:
+    """The share of the input's pixels that the fit shows."""
+    return np.prod(placement.window[2:]) / np.prod(placement.source)
 
 
 def _cut(array: np.ndarray, box: Box) -> np.ndarray:
@@ -201,7 +227,62 @@ def _margins(placement: Placement) -> tuple[tuple[int, int], tuple[int, int]]:
     return (top, rows - top - height), (left, columns - left - width)
 
 
-def _resize(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def agrees(name: str, found: Size, wanted: Size) -> bool:
+    """Whether a mask or layer has the picture's size; False: it must be resized.
+
+    Args:
+        name: of the mask or layer, for messages.
+        found: its (height, width). wanted: the picture's.
+
+    Raises:
+        ValueError: the proportions differ by more than 1 %.
+
+    Warns:
+        UserWarning: it must be resized.
+    """
+    if tuple(found) == tuple(wanted):
+        return True
+    ratio = found[0] * wanted[1] / (found[1] * wanted[0])
+    sizes = f"{size_text(found)} pixels (height x width), the picture has {size_text(wanted)}"
+    if not 0.99 <= ratio <= 1.01:
+        raise ValueError(f"{name} has {sizes}; both must have the same proportions")
+    warnings.warn(f"{name} has {sizes}; it is resized", stacklevel=2)
+    return False
+
+
+def resize_mask(mask: np.ndarray, size: Size) -> np.ndarray:
+    """A mask [H, W] in [0, 1] at another size: box means, or repeated pixels where it grows.
+
+    Values stay exactly 0 or 1 where the whole box is.
+    """
+    image = Image.fromarray(np.ascontiguousarray(mask, "float32"))
+    shown = np.asarray(image.resize(size[::-1], Image.Resampling.BOX))
+    return np.where(shown < 1e-5, 0, np.where(shown > 1 - 1e-5, 1, shown)).astype(np.float32)
+
+
+def resize_layer(layer: Picture, size: Size) -> Picture:
+    """A layer with alpha at another size; a layer without alpha gets 255.
+
+    Colours are weighted by alpha, so hidden ones do not bleed into the rim. The kernel has no
+    overshoot, so alpha stays 0 around the layer.
+    """
+    alpha = np.full(layer.rgb.shape[:2], 255, np.uint8) if layer.alpha is None else layer.alpha
+    image = Image.fromarray(np.dstack([layer.rgb, alpha]))
+    rgba = np.array(image.resize(size[::-1], Image.Resampling.HAMMING))
+    return Picture(rgba[..., :3], rgba[..., 3])
+
+
+def _resize(levels: np.ndarray, size: Size) -> np.ndarray:
+    """Float levels [h, w, C] at another size (Lanczos)."""
+    if levels.shape[:2] == tuple(size):
+        return levels
+    channels = [Image.fromarray(np.ascontiguousarray(c)) for c in np.moveaxis(levels, -1, 0)]
+    kernel = Image.Resampling.LANCZOS
+    return np.stack([np.asarray(c.resize(size[::-1], kernel)) for c in channels], axis=-1)
+
+
+def resize(rgb: np.ndarray, size: Size) -> np.ndarray:
+    """uint8 [H, W, 3] at another size (Lanczos)."""
     image = Image.fromarray(np.ascontiguousarray(rgb))
     # a gap of 3 first reduces huge pictures by whole factors, without a visible difference
     small = image.resize(size[::-1], Image.Resampling.LANCZOS, reducing_gap=3.0)

@@ -8,11 +8,16 @@ from pathlib import Path
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
-def find_inputs(pattern: str | Path) -> list[Path]:
+MASK_SUFFIX = "_mask"
+"""What the stem of a mask adds to that of its picture."""
+
+
+def find_inputs(pattern: str | Path, mask_suffix: str = MASK_SUFFIX) -> list[Path]:
     """The picture files of a file name, a folder or a glob, sorted.
 
     Folders and globs give the files that end in .png, .jpg, .jpeg or .webp (any case). Hidden files
-    are left out, and so are subfolders of a folder. In globs, "**" matches subfolders.
+    are left out, and so are subfolders of a folder. In globs, "**" matches subfolders. A file
+    whose stem is that of another one with `mask_suffix` is its mask, and no input.
 
     Raises:
         ValueError: the pattern is empty, or there is no picture.
@@ -27,7 +32,23 @@ def find_inputs(pattern: str | Path) -> list[Path]:
     if not found:
         kind = "in the folder" if path.is_dir() else "matches"
         raise ValueError(f"input: no PNG, JPEG or WebP picture {kind} {str(pattern)!r}")
-    return found
+    stems = {path.with_suffix("") for path in found}
+    return [path for path in found if not _is_mask_of_one(path, stems, mask_suffix)]
+
+
+def _is_mask_of_one(path: Path, stems: set[Path], suffix: str) -> bool:
+    photo = path.stem.removesuffix(suffix)
+    return bool(suffix) and photo != path.stem and bool(photo) and path.with_name(photo) in stems
+
+
+def mask_beside(path: str | Path, mask_suffix: str = MASK_SUFFIX) -> Path | None:
+    """The mask beside a picture: the file with its stem and `mask_suffix`, or None."""
+    path = Path(path)
+    if not mask_suffix or not path.parent.is_dir():
+        return None
+    stem = path.stem + mask_suffix
+    found = sorted(f for f in path.parent.iterdir() if f.stem == stem and _is_picture(f))
+    return found[0] if found else None
 
 
 def _is_picture(path: Path) -> bool:
@@ -61,13 +82,14 @@ def _free(name: str, taken: set[str]) -> str:
     return free
 
 
-def paired(where: str | Path, path: str | Path, name: str) -> Path:
+def paired(where: str | Path, path: str | Path, name: str, suffix: str = "") -> Path:
     """The file that belongs to an input: `where` itself, or the file with its stem in a folder.
 
     Args:
         where: a file, which is used for every input, or a folder.
         path: the input picture.
         name: of the option, for messages.
+        suffix: what the stem of the file may add to the input's; such a file comes first.
 
     Raises:
         ValueError: the folder has no such file, or several.
@@ -75,7 +97,9 @@ def paired(where: str | Path, path: str | Path, name: str) -> Path:
     where, stem = Path(where), Path(path).stem
     if not where.is_dir():
         return where
-    found = sorted(file for file in where.iterdir() if file.stem == stem and _is_picture(file))
+    files = sorted(file for file in where.iterdir() if _is_picture(file))
+    found = [file for file in files if suffix and file.stem == stem + suffix]
+    found = found or [f for f in files if f.stem == stem and f.resolve() != Path(path).resolve()]
     if len(found) != 1:
         what = f"several files: {[file.name for file in found]}" if found else "no picture"
         raise ValueError(f"{name}: the folder {where} has {what} for the input {stem!r}")

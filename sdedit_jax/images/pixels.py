@@ -11,10 +11,24 @@ WHITE = (255, 255, 255)
 
 
 class Picture(NamedTuple):
-    """A picture as read: rgb uint8 [H, W, 3], alpha uint8 [H, W] or None."""
+    """A picture as read.
+
+    Attributes:
+        rgb: uint8 [H, W, 3]. alpha: uint8 [H, W], or None.
+        profile: its ICC profile for RGB, or None. dpi: pixels per inch (x, y), or None.
+        lost: what else the file has and a result cannot have, in words.
+    """
 
     rgb: np.ndarray
     alpha: np.ndarray | None = None
+    profile: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    lost: tuple[str, ...] = ()
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """uint8 [H, W, 3], or [H, W, 4] with alpha."""
+        return self.rgb if self.alpha is None else np.dstack([self.rgb, self.alpha])
 
 
 def size_text(size: tuple[int, int]) -> str:
@@ -40,28 +54,38 @@ def from_unit(image: np.ndarray) -> np.ndarray:
     return np.clip(np.rint((image + 1) * 127.5), 0, 255).astype(np.uint8)
 
 
-def from_levels(grey: np.ndarray, name: str = "mask") -> np.ndarray:
+def from_levels(grey: np.ndarray, invert: bool = False) -> np.ndarray:
     """The levels of a mask, uint8 [H, W], as float32 [H, W] in [0, 1].
 
     A mask of the levels 0 and 1 is a label map: 1 is white.
 
-    Warns:
-        UserWarning: the mask has no level of 128 or more, and is no label map.
+    Args:
+        grey: the levels.
+        invert: black is what may change.
     """
-    brightest = int(grey.max(initial=0))
-    if 1 < brightest < 128:
-        warnings.warn(
-            f"{name}: its brightest level is {brightest} of 255, so the edit changes little of the"
-            " picture; white (255) is what may change fully",
-            stacklevel=2,
-        )
-    return grey.astype(np.float32) / np.float32(1 if brightest == 1 else 255)
+    most = 1 if grey.max(initial=0) == 1 else 255
+    levels = most - grey if invert else grey
+    return levels.astype(np.float32) / np.float32(most)
 
 
 def check_mask(mask: np.ndarray, name: str) -> None:
-    """Raise ValueError unless a mask allows a change somewhere."""
-    if not mask.any():
+    """Check that a mask in [0, 1] allows a change.
+
+    Raises:
+        ValueError: it is 0 everywhere, or so close to it that no level of a pixel can change.
+
+    Warns:
+        UserWarning: less than half of any change stays.
+    """
+    most = round(float(mask.max(initial=0)) * 255)
+    if not most:
         raise ValueError(f"{name} is black everywhere; white marks what may change")
+    if most < 128:
+        warnings.warn(
+            f"{name}: its brightest level is {most} of 255, so little of the change stays; white"
+            " (255) is what may change fully",
+            stacklevel=2,
+        )
 
 
 def in_levels(mask: np.ndarray) -> np.ndarray:
@@ -95,6 +119,21 @@ def over(rgb: np.ndarray, alpha: np.ndarray, below: np.ndarray) -> np.ndarray:
     """uint8 `rgb` over `below` with alpha uint8 [H, W]; exact where alpha is 0 or 255."""
     a = alpha[..., None].astype(np.int32)
     return ((rgb * a + below * (255 - a) + 127) // 255).astype(np.uint8)
+
+
+def under(flat: np.ndarray, alpha: np.ndarray, below: tuple[int, int, int]) -> np.ndarray:
+    """The colours that give `flat` when composited over `below`: the inverse of `over`.
+
+    Colours that no level gives are clipped. Where alpha is 0 the result is `flat`.
+
+    Args:
+        flat: uint8 [H, W, 3].
+        alpha: uint8 [H, W].
+        below: colour of the background.
+    """
+    a = np.where(alpha > 0, alpha, 255)[..., None].astype(np.float32) / 255
+    rgb = (flat - (1 - a) * np.array(below, np.float32)) / a
+    return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
 
 
 def grow(mask: np.ndarray, radius: int) -> np.ndarray:
@@ -136,21 +175,22 @@ def feathered(mask: np.ndarray, feather: int) -> np.ndarray:
     return total / np.float32(feather + 1)
 
 
-def paste(result: np.ndarray, guide: np.ndarray, mask: np.ndarray, feather: int = 0) -> np.ndarray:
-    """Paste the edited pixels into the guide: guide + weight (result - guide), rounded.
+def paste(result: np.ndarray, photo: np.ndarray, mask: np.ndarray, feather: int = 0) -> np.ndarray:
+    """Paste an edit into a photo: photo + weight (result - photo), rounded.
 
-    Pixels with mask 0 are the guide's, bit for bit. Fractions blend. Pixels with mask 1 beyond the
-    feather are the result's, bit for bit.
+    Pixels with mask 0 are the photo's, bit for bit. A fraction is the share of the change that
+    stays. Pixels with mask 1 beyond the feather are the result's, bit for bit where it is uint8.
 
     Args:
-        result: uint8 [H, W, 3].
-        guide: uint8 [H, W, 3].
+        result: [H, W, 3], uint8 or float levels.
+        photo: uint8 [H, W, 3].
         mask: [H, W] in [0, 1], 1 where the edit may change pixels.
         feather: width in pixels of the ramp inside the editable region.
     """
-    if result.shape != guide.shape or mask.shape != guide.shape[:2]:
-        shapes = f"{result.shape}, {guide.shape} and {mask.shape}"
-        raise ValueError(f"result, guide and mask must have one size, got {shapes}")
-    below = guide.astype(np.float32)
-    step = feathered(mask, feather)[..., None] * (result.astype(np.float32) - below)
+    if result.shape != photo.shape or mask.shape != photo.shape[:2]:
+        shapes = f"{result.shape}, {photo.shape} and {mask.shape}"
+        raise ValueError(f"result, photo and mask must have one size, got {shapes}")
+    below = photo.astype(np.float32)
+    above = np.clip(result.astype(np.float32), 0, 255)
+    step = feathered(mask, feather)[..., None] * (above - below)
     return np.clip(np.rint(below + step), 0, 255).astype(np.uint8)

@@ -72,7 +72,9 @@ def make(kind: Kind, jobs: Sequence[Job], target: Target) -> tuple[list[Done], l
             name = result.job.input.name
             if name not in begun:
                 for end, picture in result.made.beside.items():
-                    target.png(f"{name}{end}.png", picture)
+                    target.png(
+                        f"{name}{end}.png", picture, source=result.job.input.item.photo.source
+                    )
                 begun.add(name)
             write(result, target)
             done.append(result)
@@ -84,7 +86,8 @@ def make(kind: Kind, jobs: Sequence[Job], target: Target) -> tuple[list[Done], l
 def write(done: Done, target: Target) -> None:
     """One result with its recipe, and a line about it."""
     text = provenance.chunks(done.recipe)
-    path = target.png(f"{done.job.name}.png", done.made.output.picture, text)
+    source = done.job.input.item.photo.source
+    path = target.png(f"{done.job.name}.png", done.made.output.picture, text, source)
     print(f"{path}  {done.made.line}  {done.entry['seconds']:.2f} s")
 
 

@@ -23,10 +23,16 @@ class Target(NamedTuple):
     folder: Path
     overwrite: bool
 
-    def png(self, name: str, picture: np.ndarray, text: Mapping[str, str] | None = None) -> Path:
-        """Write a picture."""
+    def png(
+        self,
+        name: str,
+        picture: np.ndarray,
+        text: Mapping[str, str] | None = None,
+        source: images.Picture | None = None,
+    ) -> Path:
+        """Write a picture, with what belongs to the picture `source` that it was made from."""
         path = self.folder / name
-        images.write_png(path, picture, text or {}, self.overwrite)
+        images.write_png(path, picture, text or {}, self.overwrite, source)
         return path
 
     def json(self, name: str, body: Mapping[str, Any]) -> Path:
@@ -99,7 +105,13 @@ def needed(config: ConfigDict) -> list[Path]:
     options = config.get("options") or {}
     named = [*options.values(), config.get("prompts"), *str(config.get("masks", "")).split(",")]
     files = [Path(name.split("#")[0]) for name in named if name and isinstance(name, str)]
-    return [*images.find_inputs(config.input), *files]
+    return [*find_inputs(config), *files]
+
+
+def find_inputs(config: ConfigDict) -> list[Path]:
+    """The inputs of a config."""
+    suffix = (config.get("options") or {}).get("mask_suffix", images.MASK_SUFFIX)
+    return images.find_inputs(config.input, suffix)
 
 
 def sheet(

@@ -14,7 +14,7 @@ from sdedit_jax.modes.session import Job, Kind, Made
 from sdedit_jax.pipeline import executor
 from sdedit_jax.pipeline.base import Event, Finished, total_evaluations
 
-FORMAT = 2
+FORMAT = 3
 """Of recipes; raised when older ones cannot be replayed."""
 
 
@@ -112,6 +112,7 @@ def done(kind: Kind, job: Job, row: Any, place: Mapping[str, Any], seconds: floa
         "seed": job.seed,
         "sample": job.sample,
         **made.entry,
+        "not_kept": list(job.input.item.photo.source.lost),
         "seconds": round(seconds, 3),
     }
     return Done(job, made, entry, recipe(kind, job, made, place))

@@ -305,5 +305,6 @@ def _read_mask(file: str, item: TaskInput, path: Path) -> np.ndarray | None:
     """A mask [H, W, 1] of the edit's size, 1 where a concept acts."""
     if not file:
         return None
-    mask = common.read_mask_beside(file, path, item.original.shape[:2], False)
+    chosen = common.MaskOptions(mask=file)
+    mask = common.read_mask(chosen, path, item.photo.size)
     return ledits_settings.fitted_mask(mask, item.placement, f"masks: {file}")

@@ -31,7 +31,7 @@ def replay(config: ConfigDict, target: Target | None) -> int:
     path = Path(config.input)
     if target:
         refuse_existing([target.folder / path.name], target.overwrite, [path])
-    before = images.read(path).rgb
+    before = images.read(path).pixels
     recipe = provenance.read_recipe(images.read_text(path), path.name, FORMAT)
     if provenance.digest(before) != recipe["picture"]["sha256"]:
         print(f"note      {path.name} was changed after it was made")
@@ -42,7 +42,8 @@ def replay(config: ConfigDict, target: Target | None) -> int:
         return caught.exit_code
     if target:
         text = provenance.chunks(made.recipe)
-        print(f"replayed  {target.png(path.name, made.made.output.picture, text)}")
+        source = made.job.input.item.photo.source
+        print(f"replayed  {target.png(path.name, made.made.output.picture, text, source)}")
     return verdict(before, made.made.output.picture, recipe, kind)
 
 

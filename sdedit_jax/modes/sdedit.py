@@ -14,7 +14,6 @@ from sdedit_jax.diffusion import strength
 from sdedit_jax.diffusion.sde import VE, level
 from sdedit_jax.edits.sdedit import Request, proposition_1
 from sdedit_jax.images import Size
-from sdedit_jax.images.guide import Guide
 from sdedit_jax.modes import prompt_files
 from sdedit_jax.modes.session import (
     Input,
@@ -39,6 +38,7 @@ from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Prompt
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.tasks import TaskInput
+from sdedit_jax.tasks.common import Photo, assemble
 
 UNITS = ("sigma", "snr_db", "step")
 """Units in which a config may give the strength instead of t0."""
@@ -123,13 +123,17 @@ class SDEditKind:
         if self.config.output == "original":
             raise ValueError("a result at the input's size needs the input itself")
         fitted = images.read(path.with_name(f"{name}_guide.png")).rgb
-        mask = images.read_mask(path.with_name(f"{name}_mask.png"), fitted.shape[:2])
-        guide = Guide(images.to_unit(fitted), mask[..., None])
+        mask = images.luminance(images.read(path.with_name(f"{name}_mask.png")).rgb) / np.float32(
+            255
+        )
+        kept = path.with_name(f"{name}_photo.png")
+        photo = images.read(kept if kept.is_file() else path.with_name(f"{name}_guide.png"))
         placement = images.place(fitted.shape[:2], self.size, "stretch")
-        return Input(TaskInput(id, guide, fitted, mask, fitted, placement, mask), name)
+        made = assemble(id, fitted, mask, Photo(photo.rgb, photo), placement)
+        return Input(made._replace(id=id), name)
 
     def beside(self, one: Input) -> list[str]:
-        return ["_guide", "_mask"]
+        return ["_guide", "_mask", *["_photo"] * _blends(one.item)]
 
     def request(self, job: Job, shapes: Mapping[str, Any]) -> Request:
         item = job.input.item
@@ -152,7 +156,10 @@ class SDEditKind:
             f"L2 {entry['l2']:.2f} (RMS {entry['rms']:.4f})"
             f"  max change outside the mask {entry['max_change_outside_mask']}"
         )
-        return Made(output, {"_guide": item.fitted, "_mask": mask}, entry, line)
+        beside = {"_guide": item.fitted, "_mask": mask}
+        if _blends(item):
+            beside["_photo"] = item.kept
+        return Made(output, beside, entry, line)
 
     def recipe(self, job: Job) -> dict[str, Any]:
         item = job.input.item
@@ -339,6 +346,12 @@ def _prompts(config: ConfigDict, prior: Prior, guided: bool) -> dict[str, Any] |
         "guided": guided or any(prompt.scale != 1 for prompt in every),
         "embed": functools.cache(lambda text: conditioning.embedding(prior, text)),
     }
+
+
+def _blends(item: TaskInput) -> bool:
+    """Whether a grey part of the mask blends the edit with a picture that is not the guide."""
+    grey_part = (item.mask > 0) & (item.mask < 1)
+    return bool((item.fitted != item.kept)[grey_part].any())
 
 
 def _labels(cond: Any) -> dict[str, float] | None:

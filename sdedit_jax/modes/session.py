@@ -17,6 +17,7 @@ from sdedit_jax.diffusion.noise import image_key
 from sdedit_jax.diffusion.sde import SDE
 from sdedit_jax.diffusion.strength import Strength
 from sdedit_jax.images import Size
+from sdedit_jax.modes.files import find_inputs
 from sdedit_jax.modes.prompt_files import check_names
 from sdedit_jax.pipeline.base import Pipeline
 from sdedit_jax.pipeline.cache import use_cache
@@ -225,7 +226,7 @@ def read_inputs(kind: Kind) -> tuple[list[Input], list[str]]:
         ValueError: there is no input, or none can be read and the reason is the same for all.
     """
     config = kind.config
-    paths = images.find_inputs(config.input)
+    paths = find_inputs(config)
     check_names(kind.names(), [path.stem for path in paths], config.prompts)
     for path in paths:
         kind.check_input(path)
@@ -244,7 +245,7 @@ def read_inputs(kind: Kind) -> tuple[list[Input], list[str]]:
 def own_files(config: ConfigDict, id: str) -> list[Path]:
     """The inputs of a config with this id; none where the input is gone."""
     try:
-        return [file for file in images.find_inputs(config.input) if file.stem == id]
+        return [file for file in find_inputs(config) if file.stem == id]
     except ValueError:
         return []
 
@@ -264,5 +265,5 @@ def change_outside_mask(item: TaskInput, output: Output, original: bool) -> int:
     """The largest change of a kept pixel, in grey levels."""
     kept, before, after = item.mask == 0, item.fitted, output.fitted
     if original:
-        kept, before, after = item.original_mask == 0, item.original, output.picture
+        kept, before, after = item.original_mask == 0, item.photo.source.pixels, output.picture
     return int(np.abs(after.astype(int) - before)[kept].max(initial=0))

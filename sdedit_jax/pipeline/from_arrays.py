@@ -64,7 +64,7 @@ class Ledits(NamedTuple):
 def edit_call(prior: Prior, cond: Any, against: Any, scale: float, **given: Any) -> Call:
     """The call of `edit`."""
     _check_prior(prior)
-    given["image"] = arrays.read(given["image"])
+    given["image"] = arrays.read(given["image"], value_range=given["value_range"])
     count = len(given["image"].pictures)
     labels = each("cond", cond, count, (Integral, str, type(None)))
     number("scale", scale)
@@ -78,7 +78,7 @@ def text_call(prior: Prior, prompt: Any, negative_prompt: Any, scale: Any, **giv
     """The call of `text_edit`."""
     _check_prior(prior)
     conditioning.check_reads(prior)
-    given["image"] = arrays.read(given["image"])
+    given["image"] = arrays.read(given["image"], value_range=given["value_range"])
     count = len(given["image"].pictures)
     prompts = each("prompt", prompt, count, str)
     negatives = each("negative_prompt", negative_prompt, count, str)
@@ -231,15 +231,16 @@ def _items(
     prior: Prior, image: Any, mask: Any, given: Mapping[str, Any]
 ) -> tuple[list[TaskInput], bool]:
     """The pictures with their masks, fitted to the size of the edit; and whether it is a batch."""
-    batch = arrays.read(image)
+    batch = arrays.read(image, value_range=given["value_range"])
     choice("fit", given["fit"], images.FITS)
     size = prior.edit_size(given["size"])
-    drawn = arrays.masks(mask, [p.shape[:2] for p in batch.pictures], batch.many)
+    drawn = arrays.masks(mask, [p.rgb.shape[:2] for p in batch.pictures], batch.many)
     ids = batch.ids
     if given["id"] is not None:
         ids = each("id", given["id"], len(batch.pictures), str)
     rows = zip(batch.pictures, drawn, ids, strict=True)
-    return [arrays.item(*row, size, given["fit"]) for row in rows], batch.many
+    opaque = given.get("opaque", False)
+    return [arrays.item(*row, size, given["fit"], opaque) for row in rows], batch.many
 
 
 def _t0(

@@ -15,7 +15,8 @@ class Output(NamedTuple):
     """A finished picture.
 
     Attributes:
-        picture: uint8 [H, W, 3], at the requested size.
+        picture: uint8 [H, W, 3], at the requested size; at the input's own size [H, W, 4] where
+            the input has alpha.
         fitted: uint8 [h, w, 3], at the size of the edit.
     """
 
@@ -24,7 +25,7 @@ class Output(NamedTuple):
 
 
 def finished(image: np.ndarray, item: TaskInput, output: str = "prior", feather: int = 0) -> Output:
-    """Paste what the mask keeps over the result, exactly.
+    """Paste the result into the input by the mask; what the mask keeps is exact.
 
     Args:
         image: the result [h, w, 3] in [-1, 1].
@@ -36,9 +37,25 @@ def finished(image: np.ndarray, item: TaskInput, output: str = "prior", feather:
     if not np.isfinite(image).all():
         raise FloatingPointError("the prior gave values that are not finite (NaN or infinity)")
     result = images.from_unit(image)
-    free = (item.mask > 0).astype(np.float32)
-    fitted = images.paste(result, item.fitted, free, feather)
+    fitted = images.paste(result, item.kept, item.mask, feather)
     if output == "prior":
         return Output(fitted, fitted)
-    wide = (item.original_mask > 0).astype(np.float32)
-    return Output(images.unfit(result, item.original, wide, item.placement, feather), fitted)
+    detail = None if item.detail is None else (item.detail, item.fitted)
+    wide = images.unfit(result, item.original, item.original_mask, item.placement, feather, detail)
+    return Output(_with_alpha(wide, item), fitted)
+
+
+def _with_alpha(flat: np.ndarray, item: TaskInput) -> np.ndarray:
+    """A result uint8 [H, W, 3] with the input's alpha channel, uint8 [H, W, 4], if it has one.
+
+    Over the background it looks as without alpha. Pixels that may not change are those of the file.
+    """
+    source, alpha = item.photo.source, item.photo.source.alpha
+    if alpha is None:
+        return flat
+    mask = images.in_window(item.original_mask, item.placement)
+    if item.photo.opaque:
+        alpha = np.rint(alpha + mask * (255.0 - alpha)).astype(np.uint8)
+    seen = ((mask > 0) & (alpha > 0))[..., None]
+    rgb = np.where(seen, images.under(flat, alpha, item.photo.background), source.rgb)
+    return np.dstack([rgb, alpha])

@@ -1,5 +1,7 @@
 """Pictures and masks of Python callers: arrays, PIL images or paths, one or a batch."""
 
+import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,70 +13,115 @@ from sdedit_jax import images
 from sdedit_jax.tasks import common
 from sdedit_jax.tasks.common import Size, TaskInput
 
+Span = tuple[float, float]
+"""The values of black and white."""
+
 
 class Batch(NamedTuple):
     """Pictures of a call.
 
     Attributes:
-        pictures: uint8 [H, W, 3] each.
+        pictures: as read.
         ids: the stems of paths, "" for arrays and PIL images.
         many: whether a batch was given, and a batch is wanted.
     """
 
-    pictures: list[np.ndarray]
+    pictures: list[images.Picture]
     ids: list[str]
     many: bool
 
 
-def read(image: Any, field: str = "image") -> Batch:
+def read(image: Any, field: str = "image", value_range: Any = "auto") -> Batch:
     """One picture or a batch.
 
     Args:
-        image: [H, W, 3] or [B, H, W, 3] (uint8, or floats in [-1, 1]), a PIL image, a path, or a
-            list of these; a Batch is returned.
+        image: [H, W, C] or [B, H, W, C] (uint8, or floats; C 3, or 4 with alpha), a PIL image, a
+            path, or a list of these; a Batch is returned.
         field: its name in messages.
+        value_range: (low, high) of floats: black and white. "auto" is (-1, 1).
 
     Raises:
         TypeError: something else. ValueError: another shape, or values out of range.
+
+    Warns:
+        UserWarning: floats, "auto", and no value is below 0.
     """
     if isinstance(image, Batch):
         return image
+    span = check_range(value_range)
     if isinstance(image, list | tuple):
         if not image:
             raise ValueError(f"{field} must be a picture or a list of pictures, got an empty list")
-        found = [_one(each, f"{field}[{i}]") for i, each in enumerate(image)]
+        found = [_one(each, f"{field}[{i}]", span) for i, each in enumerate(image)]
         return Batch([p for p, _ in found], [id for _, id in found], True)
     if not isinstance(image, str | Path | Image.Image) and np.ndim(image) == 4:
         rows = np.asarray(image)
         if not len(rows):
             raise ValueError(f"{field} must hold at least one picture, got shape {rows.shape}")
-        return Batch([pixels(row, field) for row in rows], [""] * len(rows), True)
-    picture, id = _one(image, field)
+        return Batch([pixels(row, field, span) for row in rows], [""] * len(rows), True)
+    picture, id = _one(image, field, span)
     return Batch([picture], [id], False)
 
 
-def _one(image: Any, field: str) -> tuple[np.ndarray, str]:
+def check_range(value_range: Any) -> Span | None:
+    """(low, high), or None for "auto".
+
+    Raises:
+        ValueError: neither "auto" nor two finite numbers, the lower one first.
+    """
+    if isinstance(value_range, str) and value_range == "auto":
+        return None
+    try:
+        low, high = (float(value) for value in value_range)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(
+            f'value_range must be "auto" or (low, high) with low < high, got {value_range!r}'
+        )
+    return low, high
+
+
+def _one(image: Any, field: str, span: Span | None) -> tuple[images.Picture, str]:
     if isinstance(image, str | Path):
-        return images.flatten(images.read(image)), Path(image).stem
+        return images.read(image), Path(image).stem
     if isinstance(image, Image.Image):
-        return images.flatten(images.from_pil(image)), ""
-    return pixels(image, field), ""
+        return images.from_pil(image), ""
+    return pixels(image, field, span), ""
 
 
-def pixels(image: Any, field: str = "image") -> np.ndarray:
-    """A picture, uint8 or floats in [-1, 1], as uint8 [H, W, 3]."""
+def pixels(image: Any, field: str = "image", span: Span | None = None) -> images.Picture:
+    """The picture of an array, uint8 or floats; see `read`."""
     image = np.asarray(image)
     if image.dtype == object or image.dtype.kind in "USM":
         raise TypeError(f"{field} must be an array, a PIL image or a path, got {image.dtype}")
-    if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
-        raise ValueError(f"{field} must be [H, W, 3], got shape {image.shape}")
-    if image.dtype == np.uint8:
-        return image
+    if image.ndim != 3 or image.shape[-1] not in (3, 4) or 0 in image.shape:
+        raise ValueError(f"{field} must be [H, W, 3], or [H, W, 4] with alpha, got {image.shape}")
+    if image.dtype != np.uint8:
+        image = _levels(image, field, span)
+    rgb = np.ascontiguousarray(image[..., :3])
+    return images.Picture(rgb, image[..., 3] if image.shape[-1] == 4 else None)
+
+
+def _levels(image: np.ndarray, field: str, span: Span | None) -> np.ndarray:
+    """Floats as levels, uint8 of the same shape."""
+    low, high = span or (-1.0, 1.0)
     if image.dtype.kind != "f":
-        raise ValueError(f"{field} must be uint8 or floats in [-1, 1], got {image.dtype}")
-    if not (np.isfinite(image).all() and np.abs(image).max(initial=0) <= 1):
-        raise ValueError(f"{field}: floats must be in [-1, 1]; give uint8 for values 0 .. 255")
-    return images.from_unit(image.astype(np.float32))
+        raise ValueError(
+            f"{field} must be uint8 or floats in [{low:g}, {high:g}], got {image.dtype}"
+        )
+    if not (np.isfinite(image).all() and low <= image.min() and image.max() <= high):
+        raise ValueError(
+            f"{field}: floats must be in [{low:g}, {high:g}]; give value_range=(low, high) for"
+            " others, or uint8 for values 0 .. 255"
+        )
+    if span is None and image.min() >= 0:
+        warnings.warn(
+            f"{field}: no value is below 0, and floats are read as [-1, 1], so 0 is middle grey;"
+            " give value_range=(0, 1) if 0 is black, or (-1, 1) if it is not",
+            stacklevel=2,
+        )
+    return images.from_unit((2 * image.astype(np.float64) - low - high) / (high - low))
 
 
 def masks(mask: Any, sizes: Sequence[Size], many: bool) -> list[np.ndarray | None]:
@@ -111,22 +158,26 @@ def mask_of(mask: Any, size: Size, field: str = "mask") -> np.ndarray:
         flat = images.read_mask(mask, size)
         images.check_mask(flat, f"{field} {mask}")
         return flat
-    mask = np.asarray(mask.convert("L") if isinstance(mask, Image.Image) else mask)
+    if isinstance(mask, Image.Image):
+        mask = images.mask_of(images.from_pil(mask), field)
+    mask = np.asarray(mask)
     flat = mask[..., 0] if mask.ndim == 3 and mask.shape[-1] == 1 else mask
-    if flat.shape != tuple(size):
+    if flat.ndim != 2 or 0 in flat.shape:
         raise ValueError(f"{field} must be {tuple(size)} like the image, got shape {mask.shape}")
+    same = images.agrees(field, flat.shape, size)
     levels = mask.dtype == np.uint8
-    flat = images.from_levels(flat, field) if levels else flat.astype(np.float32)
+    flat = images.from_levels(flat) if levels else flat.astype(np.float32)
     if not (np.isfinite(flat).all() and 0 <= flat.min() and flat.max() <= 1):
         raise ValueError(f"{field} must be in [0, 1], or uint8; white = may change")
     images.check_mask(flat, field)
-    return flat
+    return flat if same else images.resize_mask(flat, size)
 
 
-def item(picture: np.ndarray, mask: np.ndarray | None, id: str, size: Size, fit: str) -> TaskInput:
+def item(
+    picture: images.Picture, mask: np.ndarray | None, id: str, size: Size, fit: str, opaque: bool
+) -> TaskInput:
     """The task input of a picture that is its own guide."""
-    placement = images.place(picture.shape[:2], size, fit)
-    wide = np.ones(picture.shape[:2], np.float32) if mask is None else mask
-    small = images.in_levels(images.fit_mask(wide, placement, "mask"))  # as the program's masks
-    fitted = images.fit_rgb(picture, placement)
-    return common.finish(id, fitted, small, picture, placement, wide)
+    photo = common.Photo(images.flatten(picture), picture, opaque=opaque)
+    placement = common.place("", photo, size, fit)
+    made = common.assemble("", photo.rgb, mask, photo, placement, detail=mask is not None)
+    return made._replace(id=id)

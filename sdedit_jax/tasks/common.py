@@ -1,7 +1,9 @@
 """Shared code of the tasks: types, options, finding and reading pictures, fitting."""
 
 import dataclasses
+import math
 import string
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -16,26 +18,91 @@ Color = tuple[int, int, int]
 Size = tuple[int, int]
 
 
+class Photo(NamedTuple):
+    """An input picture.
+
+    Attributes:
+        rgb: uint8 [H, W, 3], composited over the background.
+        source: the picture as it was read.
+        background: colour behind transparent parts.
+        opaque: whether an edit makes transparent parts opaque where it may change pixels.
+    """
+
+    rgb: np.ndarray
+    source: images.Picture
+    background: Color = images.WHITE
+    opaque: bool = False
+
+    @property
+    def size(self) -> Size:
+        """(H, W)."""
+        return self.rgb.shape[:2]
+
+
 class TaskInput(NamedTuple):
     """One input, ready to edit, with what is needed to paste the edit into it.
 
     Attributes:
         id: the stem of the input's file.
-        guide: where the edit starts.
+        guide: where the edit starts, with a mask of 0 and 1: the edit runs where `mask` is above 0.
         fitted: the guide as uint8 [h, w, 3], (h, w) the size of the edit.
-        mask: float32 [h, w].
-        original: the input picture, uint8 [H, W, 3].
+        kept: the picture that stays where the mask is 0, uint8 [h, w, 3]; there `fitted` equals it.
+        mask: float32 [h, w], the share of the change that stays.
+        photo: the input picture.
         placement: how the input is fitted.
-        original_mask: float32 [H, W], where the edit may change the input's own pixels.
+        original_mask: float32 [H, W], `mask` at the input's size.
+        detail: the guide at the input's size, levels [H, W, 3], whose detail an enlarged edit
+            keeps, or None.
     """
 
     id: str
     guide: Guide
     fitted: np.ndarray
+    kept: np.ndarray
     mask: np.ndarray
-    original: np.ndarray
+    photo: Photo
     placement: images.Placement
     original_mask: np.ndarray
+    detail: np.ndarray | None = None
+
+    @property
+    def original(self) -> np.ndarray:
+        """The input picture, uint8 [H, W, 3]."""
+        return self.photo.rgb
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of every task.
+
+    Attributes:
+        background: colour behind transparent parts and in the margin of fit "pad". "" is white
+            behind transparent parts, and repeats the edge in the margin.
+        opaque: with `output=original`, transparent parts become opaque where the edit may change
+            pixels; else a result has the input's alpha channel.
+        mask_suffix: a file whose stem is an input's with this suffix is the input's mask.
+    """
+
+    background: str = ""
+    opaque: bool = False
+    mask_suffix: str = images.MASK_SUFFIX
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskOptions(Options):
+    """Options of the tasks that read a mask.
+
+    Attributes:
+        mask: mask file (white may change), or a folder of files with the inputs' stems, with or
+            without `mask_suffix`; "": the mask beside the input, if there is one.
+        invert: black may change instead of white.
+        mask_channel: what the mask is read from: "luminance", "alpha", or "auto", see
+            images.mask_of.
+    """
+
+    mask: str = ""
+    invert: bool = False
+    mask_channel: str = "auto"
 
 
 def read_options(kind: type[T], values: Mapping[str, object]) -> T:
@@ -105,43 +172,82 @@ def background_of(text: str) -> Color | None:
     return images.color(text) if text else None
 
 
+def read_photo(path: str | Path, chosen: Options) -> Photo:
+    """Read an input picture."""
+    source, background = images.read(path), images.color(chosen.background or "#ffffff")
+    return Photo(images.flatten(source, background), source, background, chosen.opaque)
+
+
 def read_flat(path: str | Path, background: str = "") -> np.ndarray:
     """Read a picture as uint8 [H, W, 3], composited over `background` ("" is white)."""
     return images.flatten(images.read(path), images.color(background or "#ffffff"))
 
 
-def read_beside(where: str, path: str | Path, name: str, size: tuple[int, int]) -> images.Picture:
-    """Read the picture that belongs to the input `path` and must have its size."""
-    file = images.paired(where, path, name)
-    picture = images.read(file)
-    images.same_size(f"{name} {file}", picture.rgb.shape[:2], size)
-    return picture
-
-
-def read_mask_beside(
-    where: str, path: str | Path, size: tuple[int, int], invert: bool
-) -> np.ndarray:
-    """Read the mask that belongs to the input `path`: float32 [H, W].
-
-    Args:
-        where: a mask file or a folder of masks. "MAP#COLOUR" is the region of one colour in a
-            segmentation map, or in each of a folder of maps.
-        path: the input.
-        size: (height, width) of the input.
-        invert: black may change instead of white.
+def read_layer(where: str, path: str | Path, name: str, size: Size) -> images.Picture:
+    """Read the layer that belongs to the input `path`, resized to its size.
 
     Raises:
-        ValueError: the mask cannot be read, has another size, or is black everywhere.
+        ValueError: no alpha channel, or other proportions.
     """
+    file = images.paired(where, path, name)
+    layer = images.read(file)
+    if layer.alpha is None:
+        raise ValueError(f"{name} {file}: the picture has no alpha channel")
+    same = images.agrees(f"{name} {file}", layer.rgb.shape[:2], size)
+    return layer if same else images.resize_layer(layer, size)
+
+
+def read_mask(chosen: MaskOptions, path: str | Path, size: Size) -> np.ndarray | None:
+    """Read the mask of the input `path`: float32 [H, W]; None where there is none.
+
+    Args:
+        chosen: its `mask` is a mask file or a folder of masks. "MAP#COLOUR" is the region of one
+            colour in a segmentation map, or in each of a folder of maps. "" is the mask beside the
+            input.
+        path: the input.
+        size: (height, width) of the input.
+
+    Raises:
+        ValueError: the mask cannot be read, has other proportions, or is black everywhere.
+
+    Warns:
+        UserWarning: the mask beside the input is used.
+    """
+    where, suffix = chosen.mask, chosen.mask_suffix
+    if not where:
+        beside = images.mask_beside(path, suffix)
+        if beside is None:
+            return None
+        warnings.warn(f"{path}: the mask beside it is used, {beside.name}", stacklevel=2)
+        where = str(beside)
     maps, sign, text = where.rpartition("#")
     if not sign or "/" in text or Path(where).exists():
-        mask = images.read_mask(images.paired(where, path, "mask"), size, invert)
+        file = images.paired(where, path, "mask", suffix)
+        mask = images.read_mask(file, size, chosen.invert, chosen.mask_channel)
     else:
         is_code = all(digit in string.hexdigits for digit in text)
         region = images.color(sign + text if is_code else text)
-        mask = images.read_region(images.paired(maps, path, "mask"), region, size, invert)
+        file = images.paired(maps, path, "mask", suffix)
+        mask = images.read_region(file, region, size, chosen.invert)
     images.check_mask(mask, f"the mask {where}")
     return mask
+
+
+def place(path: str | Path, photo: Photo, size: Size, fit: str) -> images.Placement:
+    """The placement of an input.
+
+    Warns:
+        UserWarning: the fit shows less than a quarter of it.
+    """
+    placement = images.place(photo.size, size, fit)
+    if images.share(placement) < 0.25:
+        warnings.warn(
+            f"{path or 'image'}: fit {fit!r} shows {images.share(placement):.1%} of its"
+            f" {images.size_text(photo.size)} pixels (height x width) at"
+            f" {images.size_text(size)}; 'pad' shows all",
+            stacklevel=2,
+        )
+    return placement
 
 
 def grow(mask: np.ndarray, width: float, placement: images.Placement) -> np.ndarray:
@@ -153,36 +259,62 @@ def grow(mask: np.ndarray, width: float, placement: images.Placement) -> np.ndar
 
 def assemble(
     path: str | Path,
-    guide: np.ndarray,
+    picture: np.ndarray,
     mask: np.ndarray | None,
-    original: np.ndarray,
+    photo: Photo,
     placement: images.Placement,
     background: str = "",
+    *,
+    detail: bool = True,
+    painted: np.ndarray | None = None,
+    kept: np.ndarray | None = None,
 ) -> TaskInput:
     """Fit guide and mask by one placement.
 
+    Where the mask is 0 the guide is the photo.
+
     Args:
         path: of the input; its stem becomes the id.
-        guide: uint8 [H, W, 3], at the input's size.
+        picture: the guide at the input's size, uint8 [H, W, 3].
         mask: float32 [H, W] at the input's size; None is 1 everywhere.
-        original: the input picture, uint8 [H, W, 3].
+        photo: the input picture.
         placement: of the input in the edit.
         background: colour of the margin of fit "pad"; "" repeats the edge.
+        detail: whether an edit that is enlarged to the input's size keeps the guide's detail.
+        painted: bool [H, W], pixels whose detail is not kept, because they are strokes.
+        kept: what stays where the mask is 0, uint8 [H, W, 3]; None: the photo.
     """
-    mask = np.ones(original.shape[:2], np.float32) if mask is None else mask.astype(np.float32)
-    small = images.fit_mask(mask, placement, f"mask of {path}")
-    fitted = images.fit_rgb(guide, placement, background_of(background))
-    return finish(Path(path).stem, fitted, small, original, placement, mask)
+    wide = np.ones(photo.size, np.float32) if mask is None else mask.astype(np.float32)
+    small = images.fit_mask(wide, placement, f"mask of {path}" if path else "mask")
+    below, color = photo.rgb if kept is None else kept, background_of(background)
+    large = picture if mask is None else np.where(wide[..., None] > 0, picture, below)
+    fitted = images.fit_rgb(large, placement, color)
+    stays = fitted if large is below or mask is None else images.fit_rgb(below, placement, color)
+    if painted is not None:
+        rim = images.grow(painted, math.ceil(placement.scale))
+        large = np.where(rim[..., None], images.enlarged(fitted, large, placement), large)
+    guide, fitted = _guide(fitted, stays, small)
+    return TaskInput(
+        id=Path(path).stem,
+        guide=guide,
+        fitted=fitted,
+        kept=stays,
+        mask=images.in_levels(small),  # as a PNG stores it
+        photo=photo,
+        placement=placement,
+        original_mask=wide,
+        detail=large if detail else None,
+    )
 
 
-def finish(
-    id: str,
-    fitted: np.ndarray,
-    mask: np.ndarray,
-    original: np.ndarray,
-    placement: images.Placement,
-    original_mask: np.ndarray,
-) -> TaskInput:
-    """The TaskInput of a fitted guide uint8 [h, w, 3] and mask float32 [h, w]."""
-    guide = Guide(images.to_unit(fitted), mask[..., None])
-    return TaskInput(id, guide, fitted, mask, original, placement, original_mask)
+def with_guide(item: TaskInput, fitted: np.ndarray) -> TaskInput:
+    """The input with another guide, uint8 [h, w, 3], where the mask is above 0."""
+    guide, fitted = _guide(fitted, item.kept, item.mask)
+    return item._replace(guide=guide, fitted=fitted)
+
+
+def _guide(fitted: np.ndarray, kept: np.ndarray, mask: np.ndarray) -> tuple[Guide, np.ndarray]:
+    """The guide, as a Guide and as uint8 [h, w, 3], which is `kept` where the mask is 0."""
+    free = (mask > 0)[..., None]
+    fitted = np.where(free, fitted, kept)
+    return Guide(images.to_unit(fitted), free.astype(np.float32)), fitted

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from sdedit_jax import images
 from sdedit_jax.tasks import common
@@ -13,7 +12,7 @@ UNITS = ("fraction", "pixel")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(common.Options):
     """The patch and its position.
 
     Attributes:
@@ -22,7 +21,6 @@ class Options:
         units: of x and y: "fraction" of the photo's width and height, or "pixel" of the photo.
         scale: factor on the patch's size.
         seam: width of the ring around the patch that may change, in pixels at the size of the edit.
-        background: colour behind transparent parts and in the margin of fit "pad".
     """
 
     patch: str = ""
@@ -31,7 +29,6 @@ class Options:
     units: str = "fraction"
     scale: float = 1.0
     seam: float = 2.0
-    background: str = ""
 
 
 def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) -> common.TaskInput:
@@ -40,12 +37,12 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
     common.one_of("units", chosen.units, UNITS)
     if not chosen.patch:
         raise ValueError("composite needs the task option patch: a picture file or a folder")
-    photo = common.read_flat(path, chosen.background)
+    photo = common.read_photo(path, chosen)
     patch = _scaled(images.read(images.paired(chosen.patch, path, "patch")), chosen.scale)
-    guide, alpha = lay(photo, patch, _corner(photo, patch, chosen))
+    guide, alpha = lay(photo.rgb, patch, _corner(photo.size, patch, chosen))
     if not alpha.any():
         raise ValueError(f"patch at x={chosen.x}, y={chosen.y} shows nothing on {path}")
-    placement = images.place(photo.shape[:2], size, fit)
+    placement = common.place(path, photo, size, fit)
     mask = common.grow(alpha > 0, chosen.seam, placement)
     return common.assemble(path, guide, mask, photo, placement, chosen.background)
 
@@ -54,18 +51,13 @@ def _scaled(patch: images.Picture, scale: float) -> images.Picture:
     """The patch, resized, with an alpha channel (255 where it has none)."""
     if not scale > 0:
         raise ValueError(f"task option scale must be above 0, got {scale}")
-    alpha = np.full(patch.rgb.shape[:2], 255, np.uint8) if patch.alpha is None else patch.alpha
-    image = Image.fromarray(np.dstack([patch.rgb, alpha]))
-    size = [max(1, round(length * scale)) for length in image.size]
-    # Pillow weights colours by alpha, so hidden colours do not bleed into the rim. This kernel has
-    # no overshoot, so alpha stays 0 around the patch.
-    rgba = np.array(image.resize(size, Image.Resampling.HAMMING))
-    return images.Picture(rgba[..., :3], rgba[..., 3])
+    height, width = (max(1, round(length * scale)) for length in patch.rgb.shape[:2])
+    return images.resize_layer(patch, (height, width))
 
 
-def _corner(photo: np.ndarray, patch: images.Picture, chosen: Options) -> tuple[int, int]:
+def _corner(photo: common.Size, patch: images.Picture, chosen: Options) -> tuple[int, int]:
     """Row and column of the patch's top left corner in the photo."""
-    (height, width), (h, w) = photo.shape[:2], patch.rgb.shape[:2]
+    (height, width), (h, w) = photo, patch.rgb.shape[:2]
     unit = (height, width) if chosen.units == "fraction" else (1, 1)
     return round(chosen.y * unit[0] - h / 2), round(chosen.x * unit[1] - w / 2)
 

@@ -11,7 +11,7 @@ WORK = 20_000_000  # most pixel updates of a harmonic fill
 
 
 def filled(photo: np.ndarray, mask: np.ndarray, rule: str) -> np.ndarray:
-    """The photo with its hole filled, blended by the mask.
+    """The photo with its hole filled from the pixels that are fully kept.
 
     Args:
         photo: uint8 [H, W, 3].
@@ -24,7 +24,7 @@ def filled(photo: np.ndarray, mask: np.ndarray, rule: str) -> np.ndarray:
     if not (mask == 0).any():
         raise ValueError(f"the mask covers the whole picture; fill {rule!r} needs kept pixels")
     fill = fill_smooth if rule == "smooth" else fill_mean
-    return images.paste(fill(photo, mask > 0), photo, mask)
+    return fill(photo, mask > 0)
 
 
 def add_noise(ready: common.TaskInput) -> common.TaskInput:
@@ -32,14 +32,11 @@ def add_noise(ready: common.TaskInput) -> common.TaskInput:
 
     It is made at the size of the edit, because fitting would average it away.
     """
-    kept = ready.fitted[ready.mask == 0] if (ready.mask == 0).any() else ready.fitted.reshape(-1, 3)
+    kept = ready.kept[ready.mask == 0] if (ready.mask == 0).any() else ready.kept.reshape(-1, 3)
     seed = int.from_bytes(hashlib.sha256(ready.id.encode()).digest()[:8])
     z = np.random.default_rng(seed).standard_normal(ready.fitted.shape)
     noise = np.clip(np.rint(kept.mean(0) + kept.std(0) * z), 0, 255).astype(np.uint8)
-    fitted = images.paste(noise, ready.fitted, ready.mask)
-    return common.finish(
-        ready.id, fitted, ready.mask, ready.original, ready.placement, ready.original_mask
-    )
+    return common.with_guide(ready, noise)._replace(detail=None)
 
 
 def fill_mean(photo: np.ndarray, hole: np.ndarray) -> np.ndarray:

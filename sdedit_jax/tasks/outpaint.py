@@ -15,7 +15,7 @@ SIDES = ("left", "right", "top", "bottom")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(common.Options):
     """How far the canvas grows, and how its border is filled before the edit.
 
     Attributes:
@@ -24,7 +24,6 @@ class Options:
             "noise" with the picture's mean and standard deviation (drawn from the input's id), or
             "edge" (each pixel repeats the nearest one of the picture).
         overlap: pixels of the input beside the border that may change too.
-        background: colour behind transparent parts and in the margin of fit "pad".
     """
 
     left: int = 0
@@ -33,7 +32,6 @@ class Options:
     bottom: int = 0
     fill: str = "smooth"
     overlap: int = 0
-    background: str = ""
 
 
 def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) -> common.TaskInput:
@@ -48,16 +46,30 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
     chosen = common.read_options(Options, options)
     common.one_of("fill", chosen.fill, FILLS)
     _check(chosen)
-    photo = common.read_flat(path, chosen.background)
-    _check_canvas(photo.shape[:2], chosen)
-    mask = _mask(photo.shape[:2], chosen, chosen.overlap)
-    canvas = np.pad(photo, (*_margins(chosen), (0, 0)), "edge")
+    photo = common.read_photo(path, chosen)
+    _check_canvas(photo.size, chosen)
+    mask, border = _mask(photo.size, chosen, chosen.overlap), _mask(photo.size, chosen)
+    canvas = np.pad(photo.rgb, (*_margins(chosen), (0, 0)), "edge")
     if chosen.fill != "edge":
-        canvas = filled(canvas, _mask(photo.shape[:2], chosen), chosen.fill)
-    placement = images.place(canvas.shape[:2], size, fit)
+        canvas = filled(canvas, border, chosen.fill)
+    photo = photo._replace(rgb=canvas, source=_padded(photo.source, canvas, border > 0, chosen))
+    placement = common.place(path, photo, size, fit)
     _check_window(placement)
-    ready = common.assemble(path, canvas, mask, canvas, placement, chosen.background)
+    ready = common.assemble(path, canvas, mask, photo, placement, chosen.background)
     return add_noise(ready) if chosen.fill == "noise" else ready
+
+
+def _padded(
+    source: images.Picture, canvas: np.ndarray, border: np.ndarray, chosen: Options
+) -> images.Picture:
+    """The picture as read on its larger canvas: the border, bool [H, W], is filled and opaque."""
+    margins = _margins(chosen)
+    inside = np.pad(source.rgb, (*margins, (0, 0)))
+    rgb = np.where(border[..., None], canvas, inside)
+    alpha = source.alpha
+    if alpha is not None:
+        alpha = np.pad(alpha, margins, constant_values=255)
+    return source._replace(rgb=rgb, alpha=alpha)
 
 
 def _mask(size: common.Size, chosen: Options, overlap: int = 0) -> np.ndarray:

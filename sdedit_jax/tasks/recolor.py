@@ -12,10 +12,11 @@ from sdedit_jax.tasks.regions import rim, spread
 
 TRANSFERS = ("histogram", "statistics")
 AUTO = "auto"
+SHADE = 0.4  # the darkest shadow, as a share of the background's brightness
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(common.MaskOptions):
     """The new colours, and where they apply. Set either `palette` or `reference`.
 
     Attributes:
@@ -24,20 +25,17 @@ class Options:
         reference: picture file, or a folder of files with the inputs' stems.
         transfer: what is taken from the reference: its "histogram", or its "statistics" (mean and
             standard deviation of each Oklab channel).
-        mask: mask file or folder; only white is recoloured and edited. "auto" is the foreground on
-            a plain background, found from the picture's border. "" is everything.
-        invert: black is recoloured instead of white.
-        threshold: for "auto", levels by which a channel must differ from the border's colour.
-        background: colour behind transparent parts and in the margin of fit "pad".
+        mask: only white is recoloured and edited. "auto" is the foreground on a plain background,
+            without its shadow, found from the picture's border. "" is the mask beside the input, or
+            everything.
+        threshold: for "auto", levels by which a channel must differ from the border's colour and
+            from its shades.
     """
 
     palette: tuple[str, ...] = ()
     reference: str = ""
     transfer: str = "histogram"
-    mask: str = ""
-    invert: bool = False
     threshold: int = 24
-    background: str = ""
 
 
 def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) -> common.TaskInput:
@@ -49,21 +47,20 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
     common.one_of("transfer", chosen.transfer, TRANSFERS)
     sources = {"palette": chosen.palette, "reference": chosen.reference}
     common.one_source("recolor", sources, needed=True)
-    photo = common.read_flat(path, chosen.background)
-    mask = _mask(path, photo, chosen)
+    photo = common.read_photo(path, chosen)
+    mask = _mask(path, photo.rgb, chosen)
     if not mask.any():
         raise ValueError(f"the mask of {path} is black everywhere: nothing to recolor")
-    guide = images.paste(_recolored(path, photo, mask > 0, chosen), photo, mask)
-    placement = images.place(photo.shape[:2], size, fit)
+    guide = _recolored(path, photo.rgb, mask > 0, chosen)
+    placement = common.place(path, photo, size, fit)
     return common.assemble(path, guide, mask, photo, placement, chosen.background)
 
 
 def _mask(path: str, photo: np.ndarray, chosen: Options) -> np.ndarray:
     if chosen.mask == AUTO:
         return foreground(photo, chosen.threshold).astype(np.float32)
-    if chosen.mask:
-        return common.read_mask_beside(chosen.mask, path, photo.shape[:2], chosen.invert)
-    return np.ones(photo.shape[:2], np.float32)
+    mask = common.read_mask(chosen, path, photo.shape[:2])
+    return np.ones(photo.shape[:2], np.float32) if mask is None else mask
 
 
 def _recolored(path: str, photo: np.ndarray, where: np.ndarray, chosen: Options) -> np.ndarray:
@@ -87,9 +84,22 @@ def foreground(photo: np.ndarray, threshold: int) -> np.ndarray:
     """The foreground of a photo with a plain background: bool [H, W].
 
     The background is connected with the border and differs by at most `threshold` levels from the
-    border's median colour. White highlights inside the object belong to the object.
+    border's median colour, or from a shade of it that begins softly: a cast shadow. White
+    highlights inside the object belong to the object.
     """
     border = np.concatenate([photo[0], photo[-1], photo[:, 0], photo[:, -1]])
     color = np.median(border, axis=0)
     other = np.abs(photo - color).max(axis=-1) > threshold
-    return spread(rim(other.shape), other) < 0
+    return spread(rim(other.shape), other & ~_shadow(photo, color, threshold)) < 0
+
+
+def _shadow(photo: np.ndarray, color: np.ndarray, threshold: int) -> np.ndarray:
+    """Pixels whose colour is a shade of `color`, and whose brightness changes softly around them.
+
+    An object in a shade of the background has a sharp rim.
+    """
+    brightness = photo @ color / max(color @ color, 1)
+    shade = np.abs(photo - brightness[..., None] * color).max(axis=-1) <= threshold / 2
+    level = brightness * color.max()
+    soft = images.grow(level, 1) - images.shrink(level, 1) <= threshold
+    return shade & soft & (brightness > SHADE) & (brightness <= 1)

@@ -10,33 +10,31 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from sdedit_jax import images
 from sdedit_jax.tasks import common
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(common.Options):
     """The simulated painting.
 
     Attributes:
         colors: 3 to 50.
         median: odd window in pixels at the size of the edit; 0 scales it, 23 at 256 pixels.
-        background: colour behind transparent parts and in the margin of fit "pad".
     """
 
     colors: int = 6
     median: int = 0
-    background: str = ""
 
 
 def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) -> common.TaskInput:
     """The guide is the photo `path`, fitted and then simulated; the mask is 1 everywhere."""
     chosen = common.read_options(Options, options)
-    photo = common.read_flat(path, chosen.background)
-    placement = images.place(photo.shape[:2], size, fit)
-    ready = common.assemble(path, photo, None, photo, placement, chosen.background)
-    painting = simulate(ready.fitted, chosen.colors, chosen.median)
-    return common.finish(ready.id, painting, ready.mask, photo, placement, ready.original_mask)
+    photo = common.read_photo(path, chosen)
+    placement = common.place(path, photo, size, fit)
+    ready = common.assemble(
+        path, photo.rgb, None, photo, placement, chosen.background, detail=False
+    )
+    return common.with_guide(ready, simulate(ready.fitted, chosen.colors, chosen.median))
 
 
 def simulate(rgb: np.ndarray, colors: int = 6, median: int = 0) -> np.ndarray:
