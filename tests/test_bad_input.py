@@ -244,7 +244,7 @@ def test_damaged_cards(prior, tmp_path):
     ]:
         card(prior, **{**whole, **changes})
         assert told in told_of(prior, tmp_path)
-    for text, told in [("{", "is not JSON"), ("[]", "must hold a JSON object")]:
+    for text, told in [("{", "the file is not JSON"), ("[]", "must hold a JSON object")]:
         (prior / "prior.json").write_text(text)
         assert told in told_of(prior, tmp_path)
     assert names(tmp_path / "out") == []

@@ -1,9 +1,9 @@
 """Files with prompts for each input: {input's name without suffix: prompt or fields}."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
+
+from sdedit_jax.text import json_file
 
 LISTS = ("concepts", "masks")
 """Fields that may be a list of texts."""
@@ -20,12 +20,7 @@ def read(file: str, fields: Sequence[str], short: str = "") -> dict[str, dict[st
     """
     if not file:
         return {}
-    try:
-        found = json.loads(Path(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"prompts: cannot read {file}: {error}") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"prompts: {file} must hold a JSON object of names and prompts")
+    found = json_file.read_object(file, "prompts", "names and prompts")
     return {name: _entry(file, name, entry, fields, short) for name, entry in found.items()}
 
 

@@ -1,7 +1,6 @@
 """Import of released checkpoints: read, describe, convert, check, store."""
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 
 from sdedit_jax import registry
 from sdedit_jax.priors.prior import Prior
+from sdedit_jax.text import json_file
 from sdedit_jax.weights import catalogue, conversion, readers, selfcheck, store
 from sdedit_jax.weights.catalogue import Card
 from sdedit_jax.weights.families import Family, family_of
@@ -147,13 +147,7 @@ def given_for(
         return (entry.given if entry else {}), entry
     if isinstance(architecture, Mapping):
         return architecture, None
-    try:
-        given = json.loads(Path(architecture).read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"architecture: cannot read {architecture}: {error}") from None
-    if not isinstance(given, dict):
-        raise ValueError(f"architecture: {architecture} must hold a JSON object")
-    return given, None
+    return json_file.read_object(architecture, "architecture"), None
 
 
 def origin(found: Source, kind: Family, sha256: str, entry: Card | None) -> dict[str, Any]:
