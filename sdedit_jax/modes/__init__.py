@@ -8,6 +8,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from sdedit_jax.modes.files import Target, kept
+from sdedit_jax.text.spelling import one_of
 
 MODES = ["edit", "sweep", "replay", "train", "convert"]
 EDITING = ("edit", "sweep", "replay")
@@ -39,8 +40,7 @@ def run(
     Raises:
         ValueError, OSError: a setting or file that stops the run, named in one line.
     """
-    if mode not in MODES:
-        raise ValueError(f"mode must be one of {MODES}, got {mode!r}")
+    one_of("mode", mode, MODES)
     return entry(mode)(config, target(workdir, mode, overwrite, keep))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sdedit_jax.text import json_file
+from sdedit_jax.text.spelling import hint
 
 LISTS = ("concepts", "masks")
 """Fields that may be a list of texts."""
@@ -28,8 +29,10 @@ def _entry(file: str, name: str, entry: Any, fields: Sequence[str], short: str) 
     given = {short: entry} if short and isinstance(entry, str) else entry
     if not isinstance(given, dict) or not set(given) <= set(fields):
         kinds = "a text or an object" if short else "an object"
+        wrong = [field for field in given if field not in fields] if isinstance(given, dict) else []
         raise ValueError(
             f"prompts: {name!r} in {file} must be {kinds} of {list(fields)}, got {entry!r}"
+            f"{hint(wrong[0], fields) if wrong else ''}"
         )
     where = f"of {name!r} in {file}"
     return {field: _value(field, value, where) for field, value in given.items()}
@@ -53,5 +56,7 @@ def check_names(own: Mapping[str, Any], ids: Iterable[str], file: str) -> None:
     Raises:
         ValueError: it names something else.
     """
+    ids = list(ids)
     if strange := sorted(set(own) - set(ids)):
-        raise ValueError(f"prompts: {file} names {strange[:3]}, and no input has this name")
+        near = hint(strange[0], ids)
+        raise ValueError(f"prompts: {file} names {strange[:3]}, and no input has this name{near}")

@@ -10,6 +10,7 @@ import numpy as np
 
 from sdedit_jax import images
 from sdedit_jax.images.guide import Guide
+from sdedit_jax.text import spelling
 
 T = TypeVar("T")
 Color = tuple[int, int, int]
@@ -47,7 +48,10 @@ def read_options(kind: type[T], values: Mapping[str, object]) -> T:
     defaults = {field.name: field.default for field in dataclasses.fields(kind)}
     unknown = sorted(set(values) - set(defaults))
     if unknown:
-        raise ValueError(f"task options {unknown} are unknown; known are {sorted(defaults)}")
+        raise ValueError(
+            f"task options {unknown} are unknown; known are {sorted(defaults)}"
+            f"{spelling.hint(unknown[0], defaults)}"
+        )
     return kind(**{name: _typed(name, values[name], defaults[name]) for name in values})
 
 
@@ -96,8 +100,7 @@ def _typed(name: str, value: object, default: object) -> object:
 
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     """Raise ValueError unless `value` is allowed."""
-    if value not in allowed:
-        raise ValueError(f"task option {name} must be one of {list(allowed)}, got {value!r}")
+    spelling.one_of(f"task option {name}", value, allowed)
 
 
 def background_of(text: str) -> Color | None:

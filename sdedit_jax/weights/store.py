@@ -18,7 +18,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from sdedit_jax.text import json_file
+from sdedit_jax.text import json_file, spelling
 
 Params = Mapping[str, Any]
 
@@ -106,7 +106,11 @@ def read_metadata(folder: str | Path) -> dict[str, Any]:
     """
     file = Path(folder) / "prior.json"
     if not file.is_file():
-        raise ValueError(f"prior: {file} does not exist; a prior is a folder with a prior.json")
+        priors = (found.parent for found in Path(folder).parent.glob("*/prior.json"))
+        near = spelling.hint_path(folder, priors)
+        raise ValueError(
+            f"prior: {file} does not exist; a prior is a folder with a prior.json{near}"
+        )
     return json_file.read_object(file, "prior")
 
 
