@@ -9,6 +9,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from sdedit_jax.images import user_path
 from sdedit_jax.modes import MODES, check, run
 from sdedit_jax.text import spelling
 
@@ -56,6 +57,7 @@ def parse(argv: Sequence[str]) -> list[str]:
 
 def with_config(argv: Sequence[str]) -> list[str]:
     """The arguments, with the base config where they name none."""
+    argv = [re.sub(r"^(--?config=)(~.*)", at_home, arg) for arg in argv]
     for i, arg in enumerate(argv):
         named = re.fullmatch(r"--?config(?:=(.*))?", arg)
         if named:
@@ -63,8 +65,13 @@ def with_config(argv: Sequence[str]) -> list[str]:
             if not Path(file).is_file():
                 near = spelling.hint_path(file, Path(file).parent.glob("*.py"))
                 raise ValueError(f"config: there is no file {file!r}; see configs/{near}")
-            return list(argv)
+            return argv
     return [*argv[:1], f"--config={BASE}", *argv[1:]]
+
+
+def at_home(named: re.Match[str]) -> str:
+    """An argument whose path starts in the home folder."""
+    return named[1] + str(user_path(named[2]))
 
 
 def reason(argv: Sequence[str], error: Exception) -> str:

@@ -31,6 +31,7 @@ from sdedit_jax.images.fitting import (
     unfit,
 )
 from sdedit_jax.images.inputs import find_inputs, output_names, paired
+from sdedit_jax.images.paths import expand, user_path
 from sdedit_jax.images.pixels import (
     Picture,
     check_mask,
@@ -61,6 +62,7 @@ __all__ = [
     "color",
     "contact_sheet",
     "decode",
+    "expand",
     "feathered",
     "find_inputs",
     "fit",
@@ -90,6 +92,7 @@ __all__ = [
     "to_cell",
     "to_unit",
     "unfit",
+    "user_path",
     "write_bytes",
     "write_png",
 ]

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
+from sdedit_jax.images.paths import user_path
 from sdedit_jax.images.pixels import Picture, flatten, from_levels, luminance, size_text
 
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -38,7 +39,7 @@ def read(path: str | Path) -> Picture:
     Raises:
         ValueError: the file is missing, empty, damaged, too large or of another format.
     """
-    return decode(_bytes(Path(path)), str(path))
+    return decode(_bytes(user_path(path)), str(path))
 
 
 def decode(data: bytes, name: str, formats: Sequence[str] = FORMATS) -> Picture:
@@ -144,7 +145,7 @@ def read_mask(path: str | Path, size: tuple[int, int], invert: bool = False) -> 
         size: (height, width) of the mask's picture, after EXIF rotation.
         invert: black may change instead of white.
     """
-    image = _open(_bytes(Path(path)), str(path))
+    image = _open(_bytes(user_path(path)), str(path))
     grey = luminance(flatten(_picture(image), (0, 0, 0)))
     same_size(f"mask {path}", grey.shape, size)
     if image.format == "JPEG":
@@ -168,7 +169,7 @@ def read_region(
         ValueError: the file cannot be read, has another size, is JPEG or 16-bit, or lacks the
             colour.
     """
-    image = _open(_bytes(Path(path)), str(path))
+    image = _open(_bytes(user_path(path)), str(path))
     if image.format == "JPEG" or image.mode.startswith("I"):
         what = "JPEG" if image.format == "JPEG" else "16-bit"
         raise ValueError(f"segmentation map {path} is {what}; save it as 8-bit PNG")
@@ -188,7 +189,7 @@ def _hex(color: Sequence[int]) -> str:
 
 def read_text(path: str | Path) -> dict[str, str]:
     """Read the text chunks of a PNG file."""
-    image = _open(_bytes(Path(path)), str(path))
+    image = _open(_bytes(user_path(path)), str(path))
     if image.format != "PNG":
         raise ValueError(f"cannot read text from {path}: not a PNG file but {image.format}")
     return {str(key): str(value) for key, value in image.text.items()}
@@ -219,7 +220,7 @@ def write_bytes(path: str | Path, data: bytes, overwrite: bool = False) -> None:
         FileExistsError: the file exists and `overwrite` is False.
         OSError: the folder is missing, unwritable or full; the message names the path.
     """
-    path = Path(path)
+    path = user_path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already; pass overwrite to replace it")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from sdedit_jax.images.paths import user_path
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -19,10 +21,10 @@ def find_inputs(pattern: str | Path) -> list[Path]:
     """
     if not str(pattern):
         raise ValueError("input: give a picture, a folder or a glob")
-    path = Path(pattern)
+    path = user_path(pattern)
     if path.is_file():
         return [path]
-    names = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(pattern), recursive=True))
+    names = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
     found = sorted(name for name in names if _is_picture(name))
     if not found:
         kind = "in the folder" if path.is_dir() else "matches"
@@ -72,7 +74,7 @@ def paired(where: str | Path, path: str | Path, name: str) -> Path:
     Raises:
         ValueError: the folder has no such file, or several.
     """
-    where, stem = Path(where), Path(path).stem
+    where, stem = user_path(where), Path(path).stem
     if not where.is_dir():
         return where
     found = sorted(file for file in where.iterdir() if file.stem == stem and _is_picture(file))

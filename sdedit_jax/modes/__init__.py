@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from sdedit_jax.images import expand, user_path
 from sdedit_jax.modes.files import Target, kept
 from sdedit_jax.text.spelling import one_of
 
@@ -41,7 +42,18 @@ def run(
         ValueError, OSError: a setting or file that stops the run, named in one line.
     """
     one_of("mode", mode, MODES)
-    return entry(mode)(config, target(workdir, mode, overwrite, keep))
+    return entry(mode)(at_home(config), target(workdir, mode, overwrite, keep))
+
+
+def at_home(config: ConfigDict) -> ConfigDict:
+    """A copy of the config; "~" in its paths is the home folder."""
+    found = config.copy_and_resolve_references()
+    for name, value in found.items():
+        if isinstance(value, ConfigDict):
+            found[name] = at_home(value)
+        elif isinstance(value, str):
+            found[name] = expand(value)
+    return found
 
 
 def target(
@@ -60,7 +72,7 @@ def target(
         if mode == "replay" and not (keep or overwrite):
             return None
         raise ValueError("workdir: give a folder for the results, e.g. --workdir=out")
-    folder = kept(Path(workdir)) if keep else Path(workdir)
+    folder = kept(user_path(workdir)) if keep else user_path(workdir)
     if mode != "convert":  # that folder appears whole or not at all
         make_folder(folder)
     return Target(folder, overwrite)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdedit_jax import registry
+from sdedit_jax.images import user_path
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.text import json_file
 from sdedit_jax.weights import catalogue, conversion, readers, selfcheck, store
@@ -72,10 +73,10 @@ def convert(
             match its architecture; the architecture is unknown; the disk is full; a name is
             unknown.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     check_folder(folder, overwrite)
     registry.pick({**store.DTYPES, SOURCE: ""}, dtype, "dtype")
-    path = hub.local(str(source))
+    path = hub.local(str(user_path(source)))
     found, sha256 = readers.read(path), digest(path)
     stored = jnp.dtype(dtype_of(found) if dtype == SOURCE else store.DTYPES[dtype])
     given, entry = given_for(card, architecture, sha256)
@@ -147,7 +148,7 @@ def given_for(
         return (entry.given if entry else {}), entry
     if isinstance(architecture, Mapping):
         return architecture, None
-    return json_file.read_object(architecture, "architecture"), None
+    return json_file.read_object(user_path(architecture), "architecture"), None
 
 
 def origin(found: Source, kind: Family, sha256: str, entry: Card | None) -> dict[str, Any]:
