@@ -119,4 +119,5 @@ def fields_of(config: ConfigDict) -> Iterator[list[str]]:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # names that a terminal cannot show
     app.run(main, flags_parser=parse)

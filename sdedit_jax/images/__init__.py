@@ -31,7 +31,7 @@ from sdedit_jax.images.fitting import (
     unfit,
 )
 from sdedit_jax.images.inputs import find_inputs, output_names, paired
-from sdedit_jax.images.paths import expand, user_path
+from sdedit_jax.images.paths import expand, shown, user_path
 from sdedit_jax.images.pixels import (
     Picture,
     check_mask,
@@ -86,6 +86,7 @@ __all__ = [
     "read_region",
     "read_text",
     "same_size",
+    "shown",
     "shrink",
     "size_text",
     "thumbnail",

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
-from sdedit_jax.images.paths import user_path
+from sdedit_jax.images.paths import shown, user_path
 from sdedit_jax.images.pixels import Picture, flatten, from_levels, luminance, size_text
 
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -77,6 +77,8 @@ def _picture(image: Image.Image) -> Picture:
 
 
 def _bytes(path: Path) -> bytes:
+    if shown(path.name) != path.name:
+        raise ValueError(f"cannot read {shown(path)}: the name is not UTF-8; rename the file")
     if not path.exists():
         raise ValueError(f"cannot read {path}: no such file")
     if path.is_dir():

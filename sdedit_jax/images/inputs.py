@@ -33,7 +33,9 @@ def find_inputs(pattern: str | Path) -> list[Path]:
 
 
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.name[0] != "." and path.is_file()
+    """Whether a path is a picture by its name; a link that leads nowhere counts, and is named."""
+    there = path.is_file() or (path.is_symlink() and not path.exists())
+    return path.suffix.lower() in SUFFIXES and path.name[0] != "." and there
 
 
 def output_names(paths: Sequence[Path]) -> list[str]:

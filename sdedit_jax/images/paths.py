@@ -1,4 +1,4 @@
-"""Paths of users: "~" is the home folder."""
+"""Paths of users: "~" is the home folder; names that are not UTF-8."""
 
 import os
 import re
@@ -10,6 +10,11 @@ HOME = re.compile(r"(^|,)(\s*)(~[^/,\s]*)(?=/|,|$)")
 def user_path(path: str | Path) -> Path:
     """A path with its home folder: "~/out" and "~user/out"; an unknown user stays as it is."""
     return Path(os.path.expanduser(path))
+
+
+def shown(path: str | Path) -> str:
+    """A path for messages; bytes of a name that are not UTF-8 as "\\xfc"."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def expand(text: str) -> str:
