@@ -11,7 +11,8 @@ def get_config() -> ConfigDict:
     # strokes | scribble | composite | inpaint | outpaint | recolor | sketch | simulate | photo
     config.task = "strokes"
     config.options = ConfigDict()  # of the task
-    config.input = "examples/strokes"  # a file, a folder or a glob
+    config.input = "examples/strokes"  # a file, a folder or a glob; --mode=replay: a result
+    config.only = ""  # --mode=replay of a record.json: names of some results, comma-separated
     config.size = ""  # HxW of the edit, such as "64x96"; "": the prior's own
     config.fit = "crop"  # crop | pad | stretch: how a picture is fitted to the size
     config.output = "prior"  # prior | original: the size of the result
