@@ -1,13 +1,16 @@
 """The modes of the program: a config in, files and lines out."""
 
+import contextlib
 import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 from ml_collections import ConfigDict
 
 from sdedit_jax.images import expand, user_path
+from sdedit_jax.modes import lock
 from sdedit_jax.modes.files import Target, kept
 from sdedit_jax.text.spelling import one_of
 
@@ -42,7 +45,16 @@ def run(
         ValueError, OSError: a setting or file that stops the run, named in one line.
     """
     one_of("mode", mode, MODES)
-    return entry(mode)(at_home(config), target(workdir, mode, overwrite, keep))
+    where = target(workdir, mode, overwrite, keep)
+    with holding(where, mode):
+        return entry(mode)(at_home(config), where)
+
+
+def holding(where: Target | None, mode: str) -> contextlib.AbstractContextManager[None]:
+    """The lock of a run on its workdir; one process of a run on several hosts holds it."""
+    if where is None or jax.process_index():
+        return contextlib.nullcontext()
+    return lock.locked(lock.file_of(where.folder, inside=mode != "convert"))
 
 
 def at_home(config: ConfigDict) -> ConfigDict:
