@@ -14,7 +14,8 @@ def get_config() -> ConfigDict:
     config.options.background = ""  # behind transparent parts; "": white
     config.options.opaque = False  # output original: make transparent parts opaque where edited
     config.options.mask_suffix = "_mask"  # apple_mask.png is the mask of apple.png, and no input
-    config.input = "examples/strokes"  # a file, a folder or a glob
+    config.input = "examples/strokes"  # a file, a folder or a glob; --mode=replay: a result
+    config.only = ""  # --mode=replay of a record.json: names of some results, comma-separated
     config.size = ""  # HxW of the edit, such as "64x96"; "": the prior's own
     config.fit = "crop"  # crop | pad | stretch: how a picture is fitted to the size
     config.output = "prior"  # prior | original: the size of the result

@@ -13,7 +13,8 @@ def get_config() -> ConfigDict:
     # what to edit
     config.prior = "checkpoints/fruits64-text"  # any folder of Stable Diffusion 1 or 2
     config.compute = "float32"  # float32 | tf32 | bfloat16
-    config.input = "examples/recolor"  # a file, a folder or a glob
+    config.input = "examples/recolor"  # a file, a folder or a glob; --mode=replay: a result
+    config.only = ""  # --mode=replay of a record.json: names of some results, comma-separated
     config.size = ""  # HxW of the edit, such as "768x512"; "": the prior's own
     config.fit = "crop"  # crop | pad | stretch: how a picture is fitted to the size
     config.output = "prior"  # prior | original: the size of the result

@@ -5,7 +5,7 @@ import importlib.metadata
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,6 +20,9 @@ PARAMETERS = "parameters"
 FIELDS = ("config", "task", "id", "seed", "sample", "value", "cut", "strength", "sampler", "size")
 FIELDS += ("prior", "guide", "mask", "original", "picture", "place", "environment")
 """Fields of a recipe."""
+
+SHARED = ("config", "environment")
+"""Fields of recipes that a record.json has at its top."""
 
 
 def environment(compute: str) -> dict[str, Any]:
@@ -67,6 +70,11 @@ def read_recipe(text: Mapping[str, str], name: str, version: int) -> dict[str, A
         recipe = json.loads(text[RECIPE])
     except ValueError:
         recipe = None
+    return checked(recipe, name, version)
+
+
+def checked(recipe: Any, name: str, version: int) -> dict[str, Any]:
+    """A recipe, if this version can replay it; see `read_recipe`."""
     found = recipe.get("format") if isinstance(recipe, dict) else None
     if isinstance(found, int) and found != version:
         raise ValueError(
@@ -76,6 +84,30 @@ def read_recipe(text: Mapping[str, str], name: str, version: int) -> dict[str, A
     if not isinstance(recipe, dict) or any(field not in recipe for field in FIELDS):
         raise ValueError(f"input: the recipe in {name} is damaged")
     return recipe
+
+
+def split(recipes: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The fields that all recipes share, and the other fields of each."""
+    first = recipes[0]
+    shared = {k: v for k, v in first.items() if all(k in r and r[k] == v for r in recipes)}
+    return shared, [{k: v for k, v in recipe.items() if k not in shared} for recipe in recipes]
+
+
+def recipes_of(record: Mapping[str, Any], name: str, version: int) -> dict[str, dict[str, Any]]:
+    """The recipes in a record.json, by the names of their pictures.
+
+    Raises:
+        ValueError: it has none, or see `read_recipe`.
+    """
+    pictures = record.get("pictures")
+    if "recipe" not in record or not isinstance(pictures, list):
+        raise ValueError(f"input: {name} is no record.json with recipes, as an edit writes it")
+    shared = {field: record.get(field) for field in SHARED} | record["recipe"]
+    try:
+        found = {entry["file"]: {**shared, **entry["recipe"]} for entry in pictures}
+    except (TypeError, KeyError):
+        raise ValueError(f"input: {name} is damaged") from None
+    return {file: checked(recipe, f"{file} of {name}", version) for file, recipe in found.items()}
 
 
 def parameters(recipe: Mapping[str, Any]) -> str:

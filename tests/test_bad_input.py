@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import shutil
 
 import jax
@@ -175,6 +176,40 @@ def test_the_good_files_of_a_folder_are_done_and_the_bad_ones_listed(bad, tmp_pa
         assert f"{stem}.png" in text and line in text
 
 
+NAMES = {
+    b"gr\xfcn.png": "gr\\xfcn.png: the name is not UTF-8; rename the file",
+    b"n" * 240 + b".png": "has more than 200 bytes; rename the file",
+}
+
+
+@pytest.mark.parametrize("mode", ["edit", "sweep"])
+def test_bad_names_are_listed_before_the_others_are_done(mode, tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in (b"a.png", *NAMES):
+        Image.fromarray(known()).save(tmp_path / "photo.png")
+        os.rename(tmp_path / "photo.png", os.path.join(os.fsencode(folder), name))
+    (folder / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    grid = {"sweep__t0": (0.5,), "sweep__seeds": (0,)} if mode == "sweep" else {"samples": 1}
+    assert run(small("strokes", input=str(folder), **grid), tmp_path / "out", mode) == 1
+    assert sum(name.startswith("a_") for name in names(tmp_path / "out")) == 3 + (mode == "sweep")
+    out, wrong = capsys.readouterr()
+    for told in (*NAMES.values(), "gone.png: no such file"):
+        assert told in wrong and told in out.split("device    ")[0]
+    assert "error: 3 picture(s) could not be made:" in wrong
+
+
+def test_a_single_bad_name_is_one_line_in_program_and_python(tmp_path):
+    file = os.fsdecode(os.path.join(os.fsencode(tmp_path), b"gr\xfcn.png"))
+    Image.fromarray(known()).save(tmp_path / "photo.png")
+    os.rename(tmp_path / "photo.png", file)
+    assert "gr\\xfcn.png: the name is not UTF-8" in refused(
+        small("strokes", input=file), tmp_path / "out"
+    )
+    with pytest.raises(ValueError, match="the name is not UTF-8"):
+        files.read(file)
+
+
 def test_masks_and_strokes_that_do_not_fit(tmp_path):
     Image.new("L", (10, 12), 255).save(tmp_path / "small.png")
     Image.new("L", (256, 256), 0).save(tmp_path / "black.png")
@@ -244,7 +279,7 @@ def test_damaged_cards(prior, tmp_path):
     ]:
         card(prior, **{**whole, **changes})
         assert told in told_of(prior, tmp_path)
-    for text, told in [("{", "is not JSON"), ("[]", "must hold a JSON object")]:
+    for text, told in [("{", "the file is not JSON"), ("[]", "must hold a JSON object")]:
         (prior / "prior.json").write_text(text)
         assert told in told_of(prior, tmp_path)
     assert names(tmp_path / "out") == []

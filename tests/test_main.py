@@ -80,7 +80,7 @@ def parsed(monkeypatch, capsys):
         config_flags.DEFINE_config_file("config", None, "", flag_values=fresh, lock_config=True)
         flags.DEFINE_string("workdir", "", "", flag_values=fresh)
         flags.DEFINE_integer("verbosity", -1, "", flag_values=fresh)
-        flags.DEFINE_enum("mode", "edit", main.MODES, "", flag_values=fresh)
+        flags.DEFINE_string("mode", "edit", "", flag_values=fresh)
         try:
             main.parse(argv)
         except SystemExit as stopped:
@@ -103,7 +103,10 @@ def parsed(monkeypatch, capsys):
         ("--config.sampler.steps=x", "--config.sampler.steps=x"),
         ("--config.sampler.clip_x0=True", "--config.sampler.clip_x0: the config has no such field"),
         ("--config=configs/none.py", "config: there is no file 'configs/none.py'"),
-        ("--mode=paint", "--mode=paint: value should be one of <edit|sweep|replay|train|convert>"),
+        ("--config.prio=x", "has no such field; did you mean '--config.prior'?"),
+        ("--config.sampler.step=9", "such field; did you mean '--config.sampler.steps'?"),
+        ("--config.steps=9", "such field; did you mean '--config.sampler.steps'?"),
+        ("--config=configs/stroke.py", "did you mean 'configs/strokes.py'?"),
         ("--wordir=out", "wordir"),
     ],
 )

@@ -13,7 +13,9 @@ from program import (
     config_of,
     known,
     names,
+    noted,
     picture,
+    recipe,
     refused,
     run,
     small,
@@ -22,6 +24,9 @@ from program import (
     tiny_prior,
 )
 
+from sdedit_jax import provenance
+from sdedit_jax.modes import check
+from sdedit_jax.modes.jobs import FORMAT
 from sdedit_jax.pipeline.executor import PROGRAMS
 from sdedit_jax.weights import store
 
@@ -239,3 +244,65 @@ def test_a_grey_mask_is_replayed_from_the_pictures_beside_a_result(made, capsys)
     shutil.rmtree(made.parent / "in")
     code, told = replayed(made / "apple_0.png", capsys)
     assert code == 0 and "bit-equal" in told
+
+
+# --- record.json ----------------------------------------------------------------------------------
+
+
+def test_a_record_says_the_same_as_the_recipes(made):
+    record = noted(made)
+    found = provenance.recipes_of(record, "record.json", FORMAT)
+    assert found == {f"apple_{k}.png": recipe(made / f"apple_{k}.png") for k in (0, 1)}
+
+
+def test_a_record_replays_all_of_its_results_or_some(made, capsys, tmp_path):
+    code, told = replayed(made / "record.json", capsys, tmp_path / "again")
+    assert code == 0 and told.count("verdict   bit-equal") == 2
+    assert "2 of 2 pictures are equal" in told
+    assert names(tmp_path / "again") == ["apple_0.png", "apple_1.png"]
+    code, told = replayed(made / "record.json", capsys, only="apple_1")
+    assert code == 0 and told.count("verdict") == 1
+    config = config_of("base", input=str(made / "record.json"), only="aple_1.png")
+    assert "got 'aple_1'; did you mean 'apple_1'?" in refused(config, None, "replay")
+    config = config_of("base", input=str(made / "apple_0.png"), only="apple_1")
+    assert "only: it selects results of a record.json" in refused(config, None, "replay")
+
+
+def test_a_record_replays_results_whose_files_are_gone_or_changed(made, capsys):
+    (made / "apple_0.png").unlink()
+    Image.fromarray(255 - picture(made / "apple_1.png")).save(made / "apple_1.png")
+    code, told = replayed(made / "record.json", capsys)
+    assert code == 1
+    assert "bit-equal, by the sha256 of the picture, whose file is gone" in told
+    assert "note      apple_1.png was changed" in told and "1 of 2 pictures are equal" in told
+
+
+@pytest.mark.parametrize("mode", ["edit", "sweep"])
+def test_the_results_of_a_record_are_chosen_in_a_replay_alone(mode):
+    config = config_of("base")
+    check.check("replay", config, {"only": "a"})
+    with pytest.raises(ValueError, match="only: is for --mode=replay, got 'a'"):
+        check.check(mode, config, {"only": "a"})
+
+
+def test_a_bad_result_of_a_record_does_not_end_the_others(made, capsys):
+    (made / "apple_0.png").write_bytes(b"hello")
+    code = run(config_of("base", input=str(made / "record.json")), None, "replay")
+    out, wrong = capsys.readouterr()
+    assert code == 1 and "1 of 2 pictures are equal" in out
+    assert "error: 1 picture(s) could not be made" in wrong and "apple_0.png" in wrong
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{}", "no record.json with recipes"),
+        ("[]", "must hold a JSON object"),
+        ('{"recipe": {}, "pictures": [{"file": "a.png"}]}', "record.json is damaged"),
+        ('{"recipe": {"format": 1}, "pictures": [{"file": "a.png", "recipe": {}}]}', "format 1"),
+    ],
+)
+def test_a_damaged_record_is_refused(content, told, tmp_path):
+    (tmp_path / "record.json").write_text(content)
+    config = config_of("base", input=str(tmp_path / "record.json"))
+    assert told in refused(config, None, "replay")

@@ -132,7 +132,7 @@ def test_missing(tmp_path, copy):
     with pytest.raises(ValueError, match=r"prior: .*nowhere/params does not exist"):
         store.load(tmp_path / "nowhere", shapes(params()))
     (copy / "prior.json").write_text("{not json")
-    with pytest.raises(ValueError, match=r"prior.json is not JSON"):
+    with pytest.raises(ValueError, match=r"prior.json: the file is not JSON"):
         store.read_metadata(copy)
     (copy / "prior.json").write_text("[1]")
     with pytest.raises(ValueError, match=r"prior.json must hold a JSON object"):

@@ -39,6 +39,7 @@ from sdedit_jax.images.fitting import (
     unfit,
 )
 from sdedit_jax.images.inputs import MASK_SUFFIX, find_inputs, mask_beside, output_names, paired
+from sdedit_jax.images.paths import expand, shown, user_path
 from sdedit_jax.images.pixels import (
     WHITE,
     Picture,
@@ -76,6 +77,7 @@ __all__ = [
     "contact_sheet",
     "decode",
     "enlarged",
+    "expand",
     "feathered",
     "find_inputs",
     "fit",
@@ -105,6 +107,7 @@ __all__ = [
     "resize_layer",
     "resize_mask",
     "share",
+    "shown",
     "shrink",
     "size_text",
     "thumbnail",
@@ -112,6 +115,7 @@ __all__ = [
     "to_unit",
     "under",
     "unfit",
+    "user_path",
     "write_bytes",
     "write_png",
 ]

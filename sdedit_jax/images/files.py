@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from sdedit_jax.images.fitting import agrees, resize_mask
+from sdedit_jax.images.paths import shown, user_path
 from sdedit_jax.images.pixels import Picture, flatten, from_levels, luminance
 
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -41,7 +42,7 @@ def read(path: str | Path) -> Picture:
     Raises:
         ValueError: the file is missing, empty, damaged, too large or of another format.
     """
-    return decode(_bytes(Path(path)), str(path))
+    return decode(_bytes(user_path(path)), str(path))
 
 
 def decode(data: bytes, name: str, formats: Sequence[str] = FORMATS) -> Picture:
@@ -106,6 +107,8 @@ def _beside_pixels(image: Image.Image) -> tuple[bytes | None, tuple | None, tupl
 
 
 def _bytes(path: Path) -> bytes:
+    if shown(path.name) != path.name:
+        raise ValueError(f"cannot read {shown(path)}: the name is not UTF-8; rename the file")
     if not path.exists():
         raise ValueError(f"cannot read {path}: no such file")
     if path.is_dir():
@@ -171,7 +174,7 @@ def read_mask(
         invert: black (or transparent) may change instead of white (or opaque).
         channel: one of CHANNELS, see `mask_of`.
     """
-    image, name = _open(_bytes(Path(path)), str(path)), f"mask {path}"
+    image, name = _open(_bytes(user_path(path)), str(path)), f"mask {path}"
     grey = mask_of(_picture(image), name, channel)
     if image.format == "JPEG":
         grey = np.where(grey <= 16, 0, np.where(grey >= 239, 255, grey))
@@ -229,7 +232,7 @@ def read_region(
         ValueError: the file cannot be read, has other proportions, is JPEG or 16-bit, or lacks the
             colour.
     """
-    image = _open(_bytes(Path(path)), str(path))
+    image = _open(_bytes(user_path(path)), str(path))
     if image.format == "JPEG" or image.mode.startswith("I"):
         what = "JPEG" if image.format == "JPEG" else "16-bit"
         raise ValueError(f"segmentation map {path} is {what}; save it as 8-bit PNG")
@@ -250,7 +253,7 @@ def _hex(color: Sequence[int]) -> str:
 
 def read_text(path: str | Path) -> dict[str, str]:
     """Read the text chunks of a PNG file."""
-    image = _open(_bytes(Path(path)), str(path))
+    image = _open(_bytes(user_path(path)), str(path))
     if image.format != "PNG":
         raise ValueError(f"cannot read text from {path}: not a PNG file but {image.format}")
     return {str(key): str(value) for key, value in image.text.items()}
@@ -292,7 +295,7 @@ def write_bytes(path: str | Path, data: bytes, overwrite: bool = False) -> None:
         FileExistsError: the file exists and `overwrite` is False.
         OSError: the folder is missing, unwritable or full; the message names the path.
     """
-    path = Path(path)
+    path = user_path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already; pass overwrite to replace it")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from sdedit_jax.images.paths import user_path
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -24,10 +26,10 @@ def find_inputs(pattern: str | Path, mask_suffix: str = MASK_SUFFIX) -> list[Pat
     """
     if not str(pattern):
         raise ValueError("input: give a picture, a folder or a glob")
-    path = Path(pattern)
+    path = user_path(pattern)
     if path.is_file():
         return [path]
-    names = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(pattern), recursive=True))
+    names = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
     found = sorted(name for name in names if _is_picture(name))
     if not found:
         kind = "in the folder" if path.is_dir() else "matches"
@@ -52,7 +54,9 @@ def mask_beside(path: str | Path, mask_suffix: str = MASK_SUFFIX) -> Path | None
 
 
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.name[0] != "." and path.is_file()
+    """Whether a path is a picture by its name; a link that leads nowhere counts, and is named."""
+    there = path.is_file() or (path.is_symlink() and not path.exists())
+    return path.suffix.lower() in SUFFIXES and path.name[0] != "." and there
 
 
 def output_names(paths: Sequence[Path]) -> list[str]:
@@ -94,7 +98,7 @@ def paired(where: str | Path, path: str | Path, name: str, suffix: str = "") -> 
     Raises:
         ValueError: the folder has no such file, or several.
     """
-    where, stem = Path(where), Path(path).stem
+    where, stem = user_path(where), Path(path).stem
     if not where.is_dir():
         return where
     files = sorted(file for file in where.iterdir() if _is_picture(file))

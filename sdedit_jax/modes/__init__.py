@@ -1,13 +1,18 @@
 """The modes of the program: a config in, files and lines out."""
 
+import contextlib
 import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 from ml_collections import ConfigDict
 
+from sdedit_jax.images import expand, user_path
+from sdedit_jax.modes import lock
 from sdedit_jax.modes.files import Target, kept
+from sdedit_jax.text.spelling import one_of
 
 MODES = ["edit", "sweep", "replay", "train", "convert"]
 EDITING = ("edit", "sweep", "replay")
@@ -39,9 +44,28 @@ def run(
     Raises:
         ValueError, OSError: a setting or file that stops the run, named in one line.
     """
-    if mode not in MODES:
-        raise ValueError(f"mode must be one of {MODES}, got {mode!r}")
-    return entry(mode)(config, target(workdir, mode, overwrite, keep))
+    one_of("mode", mode, MODES)
+    where = target(workdir, mode, overwrite, keep)
+    with holding(where, mode):
+        return entry(mode)(at_home(config), where)
+
+
+def holding(where: Target | None, mode: str) -> contextlib.AbstractContextManager[None]:
+    """The lock of a run on its workdir; one process of a run on several hosts holds it."""
+    if where is None or jax.process_index():
+        return contextlib.nullcontext()
+    return lock.locked(lock.file_of(where.folder, inside=mode != "convert"))
+
+
+def at_home(config: ConfigDict) -> ConfigDict:
+    """A copy of the config; "~" in its paths is the home folder."""
+    found = config.copy_and_resolve_references()
+    for name, value in found.items():
+        if isinstance(value, ConfigDict):
+            found[name] = at_home(value)
+        elif isinstance(value, str):
+            found[name] = expand(value)
+    return found
 
 
 def target(
@@ -60,7 +84,7 @@ def target(
         if mode == "replay" and not (keep or overwrite):
             return None
         raise ValueError("workdir: give a folder for the results, e.g. --workdir=out")
-    folder = kept(Path(workdir)) if keep else Path(workdir)
+    folder = kept(user_path(workdir)) if keep else user_path(workdir)
     if mode != "convert":  # that folder appears whole or not at all
         make_folder(folder)
     return Target(folder, overwrite)

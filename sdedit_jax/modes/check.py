@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from sdedit_jax.modes import kinds
 from sdedit_jax.modes.session import refuse_given
 
-OF_A_REPLAY = ("input", "prior", "devices", "cache")
+OF_A_REPLAY = ("input", "only", "prior", "devices", "cache")
 """Fields that a replay takes from its config; the others are the recipe's."""
 
 
@@ -26,5 +26,7 @@ def check(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
     if mode == "replay":
         other = set(given) - set(OF_A_REPLAY)
         refuse_given(given, dict.fromkeys(other, "is the recipe's in a replay"))
+    elif "only" in given:
+        refuse_given(given, {"only": "is for --mode=replay"})
     if mode in ("edit", "sweep") and "input" in config:
         kinds.module_of(config).check_given(mode, config, given)

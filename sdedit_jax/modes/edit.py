@@ -106,13 +106,15 @@ def contact_sheet(kind: Kind, inputs: Sequence[Input], done: Sequence[Done]) -> 
 def record(kind: Kind, done: Sequence[Done], target: Target) -> Any:
     """Write record.json: what ran, on what, and what came out."""
     shapes: Mapping[str, Any] = done[0].recipe["place"]["shapes"]
+    shared, own = provenance.split([d.recipe for d in done])
     body = {
         "config": plain(kind.config),
         "prior": kind.prior.metadata,
         "process": describe(kind.prior.process),
         **kind.record(shapes),
         "environment": done[0].recipe["environment"],
-        "pictures": [d.entry for d in done],
+        "recipe": {k: v for k, v in shared.items() if k not in provenance.SHARED},
+        "pictures": [d.entry | {"recipe": rest} for d, rest in zip(done, own, strict=True)],
     }
     return target.json(target.free("record.json"), body)
 

@@ -1,9 +1,10 @@
 """Files with prompts for each input: {input's name without suffix: prompt or fields}."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
+
+from sdedit_jax.text import json_file
+from sdedit_jax.text.spelling import hint
 
 LISTS = ("concepts", "masks")
 """Fields that may be a list of texts."""
@@ -20,12 +21,7 @@ def read(file: str, fields: Sequence[str], short: str = "") -> dict[str, dict[st
     """
     if not file:
         return {}
-    try:
-        found = json.loads(Path(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"prompts: cannot read {file}: {error}") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"prompts: {file} must hold a JSON object of names and prompts")
+    found = json_file.read_object(file, "prompts", "names and prompts")
     return {name: _entry(file, name, entry, fields, short) for name, entry in found.items()}
 
 
@@ -33,8 +29,10 @@ def _entry(file: str, name: str, entry: Any, fields: Sequence[str], short: str) 
     given = {short: entry} if short and isinstance(entry, str) else entry
     if not isinstance(given, dict) or not set(given) <= set(fields):
         kinds = "a text or an object" if short else "an object"
+        wrong = [field for field in given if field not in fields] if isinstance(given, dict) else []
         raise ValueError(
             f"prompts: {name!r} in {file} must be {kinds} of {list(fields)}, got {entry!r}"
+            f"{hint(wrong[0], fields) if wrong else ''}"
         )
     where = f"of {name!r} in {file}"
     return {field: _value(field, value, where) for field, value in given.items()}
@@ -58,5 +56,7 @@ def check_names(own: Mapping[str, Any], ids: Iterable[str], file: str) -> None:
     Raises:
         ValueError: it names something else.
     """
+    ids = list(ids)
     if strange := sorted(set(own) - set(ids)):
-        raise ValueError(f"prompts: {file} names {strange[:3]}, and no input has this name")
+        near = hint(strange[0], ids)
+        raise ValueError(f"prompts: {file} names {strange[:3]}, and no input has this name{near}")

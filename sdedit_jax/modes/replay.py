@@ -1,8 +1,11 @@
-"""--mode=replay: make a result again from the recipe inside its PNG, and measure the difference."""
+"""--mode=replay: make results again from their recipes, and measure the difference.
+
+A recipe is inside its PNG; record.json has the recipes of all results of a run.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -10,10 +13,13 @@ from ml_collections import ConfigDict
 
 from sdedit_jax import images, provenance
 from sdedit_jax.modes import kinds, signals
+from sdedit_jax.modes.edit import report
 from sdedit_jax.modes.files import Target, refuse_existing
 from sdedit_jax.modes.jobs import FORMAT, Done, Failed, digests, done, run_batch
 from sdedit_jax.modes.session import Input, Job, Kind
 from sdedit_jax.pipeline.executor import Cancel
+from sdedit_jax.text import json_file
+from sdedit_jax.text.spelling import one_of
 from sdedit_jax.weights import load
 
 TOLERANCE = 1
@@ -21,19 +27,67 @@ TOLERANCE = 1
 
 
 def replay(config: ConfigDict, target: Target | None) -> int:
-    """Run the recipe of `config.input` again; 0 if the picture comes out equal, else 1.
+    """Run the recipes of `config.input` again; 0 if every picture comes out equal, else 1.
 
-    The prior is the recipe's folder or `config.prior`, whichever has the recipe's sha256. With a
-    workdir the replayed picture is written there.
+    The input is a result, or a record.json; of its results, `config.only` selects some. The prior
+    is the recipe's folder or `config.prior`, whichever has the recipe's sha256. With a workdir the
+    replayed pictures are written there.
     """
     if "input" not in config:
         raise ValueError("config: --mode=replay needs one of those that edit pictures, or none")
-    path = Path(config.input)
+    results = results_of(Path(config.input), config.only)
     if target:
-        refuse_existing([target.folder / path.name], target.overwrite, [path])
-    before = images.read(path).pixels
-    recipe = provenance.read_recipe(images.read_text(path), path.name, FORMAT)
-    if provenance.digest(before) != recipe["picture"]["sha256"]:
+        files = [target.folder / result.path.name for result in results]
+        refuse_existing(files, target.overwrite, [result.path for result in results])
+    if len(results) == 1:
+        return replay_one(config, results[0], target)
+    codes, failed = [], []
+    for result in results:
+        print(f"picture   {result.path.name}")
+        try:
+            codes.append(replay_one(config, result, target))
+        except (ValueError, OSError, FloatingPointError) as error:
+            failed.append(f"{result.path.name}: {error}")
+        if codes and codes[-1] > 1:  # a signal
+            break
+    print(f"replayed  {codes.count(0)} of {len(results)} pictures are equal")
+    return report(failed, max(codes, default=0))
+
+
+class Result(NamedTuple):
+    """A result and its recipe."""
+
+    path: Path
+    recipe: dict[str, Any]
+
+
+def results_of(path: Path, only: str) -> list[Result]:
+    """The result `path`, or those of a record.json.
+
+    Args:
+        only: names of some of them, separated by commas; "": all.
+
+    Raises:
+        ValueError: an unreadable file, no recipe, or a name that the record lacks.
+    """
+    if path.suffix.lower() != ".json":
+        if only:
+            raise ValueError(f"only: it selects results of a record.json, the input is {path}")
+        return [Result(path, provenance.read_recipe(images.read_text(path), path.name, FORMAT))]
+    record = json_file.read_object(path, "input")
+    recipes = provenance.recipes_of(record, path.name, FORMAT)
+    names = {Path(file).stem: Path(file).name for file in recipes}
+    chosen = [Path(name.strip()).stem for name in only.split(",")] if only else list(names)
+    for name in chosen:
+        one_of(f"only: a result of {path.name}", name, names)
+    return [Result(path.with_name(names[name]), recipes[names[name]]) for name in chosen]
+
+
+def replay_one(config: ConfigDict, result: Result, target: Target | None) -> int:
+    """Make one result again and compare; the exit code."""
+    path, recipe = result
+    before = images.read(path).pixels if path.is_file() else None
+    if before is not None and provenance.digest(before) != recipe["picture"]["sha256"]:
         print(f"note      {path.name} was changed after it was made")
     kind = kinds.open_kind(recipe_config(config, recipe, path), recipe)
     with signals.catch() as caught:
@@ -128,19 +182,35 @@ def again(
     return made
 
 
-def verdict(before: np.ndarray, after: np.ndarray, recipe: Mapping[str, Any], kind: Kind) -> int:
-    """Print how equal two pictures are, and what differs in the environment; the exit code."""
+def verdict(
+    before: np.ndarray | None, after: np.ndarray, recipe: Mapping[str, Any], kind: Kind
+) -> int:
+    """Print how equal two pictures are, and what differs in the environment; the exit code.
+
+    Args:
+        before: None: the file is gone, and its sha256 in the recipe is compared.
+    """
+    equal, told = compared(before, after, recipe)
+    print(f"verdict   {told}")
     now = provenance.environment(kind.config.compute)
-    lines = provenance.differences(recipe["environment"], now)
+    for line in provenance.differences(recipe["environment"], now):
+        print(f"environment differs: {line}")
+    return 0 if equal else 1
+
+
+def compared(
+    before: np.ndarray | None, after: np.ndarray, recipe: Mapping[str, Any]
+) -> tuple[bool, str]:
+    """Whether two pictures count as equal, and how equal they are."""
+    if before is None:
+        same = provenance.digest(after) == recipe["picture"]["sha256"]
+        how = "bit-equal" if same else "differs, and cannot be measured"
+        return same, f"{how}, by the sha256 of the picture, whose file is gone"
     if before.shape != after.shape:
         raise ValueError(f"input: the picture has size {before.shape}, the replay {after.shape}")
     worst = int(np.abs(before.astype(int) - after).max())
     if worst == 0:
-        print("verdict   bit-equal")
-    elif worst <= TOLERANCE:
-        print(f"verdict   equal within {worst} of 255 levels")
-    else:
-        print(f"verdict   differs by up to {worst} of 255 levels")
-    for line in lines:
-        print(f"environment differs: {line}")
-    return 0 if worst <= TOLERANCE else 1
+        return True, "bit-equal"
+    if worst <= TOLERANCE:
+        return True, f"equal within {worst} of 255 levels"
+    return False, f"differs by up to {worst} of 255 levels"

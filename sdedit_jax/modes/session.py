@@ -1,6 +1,7 @@
 """Shared by the editing modes: types, opening of priors, inputs, measurements."""
 
 import functools
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,9 @@ from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.prior import Prior, describe
 from sdedit_jax.tasks import TaskInput
 from sdedit_jax.weights import load
+
+LONGEST = 200
+"""Bytes of a result's name without its ending; file systems allow 255."""
 
 
 class Input(NamedTuple):
@@ -233,13 +237,29 @@ def read_inputs(kind: Kind) -> tuple[list[Input], list[str]]:
     found, bad, reasons = [], [], set()
     for path, name in zip(paths, images.output_names(paths), strict=True):
         try:
+            check_length(name)
             found.append(kind.read(path, name))
         except (ValueError, OSError) as error:
-            bad.append(f"{path}: {error}")
+            own, text = images.shown(path), str(error)
+            bad.append(text if own in text else f"{own}: {text}")
             reasons.add(str(error))
     if not found and len(reasons) == 1:
         raise ValueError(reasons.pop())
+    for line in bad:
+        print(f"left out  {line}")
     return found, bad
+
+
+def check_length(name: str) -> None:
+    """Check that the names of an input's results, which are longer, fit into a file system.
+
+    Raises:
+        ValueError: the name is too long.
+    """
+    if len(os.fsencode(name)) > LONGEST:
+        raise ValueError(
+            f"the name {name[:12]!r}... has more than {LONGEST} bytes; rename the file"
+        )
 
 
 def own_files(config: ConfigDict, id: str) -> list[Path]:

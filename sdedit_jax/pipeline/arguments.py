@@ -1,6 +1,5 @@
 """Arguments of the Python API: unknown names, types and ranges."""
 
-import difflib
 import functools
 import inspect
 import math
@@ -9,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
+
+from sdedit_jax.text.spelling import hint
 
 KINDS: Mapping[type, str] = {
     numbers.Integral: "a whole number",
@@ -62,17 +63,6 @@ def whole(name: str, value: Any, least: int = 0) -> int:
     return int(value)
 
 
-def choice(name: str, value: Any, allowed: Sequence[str]) -> str:
-    """One of some strings.
-
-    Raises:
-        ValueError: another value.
-    """
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {list(allowed)}, got {value!r}")
-    return value
-
-
 def each(name: str, value: Any, count: int, kind: type | tuple[type, ...]) -> list[Any]:
     """One value for all pictures, or one for each.
 
@@ -112,6 +102,6 @@ def _check_names(
     known = list(signature.parameters)
     for name in kwargs:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise TypeError(f"{function.__name__}() got an unexpected argument {name!r}{hint}")
+            raise TypeError(
+                f"{function.__name__}() got an unexpected argument {name!r}{hint(name, known)}"
+            )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jax
 
+from sdedit_jax.images import user_path
 from sdedit_jax.weights.load import cache_folder
 
 VARIABLE = "SDEDIT_CACHE"
@@ -28,7 +29,7 @@ def use_cache(where: str | Path | None = "auto") -> None:
         if jax.config.jax_compilation_cache_dir:
             return
         where = os.environ.get(VARIABLE, cache_folder() / "xla")
-    folder = str(where) if where else None
+    folder = str(user_path(where)) if where else None
     if folder != jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

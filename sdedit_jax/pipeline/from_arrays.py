@@ -19,7 +19,7 @@ from sdedit_jax.edits import sdedit
 from sdedit_jax.edits.inversion import KEEPS, Inverted, Request
 from sdedit_jax.edits.sdedit import Recorded
 from sdedit_jax.pipeline import ledits_settings, settings
-from sdedit_jax.pipeline.arguments import choice, each, number, whole
+from sdedit_jax.pipeline.arguments import each, number, whole
 from sdedit_jax.pipeline.cache import default_cache
 from sdedit_jax.pipeline.calls import Call
 from sdedit_jax.pipeline.ledits import Result
@@ -31,6 +31,7 @@ from sdedit_jax.priors.conditioning import CFGCond, Prompt
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.tasks import TaskInput, arrays
 from sdedit_jax.text.concept_parser import parse
+from sdedit_jax.text.spelling import one_of
 
 
 class Maps(NamedTuple):
@@ -185,7 +186,7 @@ def ledits_call(
     """The call of `ledits`."""
     _check_prior(prior)
     _check_output(given)
-    choice("maps", maps, KEEPS)
+    one_of("maps", maps, KEEPS)
     if inverted is not None and (maps == "keys" or given["samples"] is not None):
         raise ValueError('inverted: its maps are replayed once; leave out maps="keys" and samples')
     default_cache()
@@ -223,7 +224,7 @@ def _check_prior(prior: Any) -> None:
 
 
 def _check_output(given: Mapping[str, Any]) -> None:
-    choice("output", given["output"], OUTPUTS)
+    one_of("output", given["output"], OUTPUTS)
     whole("feather", given["feather"])
 
 
@@ -232,7 +233,7 @@ def _items(
 ) -> tuple[list[TaskInput], bool]:
     """The pictures with their masks, fitted to the size of the edit; and whether it is a batch."""
     batch = arrays.read(image, value_range=given["value_range"])
-    choice("fit", given["fit"], images.FITS)
+    one_of("fit", given["fit"], images.FITS)
     size = prior.edit_size(given["size"])
     drawn = arrays.masks(mask, [p.rgb.shape[:2] for p in batch.pictures], batch.many)
     ids = batch.ids

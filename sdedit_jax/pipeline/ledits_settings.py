@@ -21,6 +21,7 @@ from sdedit_jax.pipeline.ledits import LEDITSPipeline
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.text.concept_parser import NUMBERS, Concept, as_text, check_number
+from sdedit_jax.text.spelling import one_of
 
 DEFAULTS = {"cooldown": None, "weight": 1.0, "momentum": 0.0, "beta": 0.0}
 """Numbers of a concept that neither the concept nor the preset gives."""
@@ -64,8 +65,7 @@ def recipe(preset: str, numbers: Mapping[str, float | None]) -> Recipe:
         ValueError: an unknown preset, or a number that it does not take or out of its range.
     """
     given = {name: value for name, value in numbers.items() if value is not None}
-    if preset not in PRESETS:
-        ledits.recipe(preset)
+    one_of("preset", preset, PRESETS)
     made = PRESETS[preset](**_own(preset, given))
     _check_numbers(preset, made, given)
     scales = {name: float(given[name]) for name in SCALES if name in given}

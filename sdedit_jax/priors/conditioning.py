@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 
 from sdedit_jax.priors.prior import Prior
+from sdedit_jax.text.spelling import hint
 
 FOREIGN = re.compile(r"\([^()]+:\s*[\d.]+\s*\)|<(?:lora|lyco|hypernet):[^<>]*>", re.IGNORECASE)
 """Notation of other programs in prompts: "(word:1.3)" and "<lora:name:0.8>"."""
@@ -143,7 +144,9 @@ def _parsed(classes: Classes | None, value: str, field: str) -> int | None:
         if classes is not None and classes.count is None:
             raise ValueError(f"{field}: the prior has no classes, got {value!r}") from None
         allowed = f"one of {list(names)}, or its number" if names else "a number"
-        raise ValueError(f"{field}: a class is {allowed}; got {value!r}") from None
+        raise ValueError(
+            f"{field}: a class is {allowed}; got {value!r}{hint(value, names)}"
+        ) from None
 
 
 def _against(classes: Classes | None, against: int | str) -> int:

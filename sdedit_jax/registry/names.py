@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sdedit_jax.diffusion import sde
+from sdedit_jax.text.spelling import hint, one_of
 
 SDES: dict[str, Callable[..., sde.SDE]] = {
     "ve": sde.VE,
@@ -27,9 +28,7 @@ def pick(table: Mapping[str, Any], name: str, field: str) -> Any:
     Raises:
         ValueError: an unknown name; the message has the field and the allowed names.
     """
-    if name not in table:
-        raise ValueError(f"{field} must be one of {sorted(table)}, got {name!r}")
-    return table[name]
+    return table[one_of(field, name, sorted(table))]
 
 
 KINDS = {int: numbers.Integral, float: numbers.Real, str: str, bool: bool | np.bool_}
@@ -59,7 +58,11 @@ def call(table: Mapping[str, Any], values: Mapping[str, Any], field: str, *args:
     make = pick(table, values["name"], f"{field}.name")
     known = inspect.signature(make).parameters
     for argument, value in rest.items():
-        if argument in known and known[argument].annotation in KINDS:
+        if argument not in known:
+            raise ValueError(
+                f"{field} {values['name']!r} has no argument {argument!r}{hint(argument, known)}"
+            )
+        if known[argument].annotation in KINDS:
             check_kind(value, known[argument].annotation, f"{field}.{argument}")
     try:
         return make(*args, **rest)

@@ -6,7 +6,6 @@ parsed here, once, and never evaluated.
 
 import ast
 import dataclasses
-import difflib
 import functools
 import inspect
 from collections.abc import Callable, Mapping
@@ -23,7 +22,8 @@ from sdedit_jax.diffusion.solvers import (
     ProbabilityFlow,
     ReverseDiffusion,
 )
-from sdedit_jax.registry.names import KINDS, check_kind
+from sdedit_jax.registry.names import KINDS, check_kind, pick
+from sdedit_jax.text.spelling import hint
 
 Table = Mapping[str, Callable[..., Any]]
 
@@ -96,15 +96,11 @@ def parse(text: Any, table: Table, field: str) -> Any:
             raise TypeError(f"{field} must be a string or a frozen dataclass, got {text!r}")
         return text
     name, given = _split(text, field)
-    if name not in table:
-        raise ValueError(
-            f"{field} must be one of {sorted(table)}, got {name!r}{_near(name, table)}"
-        )
-    allowed = parameters(table[name])
+    allowed = parameters(pick(table, name, field))
     for parameter, value in given.items():
         if parameter not in allowed:
             raise ValueError(
-                f"{field}: {name} has no parameter {parameter!r}{_near(parameter, allowed)};"
+                f"{field}: {name} has no parameter {parameter!r}{hint(parameter, allowed)};"
                 f" it has {sorted(allowed)}"
             )
         kind = _kind(allowed[parameter])
@@ -173,8 +169,3 @@ def _kind(parameter: inspect.Parameter) -> type | None:
     if parameter.annotation in KINDS:
         return parameter.annotation
     return type(parameter.default) if type(parameter.default) in KINDS else None
-
-
-def _near(name: str, known: Any) -> str:
-    found = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {found[0]!r}?" if found else ""

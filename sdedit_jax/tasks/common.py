@@ -12,6 +12,7 @@ import numpy as np
 
 from sdedit_jax import images
 from sdedit_jax.images.guide import Guide
+from sdedit_jax.text import spelling
 
 T = TypeVar("T")
 Color = tuple[int, int, int]
@@ -114,7 +115,10 @@ def read_options(kind: type[T], values: Mapping[str, object]) -> T:
     defaults = {field.name: field.default for field in dataclasses.fields(kind)}
     unknown = sorted(set(values) - set(defaults))
     if unknown:
-        raise ValueError(f"task options {unknown} are unknown; known are {sorted(defaults)}")
+        raise ValueError(
+            f"task options {unknown} are unknown; known are {sorted(defaults)}"
+            f"{spelling.hint(unknown[0], defaults)}"
+        )
     return kind(**{name: _typed(name, values[name], defaults[name]) for name in values})
 
 
@@ -163,8 +167,7 @@ def _typed(name: str, value: object, default: object) -> object:
 
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     """Raise ValueError unless `value` is allowed."""
-    if value not in allowed:
-        raise ValueError(f"task option {name} must be one of {list(allowed)}, got {value!r}")
+    spelling.one_of(f"task option {name}", value, allowed)
 
 
 def background_of(text: str) -> Color | None:
@@ -221,7 +224,7 @@ def read_mask(chosen: MaskOptions, path: str | Path, size: Size) -> np.ndarray |
         warnings.warn(f"{path}: the mask beside it is used, {beside.name}", stacklevel=2)
         where = str(beside)
     maps, sign, text = where.rpartition("#")
-    if not sign or "/" in text or Path(where).exists():
+    if not sign or "/" in text or images.user_path(where).exists():
         file = images.paired(where, path, "mask", suffix)
         mask = images.read_mask(file, size, chosen.invert, chosen.mask_channel)
     else:

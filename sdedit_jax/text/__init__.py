@@ -1,1 +1,1 @@
-"""Prompts and concepts: tokenizer, vocabulary, the parser of concepts."""
+"""Prompts and concepts: tokenizer, vocabulary, the parser of concepts, JSON files, spelling."""

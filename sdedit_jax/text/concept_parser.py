@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from sdedit_jax.text.spelling import one_of
+
 SIGNS = {"+": False, "-": True}
 PLACES = ("scale", "warmup", "threshold")
 """Names of unnamed numbers, in order."""
@@ -79,11 +81,8 @@ def _concept(part: str) -> Concept:
 def _number(part: str, name: str, value: str) -> dict[str, float]:
     """One number of a concept, several for a kind, or none for an empty value."""
     if name == "kind":
-        if value not in KINDS:
-            raise ValueError(f"concepts: kind of {part!r} must be one of {list(KINDS)}")
-        return dict(KINDS[value])
-    if name not in NUMBERS:
-        raise ValueError(f"concepts: {name!r} in {part!r} must be one of {[*NUMBERS, 'kind']}")
+        return dict(KINDS[one_of(f"concepts: kind of {part!r}", value, KINDS)])
+    one_of(f"concepts: {name!r} in {part!r}", name, [*NUMBERS, "kind"])
     if not value:
         return {}
     try:

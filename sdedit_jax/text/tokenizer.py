@@ -9,7 +9,6 @@ transformers.
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers
+
+from sdedit_jax.text import json_file
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 LENGTH = 77
@@ -88,9 +89,9 @@ def read(folder: str | Path) -> Tokenizer:
         ValueError: a file is missing or damaged, or the vocabulary lacks a special token.
     """
     folder = Path(folder)
-    config = _json(folder / "tokenizer_config.json", {})
+    config = _optional(folder / "tokenizer_config.json")
     # transformers prefers this file where both define a special token
-    marks = {**config, **_json(folder / "special_tokens_map.json", {})}
+    marks = {**config, **_optional(folder / "special_tokens_map.json")}
     names = {
         "start": _mark(marks.get("bos_token"), START),
         "end": _mark(marks.get("eos_token"), END),
@@ -123,7 +124,11 @@ def _bpe(folder: Path, unknown: str) -> tokenizers.Tokenizer:
     pairs = [tuple(line.split()) for line in lines if line.strip() and not _is_version(line)]
     try:
         model = models.BPE(
-            _json(vocabulary), pairs, unk_token=unknown, end_of_word_suffix="</w>", fuse_unk=False
+            json_file.read_object(vocabulary, "tokenizer"),
+            pairs,
+            unk_token=unknown,
+            end_of_word_suffix="</w>",
+            fuse_unk=False,
         )
     except Exception as error:  # tokenizers raises plain Exceptions
         raise ValueError(f"tokenizer: {vocabulary} and {merges} do not fit: {error}") from None
@@ -156,16 +161,8 @@ def _is_version(line: str) -> bool:
     return line.startswith("#version")
 
 
-def _json(file: Path, absent: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    if absent is not None and not file.is_file():
-        return dict(absent)
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"tokenizer: cannot read {file}: {error}") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"tokenizer: {file} must hold a JSON object")
-    return value
+def _optional(file: Path) -> dict[str, Any]:
+    return json_file.read_object(file, "tokenizer") if file.is_file() else {}
 
 
 def _mark(value: Any, absent: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from sdedit_jax import images
 from sdedit_jax.nets.functional import network
 from sdedit_jax.registry import PARTS
+from sdedit_jax.text import json_file
 from sdedit_jax.training.data import spaced
 from sdedit_jax.training.job import Job, execute, rounded, size, so_far, some
 from sdedit_jax.training.loop import Hooks
@@ -70,11 +71,7 @@ def load(folder: str | Path, compute: str = "float32") -> tuple[Autoencoder, Any
         ValueError: missing or damaged files, or files that do not fit each other.
     """
     file = Path(folder) / "config.json"
-    try:
-        values = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"vae: cannot read {file}: {error}") from None
-    vae = autoencoder(values, compute)
+    vae = autoencoder(json_file.read_object(file, "vae"), compute)
     params = conversion.fill(vae.shapes, safetensors_file.read(file.with_name(WEIGHTS)))
     return vae, jax.tree.map(jnp.asarray, params)
 
@@ -161,9 +158,8 @@ def report_of(folder: str | Path) -> dict[str, Any]:
         ValueError: this stage has not published the folder.
     """
     file = Path(folder) / "training.json"
-    try:
-        return json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+    if not file.is_file():
         raise ValueError(
-            f"vae: cannot read {file}, which the first stage (configs/train_vae.py) writes: {error}"
-        ) from None
+            f"vae: cannot read {file}, which the first stage (configs/train_vae.py) writes"
+        )
+    return json_file.read_object(file, "vae")

@@ -23,6 +23,7 @@ import jax
 import numpy as np
 
 from sdedit_jax.images import FORMATS, Picture, decode, fit, flatten
+from sdedit_jax.text.spelling import one_of
 from sdedit_jax.training.augment import Augment, draw, draw_more, stack
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -80,8 +81,7 @@ def source(
         ValueError: no such path, no picture, broken pictures (all are named), pictures of several
             sizes, no label.
     """
-    if labels not in LABELS:
-        raise ValueError(f"labels must be one of {LABELS}, got {labels!r}")
+    one_of("labels", labels, LABELS)
     path = Path(path)
     if path.suffix == ".zip" or (path.is_dir() and not (path / "dataset_info.json").exists()):
         images, numbers, names = _from_files(path, split, labels, size)

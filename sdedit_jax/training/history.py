@@ -11,6 +11,7 @@ from typing import Any
 
 from sdedit_jax import provenance
 from sdedit_jax.images import write_bytes
+from sdedit_jax.text import json_file
 
 FILE = "run.json"
 FIXED = (
@@ -103,10 +104,10 @@ def write(workdir: Path, entries: Sequence[Entry]) -> None:
 def _read(file: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
+    found = json_file.read(file, "workdir")
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
         return [{"step": int(entry["step"]), "config": dict(entry["config"])} for entry in found]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"workdir: cannot read {file}, the configs of the run: {error}") from None
 
 

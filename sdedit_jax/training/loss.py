@@ -23,6 +23,7 @@ from jax import Array
 
 from sdedit_jax.diffusion.sde import SDE, diffusion, level, perturb
 from sdedit_jax.diffusion.strength import noise_to_signal, t_from_sigma
+from sdedit_jax.text.spelling import one_of
 
 WEIGHTS = ("simple", "likelihood", "edm")
 TIMES = ("uniform", "lognormal")
@@ -66,10 +67,8 @@ def check(objective: Objective) -> Objective:
         ValueError: a field is outside its allowed values.
     """
     o = objective
-    if o.weight not in WEIGHTS:
-        raise ValueError(f"objective.weight must be one of {WEIGHTS}, got {o.weight!r}")
-    if o.times not in TIMES:
-        raise ValueError(f"objective.times must be one of {TIMES}, got {o.times!r}")
+    one_of("objective.weight", o.weight, WEIGHTS)
+    one_of("objective.times", o.times, TIMES)
     if not 0 < o.t_min < 1:
         raise ValueError(f"objective.t_min must be in (0, 1), got {o.t_min}")
     for name in ("std", "sigma_data"):

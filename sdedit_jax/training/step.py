@@ -13,6 +13,7 @@ import optax
 import optax.contrib
 from jax import Array
 
+from sdedit_jax.text.spelling import one_of
 from sdedit_jax.training.loss import Loss
 
 SCHEDULES = ("constant", "cosine", "inverse_sqrt")
@@ -71,8 +72,7 @@ def learning_rate(optimizer: Optimizer, steps: int, first: int = 0) -> optax.Sch
         ValueError: an unknown schedule, or a rate or hold that is not positive.
     """
     o = optimizer
-    if o.schedule not in SCHEDULES:
-        raise ValueError(f"optimizer.schedule must be one of {SCHEDULES}, got {o.schedule!r}")
+    one_of("optimizer.schedule", o.schedule, SCHEDULES)
     for name in ("rate", "hold"):
         if getattr(o, name) <= 0:
             raise ValueError(f"optimizer.{name} must be positive, got {getattr(o, name)}")
@@ -105,8 +105,7 @@ def descent(optimizer: Optimizer, rate: optax.Schedule) -> tuple[optax.GradientT
         ValueError: an unknown method.
     """
     o = optimizer
-    if o.method not in METHODS:
-        raise ValueError(f"optimizer.method must be one of {METHODS}, got {o.method!r}")
+    one_of("optimizer.method", o.method, METHODS)
     if o.method == "adam":
         adam = optax.scale_by_adam(o.beta1, o.beta2)
         return adam, optax.scale_by_learning_rate(rate)

@@ -5,12 +5,12 @@ entry has fields of `Card`; `"base"` names the entry of "bases" that it changes.
 key by key, all else is replaced, so that what several checkpoints share is written once.
 """
 
-import difflib
 import json
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any, NamedTuple
 
+from sdedit_jax.text import spelling
 from sdedit_jax.weights import cards
 
 Entry = Mapping[str, Any]
@@ -53,7 +53,9 @@ def card(name: str) -> Card:
     """
     table = {c.name: c for c in _table()}
     if name not in table:
-        close = _like(str(name), list(table)) or sorted({n.split("/")[0] + "/..." for n in table})
+        close = spelling.similar(name, table, 8) or sorted(
+            {n.split("/")[0] + "/..." for n in table}
+        )
         raise ValueError(
             f"card: no checkpoint is called {name!r}; similar names: {', '.join(close)}"
         )
@@ -68,8 +70,8 @@ def names(family: str | None = None) -> list[str]:
     """
     table = _table()
     known = sorted({c.family for c in table})
-    if family is not None and family not in known:
-        raise ValueError(f"family must be one of {known}, got {family!r}")
+    if family is not None:
+        spelling.one_of("family", family, known)
     return [c.name for c in table if family in (None, c.family)]
 
 
@@ -105,9 +107,3 @@ def _merge(below: Entry, above: Entry) -> dict[str, Any]:
         inner = isinstance(value, Mapping) and isinstance(below.get(key), Mapping)
         both[key] = _merge(below[key], value) if inner else value
     return both
-
-
-def _like(name: str, known: list[str]) -> list[str]:
-    """Names that contain the given text, else names of similar spelling."""
-    holding = [n for n in known if name and name.lower() in n.lower()]
-    return holding[:8] or difflib.get_close_matches(name, known, 5, 0.5)

@@ -1,7 +1,6 @@
 """Import of released checkpoints: read, describe, convert, check, store."""
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdedit_jax import registry
+from sdedit_jax.images import user_path
 from sdedit_jax.priors.prior import Prior
+from sdedit_jax.text import json_file
 from sdedit_jax.weights import catalogue, conversion, readers, selfcheck, store
 from sdedit_jax.weights.catalogue import Card
 from sdedit_jax.weights.families import Family, family_of
@@ -72,10 +73,10 @@ def convert(
             match its architecture; the architecture is unknown; the disk is full; a name is
             unknown.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     check_folder(folder, overwrite)
     registry.pick({**store.DTYPES, SOURCE: ""}, dtype, "dtype")
-    path = hub.local(str(source))
+    path = hub.local(str(user_path(source)))
     found, sha256 = readers.read(path), digest(path)
     stored = jnp.dtype(dtype_of(found) if dtype == SOURCE else store.DTYPES[dtype])
     given, entry = given_for(card, architecture, sha256)
@@ -147,13 +148,7 @@ def given_for(
         return (entry.given if entry else {}), entry
     if isinstance(architecture, Mapping):
         return architecture, None
-    try:
-        given = json.loads(Path(architecture).read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"architecture: cannot read {architecture}: {error}") from None
-    if not isinstance(given, dict):
-        raise ValueError(f"architecture: {architecture} must hold a JSON object")
-    return given, None
+    return json_file.read_object(user_path(architecture), "architecture"), None
 
 
 def origin(found: Source, kind: Family, sha256: str, entry: Card | None) -> dict[str, Any]:

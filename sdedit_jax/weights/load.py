@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdedit_jax import images, registry
+from sdedit_jax.images import user_path
 from sdedit_jax.priors.analytic import mixture
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.registry import names
@@ -37,7 +38,7 @@ def load_prior(folder: str | Path, compute: str = "float32", attention: int | No
     Raises:
         ValueError: missing, damaged or contradicting files; an unknown network, process or compute.
     """
-    return load_converted(ours(Path(folder)), compute, attention)
+    return load_converted(ours(user_path(folder)), compute, attention)
 
 
 def sha256_of(folder: str | Path) -> str:
@@ -46,7 +47,7 @@ def sha256_of(folder: str | Path) -> str:
     Raises:
         ValueError: see load_prior.
     """
-    folder = ours(Path(folder))
+    folder = ours(user_path(folder))
     known = store.read_metadata(folder).get("sha256")  # exact priors get one when loaded
     return known or load_converted(folder).metadata["sha256"]
 

@@ -18,6 +18,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from sdedit_jax.text import json_file, spelling
+
 Params = Mapping[str, Any]
 
 DTYPES = {"float32": "float32", "bfloat16": "bfloat16", "float16": "float16"}
@@ -104,14 +106,12 @@ def read_metadata(folder: str | Path) -> dict[str, Any]:
     """
     file = Path(folder) / "prior.json"
     if not file.is_file():
-        raise ValueError(f"prior: {file} does not exist; a prior is a folder with a prior.json")
-    try:
-        card = json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"prior: {file} is not JSON: {error}") from None
-    if not isinstance(card, dict):
-        raise ValueError(f"prior: {file} must hold a JSON object")
-    return card
+        priors = (found.parent for found in Path(folder).parent.glob("*/prior.json"))
+        near = spelling.hint_path(folder, priors)
+        raise ValueError(
+            f"prior: {file} does not exist; a prior is a folder with a prior.json{near}"
+        )
+    return json_file.read_object(file, "prior")
 
 
 def load(folder: str | Path, shapes: Params, *, sha256: str | None = None) -> Params:

@@ -1,5 +1,6 @@
 """The families of checkpoints, recognised by the contents of a file."""
 
+from sdedit_jax.text.spelling import one_of
 from sdedit_jax.weights.families import (
     diffusers,
     edm,
@@ -28,8 +29,8 @@ def family_of(source: Source, name: str = "") -> Family:
     Raises:
         ValueError: no known family, or not the expected one.
     """
-    if name and name not in FAMILIES:
-        raise ValueError(f"family must be one of {sorted(FAMILIES)}, got {name!r}")
+    if name:
+        one_of("family", name, sorted(FAMILIES))
     found = [family for family in FAMILIES.values() if family.recognise(source)]
     if not found:
         some = sorted(source.tensors)[:3]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sdedit_jax.text.spelling import one_of
 from sdedit_jax.weights import conversion, store
 from sdedit_jax.weights.families.family import Card, Family, Shapes, missing
 from sdedit_jax.weights.families.merge import merge
@@ -52,11 +53,8 @@ def describe(source: Source, given: Mapping[str, Any]) -> Card:
         )
     wanted = {k: v for k, v in _flat(given).items() if k not in TRAINING or k not in found}
     v = merge(NAME, found, wanted, ["class_name", "img_resolution", "img_channels"])
-    if v["class_name"] not in USUAL:
-        raise ValueError(f"class_name must be one of {sorted(USUAL)}, got {v['class_name']!r}")
-    network = v["model_type"]
-    if network not in NETWORKS:
-        raise ValueError(f"model_type must be one of {sorted(NETWORKS)}, got {network!r}")
+    one_of("class_name", v["class_name"], sorted(USUAL))
+    network = one_of("model_type", v["model_type"], sorted(NETWORKS))
     _check_filters(source, v.get("resample_filter", [1, 1]))
     low, high, prediction = _preconditioning(source, v)
     return {

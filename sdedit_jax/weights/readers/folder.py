@@ -8,13 +8,13 @@ Weights are in one file, or in several with an index, as safetensors or as `.bin
 (float16, not averaged) the averaged one in full precision is taken.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sdedit_jax.text import json_file
 from sdedit_jax.weights.readers import files
 from sdedit_jax.weights.source import Source
 
@@ -153,15 +153,7 @@ def _index(file: Path) -> dict[str, str]:
 
 def _json(file: Path) -> dict[str, Any] | None:
     """The object in a JSON file; None if the file does not exist."""
-    if not file.is_file():
-        return None
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"source: cannot read {file}: {error}") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"source: {file} must hold a JSON object")
-    return value
+    return json_file.read_object(file, "source") if file.is_file() else None
 
 
 def _nothing(path: Path) -> str:

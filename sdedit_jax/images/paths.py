@@ -1,0 +1,22 @@
+"""Paths of users: "~" is the home folder; names that are not UTF-8."""
+
+import os
+import re
+from pathlib import Path
+
+HOME = re.compile(r"(^|,)(\s*)(~[^/,\s]*)(?=/|,|$)")
+
+
+def user_path(path: str | Path) -> Path:
+    """A path with its home folder: "~/out" and "~user/out"; an unknown user stays as it is."""
+    return Path(os.path.expanduser(path))
+
+
+def shown(path: str | Path) -> str:
+    """A path for messages; bytes of a name that are not UTF-8 as "\\xfc"."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def expand(text: str) -> str:
+    """The value of a field with the home folder in each of its paths, which commas separate."""
+    return HOME.sub(lambda found: found[1] + found[2] + os.path.expanduser(found[3]), text)

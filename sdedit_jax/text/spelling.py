@@ -1,0 +1,46 @@
+"""Names that are not known: the error, with the known name of the most similar spelling."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+CLOSE = 0.6
+"""Least similarity of two spellings, by difflib's measure."""
+
+
+def similar(name: Any, known: Iterable[Any], most: int = 1) -> list[str]:
+    """The known names that contain a name, else those of similar spelling, the best first."""
+    table = {one.lower(): one for one in known if isinstance(one, str)}
+    wanted = name.lower() if isinstance(name, str) else ""
+    holding = [one for one in table if wanted in one] if len(wanted) > 2 else []
+    cutoff = 0.0 if holding else CLOSE
+    return [table[one] for one in difflib.get_close_matches(wanted, holding or table, most, cutoff)]
+
+
+def hint(name: Any, known: Iterable[Any], shown: Mapping[str, str] | None = None) -> str:
+    """The end of a message about an unknown name; "" where no known name is similar.
+
+    Args:
+        shown: known name -> how the message writes it, such as the path of a file; None: as it is.
+    """
+    found = similar(name, known)
+    return f"; did you mean {(shown or {}).get(found[0], found[0])!r}?" if found else ""
+
+
+def hint_path(path: str | Path, there: Iterable[Path]) -> str:
+    """The end of a message about a path that does not exist, by the names of those that do."""
+    shown = {one.name: str(one) for one in there}
+    return hint(Path(path).name, shown, shown)
+
+
+def one_of(field: str, value: Any, allowed: Iterable[Any]) -> Any:
+    """A value, if it is one of those allowed.
+
+    Raises:
+        ValueError: another value.
+    """
+    allowed = list(allowed)
+    if value not in allowed:
+        raise ValueError(f"{field} must be one of {allowed}, got {value!r}{hint(value, allowed)}")
+    return value

@@ -1,0 +1,97 @@
+"""One run at a time in a workdir: who holds it, and what becomes of locks of dead processes."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+
+import pytest
+from program import known, names, refused, run, small, tiny_net
+
+from sdedit_jax import images
+from sdedit_jax.modes import lock
+
+
+def holder(**changes):
+    own = {"host": socket.gethostname(), "pid": os.getpid(), "since": "2026-01-02 03:04:05"}
+    return {**own, "start": lock._start(os.getpid()), **changes}
+
+
+@pytest.fixture
+def file(tmp_path):
+    return lock.file_of(tmp_path, inside=True)
+
+
+def test_a_lock_names_its_process_and_is_removed(file):
+    with lock.locked(file):
+        found = json.loads(file.read_text())
+        assert (found["host"], found["pid"]) == (socket.gethostname(), os.getpid())
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", found["since"])
+    assert not file.exists()
+    with pytest.raises(KeyboardInterrupt), lock.locked(file):
+        raise KeyboardInterrupt
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("changes", [{}, {"host": "elsewhere", "pid": 1}])
+def test_a_held_lock_is_refused_and_stays(changes, file):
+    body = json.dumps(holder(**changes))
+    file.write_text(body)
+    pid = holder(**changes)["pid"]
+    wanted = rf"process {pid} on .* \(since 2026-01-02 03:04:05\) .*{file.name}"
+    with pytest.raises(ValueError, match=wanted), lock.locked(file):
+        pass
+    assert file.read_text() == body
+
+
+def test_a_lock_that_cannot_be_read_is_refused(file):
+    file.write_text("")
+    with pytest.raises(ValueError, match="workdir: another process writes"), lock.locked(file):
+        pass
+
+
+def test_locks_of_dead_processes_of_this_host_are_replaced(file):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for dead in (holder(pid=ended.pid), holder(start="12")):  # the second: its pid is used again
+        file.write_text(json.dumps(dead))
+        with lock.locked(file):
+            assert json.loads(file.read_text())["pid"] == os.getpid()
+        assert names(file.parent) == []
+
+
+def test_a_process_that_is_killed_leaves_a_lock_that_is_replaced(file):
+    code = "import os, sys; from pathlib import Path; from sdedit_jax.modes import lock\n"
+    code += "lock._create(Path(sys.argv[1])); os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", code, str(file)]).returncode == -9
+    assert file.exists()
+    with lock.locked(file):
+        assert json.loads(file.read_text())["pid"] == os.getpid()
+
+
+def test_every_mode_that_writes_refuses_a_held_workdir(file, tmp_path):
+    images.write_png(tmp_path / "photo.png", known())
+    file.write_text(json.dumps(holder()))
+    edits = small("strokes", input=str(tmp_path / "photo.png"))
+    for config, mode in [
+        (edits, "edit"),
+        (edits, "sweep"),
+        (edits, "replay"),
+        (tiny_net(), "train"),
+    ]:
+        assert f"process {os.getpid()} on" in refused(config, tmp_path, mode)
+    beside = lock.file_of(tmp_path / "prior", inside=False)
+    beside.write_text(json.dumps(holder()))
+    assert f"process {os.getpid()} on" in refused(edits, tmp_path / "prior", "convert")
+    assert not (tmp_path / "prior").exists()
+
+
+def test_a_run_that_keeps_earlier_results_goes_beside_a_running_one(tmp_path):
+    images.write_png(tmp_path / "photo.png", known())
+    out = tmp_path / "out"
+    with lock.locked(lock.file_of(out, inside=True)):
+        config = small("strokes", input=str(tmp_path / "photo.png"), samples=1)
+        assert run(config, out, keep=True) == 0
+        assert "photo_0.png" in names(out / "run-2") and lock.NAME not in names(out / "run-2")

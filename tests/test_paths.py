@@ -1,0 +1,55 @@
+"""Paths of users: the home folder, in the program and from Python."""
+
+import shutil
+
+import pytest
+from program import exact_prior, known, names, run, small
+
+import sdedit_jax as sj
+from sdedit_jax import images
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home folder with a prior and a picture; the current folder is another one."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    shutil.copytree(exact_prior(), tmp_path / "home" / "prior")
+    images.write_png(tmp_path / "home" / "photo.png", known())
+    return tmp_path / "home"
+
+
+def test_every_path_of_a_field_is_expanded(home):
+    assert images.expand("~/a.png") == f"{home}/a.png"
+    assert images.expand("~") == str(home)
+    assert images.expand("~/a.png, ~/b#ff0000,,c.png") == f"{home}/a.png, {home}/b#ff0000,,c.png"
+
+
+@pytest.mark.parametrize("text", ["", "a~/b", "~nobody_here/a", "a ~ b", "~5 apples", "red, ~ 3"])
+def test_other_texts_stay_as_they_are(home, text):
+    assert images.expand(text) == text
+
+
+def test_the_program_takes_paths_in_the_home_folder(home, tmp_path):
+    config = small("strokes", prior="~/prior", input="~/photo.png", samples=1, cache="~/cache")
+    before = config.to_dict()
+    assert run(config, "~/out") == 0
+    assert {"photo_0.png", "record.json"} <= set(names(home / "out"))
+    assert list((tmp_path / "here").iterdir()) == []
+    assert config.to_dict() == before
+
+
+def test_python_takes_paths_in_the_home_folder(home):
+    prior = sj.load_prior("~/prior")
+    found = sj.edit(prior, "~/photo.png", steps=2, samples=1)
+    wanted = sj.edit(prior, known(), steps=2, samples=1, id="photo")
+    assert (found == wanted).all()
+
+
+def test_masks_and_folders_beside_an_input_may_lie_in_the_home_folder(home):
+    images.write_png("~/masks.png", known()[..., 0])
+    assert (home / "masks.png").is_file()
+    assert images.read_mask("~/masks.png", (16, 16)).shape == (16, 16)
+    assert images.paired("~", home / "photo.png", "mask") == home / "photo.png"
