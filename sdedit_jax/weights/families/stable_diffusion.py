@@ -24,8 +24,6 @@ TOKENIZER = (
     "special_tokens_map.json",
     "tokenizer_config.json",
 )
-SCHEDULER = ("timestep_spacing", "steps_offset", "set_alpha_to_one", "final_sigmas_type")
-"""Fields of the scheduler kept beside the table, for edits that repeat diffusers' steps."""
 OWN = "_ledits"
 """Field of model_index.json: the prior's own numbers for presets of LEDITS. diffusers skips fields
 with an underscore."""
@@ -65,7 +63,7 @@ def describe(source: Source, given: Mapping[str, Any]) -> Card:
         },
         "size": [*(side * factor for side in sides), vae.get("in_channels", 3)],
         "range": [-1, 1],
-        "scheduler": {name: scheduler[name] for name in SCHEDULER if name in scheduler},
+        "scheduler": diffusers.steps_of(scheduler),
         **({"ledits": index[OWN]} if OWN in index else {}),
     }
 
