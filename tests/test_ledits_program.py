@@ -33,6 +33,7 @@ from test_replay import replayed, rewrite
 from text_prior import SIDE
 
 import sdedit_jax as sj
+from sdedit_jax import images
 from sdedit_jax.edits import ledits
 from sdedit_jax.edits.ledits import PRESETS
 from sdedit_jax.guidance.sega import padded
@@ -541,7 +542,7 @@ def test_prompts_and_numbers_compile_nothing(photos):
         assert np.array_equal(edited, others[3])
     with pytest.raises(ValueError, match="mask is black everywhere"):
         sj.ledits(prior, before, "+cat", steps=2, mask=np.zeros((SIDE, SIDE), bool))
-    with pytest.raises(ValueError, match="size must be .*multiples of 4, got 3"):
+    with pytest.raises(ValueError, match="size must be .*multiples of 2, got 3"):
         sj.ledits(prior, before, "+cat", size=3)
     with pytest.raises(TypeError, match="unexpected argument 'treshold'; did you mean 'threshold'"):
         sj.ledits(prior, before, "+cat", treshold=0.5)
@@ -597,6 +598,22 @@ def test_a_stream_has_the_three_stages(photos):
     np.testing.assert_array_equal(
         done.result.image, sj.ledits(prior, before, "+cat:7:0", **options).image
     )
+
+
+@pytest.mark.parametrize("preset", ["ledits", "leditspp"])
+def test_latents_of_odd_sides(photos, preset):
+    """Latents of 5 x 7: the reconstruction is the photo through the autoencoder, and the concept
+    acts somewhere, not everywhere."""
+    prior, photo = load.load_prior(text_prior.text_prior()), str(photos / "one.png")
+    given = {"steps": 2, "size": (10, 14), "threshold": 0.5, "details": True}
+    made = sj.ledits(prior, photo, "+a:9:0", preset=preset, **given)
+    assert made.image.shape == (10, 14, 3) and made.masks.shape == (1, 10, 14)
+    assert levels(made.image, made.reconstruction) > 0 and 0 < made.masks.mean() < 1
+    fitted = images.fit(picture(photos / "one.png"), (10, 14))[0]
+    latent = prior.codec.encode(prior.params, images.to_unit(fitted))
+    assert latent.shape == (5, 7, 4)
+    back = images.from_unit(np.asarray(prior.codec.decode(prior.params, latent)))
+    assert levels(made.reconstruction, back) <= 1
 
 
 def test_maps_and_masks_that_do_not_fit_are_refused(photos):

@@ -34,7 +34,7 @@ class StableDiffusion:
         net: the U-Net.
         steps: number of steps of the table that it was trained on.
         predicts: what it gives, one of PREDICTS.
-        attention: sides of the latent over sides of the maps; a power of 2.
+        attention: sides of the latent over sides of the maps, which are rounded up; a power of 2.
     """
 
     net: Network
@@ -58,7 +58,8 @@ class StableDiffusion:
         label = step_of(t, self.steps)
         text, extra = _split(cond, self.net.config, x)
         inputs = jnp.concatenate([x, *extra], axis=-1)[None]
-        maps = tuple(side // self.attention for side in x.shape[:2]) if self.gives_maps else None
+        sides = tuple(-(-side // self.attention) for side in x.shape[:2])
+        maps = sides if self.gives_maps else None
         out = self.net(params["unet"], inputs, label[None], y=text[None], key=key, maps=maps)
         out, shown = (out[0][0], out[1][0].mean(0)) if self.gives_maps else (out[0], None)
         return prediction(self.predicts, self.process, x, t, out)._replace(attention=shown)
