@@ -49,7 +49,7 @@ def get_config() -> ConfigDict:
     config.sampler.steps = config_dict.placeholder(int)  # unset: 20, or the preset's number
     config.sampler.grid = "karras"
     config.sampler.corrector = "none"  # none | langevin
-    config.sampler.hold = "level"  # noise of the kept region: level | paper | official
+    config.sampler.hold = "level"  # noise of the kept region: level | paper | official | diffusers
     config.sampler.repeats = 1  # the paper's K
     config.sampler.final = "mean"  # mean | sample: the last step
     # --mode=sweep

@@ -29,7 +29,7 @@ def get_config() -> ConfigDict:
     # ledits | ledits-app | cog-ledits | ddpm-inversion-paper | ddim-inversion
     # leditspp | leditspp-diffusers | leditspp-original
     config.preset = "ledits"
-    # numbers of the preset; unset: the preset's value
+    # numbers of the preset; unset: the prior's own default, or else the preset's
     number = config_dict.placeholder
     config.steps = number(int)
     config.t0 = number(float)  # strength where the steps begin: ledits, leditspp, ddim-inversion

@@ -45,6 +45,8 @@ def get_config() -> ConfigDict:
     config.process.num_train_timesteps = 1000
     config.process.beta_start = 0.00085
     config.process.beta_end = 0.012
+    # the prior's own numbers for presets of LEDITS
+    config.ledits = ConfigDict({"ledits": {"threshold": 0.8}, "leditspp": {"threshold": 0.5}})
     # the loss
     config.objective = ConfigDict()
     config.objective.weight = "simple"

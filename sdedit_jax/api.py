@@ -201,7 +201,8 @@ def invert(
         prior: one that reads prompts, of `load_prior`.
         image, seed, id, fit, size, value_range, batch, devices, cancel: as in `edit`.
         source_prompt: describes the photo; "": none.
-        preset: one of edits.ledits.PRESETS. steps, skip, t0, source_scale: None: the preset's.
+        preset: one of edits.ledits.PRESETS. steps, skip, t0, source_scale: None: the
+            prior's own, or else the preset's.
 
     Raises:
         TypeError: an argument of another type.
@@ -273,7 +274,8 @@ def ledits(
             number of concepts up to it are one program. None: as many as there are.
         details: a `Ledits` with the reconstruction and the masks of the concepts.
         maps: "device", "host" or "keys": where the noise maps stay.
-        steps, skip, t0, source_scale, target_scale, intersect_to: None: the preset's.
+        steps, skip, t0, source_scale, target_scale, intersect_to: None: the prior's own, or else
+            the preset's.
         scale, warmup, threshold, cooldown, weight, momentum, beta: of concepts without their own.
 
     Returns:

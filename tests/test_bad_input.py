@@ -61,7 +61,7 @@ def at_root(monkeypatch):
         ("sampler__rule", "foo", "sampler.rule must be one of ['ancestral', "),
         ("sampler__grid", "foo", "sampler.grid must be one of ['diffusers_ddim', "),
         ("sampler__corrector", "foo", "sampler.corrector must be one of ['langevin', 'none']"),
-        ("sampler__hold", "foo", "sampler.hold must be one of ['level', 'official', 'paper']"),
+        ("sampler__hold", "foo", "sampler.hold must be one of ['diffusers', 'level', "),
         ("sampler__final", "foo", "sampler.final must be one of ['mean', 'sample'], got 'foo'"),
         ("task", "foo", "task must be one of ['composite', "),
         ("preset", "foo", "preset must be one of ['diffusers', 'diffusers-ddpm', "),

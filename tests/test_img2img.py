@@ -13,11 +13,11 @@ from recorded import TABLE, close, player
 
 import sdedit_jax as sj
 from sdedit_jax import guidance
-from sdedit_jax.diffusion import solvers, timesteps
+from sdedit_jax.diffusion import masking, sampler, solvers, timesteps
 from sdedit_jax.diffusion.grids import Grid
 from sdedit_jax.diffusion.noise import ReplayNoise, ZeroNoise
 from sdedit_jax.diffusion.sampler import advance, begin, reverse
-from sdedit_jax.diffusion.sde import perturb
+from sdedit_jax.diffusion.sde import CLEAN, perturb
 from sdedit_jax.pipeline import settings
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import Prompt
@@ -119,13 +119,34 @@ def test_each_latent_is_the_pipelines(case, folder, io):
         for i, (t, end) in enumerate(zip(grid.t, grid.s, strict=True)):
             z = own["step_noise"][i] if "step_noise" in own else jnp.zeros_like(x)
             x = run.step(run.prior.params, cond, x, t, end, jnp.float32(solver.eta), z)
-            if "latent_mask" in own:  # their rule: the one noise of the start at the level reached
-                last = i == len(grid.t) - 1
-                kept = x0 if last else perturb(run.prior.process, x0, grid.t[i + 1], own["noise"])
-                x = own["latent_mask"] * x + (1 - own["latent_mask"]) * kept
+            if "latent_mask" in own:
+                held = masking.KnownRegion(x0, own["latent_mask"], "diffusers", own["noise"])
+                next_t = jnp.append(grid.t, CLEAN)[i + 1]
+                x = held.after(x, context(run.prior.process, t, end, i, next_t))
             close(x, own["latents"][i], LATENTS)
         picture = np.clip(run.decode(run.prior.params, x) / 2 + 0.5, 0, 1)
         close(picture, own["final_image"], PICTURE)
+
+
+def context(process, t, s, i, next_t):
+    """A step as hooks see it that draw no noise."""
+    return sampler.Context(process, t, s, i, None, jnp.float32(1), None, None, next_t)
+
+
+@pytest.mark.parametrize("case", ["inpaint4_ddim_s075", "inpaint4_ddim_s1"])
+def test_the_known_region_of_the_inpainting_pipeline(io, case):
+    """The loop with the recorded predictions: every state is the pipeline's."""
+    told, (steps, own) = io[0][case], recorded_case(io[1], case)
+    prior = player(steps, own["model_output"][:, None])
+    prior = prior.replace(metadata={"scheduler": {"steps_offset": 1, "set_alpha_to_one": False}})
+    grid, solver = preset_grid(prior, told)
+    z = own["noise"]
+    held = masking.KnownRegion(own["init_image_latents"], own["latent_mask"], "diffusers", z)
+    states = reverse(
+        lambda x, t: prior.predict(prior.params, x, t, 0), prior.process, solver, grid,
+        ZeroNoise(), own["init_latents"], hooks=[held], final="sample", observe=after,
+    )[1]  # fmt: skip
+    close(states, own["latents"], LATENTS)
 
 
 def recorded_case(files, case):

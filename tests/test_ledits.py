@@ -303,6 +303,29 @@ def test_masks_follow_their_maps():
     np.testing.assert_array_equal(noise_mask(psi, 0.95)[..., 0], psi[..., 0])
 
 
+@pytest.mark.parametrize("sides", [(10, 13), (9, 9), (7, 12)])
+def test_masks_of_odd_sides(rng, sides):
+    """Maps of sides rounded up, as of a U-Net that halves twice: each value covers its 4 x 4, cut
+    off at the end."""
+    own = [-(-side // 4) for side in sides]
+    attention = rng.uniform(size=(*own, 5)).astype(np.float32)
+    one = concepts(np.zeros(1), threshold=0.6, tokens=np.asarray([[0, 1, 1, 0, 0]], np.float32))
+    one = jax.tree.map(lambda a: a[0], one._replace(cond=None))
+    got = np.asarray(mask_of(np.zeros((*sides, 2), np.float32), attention, one, "attention"))
+    smooth = np.asarray(smoothed(attention[..., 1:3].sum(-1)), np.float64)
+    wanted = np.kron(smooth >= np.quantile(smooth, 0.6) - 1e-7, np.ones((4, 4)))
+    np.testing.assert_array_equal(got[..., 0], wanted[: sides[0], : sides[1]])
+
+
+def test_maps_of_other_sides_are_refused():
+    prior = told((8, 13, 2))
+    many = concepts(np.ones(1), tokens=np.ones((1, 5), np.float32))
+    predict = LeditsPP(prior.predict).bind(prior.params, LeditsPPCond(np.float32(0), many))
+    x = jnp.zeros((8, 13, 2))
+    with pytest.raises(ValueError, match=r"attention must have the sides \(8, 13\) of the state"):
+        predict.predict((), x, jnp.float32(0.5), jnp.int32(0))
+
+
 # --- with exact priors ----------------------------------------------------------------------------
 
 

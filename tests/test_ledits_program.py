@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -12,6 +13,7 @@ import pytest
 import text_prior
 from PIL import Image
 from program import (
+    ROOT,
     compiled,
     config_of,
     exact_prior,
@@ -27,9 +29,11 @@ from program import (
 )
 from recorded import arrays, close, settings
 from test_edit_mode import shows
+from test_replay import replayed, rewrite
 from text_prior import SIDE
 
 import sdedit_jax as sj
+from sdedit_jax import images
 from sdedit_jax.edits import ledits
 from sdedit_jax.edits.ledits import PRESETS
 from sdedit_jax.guidance.sega import padded
@@ -315,6 +319,82 @@ def test_a_run_edits_every_photo_in_one_program(photos, tmp_path, capsys):
     assert "'a cat' to 'a cat', +dog:scale=3:warmup=1:threshold=0.5,-cat" in shown
 
 
+@pytest.fixture
+def own_numbers(tmp_path):
+    """A function that puts numbers for LEDITS into the metadata of one folder of a prior."""
+    folder = tmp_path / "own"
+    shutil.copytree(text_prior.text_prior(), folder)
+    plain = json.loads((folder / "prior.json").read_text())
+
+    def put(numbers):
+        own = {} if numbers is None else {"ledits": numbers}
+        (folder / "prior.json").write_text(json.dumps({**plain, **own}))
+        return str(folder)
+
+    return put
+
+
+def test_a_prior_has_defaults_of_its_own(own_numbers, photos, tmp_path, capsys):
+    """They act as if they were given; what is given, for all concepts or one, goes before them."""
+    one = str(photos / "one.png")
+    prior = own_numbers({"ledits": {"threshold": 0.5}, "leditspp": {"threshold": 0.25}})
+
+    def made(name, **changes):
+        assert run(asked(one, **{"prior": prior, **changes}), tmp_path / name) == 0
+        numbers = noted(tmp_path / name)["numbers"]["concept"]
+        return picture(tmp_path / name / "one_edit.png"), numbers["threshold"]
+
+    own, threshold = made("own")
+    assert threshold == 0.5
+    assert "defaults  threshold 0.5, as stored with the prior" in capsys.readouterr().out
+    assert np.array_equal(own, made("given", prior=text_prior.text_prior(), threshold=0.5)[0])
+    other, threshold = made("other", threshold=0.75)
+    assert threshold == 0.75 and levels(own, other) > 0
+    assert "defaults  " not in capsys.readouterr().out
+    assert made("plus", preset="leditspp")[1] == 0.25
+    assert made("app", preset="ledits-app", skip=0)[1] == 0.95  # a preset without numbers
+    loaded = load.load_prior(prior)
+    again = sj.ledits(loaded, one, "+cat:7:0", steps=2, batch=2, devices=1)
+    assert np.array_equal(own, again)
+
+
+def test_a_replay_has_the_defaults_of_its_recipe(own_numbers, photos, tmp_path, capsys):
+    """Whatever the prior stores now; recipes that are older than such defaults know none."""
+    config = asked(photos / "one.png", prior=own_numbers({"ledits": {"threshold": 0.5}}))
+    assert run(config, tmp_path / "new") == 0
+    own_numbers(None)
+    assert run(config, tmp_path / "old") == 0
+    own_numbers({"ledits": {"threshold": 0.1}})
+    old = tmp_path / "old" / "one_edit.png"
+    rewrite(old, recipe=lambda found: {k: v for k, v in found.items() if k != "defaults"})
+    for folder in ("new", "old"):
+        code, told = replayed(tmp_path / folder / "one_edit.png", capsys)
+        assert code == 0 and "bit-equal" in told
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        ({"ledits": {"treshold": 0.5}}, r"prior: ledits must be .*number: value.*, got"),
+        ({"ledits": {"threshold": "0.5"}}, "prior: ledits: ledits must have numbers, got '0.5'"),
+        ({"ledits": {"threshold": 5}}, r"prior: ledits: threshold must be in \[0, 1\], got 5"),
+        ([1], r"prior: ledits must be \{preset"),
+    ],
+)
+def test_bad_defaults_of_a_prior(numbers, told, own_numbers):
+    prior = load.load_prior(own_numbers(numbers))
+    with pytest.raises(ValueError, match=told):
+        ledits_settings.resolve(prior, "ledits", {})
+
+
+def test_the_included_text_prior_has_defaults():
+    """They are read from the folder of diffusers, and are those that its config trains."""
+    prior = load.load_prior(ROOT / "checkpoints" / "fruits64-text")
+    wanted = {"ledits": {"threshold": 0.8}, "leditspp": {"threshold": 0.5}}
+    assert prior.metadata["ledits"] == wanted
+    assert config_of("train_text").ledits.to_dict() == wanted
+
+
 def test_samples_and_the_size_of_the_input(photos, tmp_path):
     """Two samples of a photo of another size, each with an inversion of its own, pasted into it."""
     wide = np.random.default_rng(1).integers(0, 255, (SIDE, 2 * SIDE, 3)).astype(np.uint8)
@@ -462,7 +542,7 @@ def test_prompts_and_numbers_compile_nothing(photos):
         assert np.array_equal(edited, others[3])
     with pytest.raises(ValueError, match="mask is black everywhere"):
         sj.ledits(prior, before, "+cat", steps=2, mask=np.zeros((SIDE, SIDE), bool))
-    with pytest.raises(ValueError, match="size must be .*multiples of 4, got 3"):
+    with pytest.raises(ValueError, match="size must be .*multiples of 2, got 3"):
         sj.ledits(prior, before, "+cat", size=3)
     with pytest.raises(TypeError, match="unexpected argument 'treshold'; did you mean 'threshold'"):
         sj.ledits(prior, before, "+cat", treshold=0.5)
@@ -518,6 +598,22 @@ def test_a_stream_has_the_three_stages(photos):
     np.testing.assert_array_equal(
         done.result.image, sj.ledits(prior, before, "+cat:7:0", **options).image
     )
+
+
+@pytest.mark.parametrize("preset", ["ledits", "leditspp"])
+def test_latents_of_odd_sides(photos, preset):
+    """Latents of 5 x 7: the reconstruction is the photo through the autoencoder, and the concept
+    acts somewhere, not everywhere."""
+    prior, photo = load.load_prior(text_prior.text_prior()), str(photos / "one.png")
+    given = {"steps": 2, "size": (10, 14), "threshold": 0.5, "details": True}
+    made = sj.ledits(prior, photo, "+a:9:0", preset=preset, **given)
+    assert made.image.shape == (10, 14, 3) and made.masks.shape == (1, 10, 14)
+    assert levels(made.image, made.reconstruction) > 0 and 0 < made.masks.mean() < 1
+    fitted = images.fit(picture(photos / "one.png"), (10, 14))[0]
+    latent = prior.codec.encode(prior.params, images.to_unit(fitted))
+    assert latent.shape == (5, 7, 4)
+    back = images.from_unit(np.asarray(prior.codec.decode(prior.params, latent)))
+    assert levels(made.reconstruction, back) <= 1
 
 
 def test_maps_and_masks_that_do_not_fit_are_refused(photos):

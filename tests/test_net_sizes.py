@@ -164,7 +164,6 @@ def test_sizes_that_the_stride_does_not_divide_are_refused(name):
 def test_strides_follow_the_levels():
     assert SongConfig(img_resolution=32).stride == 8
     assert DDPMConfig(image_size=256).stride == 32
-    assert SDUNetConfig().stride == 8
     assert VAE.factor == 2
 
 

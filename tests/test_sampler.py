@@ -414,11 +414,13 @@ def context(process, t, s, z, noisy=1.0, draws=None):
 
 @pytest.mark.parametrize("process", PROCESSES.values())
 def test_hold_by_its_definition(process, rng):
-    """level: fresh noise at s; paper: the step's z at t; official: the start's z at t."""
+    """level: fresh noise at s; paper: the step's z at t; official: the start's z at t;
+    diffusers: the start's z where the next step begins."""
     guide, x, z, fresh, start = jnp.asarray(rng.normal(size=(5, *SHAPE)), jnp.float32)
     mask = jnp.asarray(rng.choice([0.0, 0.3, 1.0], (4, 4, 1)), jnp.float32)
-    told = context(process, 0.6, 0.5, z, draws=fresh[None])
-    for mode, t, noise in [("level", 0.5, fresh), ("paper", 0.6, z), ("official", 0.6, start)]:
+    told = context(process, 0.6, 0.5, z, draws=fresh[None])._replace(next_t=jnp.float32(0.4))
+    modes = [("level", 0.5, fresh), ("paper", 0.6, z), ("official", 0.6, start)]
+    for mode, t, noise in [*modes, ("diffusers", 0.4, start)]:
         got = KnownRegion(guide, mask, mode, start).after(x, told)
         want = mask * x + (1 - mask) * sde.perturb(process, guide, t, noise)
         np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)

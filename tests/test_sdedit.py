@@ -194,6 +194,7 @@ def algorithm(form, step, times, guide, mask, mode, z0, z, final="mean"):
                 "level": as_ * guide + ss * z[k, i, 1],
                 "paper": at * guide + st * noisy * z[k, i, 0],
                 "official": at * guide + st * z0[k],
+                "diffusers": as_ * guide + ss * z0[k],
             }[mode]
             x = mask * x + (1 - mask) * kept
         guide = mask * x + (1 - mask) * guide
@@ -203,7 +204,7 @@ def algorithm(form, step, times, guide, mask, mode, z0, z, final="mean"):
 @pytest.mark.parametrize("process", PROCESSES)
 @pytest.mark.parametrize("mode", masking.MODES)
 def test_masked_algorithms_with_repeats(process, mode, rng):
-    """The three modes with hard and soft masks and K = 2, with recorded noise."""
+    """The modes with hard and soft masks and K = 2, with recorded noise."""
     ours, form = PROCESSES[process]
     solver, step, final = ALGORITHMS[process]
     guide = picture(rng, 4, 6, 1)

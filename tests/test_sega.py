@@ -5,6 +5,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import oracles
 import pytest
 from hooks import Hook
 from recorded import arrays, close, player, settings
@@ -14,6 +15,7 @@ from sdedit_jax.diffusion.noise import SampleNoise, ZeroNoise
 from sdedit_jax.diffusion.solvers import Prediction, StatefulPredictor
 from sdedit_jax.guidance import LeditsPP
 from sdedit_jax.guidance.sega import SEGA, SEGACond, concepts, padded, semantic, top
+from sdedit_jax.priors import adapters
 from sdedit_jax.priors.analytic import gaussian
 
 CASES = [
@@ -93,6 +95,42 @@ def test_states_of_the_original(golden, case):
         observe=lambda seen: seen.x_next,
     )[1]  # fmt: skip
     close(path, a["latents"], 1e-5)
+
+
+@pytest.mark.parametrize("predicts", ["v", "x0"])
+def test_guidance_is_of_the_output_of_the_network(golden, rng, predicts):
+    """The recorded estimates as v, or x0, of a network: the original guides what a network gives.
+    The states are those of DDIM in float64 along the guided outputs."""
+    a = arrays(golden("sd_sega.npz"), "three__")
+    setting, shape = settings(golden("sd_sega.npz"), "three"), a["uncond"].shape
+    text, start = (rng.standard_normal(s).astype(np.float32) for s in (shape, shape[1:]))
+    said = np.concatenate([a["uncond"][:, None], text[:, None], a["edit"]], axis=1)
+    steps = 1 + 125 * np.arange(len(said))[::-1]  # those of 8 steps
+
+    def net(params, x, label, y=None, key=None):
+        i = jnp.argmin(jnp.abs(params["steps"] - label[0]))
+        return params["said"][i, y[0]][None]
+
+    params = {"steps": jnp.asarray(steps), "said": jnp.asarray(said)}
+    prior = player(steps, said)
+    cond = SEGACond(1, 0, 7.5, concepts_of(setting, np.arange(2, said.shape[1])))
+    grid = timesteps.TimestepGrid(DDIM, len(said))(prior.process, jnp.float32(1), len(said))
+    predict = SEGA(adapters.DDPM(net, prior.process, predicts=predicts), "sega-original")
+    path = sampler.reverse(
+        predict.bind(params, cond), prior.process, solvers.Ancestral(eta=0), grid, ZeroNoise(),
+        start, observe=lambda seen: seen.x_next,
+    )[1]  # fmt: skip
+
+    u, text = (said[:, c].astype(np.float64) for c in (0, 1))
+    outs = u + 7.5 * (text - u) + a["sem_guidance"]
+    bar = np.cumprod(1 - oracles.scaled_linear_betas())
+    x, wanted = start.astype(np.float64), []
+    for out, i, j in zip(outs, steps, [*steps[1:], 0], strict=True):
+        (alpha, to), (sigma, rest) = (np.sqrt([b[i], b[j]]) for b in (bar, 1 - bar))
+        x0 = alpha * x - sigma * out if predicts == "v" else out
+        x = to * x0 + rest * (x - alpha * x0) / sigma
+        wanted.append(x)
+    close(path, np.stack(wanted), 1e-5)
 
 
 def test_nan_of_the_original(rng):

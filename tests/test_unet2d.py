@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from conftest import SHARED
 from jax import jit
+from recorded import arrays as recorded_arrays
+from recorded import player
 from seeded_weights import seeded
 
 from sdedit_jax import registry
@@ -20,6 +22,7 @@ from sdedit_jax.diffusion.noise import ReplayNoise
 from sdedit_jax.diffusion.solvers import Prediction
 from sdedit_jax.nets.functional import Network
 from sdedit_jax.nets.unet2d import UNet2D, UNet2DConfig
+from sdedit_jax.pipeline import settings
 from sdedit_jax.priors import adapters
 from sdedit_jax.weights import catalogue, conversion, families, readers
 from sdedit_jax.weights.families import diffusers
@@ -468,6 +471,48 @@ def test_predictions_give_the_x0_of_the_schedulers(golden, case):
         clipped = np.clip(got, -1, 1) if config["config"].get("clip_sample") else got
         close(np.asarray(clipped)[None], x0, unclear * RUN)
     np.testing.assert_array_equal(seen, steps[: len(seen)])
+
+
+@pytest.mark.parametrize(
+    ("case", "preset"),
+    [
+        ("ddim_google_clip_alpha1", "diffusers-eta"),
+        *((f"ddpm_google_{kind}{n}", "diffusers-ddpm")
+          for kind in ("fixed_small", "fixed_large", "fixed_small_log")
+          for n in ("", "_n1000_tail")),
+    ],
+)  # fmt: skip
+def test_presets_clip_and_draw_as_the_scheduler_of_the_folder(golden, case, preset):
+    """From the recorded predictions and draws, the state after each step. The scheduler of DDIM
+    clips x0 and keeps eps; that of DDPM has its own variance, and no noise in step 0."""
+    told = json.loads(golden("io_schedulers.json").read_text())[case]
+    a = recorded_arrays(golden("io_schedulers.npz"), f"{case}__")
+    card = described(PLAIN, {**told["config"], "_class_name": told["scheduler"]})
+    steps, said = a["timesteps_run"], a["model_output"]
+    prior = player(steps, said[:, None], process=registry.process(card["process"]))
+    n, share = told["num_inference_steps"], len(steps) / told["num_inference_steps"]
+    sampling = settings.sampling({"steps": n}, preset, strength=share)
+    plan = settings.resolve(prior.replace(metadata=card), sampling, 0.5).plan
+    grid = plan.grid(prior.process, jnp.float32(0), plan.n)
+    np.testing.assert_array_equal(np.round(1000 * grid.t - 1), steps)
+    path = sampler.reverse(
+        lambda x, t: prior.predict(prior.params, x, t, 0), prior.process, plan.solver, grid,
+        ReplayNoise(jnp.asarray(a["noise"])[:, None]), a["sample"], final=plan.final,
+        observe=lambda seen: seen.x_next,
+    )[1]  # fmt: skip
+    # near the clean end the original subtracts float32 numbers near 1
+    close(path, a["prev_sample"], 2 * RUN if "tail" in case else 1e-5)
+
+
+def test_a_scheduler_that_presets_do_not_have():
+    card = described(PLAIN, {**DDPM, "clip_sample_range": 2.0})
+    assert card["scheduler"]["clip_sample"]  # left out: diffusers clips
+    prior = player([0], np.zeros((1, 1, 2, 2, 3), np.float32)).replace(metadata=card)
+    with pytest.raises(ValueError, match="clip_sample_range of the prior's scheduler must be 1"):
+        settings.resolve(prior, settings.sampling({}, "diffusers"), 0.5)
+    card["scheduler"] = {"variance_type": "learned"}
+    with pytest.raises(ValueError, match="variance_type of the prior's scheduler must be one of"):
+        settings.resolve(prior, settings.sampling({}, "diffusers-ddpm"), 0.5)
 
 
 def test_learned_range_of_variances():

@@ -191,7 +191,7 @@ class Ledits(NamedTuple):
 
 def ledits(o: Opened, preset: str, **numbers: float | None) -> Ledits:
     """A preset with its number of steps; t0 and scales may still differ between requests."""
-    return Ledits(o, ledits_settings.resolve(o.space, preset, numbers))
+    return Ledits(o, ledits_settings.resolve(o.space, preset, numbers, stored={}))
 
 
 def requests(

@@ -11,8 +11,10 @@ from jax import Array
 from sdedit_jax.diffusion.sampler import Context
 from sdedit_jax.diffusion.sde import level
 
-MODES = ("level", "paper", "official")
+MODES = ("level", "paper", "official", "diffusers")
 """The levels of noise of the kept region, see `KnownRegion`."""
+OF_START = ("official", "diffusers")
+"""Modes whose noise is that of the start."""
 
 
 @functools.partial(
@@ -29,8 +31,9 @@ class KnownRegion:
         mask: [H, W, 1] or [H, W, C]; 1 where the edit may change pixels.
         mode: "level": new noise at the level s just reached. "paper": the level t before the step
             with the step's own noise (SDEdit, masked algorithms). "official": the level t with the
-            one noise `z` of the whole run (released code).
-        z: [H, W, C], for "official".
+            one noise `z` of the whole run (released code). "diffusers": the level at which the next
+            step begins with that one noise, and no noise after the last step (its inpainting).
+        z: [H, W, C], for the modes OF_START.
     """
 
     guide: Array
@@ -43,13 +46,15 @@ class KnownRegion:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ValueError(f"mode must be one of {list(MODES)}, got {self.mode!r}")
-        if self.mode == "official" and self.z is None:
-            raise ValueError('the mask mode "official" needs z, the noise of the start')
+        if self.mode in OF_START and self.z is None:
+            raise ValueError(f'the mask mode "{self.mode}" needs z, the noise of the start')
 
     def after(self, x: Array, context: Context) -> Array:
         """x [H, W, C] with its kept region replaced."""
         if self.mode == "level":
             t, noise = context.s, context.draw(0, self.guide.shape)
+        elif self.mode == "diffusers":
+            t, noise = context.next_t, self.z
         else:
             t, noise = context.t, context.noisy * context.z if self.mode == "paper" else self.z
         alpha, sigma = level(context.process, t)

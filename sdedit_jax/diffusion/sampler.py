@@ -13,7 +13,7 @@ from jax import Array
 
 from sdedit_jax.diffusion.grids import Grid
 from sdedit_jax.diffusion.noise import SLOT, Noise, Purpose
-from sdedit_jax.diffusion.sde import SDE
+from sdedit_jax.diffusion.sde import CLEAN, SDE
 from sdedit_jax.diffusion.solvers.base import (
     Predict,
     Prediction,
@@ -34,6 +34,7 @@ class Context(NamedTuple):
         noisy: 0 where the step takes its mean (the last one with final="mean"), else 1.
         draw: (call, shape) -> standard normal noise; call, from 0, may be traced.
         predict: the bound predictor.
+        next_t: the time where the next step begins; CLEAN after the last one.
     """
 
     process: SDE
@@ -44,6 +45,7 @@ class Context(NamedTuple):
     noisy: Array
     draw: Callable[[Array | int, tuple[int, ...]], Array]
     predict: Predict
+    next_t: Array | None = None
 
 
 class Hook(Protocol):
@@ -142,7 +144,8 @@ def advance(
             return guided.predict(state.guidance, x, t, i)[0]
 
         noisy = jnp.where((i == last) & (final == "mean"), 0.0, 1.0)
-        context = Context(process, t, s, i, None, noisy, None, look)
+        next_t = jnp.where(i == last, CLEAN, grid.t[jnp.minimum(i + 1, last)])
+        context = Context(process, t, s, i, None, noisy, None, look, next_t)
         x = _through(hooks, Purpose.BEFORE, noise, state.x, context)
         prediction, guidance = guided.predict(state.guidance, x, t, i)
         kernel, memory = solver.step(process, state.memory, x, prediction, t, s, look)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from sdedit_jax.diffusion.grids import MakeGrid
-from sdedit_jax.diffusion.masking import KnownRegion
+from sdedit_jax.diffusion.masking import OF_START, KnownRegion
 from sdedit_jax.diffusion.noise import Noise, ReplayNoise, SampleNoise
 from sdedit_jax.diffusion.sampler import Hook, Observation, State, advance, begin
 from sdedit_jax.diffusion.sde import level, perturb
@@ -179,7 +179,7 @@ def steps(
     """
     process, hooks = plan.prior.process, [plan.corrector] if plan.corrector else []
     if plan.hold is not None:
-        z = noise.start(k) if plan.hold == "official" else None
+        z = noise.start(k) if plan.hold in OF_START else None
         hooks.append(KnownRegion(x0, request.guide.mask, plan.hold, z))
     return advance(
         lambda x, t: plan.prior.predict(params, x, t, request.cond),

@@ -114,7 +114,8 @@ def mask_of(
     """The mask [H, W, 1] of psi [H, W, C]; `both`: whether "intersect" uses M2 too."""
     if masks == "noise":
         return noise_mask(psi, one.threshold)
-    first = attention_mask(attention, one.tokens, one.threshold, psi.shape[0] // len(attention))
+    (h, w), own = psi.shape[:2], attention.shape[:2]
+    first = attention_mask(attention, one.tokens, one.threshold, _factor((h, w), own))[:h, :w]
     if masks == "attention":
         return first
     return jnp.where(both, first * noise_mask(psi, one.threshold), first)
@@ -149,6 +150,14 @@ def smoothed(a: Array) -> Array:
     return a
 
 
+def _factor(sides: tuple[int, ...], own: tuple[int, ...]) -> int | None:
+    """The power of 2 by which the sides of a state are those of maps, rounded up; None: there is
+    none. The convolutions of a U-Net that halve a picture round odd sides up."""
+    powers = (2**i for i in range(max(sides).bit_length() + 1))
+    fits = (f for f in powers if tuple(-(-side // f) for side in sides) == tuple(own))
+    return next(fits, None)
+
+
 def _check(masks: str, every: Prediction, many: Concepts) -> None:
     if masks == "noise":
         return
@@ -158,11 +167,11 @@ def _check(masks: str, every: Prediction, many: Concepts) -> None:
             ' "noise" requires neither'
         )
     sides, own = every.eps.shape[1:3], every.attention.shape[1:3]
-    if (
-        any(a % b for a, b in zip(sides, own, strict=True))
-        or sides[0] * own[1] != sides[1] * own[0]
-    ):
-        raise ValueError(f"attention of {own} must divide the sides {sides} of the state")
+    if _factor(sides, own) is None:
+        raise ValueError(
+            f"attention must have the sides {sides} of the state, halved and rounded up some times,"
+            f" got {own}"
+        )
     if every.attention.shape[-1] != many.tokens.shape[-1]:
         raise ValueError(
             f"tokens must be [K, {every.attention.shape[-1]}], got {many.tokens.shape}"

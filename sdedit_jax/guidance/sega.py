@@ -10,6 +10,10 @@ threshold_c quantile, else 0. With the weight w_c and the momentum nu_c of the c
 
 The momentum accumulates from the first step on, also during the warm-up. It decays after the
 cool-down, when w_c G_c is 0.
+
+The eps of these formulas is the network's own output, as in the released code: for networks that
+predict v, nu is in units of v. This matters for the momentum alone, which carries over to levels
+where an output means another amount of noise.
 """
 
 from dataclasses import dataclass
@@ -123,7 +127,8 @@ class SEGACond(NamedTuple):
         against: cond of the empty or negative text; same shapes.
         scale: guidance scale from `against` to `text`; 0 leaves the text out.
         concepts: the concepts.
-        supplied: [N, H, W, C] guidance of the user for each step of the grid, or None.
+        supplied: [N, H, W, C] guidance of the user for each step of the grid, in units of the
+            network's output; or None.
     """
 
     text: Any
@@ -188,12 +193,12 @@ class SEGA:
     ) -> tuple[Prediction, Array]:
         every = jax.vmap(lambda c: self.predict(params, x, t, c))(stacked(cond))
         against, text = every.eps[0], every.eps[1]
-        push, state, masks = semantic(
-            against, every.eps[2:], cond.concepts, state, index, self.mode
-        )
-        eps = against + (cond.scale * (text - against) + push)
+        unit = _unit(every)
+        own = every.eps / unit  # outputs of the network, but for a term that all have
+        push, state, masks = semantic(own[0], own[2:], cond.concepts, state, index, self.mode)
         if cond.supplied is not None:
-            eps = eps + jnp.asarray(cond.supplied)[index]
+            push = push + jnp.asarray(cond.supplied)[index]
+        eps = against + (cond.scale * (text - against) + unit * push)
         if self.mode == "sega-original":
             eps = jnp.where(jnp.asarray(cond.scale) > 1, eps, text)
         return jax.tree.map(lambda a: a[1], every)._replace(eps=eps, masks=masks), state
@@ -281,6 +286,13 @@ def _largest(psi: Array, threshold: Array) -> tuple[Array, Array]:
 
 def _over(many: Concepts, index: Array) -> Array:
     return ~jnp.asarray(many.active, bool) | (index >= jnp.asarray(many.cooldown))
+
+
+def _unit(every: Prediction) -> Array | float:
+    """The factor of the network's output in eps; 1 where eps does not depend on it."""
+    if every.unit is None:
+        return 1.0
+    return jnp.where(every.unit[0] == 0, 1.0, every.unit[0])
 
 
 def _each(row: Array) -> Array:

@@ -94,6 +94,7 @@ class LEDITSKind:
         return [
             f"preset    {config.preset}: {settings}",
             f"guidance  {guidance}, concepts: {concept}{removed}",
+            *self._defaults(),
             f"strength  {described(self.prior.process, self.resolved.t0)}",
             f"maps      {plan.steps} of {shape} for {count} photo(s), kept by {config.maps}:"
             f" {size.device / 1e6:.2f} MB on the device, {size.host / 1e6:.2f} MB on the host",
@@ -196,6 +197,7 @@ class LEDITSKind:
             "strength": described(self.prior.process, self.resolved.t0)._asdict(),
             "prompts": _fields_of(extra),
             "numbers": self._numbers(),
+            "defaults": dict(self.resolved.defaults),
             "sampler": {
                 "rule": self.config.preset,
                 "steps": plan.steps,
@@ -226,6 +228,11 @@ class LEDITSKind:
     def _numbers(self) -> dict[str, Any]:
         return ledits_settings.summary(self.resolved.recipe)
 
+    def _defaults(self) -> list[str]:
+        """A line about the numbers that are the prior's own."""
+        own = ", ".join(f"{name} {value:g}" for name, value in self.resolved.defaults.items())
+        return [f"defaults  {own}, as stored with the prior"] if own else []
+
     def _fields(self, id: str) -> dict[str, Any]:
         return {field: self.config[field] for field in FIELDS} | dict(self.own.get(id, {}))
 
@@ -245,7 +252,7 @@ class LEDITSKind:
 
 
 def open_kind(config: ConfigDict, recipe: Mapping[str, Any] | None = None) -> LEDITSKind:
-    """Load the prior and resolve preset and numbers."""
+    """Load the prior and resolve preset and numbers; a replay has the prior's own of its recipe."""
     check_common(config)
     numbers = {name: config[name] for name in (*OWN, *SCALES, *NUMBERS)}
     ledits_settings.recipe(config.preset, numbers)
@@ -253,7 +260,8 @@ def open_kind(config: ConfigDict, recipe: Mapping[str, Any] | None = None) -> LE
     for scale in config.sweep.scale:
         check_number("scale", scale, "sweep.scale")
     prior = open_prior(config, attention=config.attention)
-    resolved = ledits_settings.resolve(prior, config.preset, numbers, config.maps)
+    stored = None if recipe is None else recipe.get("defaults", {})
+    resolved = ledits_settings.resolve(prior, config.preset, numbers, config.maps, stored)
     own = prompt_files.read(config.prompts, FIELDS)
     return LEDITSKind(config, prior, size_of(config, prior), resolved, own)
 

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from sdedit_jax import registry
 from sdedit_jax.modes import signals
 from sdedit_jax.modes.files import Target, plain
+from sdedit_jax.pipeline import ledits_settings
 from sdedit_jax.pipeline.cache import use_cache
 from sdedit_jax.training import autoencoder, history, pixel_prior, text_prior
 from sdedit_jax.training.augment import Augment
@@ -72,6 +73,8 @@ def train_text(config: ConfigDict, workdir: Path, stop: Stop) -> None:
     """U-Net and text encoder of a text prior, published to workdir/prior."""
     if not config.vae:
         raise ValueError("vae: give the folder vae/ that the first stage has published")
+    for preset in config.ledits:
+        ledits_settings.defaults(plain(config.ledits), preset, "ledits")
     autoencoder.report_of(config.vae)  # read again at the end; a missing file stops the run now
     first = text_prior.First(*autoencoder.load(config.vae, config.compute), Path(config.vae))
     side = config.net.sample_size * first.vae.config.factor
@@ -85,6 +88,7 @@ def train_text(config: ConfigDict, workdir: Path, stop: Stop) -> None:
     )
     plains = (plain(config.net), plain(texts), plain(config.process))
     parts = text_prior.parts_of(*plains, (first.folder, folder), tokens)
+    parts = parts._replace(ledits=plain(config.ledits))
     model = text_prior.model_of(parts, tokens, config.compute)
     introduce(job, unet=model.unet.shapes, text_encoder=model.encoder.shapes)
     text_prior.train(

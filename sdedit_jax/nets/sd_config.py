@@ -106,15 +106,6 @@ class SDUNetConfig:
             if n % self.heads(level):
                 raise ValueError(f"attention_head_dim: {self.heads(level)} heads do not divide {n}")
 
-    @property
-    def stride(self) -> int:
-        """Height and width of a latent should be multiples of it.
-
-        Other sizes run too, because up-sampling follows the sizes of the skip connections. The
-        cross-attention maps then have no common factor.
-        """
-        return 2 ** (len(self.block_out_channels) - 1)
-
     def heads(self, level: int) -> int:
         """Attention heads of a level, counted from the full resolution."""
         heads = self.num_attention_heads or self.attention_head_dim

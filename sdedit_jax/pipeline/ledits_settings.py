@@ -74,6 +74,28 @@ def recipe(preset: str, numbers: Mapping[str, float | None]) -> Recipe:
     return made._replace(concept={**made.concept, **of_concepts}, removal=removal, **scales)
 
 
+def defaults(stored: Mapping[str, Any], preset: str, field: str) -> dict[str, float]:
+    """The numbers that a prior stores for a preset.
+
+    Args:
+        stored: preset -> its numbers. field: where they are stored, for the message.
+
+    Raises:
+        ValueError: an unknown number, or one that the preset does not take or out of its range.
+    """
+    numbers = stored.get(preset, {}) if isinstance(stored, Mapping) else stored
+    known = (*OWN, *SCALES, *NUMBERS)
+    if not isinstance(numbers, Mapping) or any(name not in known for name in numbers):
+        raise ValueError(f"{field} must be {{preset: {{number: value}}}}, got {stored!r}")
+    if wrong := [v for v in numbers.values() if type(v) not in (int, float)]:
+        raise ValueError(f"{field}: {preset} must have numbers, got {wrong[0]!r}")
+    try:
+        recipe(preset, numbers)
+    except ValueError as error:
+        raise ValueError(f"{field}: {error}") from None
+    return dict(numbers)
+
+
 def _own(preset: str, given: Mapping[str, float]) -> dict[str, float]:
     """The arguments of a preset's function."""
     takes = inspect.signature(PRESETS[preset]).parameters
@@ -137,6 +159,7 @@ class Resolved(NamedTuple):
     Attributes:
         embed: text -> its embedding [M, K], each computed once.
         t0: strength where the steps begin; 0 returns the photo.
+        defaults: the numbers that were not given and are the prior's own.
     """
 
     prior: Prior
@@ -144,6 +167,7 @@ class Resolved(NamedTuple):
     plan: inversion.Inversion
     embed: Callable[[str], Array]
     t0: float
+    defaults: Mapping[str, float] = {}
 
     def pipeline(self, slots: int, **options: Any) -> LEDITSPipeline:
         """The pipeline for `slots` rows of concepts; options as LEDITSPipeline."""
@@ -151,21 +175,35 @@ class Resolved(NamedTuple):
 
 
 def resolve(
-    prior: Prior, preset: str, numbers: Mapping[str, float | None], keep: str = "device"
+    prior: Prior,
+    preset: str,
+    numbers: Mapping[str, float | None],
+    keep: str = "device",
+    stored: Mapping[str, float] | None = None,
 ) -> Resolved:
-    """A preset with its numbers on a prior; `keep` as in Inversion.
+    """A preset with its numbers on a prior.
+
+    Args:
+        numbers: as in `recipe`; those that are None are the prior's own, or else the preset's.
+        keep: as in Inversion.
+        stored: the prior's own numbers for the preset; None: those of its metadata.
 
     Raises:
         ValueError: see `recipe`, or a prior that LEDITS cannot use.
     """
     check_prior(prior)
-    made = recipe(preset, numbers)
+    given = {name: value for name, value in numbers.items() if value is not None}
+    recipe(preset, given)
+    if stored is None:
+        stored = defaults(prior.metadata.get("ledits", {}), preset, "prior: ledits")
+    own = {name: value for name, value in stored.items() if name not in given}
+    made = recipe(preset, {**own, **given})
     plan = ledits.plan(prior, made, keep)
     inversion.check(plan)
     embed = functools.cache(lambda text: conditioning.embedding(prior, text))
     grid = plan.grid(prior.process, jnp.float32(made.t0), made.n)
     start = float(grid.t[plan.skip]) if made.t0 else 0.0
-    return Resolved(prior, made, plan, embed, start)
+    return Resolved(prior, made, plan, embed, start, own)
 
 
 def check_prior(prior: Prior) -> None:

@@ -8,12 +8,12 @@ from sdedit_jax import registry
 from sdedit_jax.diffusion import masking, sampler, timesteps
 from sdedit_jax.diffusion.grids import MakeGrid
 from sdedit_jax.diffusion.sde import VE, VP, Tabulated
-from sdedit_jax.diffusion.solvers import PLMS, Solver
+from sdedit_jax.diffusion.solvers import PLMS, Ancestral, Solver
 from sdedit_jax.diffusion.timesteps import TimestepGrid, Timesteps
 from sdedit_jax.edits.sdedit import SDEdit
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.registry import sampler_parts
-from sdedit_jax.registry.sampler_parts import CORRECTORS, GRIDS, SOLVERS, Scheduler
+from sdedit_jax.registry.sampler_parts import CORRECTORS, GRIDS, SOLVERS, Scheduler, SchedulerStep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,6 @@ class Resolved(NamedTuple):
 
 
 _DIFFUSERS = {"final": "sample", "steps": 50}
-_DDIM = "ddim(variance='small', clip_x0=False)"
 _DDPM = "ancestral(variance='small', clip_x0=False)"
 
 # name -> (process it needs, fields of Sampling); only its number of steps may be changed
@@ -71,15 +70,27 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "official": ("linear", {"rule": _DDPM, "grid": "paper", "hold": "official", "final": "mean"}),
     # diffusers' img2img: its timesteps, and strength as a share of the steps
-    "diffusers": ("linear", {"rule": _DDIM, "grid": "diffusers_ddim"} | _DIFFUSERS),
-    "diffusers-eta": ("linear", {"rule": _DDPM, "grid": "diffusers_ddim"} | _DIFFUSERS),
-    "diffusers-ddpm": ("linear", {"rule": _DDPM, "grid": "diffusers_ddpm"} | _DIFFUSERS),
+    "diffusers": ("linear", {"rule": "diffusers_ddim", "grid": "diffusers_ddim"} | _DIFFUSERS),
+    "diffusers-eta": (
+        "linear",
+        {"rule": "diffusers_ddim(eta=1.0)", "grid": "diffusers_ddim"} | _DIFFUSERS,
+    ),
+    "diffusers-ddpm": ("linear", {"rule": "diffusers_ddpm", "grid": "diffusers_ddpm"} | _DIFFUSERS),
     "diffusers-dpmpp": (
         "linear",
         {"rule": "dpmpp_2m_sde(clip_x0=False)", "grid": "diffusers_dpmpp"} | _DIFFUSERS,
     ),
     "diffusers-pndm": ("linear", {"rule": "plms", "grid": "diffusers_pndm"} | _DIFFUSERS),
 }
+
+VARIANCE_TYPES = {
+    "fixed_small": "small",
+    "fixed_small_log": "small",
+    "fixed_large": "large",
+    "fixed_large_log": "large",
+    "learned_range": "learned",
+}
+"""variance_type of diffusers' DDPM -> variance of Ancestral."""
 
 STRENGTH = 0.8
 """Of the presets of diffusers, where none is given; theirs."""
@@ -175,6 +186,8 @@ def resolve(prior: Prior, s: Sampling, t0: float) -> Resolved:
         t0: strength; grids of listed steps have their own beginning.
     """
     solver, grid, n = s.rule, s.grid, s.steps
+    if isinstance(solver, SchedulerStep):
+        solver = scheduler_step(solver, prior)
     if prior.latent and getattr(solver, "clip_x0", False):
         solver = dataclasses.replace(solver, clip_x0=False)
     if getattr(solver, "variance", "") == "auto":
@@ -183,6 +196,8 @@ def resolve(prior: Prior, s: Sampling, t0: float) -> Resolved:
     if isinstance(grid, Scheduler):
         own = schedule(grid, prior)
         s = dataclasses.replace(s, grid=dataclasses.replace(grid, spacing=own.spacing))
+        if own.scheduler == "ddpm" and timesteps.steps(own, n)[-1] == 0:
+            s = dataclasses.replace(s, final="mean")  # its step 0 draws no noise
         grid = TimestepGrid(own, n, grid.skip)
         n, t0 = grid.count, grid.start
     plan = SDEdit(prior.static, solver, grid, n, s.hold, s.repeats, s.corrector, s.final)
@@ -207,6 +222,27 @@ def schedule(scheduler: Scheduler, prior: Prior) -> Timesteps:
         clean = found.get("final_sigmas_type", "zero") == "zero"
     table = len(getattr(prior.process, "log_snrs", ())) or 1000
     return Timesteps(name, spacing, found.get("steps_offset", 0), clean, table)
+
+
+def scheduler_step(given: SchedulerStep, prior: Prior) -> Ancestral:
+    """The solver of a scheduler for a prior: clipping and variance are those of its metadata.
+
+    Raises:
+        ValueError: a variance or a clipping that the solver does not have.
+    """
+    found = prior.metadata.get("scheduler", {})
+    clips = bool(found.get("clip_sample", False))
+    for name, allowed in {"clip_sample_range": 1, "thresholding": False}.items():
+        if found.get(name, allowed) != allowed and not prior.latent:
+            raise ValueError(
+                f"preset, rule: {name} of the prior's scheduler must be {allowed} here, got"
+                f" {found[name]!r}; give another rule"
+            )
+    if given.name == "ddim":
+        return Ancestral(given.eta, "small", clips, keep_eps=clips)
+    kind = found.get("variance_type", "fixed_small")
+    variance = registry.pick(VARIANCE_TYPES, kind, "variance_type of the prior's scheduler")
+    return Ancestral(1.0, variance, clips)
 
 
 def takes_share(preset: str) -> bool:

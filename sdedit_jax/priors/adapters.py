@@ -118,11 +118,10 @@ class DDPM:
         self, params: Any, x: Array, t: Array, cond: Any = None, key: Any = None
     ) -> Prediction:
         out = _call(self.net, params, x, self.label_scale * self._step(t), cond, key)
-        noise = PREDICTS[self.predicts]
         if not self.learned_variance:
-            return Prediction(noise(self.process, x, t, out))
+            return prediction(self.predicts, self.process, x, t, out)
         out, v = jnp.split(out, 2, axis=-1)
-        return Prediction(noise(self.process, x, t, out), (v + 1) / 2)
+        return prediction(self.predicts, self.process, x, t, out)._replace(variance=(v + 1) / 2)
 
     def _step(self, t: Array) -> Array:
         kept = getattr(self.process, "steps", ())
@@ -144,7 +143,7 @@ class Velocity:
         self, params: Any, x: Array, t: Array, cond: Any = None, key: Any = None
     ) -> Prediction:
         v = _call(self.net, params, x, 999 * t, cond, key)
-        return Prediction(eps_from_v(self.process, x, t, v))
+        return prediction("v", self.process, x, t, v)
 
 
 @jax.tree_util.register_static
@@ -295,6 +294,14 @@ def check_predicts(predicts: str) -> None:
     """Raise ValueError unless `predicts` is one of PREDICTS."""
     if predicts not in PREDICTS:
         raise ValueError(f"predicts must be one of {list(PREDICTS)}, got {predicts!r}")
+
+
+def prediction(predicts: str, process: SDE, x: Array, t: Array, out: Array) -> Prediction:
+    """The prediction from the output of a network that gives `predicts`, one of PREDICTS."""
+    noise = PREDICTS[predicts]
+    # noise is linear in (x, out)
+    unit = None if predicts == "eps" else noise(process, jnp.float32(0), t, jnp.float32(1))
+    return Prediction(noise(process, x, t, out), unit=unit)
 
 
 def _rescaled(process: SDE, x: Array, t: Array) -> tuple[Array, Array]:

@@ -16,7 +16,7 @@ from sdedit_jax.diffusion.sde import SDE, step_of
 from sdedit_jax.diffusion.solvers import Prediction
 from sdedit_jax.nets.functional import Network
 from sdedit_jax.nets.sd_config import ClipTextConfig, SDUNetConfig, SDVaeConfig
-from sdedit_jax.priors.adapters import PREDICTS, check_predicts
+from sdedit_jax.priors.adapters import check_predicts, prediction
 from sdedit_jax.priors.conditioning import CFGCond, InpaintCond
 from sdedit_jax.priors.prior import Codec, mask_of_state
 from sdedit_jax.text.tokenizer import Tokenizer
@@ -34,7 +34,7 @@ class StableDiffusion:
         net: the U-Net.
         steps: number of steps of the table that it was trained on.
         predicts: what it gives, one of PREDICTS.
-        attention: sides of the latent over sides of the maps; a power of 2.
+        attention: sides of the latent over sides of the maps, which are rounded up; a power of 2.
     """
 
     net: Network
@@ -58,10 +58,11 @@ class StableDiffusion:
         label = step_of(t, self.steps)
         text, extra = _split(cond, self.net.config, x)
         inputs = jnp.concatenate([x, *extra], axis=-1)[None]
-        maps = tuple(side // self.attention for side in x.shape[:2]) if self.gives_maps else None
+        sides = tuple(-(-side // self.attention) for side in x.shape[:2])
+        maps = sides if self.gives_maps else None
         out = self.net(params["unet"], inputs, label[None], y=text[None], key=key, maps=maps)
         out, shown = (out[0][0], out[1][0].mean(0)) if self.gives_maps else (out[0], None)
-        return Prediction(PREDICTS[self.predicts](self.process, x, t, out), attention=shown)
+        return prediction(self.predicts, self.process, x, t, out)._replace(attention=shown)
 
 
 def _split(cond: Any, config: SDUNetConfig, x: Array) -> tuple[Array, tuple[Array, ...]]:

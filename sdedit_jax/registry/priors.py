@@ -99,7 +99,7 @@ def latent_prior_of(metadata: Mapping[str, Any], compute: str, name: str) -> Pri
     inpaints = unet.config.in_channels > unet.config.out_channels
     prepare = latent.PrepareInpaint(codec) if inpaints else None
     shapes = {part: net.shapes for part, net in parts.items()}
-    stride = vae.config.factor * unet.config.stride
+    stride = vae.config.factor  # the U-Net takes latents of any size
     return Prior(
         made, predict, shapes, size, codec, dict(metadata), prepare_cond=prepare, stride=stride
     )

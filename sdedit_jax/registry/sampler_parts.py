@@ -27,6 +27,23 @@ from sdedit_jax.text.spelling import hint
 
 Table = Mapping[str, Callable[..., Any]]
 
+
+@dataclasses.dataclass(frozen=True)
+class SchedulerStep:
+    """The step of DDIM or DDPM of diffusers, not yet fitted to a prior.
+
+    Attributes:
+        name: "ddim" or "ddpm". eta: scale of the noise.
+    """
+
+    name: str
+    eta: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta must be in [0, 1], got {self.eta}")
+
+
 # edits of pictures clip x0 to [-1, 1] unless the string says otherwise
 SOLVERS: dict[str, Callable[..., Any]] = {
     "ancestral": functools.partial(Ancestral, clip_x0=True),
@@ -37,6 +54,8 @@ SOLVERS: dict[str, Callable[..., Any]] = {
     "heun": Heun,
     "dpmpp_2m_sde": functools.partial(DPMpp2MSDE, clip_x0=True),
     "plms": PLMS,
+    "diffusers_ddim": functools.partial(SchedulerStep, "ddim"),
+    "diffusers_ddpm": functools.partial(SchedulerStep, "ddpm", 1.0),
 }
 
 

@@ -21,6 +21,7 @@ FIXED = (
 """Fields, or groups of them, that a run keeps: its weights mean nothing under others."""
 FREE = (
     *("name", "cache", "publish", "dtype", "export", "average", "sheet", "statistics"),
+    "ledits",
     *("init", "first_step", "data.credit", "data.credits", "data.held_out", "run.batch"),
     *("run.seed", "run.log_every", "run.save_every", "run.save_seconds", "run.keep"),
     *("run.sample_every", "run.publish_every", "run.held_out_every", "run.held_out"),

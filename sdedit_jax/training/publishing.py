@@ -12,6 +12,7 @@ from PIL import Image
 from sdedit_jax.training.autoencoder import WEIGHTS
 from sdedit_jax.training.job import Job
 from sdedit_jax.weights import export, store
+from sdedit_jax.weights.families import stable_diffusion
 
 VERSION = "0.10.0"
 """Version of diffusers; this one and later ones read the files."""
@@ -67,6 +68,7 @@ class Parts(NamedTuple):
         unet, text, scheduler: fields of their config.json that the training chooses.
         vae, tokenizer: folders that are copied.
         marks: ids of the start, the end and the padding of a text.
+        ledits: preset of LEDITS -> the prior's own numbers for it.
     """
 
     unet: Mapping[str, Any]
@@ -75,6 +77,7 @@ class Parts(NamedTuple):
     vae: Path
     tokenizer: Path
     marks: tuple[int, int, int]
+    ledits: Mapping[str, Any] = {}
 
 
 class Sheet(NamedTuple):
@@ -108,7 +111,8 @@ def write(
     _json(aside / "unet" / "config.json", {**UNET, **parts.unet})
     _json(aside / "text_encoder" / "config.json", text_config(parts, dtype))
     _json(aside / "scheduler" / "scheduler_config.json", {**SCHEDULER, **parts.scheduler})
-    _json(aside / "model_index.json", INDEX)
+    own = {stable_diffusion.OWN: dict(parts.ledits)} if parts.ledits else {}
+    _json(aside / "model_index.json", {**INDEX, **own})
     for name in ("config.json", "training.json", WEIGHTS):
         (aside / "vae").mkdir(exist_ok=True)
         shutil.copyfile(parts.vae / name, aside / "vae" / name)

@@ -30,7 +30,8 @@ class Ancestral:
         variance: std^2 is eta^2 times v ("small"), the forward variance of the step ("large") or
             the model's interpolation of the two ("learned"). "auto" is "learned" where the model
             has a learned variance, else "small".
-        clip_x0: clip the predicted x0 to [-1, 1].
+        clip_x0: clip the predicted x0 to [-1, 1]. eps becomes the noise that belongs to it.
+        keep_eps: with clip_x0, eps stays as predicted, as in DDIM of diffusers.
         linear_eta: the mean loses eta v instead of eta^2 v, as in the released code of DDPM
             inversion; the std is the same. It differs only where 0 < eta < 1.
     """
@@ -38,6 +39,7 @@ class Ancestral:
     eta: float | Callable[[Array], Array] = 1.0
     variance: str = "auto"
     clip_x0: bool = False
+    keep_eps: bool = False
     linear_eta: bool = False
     evaluations: ClassVar[int] = 1
 
@@ -68,8 +70,11 @@ class Ancestral:
         eta = self.eta(t) if callable(self.eta) else self.eta
         lost = eta if self.linear_eta else eta**2
         # sigma_s sqrt(1 - lost fresh) - sigma_t / a, without a difference of near numbers
-        gain = sigma_t / a * fresh * (1 + lost * q**2) / (1 + q * jnp.sqrt(1 - lost * fresh))
+        root = jnp.sqrt(1 - lost * fresh)
+        gain = sigma_t / a * fresh * (1 + lost * q**2) / (1 + q * root)
         mean = x / a - gain * eps
+        if self.clip_x0 and self.keep_eps:
+            mean = mean + sigma_s * root * (prediction.eps - eps)
         if not callable(self.eta) and self.eta == 0:
             return Step(mean, jnp.zeros_like(fresh)), memory  # DDIM, which leads up as well
         small, large = sigma_s**2 * fresh, sigma_t**2 * fresh

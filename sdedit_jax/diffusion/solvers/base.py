@@ -23,12 +23,14 @@ class Prediction(NamedTuple):
             variance [H, W, C] (Nichol and Dhariwal eq. 15), where the model has it.
         attention: attention maps [h, w, L], where the model gives them.
         masks: masks [K, h, w, 1] of K concepts, where guidance makes them.
+        unit: the factor of the network's own output in eps, where that output is v or x0.
     """
 
     eps: Array
     variance: Array | None = None
     attention: Any = None
     masks: Any = None
+    unit: Array | None = None
 
 
 Predict = Callable[[Array, Array], Prediction]

@@ -39,6 +39,9 @@ BETAS = {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}
 SIGMAS = {"sigma_min": 0.01, "sigma_max": 1348.0}
 PREDICTS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 LEARNED = "learned_range"
+STEPS = ("timestep_spacing", "steps_offset", "set_alpha_to_one", "final_sigmas_type")
+STEPS += ("variance_type", "clip_sample", "clip_sample_range", "thresholding")
+"""Fields of the scheduler kept beside the table, for edits that repeat diffusers' steps."""
 ZERO_SNR = 2.0**-24
 """alpha^2 of the last level of a zero-SNR table, as in diffusers' Euler scheduler."""
 
@@ -66,6 +69,7 @@ def describe(source: Source, given: Mapping[str, Any]) -> Card:
         "prediction": {"name": "score_sde_ve"} if exploding else prediction(scheduler, learned),
         "size": _size(config),
         "range": [0, 1] if exploding else [-1, 1],
+        **({} if exploding else {"scheduler": steps_of(scheduler)}),
         **({"notes": notes} if notes else {}),
     }
 
@@ -213,6 +217,11 @@ def _listed(betas: np.ndarray, rescaled: bool) -> dict[str, Any]:
         kept = np.maximum(root**2, ZERO_SNR)
         betas = 1 - kept / np.concatenate([[1.0], kept[:-1]])
     return {"name": "betas", "betas": betas.tolist()}
+
+
+def steps_of(scheduler: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields STEPS that a scheduler has; diffusers clips where clip_sample is left out."""
+    return {"clip_sample": True} | {name: scheduler[name] for name in STEPS if name in scheduler}
 
 
 def steps(scheduler: Mapping[str, Any]) -> int:

@@ -24,8 +24,9 @@ TOKENIZER = (
     "special_tokens_map.json",
     "tokenizer_config.json",
 )
-SCHEDULER = ("timestep_spacing", "steps_offset", "set_alpha_to_one", "final_sigmas_type")
-"""Fields of the scheduler kept beside the table, for edits that repeat diffusers' steps."""
+OWN = "_ledits"
+"""Field of model_index.json: the prior's own numbers for presets of LEDITS. diffusers skips fields
+with an underscore."""
 SMALL = 8
 """Least side of attention maps at a quarter of the latent's side; smaller latents use half."""
 
@@ -48,7 +49,7 @@ def describe(source: Source, given: Mapping[str, Any]) -> Card:
     if diffusers.kind_of(scheduler) in diffusers.VE:
         kind = scheduler["_class_name"]
         raise ValueError(f"architecture: the scheduler {kind} has no table of betas")
-    unet, vae = values["unet"], values["vae"]
+    unet, vae, index = values["unet"], values["vae"], source.config["index"]
     factor = 2 ** (len(vae.get("block_out_channels", [64])) - 1)
     sides = _sides(unet, vae, factor)
     return {
@@ -62,7 +63,8 @@ def describe(source: Source, given: Mapping[str, Any]) -> Card:
         },
         "size": [*(side * factor for side in sides), vae.get("in_channels", 3)],
         "range": [-1, 1],
-        "scheduler": {name: scheduler[name] for name in SCHEDULER if name in scheduler},
+        "scheduler": diffusers.steps_of(scheduler),
+        **({"ledits": index[OWN]} if OWN in index else {}),
     }
 
 
