@@ -18,7 +18,7 @@ from sdedit_jax.weights import store
 from sdedit_jax.weights.convert import convert, digest
 from sdedit_jax.weights.readers import folder as diffusers_folder
 
-FORMAT = 2
+FORMAT = 3
 """Version of what `convert` writes; a new one makes folders in the cache outdated."""
 
 
