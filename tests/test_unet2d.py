@@ -409,6 +409,18 @@ def described(network=None, scheduler=None, given=None):
     return diffusers.describe(source, given or {})
 
 
+def test_fields_without_effect_change_nothing():
+    """Unknown ones that are null or false, and nulls in place of defaults."""
+    network = {"encoder_of_2027": None, "switch_of_2027": False, "norm_eps": None, "_name": 1}
+    scheduler = {"beta_start": None, "beta_schedule": None, "prediction_type": None}
+    scheduler |= {"num_train_timesteps": None, "trained_betas": None, "flow_of_2027": False}
+    assert UNet2DConfig.from_mapping(PLAIN | network) == UNet2DConfig.from_mapping(PLAIN)
+    assert described(PLAIN, DDPM | scheduler) == described(PLAIN, DDPM)
+    for value in (True, 1, "yes", [0]):
+        with pytest.raises(ValueError, match="unknown network fields .*switch_of_2027"):
+            UNet2DConfig.from_mapping(PLAIN | {"switch_of_2027": value})
+
+
 def test_missing_pieces_are_asked_for_by_name():
     for network, scheduler, field in (
         (None, DDPM, "config.json"),
