@@ -7,9 +7,9 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from conftest import SHARED
+from conftest import HERE, SHARED, golden_folder
 from program import config_of
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 import sdedit_jax as sj
 from sdedit_jax import modes, registry
@@ -123,6 +123,42 @@ def test_the_record_says_where_the_weights_are_from(file, tmp_path):
         "sdedit_ddpm",
         None,
     )
+
+
+def test_the_averages_of_a_training_are_taken_told_and_recorded(tmp_path, capsys):
+    made, folder, new = golden_folder("unet2d_trained"), tmp_path / "run", tmp_path / "new"
+    for part in ("unet", "unet_ema"):
+        shutil.copytree(made, folder / part)
+    name = "diffusion_pytorch_model.safetensors"
+    tensors = load_file(made / name)
+    save_file({n: a + np.float32(1) for n, a in tensors.items()}, folder / "unet" / name)
+    network = json.loads((made / "config.json").read_text())
+    fields = {"decay": 0.9999, "optimization_step": 91, "update_after_step": 0}
+    (folder / "unet_ema" / "config.json").write_text(json.dumps(network | fields))
+    shutil.copytree(made, folder / "scheduler")
+    assert modes.run(config_of("convert", source=str(folder), check=False), new, "convert") == 0
+    out = capsys.readouterr().out
+    assert f"weights   averaged (EMA), decay {91 / 100:g} at step 91" in out
+    assert "left out  unet/*: raw weights; their averages (unet_ema/) were taken" in out
+    source = store.read_metadata(new)["source"]
+    assert (source["ema"], source["averaging"]) == (True, fields)
+    plain = convert(made, tmp_path / "plain", check=False).metadata
+    assert store.read_metadata(new)["sha256"] == plain["sha256"]
+
+
+def test_the_averages_of_a_text_prior_are_taken(tmp_path):
+    """A folder with averages gives the weights of the folder whose U-Net is those averages."""
+    small = HERE.parent / "checkpoints" / "fruits64-text"
+    folder, name = tmp_path / "text", "diffusion_pytorch_model.safetensors"
+    shutil.copytree(small, folder)
+    (folder / "unet").rename(folder / "unet_ema")
+    shutil.copytree(small / "unet", folder / "unet")
+    tensors = load_file(small / "unet" / name)
+    save_file({n: a + np.float16(1) for n, a in tensors.items()}, folder / "unet" / name)
+    found = convert(folder, tmp_path / "new", check=False).metadata
+    assert found["sha256"] == convert(small, tmp_path / "plain", check=False).metadata["sha256"]
+    assert found["source"]["ema"] is True
+    assert "unet/*" in found["source"]["left_out"]
 
 
 def test_a_failed_check_warns_and_the_prior_loads(file, tmp_path, capsys):

@@ -136,6 +136,7 @@ def test_of_a_pipeline_that_reads_texts_its_networks_and_tokenizer(server, folde
         "model_index.json": b'{"text_encoder": ["transformers", "CLIPTextModel"]}',
         "unet/config.json": b"{}",
         "unet/diffusion_pytorch_model.safetensors": data,
+        "unet_ema/diffusion_pytorch_model.safetensors": data,
         "vae/diffusion_pytorch_model.safetensors": data,
         "text_encoder/model.safetensors": data,
         "tokenizer/merges.txt": b"#version: 0.2",

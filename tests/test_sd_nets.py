@@ -162,6 +162,28 @@ def test_what_is_not_built_is_refused_by_name(changed):
         SDUNetConfig.from_mapping(changed).heads(0)
 
 
+NO_EFFECT = {"added_in_2027": None, "switch_of_2027": False, "cross_attention_norm": False}
+NO_EFFECT |= {"only_cross_attention": None, "act_fn": "swish", "dropout": None}
+WITH_EFFECT = {"added_in_2027": 0, "switch_of_2027": True, "norm_of_2027": "layer"}
+WITH_EFFECT |= {"cross_attention_norm": "layer_norm", "conv_in_kernel": None, "act_fn": "relu"}
+
+
+def test_fields_without_effect_are_left_out():
+    assert SDUNetConfig.from_mapping(NO_EFFECT) == SDUNetConfig()
+    kept = {"num_attention_heads": None, "sample_size": 8, "_name_or_path": "x"}
+    assert SDUNetConfig.from_mapping(kept) == SDUNetConfig(sample_size=8)
+    assert SDVaeConfig.from_mapping({"tiling": False, "latents_mean": None}) == SDVaeConfig()
+
+
+@pytest.mark.parametrize("name", WITH_EFFECT)
+def test_fields_that_may_have_an_effect_are_refused(name):
+    value = WITH_EFFECT[name]
+    with pytest.raises(
+        ValueError, match=rf"{name} must be one of .*, got {value!r}|unknown .*{name}"
+    ):
+        SDUNetConfig.from_mapping({name: value})
+
+
 def test_arguments_of_the_unet_are_checked():
     tiny = {"block_out_channels": [8, 8], "norm_num_groups": 4, "cross_attention_dim": 4}
     tiny |= {"attention_head_dim": 2, "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"]}

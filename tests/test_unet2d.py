@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 import struct
 
 import jax
@@ -27,6 +28,7 @@ from sdedit_jax.priors import adapters
 from sdedit_jax.weights import catalogue, conversion, families, readers
 from sdedit_jax.weights.families import diffusers
 from sdedit_jax.weights.readers import folder as folders
+from sdedit_jax.weights.readers.averages import decay_of
 from sdedit_jax.weights.source import Source
 
 NETWORK, RUN = 2e-5, 1e-4  # of the largest absolute value
@@ -307,6 +309,80 @@ def test_the_averaged_copy_in_full_precision_is_taken(tmp_path):
         assert len(source.left_out) == value
 
 
+EMA = {
+    "decay": 0.9999,
+    "min_decay": 0.0,
+    "inv_gamma": 1.0,
+    "power": 0.75,
+    "use_ema_warmup": True,
+    "update_after_step": 0,
+    "optimization_step": 101,
+}
+
+
+def checkpoint(folder, shift=1):
+    """unet/ and unet_ema/ as trainings with diffusers write them, each tensor apart by `shift`."""
+    write(folder / "unet" / f"{STEM}.safetensors", ONE)
+    write(folder / "unet_ema" / f"{STEM}.safetensors", {"a": ONE["a"] + np.float32(shift)})
+    put(folder / "unet" / "config.json", PLAIN)
+    put(folder / "unet_ema" / "config.json", PLAIN | EMA)
+
+
+@pytest.mark.parametrize("home", ["", "checkpoint-100"])
+def test_the_averages_of_a_training_folder_are_taken(tmp_path, home):
+    folder = tmp_path / home
+    checkpoint(folder)
+    put(tmp_path / "scheduler" / "scheduler_config.json", DDPM)
+    write(folder / "model.safetensors", ONE)  # of accelerate, without a config.json
+    source = readers.read(folder)
+    assert source.config == {"unet": PLAIN, "scheduler": DDPM}
+    assert source.averaging == EMA and source.ema is True
+    np.testing.assert_array_equal(source.tensors["a"], ONE["a"] + 1)
+    assert source.left_out == {"unet/*": "raw weights; their averages (unet_ema/) were taken"}
+    alone = readers.read(folder / "unet_ema")
+    assert (alone.ema, alone.averaging, alone.config["unet"]) == (True, EMA, PLAIN)
+    raw = readers.read(folder / "unet")
+    np.testing.assert_array_equal(raw.tensors["a"], ONE["a"])
+    assert raw.ema is False
+    assert raw.left_out == {"unet_ema": "averages of unet; give this folder to take them"}
+
+
+def test_averages_alone_or_without_their_config(tmp_path):
+    checkpoint(tmp_path)
+    (tmp_path / "unet_ema" / "config.json").unlink()
+    source = readers.read(tmp_path)
+    assert (source.ema, source.averaging, source.config["unet"]) == (True, {}, PLAIN)
+    checkpoint(tmp_path)
+    shutil.rmtree(tmp_path / "unet")
+    source = readers.read(tmp_path)
+    assert (source.ema, source.averaging, source.left_out) == (True, EMA, {})
+
+
+def test_averages_beside_a_file_are_named(tmp_path):
+    write(tmp_path / "model012000.pt", ONE)
+    for name in ("ema_0.9999_012000.pt", "ema_0.9999_010000.pt"):
+        write(tmp_path / name, ONE)
+    source = readers.read(tmp_path / "model012000.pt")
+    assert source.ema is False and list(source.left_out) == ["ema_0.9999_012000.pt"]
+    assert readers.read(tmp_path / "ema_0.9999_012000.pt").left_out == {}
+
+
+@pytest.mark.parametrize(
+    ("changed", "wanted"),
+    [
+        ({}, 1 - 101**-0.75),
+        ({"inv_gamma": 50.0}, 1 - 3**-0.75),
+        ({"use_ema_warmup": False}, 101 / 110),
+        ({"use_ema_warmup": False, "decay": 0.5}, 0.5),
+        ({"use_ema_warmup": False, "min_decay": 0.95}, 0.95),
+        ({"update_after_step": 100}, 0.0),
+        ({"update_after_step": 60, "use_ema_warmup": False}, 41 / 50),
+    ],
+)
+def test_the_decay_at_the_step_of_the_averages(changed, wanted):
+    assert decay_of(EMA | changed) == pytest.approx(wanted, rel=1e-12)
+
+
 def test_a_half_precision_file_fills_float32_leaves(tmp_path):
     write(tmp_path / f"{STEM}.fp16.safetensors", {"a.weight": np.float16([[1.5, 2.25]])})
     leaf = jax.ShapeDtypeStruct((2, 1), jnp.float32)
@@ -334,6 +410,18 @@ def described(network=None, scheduler=None, given=None):
     config = {"unet": network, "scheduler": scheduler}
     source = Source("x", {}, config={k: v for k, v in config.items() if v is not None})
     return diffusers.describe(source, given or {})
+
+
+def test_fields_without_effect_change_nothing():
+    """Unknown ones that are null or false, and nulls in place of defaults."""
+    network = {"encoder_of_2027": None, "switch_of_2027": False, "norm_eps": None, "_name": 1}
+    scheduler = {"beta_start": None, "beta_schedule": None, "prediction_type": None}
+    scheduler |= {"num_train_timesteps": None, "trained_betas": None, "flow_of_2027": False}
+    assert UNet2DConfig.from_mapping(PLAIN | network) == UNet2DConfig.from_mapping(PLAIN)
+    assert described(PLAIN, DDPM | scheduler) == described(PLAIN, DDPM)
+    for value in (True, 1, "yes", [0]):
+        with pytest.raises(ValueError, match="unknown network fields .*switch_of_2027"):
+            UNet2DConfig.from_mapping(PLAIN | {"switch_of_2027": value})
 
 
 def test_missing_pieces_are_asked_for_by_name():

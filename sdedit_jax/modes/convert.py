@@ -1,7 +1,8 @@
 """--mode=convert: a released checkpoint in, a prior's folder out."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -9,8 +10,9 @@ from sdedit_jax.modes.files import Target, plain
 from sdedit_jax.pipeline.cache import use_cache
 from sdedit_jax.weights.convert import Report
 from sdedit_jax.weights.convert import convert as convert_checkpoint
+from sdedit_jax.weights.readers.averages import decay_of
 
-EMA = {True: "averaged (EMA)", False: "raw, the file has no averaged ones", None: "as they are"}
+EMA = {True: "averaged (EMA)", False: "raw, not averaged", None: "as they are"}
 
 
 def convert(config: ConfigDict, target: Target) -> int:
@@ -36,7 +38,7 @@ def summary(report: Report) -> Iterator[str]:
     metadata, source = report.metadata, report.metadata["source"]
     side = "x".join(map(str, metadata["size"]))
     yield f"source    {source['file']}, family {source['family']}"
-    yield f"weights   {EMA[source['ema']]}"
+    yield f"weights   {EMA[source['ema']]}{averaging(source.get('averaging', {}))}"
     for name, why in source["left_out"].items():
         yield f"left out  {name}: {why}"
     yield f"network   {metadata['network']}, {side}, process {metadata['process']['name']}"
@@ -45,3 +47,11 @@ def summary(report: Report) -> Iterator[str]:
     if report.verdict is not None:
         yield f"check     {report.verdict.message}"
     yield f"prior     {report.folder}"
+
+
+def averaging(fields: Mapping[str, Any]) -> str:
+    """How averages were made, where the source states it."""
+    if not fields:
+        return ""
+    step, decay = fields.get("optimization_step"), decay_of(fields)
+    return f", decay {decay:.6g} at step {step}" if decay else f", equal to the raw at step {step}"

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sdedit_jax.nets import edm_blocks as blocks
-from sdedit_jax.nets import layers
+from sdedit_jax.nets import foreign, layers
 from sdedit_jax.nets.edm_blocks import BlockKind, Conv2d, Linear, Part, named
 from sdedit_jax.nets.layers import Draws
 
@@ -71,8 +71,9 @@ class SongConfig:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "SongConfig":
-        """The configuration from plain values; unknown fields raise ValueError."""
-        return layers.config_from(cls, values)
+        """The configuration from plain values; an unknown field that is not off raises
+        ValueError."""
+        return layers.config_from(cls, foreign.known(values, cls))
 
     @property
     def stride(self) -> int:

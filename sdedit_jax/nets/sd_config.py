@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from sdedit_jax.nets import layers
+from sdedit_jax.nets import foreign, layers
 
 DOWN = ("CrossAttnDownBlock2D", "DownBlock2D")
 UP = ("CrossAttnUpBlock2D", "UpBlock2D")
 
-UNET_PLAIN: dict[str, tuple[Any, ...]] = {
+UNET_PLAIN: foreign.Plain = {
     "act_fn": ("silu", "swish"),
     "addition_embed_type": (None,),
     "addition_embed_type_num_heads": (64,),
@@ -42,7 +42,7 @@ UNET_PLAIN: dict[str, tuple[Any, ...]] = {
 }
 """Fields of config.json that must have these values; other values are not supported."""
 
-VAE_PLAIN: dict[str, tuple[Any, ...]] = {
+VAE_PLAIN: foreign.Plain = {
     "act_fn": ("silu", "swish"),
     "latents_mean": (None,),
     "latents_std": (None,),
@@ -88,7 +88,7 @@ class SDUNetConfig:
         Raises:
             ValueError: an unknown field, or an unsupported value (of Stable Diffusion XL).
         """
-        return layers.config_from(cls, without(values, UNET_PLAIN))
+        return layers.config_from(cls, foreign.known(values, cls, UNET_PLAIN))
 
     def __post_init__(self) -> None:
         levels = len(self.block_out_channels)
@@ -143,7 +143,7 @@ class SDVaeConfig:
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "SDVaeConfig":
         """The configuration from config.json's values; see SDUNetConfig.from_mapping."""
-        return layers.config_from(cls, without(values, VAE_PLAIN))
+        return layers.config_from(cls, foreign.known(values, cls, VAE_PLAIN))
 
     def __post_init__(self) -> None:
         levels = len(self.block_out_channels)
@@ -204,15 +204,6 @@ class ClipTextConfig:
                 f"num_attention_heads: {self.num_attention_heads} heads do not divide "
                 f"hidden_size {self.hidden_size}"
             )
-
-
-def without(values: Mapping[str, Any], plain: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
-    """The values without the fields of `plain`, which must have an allowed value."""
-    own = {name: value for name, value in values.items() if not name.startswith("_")}
-    for name, allowed in plain.items():
-        if name in own:
-            check(name, own.pop(name), allowed)
-    return own
 
 
 def check(field: str, value: Any, allowed: tuple[Any, ...]) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from sdedit_jax.nets import layers
+from sdedit_jax.nets import foreign, layers
 
 DOWN = (
     "DownBlock2D",
@@ -81,7 +81,7 @@ class UNet2DConfig:
         Raises:
             ValueError: an unknown field, or an unsupported value.
         """
-        own = {name: value for name, value in values.items() if not name.startswith("_")}
+        own = foreign.known(values, cls)
         for field in ("down_block_types", "up_block_types"):
             if field in own:  # the first releases wrote UNetResDownBlock2D
                 own[field] = tuple(str(name).removeprefix("UNetRes") for name in own[field])

@@ -160,6 +160,8 @@ def origin(found: Source, kind: Family, sha256: str, entry: Card | None) -> dict
         "ema": found.ema,
         "left_out": dict(found.left_out),
     }
+    if found.averaging:
+        text["averaging"] = dict(found.averaging)
     if entry is None:
         return text
     return text | {"card": entry.name, "published": entry.published, "licence": entry.licence}

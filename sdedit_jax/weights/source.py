@@ -25,6 +25,8 @@ class Source(NamedTuple):
             {"unet": config.json, "scheduler": scheduler_config.json} of a diffusers folder (a
             text pipeline has more parts, see readers/folder.py), or
             {"class_name": ..., "init_kwargs": {...}, ...} of an EDM pickle.
+        averaging: how the averages were made, where the source states it: the fields of diffusers'
+            EMAModel, see readers/averages.py.
     """
 
     path: Path
@@ -33,3 +35,4 @@ class Source(NamedTuple):
     ema: bool | None = None
     left_out: Mapping[str, str] = {}
     config: Mapping[str, Any] = {}
+    averaging: Mapping[str, Any] = {}

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from sdedit_jax.nets import foreign
 from sdedit_jax.weights.families import diffusers_names
 from sdedit_jax.weights.families.family import Card, Family, Shapes, missing
 from sdedit_jax.weights.families.merge import same
@@ -115,7 +116,7 @@ def _scheduler_values(source: Source, given: Mapping[str, Any]) -> tuple[dict[st
         for name in sorted(own.keys() & users.keys())
         if not name.startswith("_") and not same(own[name], users[name])
     ]
-    return {**own, **users}, notes
+    return foreign.present({**own, **users}), notes
 
 
 def _size(config: Mapping[str, Any]) -> list[int]:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from sdedit_jax.nets import foreign
 from sdedit_jax.weights.families.family import Card, Family, missing
 from sdedit_jax.weights.families.respacing import kept_steps
 from sdedit_jax.weights.source import Source
@@ -179,7 +180,8 @@ def settings(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         named = {name: value for part in parts for name, value in part.items()}
     else:
         named = flags({name: value for name, value in given.items() if name != "family"})
-    unknown = sorted(set(named) - {*UNET, *DIFFUSION, *IDLE})
+    known = {*UNET, *DIFFUSION, *IDLE}
+    unknown = sorted(n for n, v in named.items() if n not in known and not foreign.is_off(v))
     if unknown:
         raise ValueError(f"architecture: unknown fields {unknown} of {NAME}")
     unet = {name: value for name, value in named.items() if name in UNET}

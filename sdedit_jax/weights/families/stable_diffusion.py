@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sdedit_jax.nets import foreign
 from sdedit_jax.weights.families import diffusers, diffusers_names
 from sdedit_jax.weights.families.family import Card, Family, Shapes, missing
 from sdedit_jax.weights.source import Source
@@ -45,7 +46,7 @@ def describe(source: Source, given: Mapping[str, Any]) -> Card:
             " model_index.json, vae/, text_encoder/, tokenizer/ and scheduler/ beside unet/"
         )
     values = {part: _values(source, given, part) for part in (*PARTS, "scheduler")}
-    scheduler = values.pop("scheduler")
+    scheduler = foreign.present(values.pop("scheduler"))
     if diffusers.kind_of(scheduler) in diffusers.VE:
         kind = scheduler["_class_name"]
         raise ValueError(f"architecture: the scheduler {kind} has no table of betas")

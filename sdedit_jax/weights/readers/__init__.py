@@ -12,7 +12,7 @@ Readers run no code from a file and do not depend on networks.
 
 from pathlib import Path
 
-from sdedit_jax.weights.readers import files
+from sdedit_jax.weights.readers import averages, files
 from sdedit_jax.weights.source import Source
 
 
@@ -22,7 +22,14 @@ def read(path: str | Path) -> Source:
     Raises:
         ValueError: see files.read_file and folder.read_folder.
     """
-    if not Path(path).is_dir():
+    found, more = _read(Path(path)), averages.beside(Path(path))
+    if not more:
+        return found
+    return found._replace(ema=False, left_out={**found.left_out, **more})
+
+
+def _read(path: Path) -> Source:
+    if not path.is_dir():
         return files.read_file(path)
     from sdedit_jax.weights.readers import folder
 

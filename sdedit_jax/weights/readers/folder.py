@@ -3,9 +3,11 @@
     config.json, scheduler_config.json, diffusion_pytorch_model.*           a network at the root
     unet/config.json, unet/diffusion_pytorch_model.*, scheduler/...         a saved pipeline
     model_index.json, unet/, vae/, text_encoder/, tokenizer/, scheduler/    a text pipeline
+    unet/, unet_ema/                                                        a training's checkpoint
 
 Weights are in one file, or in several with an index, as safetensors or as `.bin`. Of several copies
-(float16, not averaged) the averaged one in full precision is taken.
+(float16, not averaged) the averaged one in full precision is taken. A folder PART_ema holds the
+averages of PART, and is taken instead of it.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from sdedit_jax.text import json_file
-from sdedit_jax.weights.readers import files
+from sdedit_jax.weights.readers import averages, files
 from sdedit_jax.weights.source import Source
 
 ReadFile = Callable[[Path], Source]
@@ -28,6 +30,8 @@ AVERAGED = {"ema": True, "non_ema": False}
 PARTS = ("unet", "vae", "text_encoder")
 """The networks of a text-conditional pipeline."""
 INDEX = "model_index.json"
+CONFIG = "config.json"
+SCHEDULER = "scheduler_config.json"
 
 
 def read_folder(path: str | Path, read_file: ReadFile | None = None) -> Source:
@@ -38,9 +42,10 @@ def read_folder(path: str | Path, read_file: ReadFile | None = None) -> Source:
 
     Returns:
         `config` holds "unet" (config.json) and "scheduler" (scheduler_config.json), each only if
-        the folder has it; `left_out` holds the other copies of the weights. In a text pipeline,
-        tensor names are prefixed with the name of the part ("vae.decoder..."), and `config` also
-        holds "vae", "text_encoder" and "index" (model_index.json).
+        the folder has it; a training's checkpoint has its scheduler in the parent folder.
+        `left_out` holds the other copies of the weights. In a text pipeline, tensor names are
+        prefixed with the name of the part ("vae.decoder..."), and `config` also holds "vae",
+        "text_encoder" and "index" (model_index.json).
 
     Raises:
         ValueError: no weights, parts of them missing, or a JSON file that is damaged.
@@ -48,15 +53,18 @@ def read_folder(path: str | Path, read_file: ReadFile | None = None) -> Source:
     path = Path(path)
     if reads_texts(path):
         return _read_pipeline(path, read_file)
-    home = next((h for h in (path, path / "unet") if _weights(h)), None)
-    if home is None:
+    part = path / "unet"
+    inner = _weights(part) or _weights(averages.folder_of(part))
+    # accelerate may write a model.safetensors beside unet/, without a config.json
+    if _weights(path) and ((path / CONFIG).is_file() or not inner):
+        found = _described(path, read_file)
+    elif inner:
+        found = _read_home(part, read_file)
+    else:
         raise ValueError(_nothing(path))
-    config = {"unet": _json(home / "config.json")}
-    at = (path / "scheduler_config.json", path / "scheduler" / "scheduler_config.json")
-    if home == path:  # the folder unet/ itself may have been given
-        at = (*at, path.parent / "scheduler" / at[0].name)
-    config["scheduler"] = _json(next((file for file in at if file.is_file()), at[0]))
-    found = read_part(home, read_file)
+    at = (path, path / "scheduler", path.parent / "scheduler")
+    scheduler = next((_json(f / SCHEDULER) for f in at if (f / SCHEDULER).is_file()), None)
+    config = {"unet": found.config or None, "scheduler": scheduler}
     return found._replace(path=path, config={k: v for k, v in config.items() if v is not None})
 
 
@@ -67,16 +75,45 @@ def reads_texts(path: str | Path) -> bool:
 
 def _read_pipeline(path: Path, read_file: ReadFile | None) -> Source:
     for part in PARTS:
-        if not (path / part).is_dir():
+        if not (path / part).is_dir() and not averages.folder_of(path / part).is_dir():
             raise ValueError(f"source: {path} lacks the folder {part}/, which {INDEX} asks for")
-    found = {part: read_part(path / part, read_file) for part in PARTS}
+    found = {part: _read_home(path / part, read_file) for part in PARTS}
     tensors = {f"{p}.{n}": a for p, s in found.items() for n, a in s.tensors.items()}
-    left_out = {f"{p}/{n}": why for p, s in found.items() for n, why in s.left_out.items()}
-    config = {part: _json(path / part / "config.json") for part in PARTS}
-    config["scheduler"] = _json(path / "scheduler" / "scheduler_config.json")
-    config = {k: v for k, v in config.items() if v is not None} | {"index": _json(path / INDEX)}
+    left_out = {name: why for s in found.values() for name, why in s.left_out.items()}
+    config = {part: source.config for part, source in found.items() if source.config}
+    scheduler = _json(path / "scheduler" / SCHEDULER)
+    config |= {} if scheduler is None else {"scheduler": scheduler}
+    config["index"] = _json(path / INDEX)
     first = found[PARTS[0]]
-    return Source(path, tensors, first.layout, first.ema, left_out, config)
+    return first._replace(path=path, tensors=tensors, left_out=left_out, config=config)
+
+
+def _read_home(home: Path, read_file: ReadFile | None) -> Source:
+    """A part and its config.json; the averages of the part where a folder beside it holds them."""
+    mean = averages.folder_of(home)
+    taken = mean if _weights(mean) else home
+    found = _described(taken, read_file)
+    left_out = {f"{taken.name}/{name}": why for name, why in found.left_out.items()}
+    if taken == home:
+        return found._replace(left_out=left_out)
+    if home.is_dir():
+        left_out[f"{home.name}/*"] = f"raw weights; their averages ({mean.name}/) were taken"
+    config = found.config or _described_by(home)[0]
+    return found._replace(ema=True, left_out=left_out, config=config)
+
+
+def _described(home: Path, read_file: ReadFile | None) -> Source:
+    """The weights in one folder, with its config.json as `config`."""
+    found = read_part(home, read_file)
+    config, averaging = _described_by(home)
+    return found._replace(config=config, averaging=averaging, ema=bool(averaging) or found.ema)
+
+
+def _described_by(home: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """config.json of a folder: the fields of the network, and those of the averaging."""
+    config = _json(home / CONFIG) or {}
+    averaging = {name: config.pop(name) for name in averages.FIELDS if name in config}
+    return config, averaging
 
 
 def read_part(home: Path, read_file: ReadFile | None = None) -> Source:

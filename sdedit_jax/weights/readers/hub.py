@@ -39,7 +39,8 @@ def local(source: str | Path, *, cache: str | Path | None = None) -> Path:
     if not NAME.fullmatch(name) or (not revision and str(source).endswith("@")):
         raise ValueError(f"source: must be hf:owner/name or hf:owner/name@revision, got {source}")
     folder = _fetch(name, revision or None, TEXTS, (), cache)
-    at = [f"{part}/" for part in PARTS] if reads_texts(folder) else [""]
+    homes = [f"{part}{end}/" for part in PARTS for end in ("", "_ema")]
+    at = homes if reads_texts(folder) else [""]
     for weights, without in TRIES:
         allowed = (*TEXTS, *(place + weights for place in at))
         folder = _fetch(name, revision or None, allowed, without, cache)
