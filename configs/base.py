@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
     config.negative_prompt = ""  # guidance leads away from it
     config.prompts = ""  # JSON file {input's name: prompt or {prompt, negative_prompt, scale}}
     # noise and class
-    config.seed = 0
+    config.seed = 0  # up to 2**64 - 1; -1 draws one
     config.samples = 4  # pictures per guide
     config.cond = ""  # class of a class-conditional prior: its name or number
     config.guidance = ConfigDict()

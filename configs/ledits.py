@@ -41,7 +41,7 @@ def get_config() -> ConfigDict:
     # defaults for the numbers of a concept
     for name in ("scale", "warmup", "threshold", "cooldown", "weight", "momentum", "beta"):
         config[name] = number(float)
-    config.seed = 0
+    config.seed = 0  # up to 2**64 - 1; -1 draws one
     config.samples = 1  # results for each photo, each with its own inversion
     # --mode=sweep
     config.sweep = ConfigDict()

@@ -23,6 +23,7 @@ from jax import Array
 from tqdm import tqdm
 
 from sdedit_jax.devices import placement
+from sdedit_jax.diffusion.noise import seed_key
 from sdedit_jax.diffusion.sde import SDE
 from sdedit_jax.training.augment import Augment
 from sdedit_jax.training.data import Source, batch_of, loader, spaced
@@ -284,7 +285,7 @@ def _windows(
     state: State, step: Step, batches: Iterator, run: Run, stop: Stop
 ) -> Iterator[_Window]:
     """Run the steps up to each point where something is due."""
-    key, n = jax.random.key(run.seed), int(state.step)
+    key, n = seed_key(run.seed), int(state.step)
     periods = (run.log_every, run.save_every, run.sample_every, run.publish_every)
     periods += (run.held_out_every, run.steps)
     if n < run.steps:
