@@ -2,7 +2,7 @@
 
 import glob
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sdedit_jax.images.paths import user_path
@@ -14,7 +14,8 @@ def find_inputs(pattern: str | Path) -> list[Path]:
     """The picture files of a file name, a folder or a glob, sorted.
 
     Folders and globs give the files that end in .png, .jpg, .jpeg or .webp (any case). Hidden files
-    are left out, and so are subfolders of a folder. In globs, "**" matches subfolders.
+    are left out, and so are subfolders of a folder. In globs, "**" matches subfolders. A path that
+    exists is taken as it is, also where its name has brackets.
 
     Raises:
         ValueError: the pattern is empty, or there is no picture.
@@ -24,12 +25,24 @@ def find_inputs(pattern: str | Path) -> list[Path]:
     path = user_path(pattern)
     if path.is_file():
         return [path]
-    names = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
+    names = path.iterdir() if path.is_dir() else _matches(path)
     found = sorted(name for name in names if _is_picture(name))
     if not found:
         kind = "in the folder" if path.is_dir() else "matches"
         raise ValueError(f"input: no PNG, JPEG or WebP picture {kind} {str(pattern)!r}")
     return found
+
+
+def _matches(pattern: Path) -> Iterator[Path]:
+    """The paths that match a glob. Folders at its beginning that exist are no patterns."""
+    beginning = Path()
+    for part in pattern.parts:
+        if not (beginning / part).exists():
+            break
+        beginning /= part
+    rest = pattern.parts[len(beginning.parts) :]
+    found = glob.glob(str(Path(glob.escape(str(beginning)), *rest)), recursive=True)
+    return map(Path, found)
 
 
 def _is_picture(path: Path) -> bool:
