@@ -29,9 +29,10 @@ def get_config() -> ConfigDict:
     # prompts, for a prior that reads them
     config.prompt = ""
     config.negative_prompt = ""  # guidance leads away from it
-    config.prompts = ""  # JSON file {input's name: prompt or {prompt, negative_prompt, scale}}
+    # JSON file {input's name: prompt or {prompt, negative_prompt, scale}}, or CSV: name,prompt
+    config.prompts = ""
     # noise and class
-    config.seed = 0
+    config.seed = 0  # up to 2**64 - 1; -1 draws one
     config.samples = 4  # pictures per guide
     config.cond = ""  # class of a class-conditional prior: its name or number
     config.guidance = ConfigDict()

@@ -23,9 +23,9 @@ def get_config() -> ConfigDict:
     config.source_prompt = ""  # describes the photo
     config.prompt = ""  # the target prompt, for large changes
     config.negative_prompt = ""  # guidance leads away from it
-    config.concepts = ""  # "+green:7,-red:5:threshold=0.9"
+    config.concepts = ""  # "+green:7,-red:5:threshold=0.9"; '+"red, ripe":7' with a comma
     config.masks = ""  # file, folder or MAP#COLOUR for each concept, comma-separated; white = acts
-    config.prompts = ""  # JSON file {input's name: {the fields above}}
+    config.prompts = ""  # JSON file {input's name: {the fields above}}, or CSV with a header
     # ledits | ledits-app | cog-ledits | ddpm-inversion-paper | ddim-inversion
     # leditspp | leditspp-diffusers | leditspp-original
     config.preset = "ledits"
@@ -41,7 +41,7 @@ def get_config() -> ConfigDict:
     # defaults for the numbers of a concept
     for name in ("scale", "warmup", "threshold", "cooldown", "weight", "momentum", "beta"):
         config[name] = number(float)
-    config.seed = 0
+    config.seed = 0  # up to 2**64 - 1; -1 draws one
     config.samples = 1  # results for each photo, each with its own inversion
     # --mode=sweep
     config.sweep = ConfigDict()

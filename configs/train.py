@@ -90,7 +90,7 @@ def get_config() -> ConfigDict:
     config.run = ConfigDict()
     config.run.steps = 18_750  # of 16 pictures: 300,000
     config.run.batch = 16
-    config.run.seed = 0
+    config.run.seed = 0  # up to 2**64 - 1; -1 draws one
     config.run.log_every = 50
     config.run.save_every = 1000
     config.run.save_seconds = 240.0

@@ -80,7 +80,8 @@ def edit(
         steps: number of steps, all of which are run; None: 20, or the preset's.
         preset: "" or one of pipeline.settings.PRESETS.
         seed, id, sample: the noise depends on these alone; seeds and ids one for all or one for
-            each. id None: the stem of a path, else "".
+            each. Seeds are in [0, 2**64); -1 draws one and prints it. id None: the stem of a path,
+            else "".
         samples: results for each picture, with the samples 0, 1 ..; None: one.
         cond: class of a class-conditional prior, by number or name, one for all or one for each.
         against, scale: classifier-free guidance from the class `against` ("null": the null label)

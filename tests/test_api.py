@@ -109,8 +109,19 @@ def test_kept_pixels_are_exact_and_strength_zero_changes_nothing(exact, noise):
 def test_seed_id_and_sample_draw_other_noise_and_nothing_else_does(exact, noise):
     first = sj.edit(exact, noise, steps=3)
     np.testing.assert_array_equal(first, sj.edit(exact, noise, steps=3, seed=0, id="", sample=0))
-    for changes in ({"seed": 1}, {"id": "a"}, {"sample": 1}):
+    for changes in ({"seed": 1}, {"seed": 2**32}, {"id": "a"}, {"sample": 1}):
         assert levels(first, sj.edit(exact, noise, steps=3, **changes)) > 1
+
+
+def test_a_drawn_seed_is_printed_and_gives_the_same_again(exact, noise, capsys):
+    first = sj.edit(exact, noise, steps=3, seed=-1)
+    _, seed, _ = capsys.readouterr().out.split()
+    np.testing.assert_array_equal(first, sj.edit(exact, noise, steps=3, seed=int(seed[:-1])))
+    both = sj.edit(exact, [noise, noise], steps=3, seed=-1)  # one for all
+    np.testing.assert_array_equal(*both)
+    each = sj.edit(exact, [noise, noise], steps=3, seed=[-1, 0])
+    assert capsys.readouterr().out.splitlines()[-1].endswith(", 0], drawn")
+    np.testing.assert_array_equal(each[1], sj.edit(exact, noise, steps=3, seed=0))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +129,7 @@ def test_seed_id_and_sample_draw_other_noise_and_nothing_else_does(exact, noise)
     [
         ({"t0": 1.2}, r"t0 must be in \[0, 1\], got 1.2"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
-        ({"seed": -1}, "seed must be a whole number in"),
+        ({"seed": -2}, "seed must be a whole number in"),
         ({"cond": 2}, "cond: the prior has no classes"),
         ({"fit": "foo"}, "fit must be one of"),
         ({"rule": "foo"}, "rule must be one of"),

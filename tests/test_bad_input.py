@@ -51,7 +51,8 @@ def at_root(monkeypatch):
         ("batch", 0, "batch must be at least 1, got 0"),
         ("feather", -1, "feather must be at least 0, got -1"),
         ("sheet_scale", -1, "sheet_scale must be at least 0, got -1"),
-        ("seed", -1, "seed must be a whole number in [0, 2**32 - 1], got -1"),
+        ("seed", -2, "in [0, 2**64 - 1], or -1 to draw one, got -2"),
+        ("seed", 2**64, "seed must be a whole number in [0, 2**64 - 1], or -1"),
         ("cond", "3", "cond: the prior has no classes, got label 3"),
         (
             "devices",

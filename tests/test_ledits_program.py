@@ -72,6 +72,32 @@ def test_concepts_are_read():
     assert parse(",".join(map(concepts.as_text, asked))) == asked
 
 
+def test_quoted_prompts_may_have_commas_and_colons():
+    assert parse('+"red, ripe: sweet":7, -green:5') == (
+        Concept("red, ripe: sweet", False, {"scale": 7.0}),
+        Concept("green", True, {"scale": 5.0}),
+    )
+    assert parse('+ "a \\"b\\" c" ,-d')[0].text == 'a "b" c'
+    assert parse(['-"16:9":scale=2'])[0] == Concept("16:9", True, {"scale": 2.0})
+    assert parse('+5" pipe:7,-red') == (
+        Concept('5" pipe', False, {"scale": 7.0}),
+        Concept("red", True, {}),
+    )
+
+
+def test_the_text_of_a_concept_is_read_back_exactly(rng):
+    letters = list("abü林 ,:\"'\\=+-\n\t#")
+    for _ in range(300):
+        made = []
+        for _ in range(rng.integers(1, 4)):
+            text = "".join(rng.choice(letters, rng.integers(1, 8)))
+            names = rng.choice(concepts.NUMBERS, rng.integers(0, 4), replace=False)
+            given = {str(name): float(rng.uniform(0, 1)) for name in names}
+            made += [Concept(text, bool(rng.integers(2)), given)] if text.strip() else []
+        texts = [concepts.as_text(concept) for concept in made]
+        assert parse(",".join(texts)) == parse(texts) == tuple(made)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -79,7 +105,12 @@ def test_concepts_are_read():
         ("+green:7,red", "'red' must begin with"),
         ("+green,", "'' must begin with"),
         ("+:7", r"'\+:7' has no prompt after its sign"),
-        ("+a:much", r"scale in '\+a:much' must be a finite number, got nan"),
+        ("+a:much", r"scale in '\+a:much' must be a finite number, got 'much'$"),
+        ("+green:7:-red", "warmup in .* at least 0, got '-red'; a comma separates concepts"),
+        ('+"red:7', "needs a closing quote, and a colon or comma after it"),
+        ('+"red"dish:7', "needs a closing quote, and a colon or comma after it"),
+        ('+" ":7', "has no prompt after its sign"),
+        (r'+"\q":7', "has an invalid quoted prompt"),
         ("+a:inf", "must be a finite number, got inf"),
         ("+a:1:-2", "warmup in .* must be at least 0, got -2"),
         ("+a:1:2:3", r"threshold in .* must be in \[0, 1\], got 3"),

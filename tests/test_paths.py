@@ -53,3 +53,23 @@ def test_masks_and_folders_beside_an_input_may_lie_in_the_home_folder(home):
     assert (home / "masks.png").is_file()
     assert images.read_mask("~/masks.png", (16, 16)).shape == (16, 16)
     assert images.paired("~", home / "photo.png", "mask") == home / "photo.png"
+
+
+@pytest.mark.parametrize("name", ["in [1]", "a[b]c", "what?", "st*r"])
+def test_a_folder_that_exists_is_no_pattern(name, tmp_path):
+    other = {"in [1]": "in 1", "a[b]c": "abc", "what?": "whatt", "st*r": "star"}[name]
+    for folder in (name, other):
+        (tmp_path / folder).mkdir()
+        images.write_png(tmp_path / folder / "x [2].png", known())
+    wanted = [tmp_path / name / "x [2].png"]
+    for pattern in ("", "*.png", "x [2].png", "**/*.png"):
+        assert images.find_inputs(tmp_path / name / pattern) == wanted
+    assert len(images.find_inputs(tmp_path / "*" / "x*.png")) == 2
+
+
+def test_patterns_that_name_no_file_stay_patterns(tmp_path, monkeypatch):
+    for k in range(3):
+        images.write_png(tmp_path / f"{k}.png", known())
+    assert [p.name for p in images.find_inputs(tmp_path / "[01].png")] == ["0.png", "1.png"]
+    monkeypatch.chdir(tmp_path)
+    assert [str(p) for p in images.find_inputs("[12].png")] == ["1.png", "2.png"]

@@ -246,6 +246,19 @@ def test_a_grey_mask_is_replayed_from_the_pictures_beside_a_result(made, capsys)
     assert code == 0 and "bit-equal" in told
 
 
+@pytest.mark.parametrize("seed", [-1, 2**64 - 1])
+def test_drawn_and_large_seeds_are_recorded_and_replayed(seed, made, capsys, tmp_path):
+    config = small("inpaint", input=str(made.parent / "in"), seed=seed, samples=1)
+    assert run(config, tmp_path / "drawn") == 0
+    then = recipe(tmp_path / "drawn" / "apple_0.png")
+    assert then["seed"] == then["config"]["seed"] == noted(tmp_path / "drawn")["config"]["seed"]
+    line = f"seed      {then['seed']}, drawn"
+    assert (line in capsys.readouterr().out) == (seed == -1) == (then["seed"] != seed)
+    assert config.seed == seed
+    code, told = replayed(tmp_path / "drawn" / "apple_0.png", capsys)
+    assert code == 0 and "bit-equal" in told
+
+
 # --- record.json ----------------------------------------------------------------------------------
 
 

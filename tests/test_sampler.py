@@ -20,7 +20,10 @@ from sdedit_jax.diffusion.noise import (
     ReplayNoise,
     SampleNoise,
     ZeroNoise,
+    drawn_seed,
     image_key,
+    seed_key,
+    seed_word,
 )
 from sdedit_jax.diffusion.sampler import Context
 from sdedit_jax.diffusion.solvers import Step
@@ -219,9 +222,30 @@ def test_the_key_of_a_picture():
     for seed in (1.0, "1", True, None):
         with pytest.raises(TypeError, match="seed must be a whole number"):
             image_key(seed, "a")
-    for seed in (-1, 2**32):
-        with pytest.raises(ValueError, match=r"seed must be a whole number in \[0, 2\*\*32 - 1\]"):
+    for seed in (-1, 2**64):
+        with pytest.raises(ValueError, match=r"seed must be a whole number in \[0, 2\*\*64 - 1\]"):
             image_key(seed, "a")
+
+
+def test_large_seeds_fold_in_their_upper_bits_and_small_ones_are_unchanged():
+    for seed in (0, 7, 2**31, 2**32 - 1):
+        assert seed_key(seed) == jax.random.key(seed) and seed_word(seed) == seed
+    for high, low in ((1, 0), (1, 7), (2**32 - 1, 2**32 - 1)):
+        seed = high * 2**32 + low
+        assert seed_key(seed) == jax.random.fold_in(jax.random.key(low), high)
+        assert seed_key(seed) == seed_key(np.uint64(seed))
+        assert 0 <= seed_word(seed) < 2**32
+    large = [2**32 + 7, 2 * 2**32 + 7, 2**64 - 1, 7]
+    assert len({tuple(jax.random.key_data(seed_key(seed)).tolist()) for seed in large}) == 4
+    assert len(set(map(seed_word, large))) == 4
+
+
+def test_minus_one_draws_seeds_of_32_bits():
+    found = [drawn_seed(-1) for _ in range(8)]
+    assert len(set(found)) == 8 and all(0 <= seed < 2**32 for seed in found)
+    assert drawn_seed(2**64 - 1) == 2**64 - 1
+    with pytest.raises(ValueError, match="or -1 to draw one, got -2"):
+        drawn_seed(-2)
 
 
 # --- the loop -------------------------------------------------------------------------------------

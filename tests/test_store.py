@@ -120,7 +120,7 @@ def test_structure_must_be_the_networks(saved):
     for wanted, message in [
         (more, r"lacks extra/bias, which the network of prior.json has"),
         (less, r"holds step, which the network of prior.json lacks"),
-        (other, r"out/kernel in .* has shape \(3, 3, 2, 4\), .* needs \(3, 3, 2, 5\)"),
+        (other, r"params holds out/kernel of shape \(3, 3, 2, 4\), .* needs \(3, 3, 2, 5\)"),
     ]:
         with pytest.raises(ValueError, match=message):
             store.load(saved, shapes(wanted))

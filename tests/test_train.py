@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -412,9 +413,18 @@ def test_bad_runs_are_refused(tmp_path):
 
 def test_a_checkpoint_of_another_network_is_refused(unbroken):
     options = {"objective": Objective(), "optimizer": Optimizer()}
-    params = {**fresh(), "c": jnp.zeros((8, 1))}
-    with pytest.raises(ValueError, match="checkpoint 30 .* does not fit"):
-        train(unbroken[0], VE80, predict, params, photos(), run=Run(40, 8, 5), **options)
+    first = next(iter(fresh()))
+    more = {**fresh(), "extra": jnp.zeros((8, 1))}
+    less = {name: array for name, array in fresh().items() if name != first}
+    other = {**fresh(), first: jnp.zeros((3, 5))}
+    shape = re.escape(str(fresh()[first].shape))
+    for params, told in [
+        (more, "lacks extra, which this network has"),
+        (less, f"holds {first}, which this network lacks"),
+        (other, rf"holds {first} of shape {shape}, this network needs \(3, 5\)"),
+    ]:
+        with pytest.raises(ValueError, match=f"checkpoint 30 in .*checkpoints {told}"):
+            train(unbroken[0], VE80, predict, params, photos(), run=Run(40, 8, 5), **options)
 
 
 def test_a_report_restarts_behind_its_step(tmp_path):

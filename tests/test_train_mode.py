@@ -12,7 +12,8 @@ from PIL import Image
 from program import SIZE, known, names, refused, run, tiny_net
 
 import sdedit_jax as sj
-from sdedit_jax.modes.train import read, training_pictures
+from sdedit_jax.modes.train import read, seed_of, training_pictures
+from sdedit_jax.training import history
 from sdedit_jax.training.report import Report
 from sdedit_jax.weights import store
 
@@ -212,3 +213,13 @@ def test_turned_pictures_are_read_larger_and_labels_come_from_folders(tmp_path):
     assert "average must be one of [0.05, 0.9], got 0.7" in refused(
         config, tmp_path / "run", "train"
     )
+
+
+def test_a_drawn_seed_is_that_of_the_run(tmp_path, capsys):
+    assert 0 <= seed_of(-1, tmp_path) < 2**32
+    assert capsys.readouterr().out.startswith("seed      ")
+    assert seed_of(2**40, tmp_path) == 2**40
+    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
+    history.write(tmp_path, [{"step": 0, "config": {"run": {"seed": 12}}}])
+    assert seed_of(-1, tmp_path) == 12 and seed_of(5, tmp_path) == 5
+    assert capsys.readouterr().out == ""

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from sdedit_jax.diffusion.solvers.base import Step
@@ -132,12 +133,51 @@ def image_key(seed: int, id: str, sample: int = 0) -> Array:
     """The key of one picture: seed, id and sample number alone decide it.
 
     Raises:
-        TypeError: the seed is not a whole number.
-        ValueError: the seed is not in [0, 2**32), where each seed gives noise of its own.
+        TypeError, ValueError: see `seed_key`.
     """
-    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool):
-        raise TypeError(f"seed must be a whole number in [0, 2**32 - 1], got {seed!r}")
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed must be a whole number in [0, 2**32 - 1], got {seed!r}")
     name = int.from_bytes(hashlib.sha256(id.encode()).digest()[:4], "big")
-    return jax.random.fold_in(jax.random.fold_in(jax.random.key(int(seed)), name), sample)
+    return jax.random.fold_in(jax.random.fold_in(seed_key(seed), name), sample)
+
+
+WORD = 2**32
+
+
+def seed_key(seed: int) -> Array:
+    """The key of a seed: that of its lower 32 bits, into which the upper ones are folded.
+
+    Raises:
+        TypeError: the seed is not a whole number. ValueError: it is not in [0, 2**64).
+    """
+    high, low = divmod(check_seed(seed), WORD)
+    key = jax.random.key(low)
+    return jax.random.fold_in(key, high) if high else key
+
+
+def seed_word(seed: int) -> int:
+    """A seed for generators that take 32 bits: the seed itself where it is below 2**32."""
+    seed = check_seed(seed)
+    return seed if seed < WORD else int(np.random.SeedSequence(seed).generate_state(1)[0])
+
+
+def check_seed(seed: int, least: int = 0) -> int:
+    """A seed as an int.
+
+    Raises:
+        TypeError: it is not a whole number. ValueError: it is not in [least, 2**64).
+    """
+    allowed = "a whole number in [0, 2**64 - 1]" + (", or -1 to draw one" if least else "")
+    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool):
+        raise TypeError(f"seed must be {allowed}, got {seed!r}")
+    if not least <= seed < WORD**2:
+        raise ValueError(f"seed must be {allowed}, got {seed!r}")
+    return int(seed)
+
+
+def drawn_seed(seed: int) -> int:
+    """A user's seed: itself, or for -1 one that is drawn, below 2**32.
+
+    Raises:
+        TypeError, ValueError: see `check_seed`.
+    """
+    seed = check_seed(seed, -1)
+    return int(np.random.default_rng().integers(WORD)) if seed == -1 else seed

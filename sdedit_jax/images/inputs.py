@@ -2,7 +2,7 @@
 
 import glob
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sdedit_jax.images.paths import user_path
@@ -18,8 +18,9 @@ def find_inputs(pattern: str | Path, mask_suffix: str = MASK_SUFFIX) -> list[Pat
     """The picture files of a file name, a folder or a glob, sorted.
 
     Folders and globs give the files that end in .png, .jpg, .jpeg or .webp (any case). Hidden files
-    are left out, and so are subfolders of a folder. In globs, "**" matches subfolders. A file
-    whose stem is that of another one with `mask_suffix` is its mask, and no input.
+    are left out, and so are subfolders of a folder. In globs, "**" matches subfolders. A path that
+    exists is taken as it is, also where its name has brackets. A file whose stem is that of another
+    one with `mask_suffix` is its mask, and no input.
 
     Raises:
         ValueError: the pattern is empty, or there is no picture.
@@ -29,7 +30,7 @@ def find_inputs(pattern: str | Path, mask_suffix: str = MASK_SUFFIX) -> list[Pat
     path = user_path(pattern)
     if path.is_file():
         return [path]
-    names = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
+    names = path.iterdir() if path.is_dir() else _matches(path)
     found = sorted(name for name in names if _is_picture(name))
     if not found:
         kind = "in the folder" if path.is_dir() else "matches"
@@ -51,6 +52,18 @@ def mask_beside(path: str | Path, mask_suffix: str = MASK_SUFFIX) -> Path | None
     stem = path.stem + mask_suffix
     found = sorted(f for f in path.parent.iterdir() if f.stem == stem and _is_picture(f))
     return found[0] if found else None
+
+
+def _matches(pattern: Path) -> Iterator[Path]:
+    """The paths that match a glob. Folders at its beginning that exist are no patterns."""
+    beginning = Path()
+    for part in pattern.parts:
+        if not (beginning / part).exists():
+            break
+        beginning /= part
+    rest = pattern.parts[len(beginning.parts) :]
+    found = glob.glob(str(Path(glob.escape(str(beginning)), *rest)), recursive=True)
+    return map(Path, found)
 
 
 def _is_picture(path: Path) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
+from sdedit_jax.diffusion.noise import drawn_seed
 from sdedit_jax.images import expand, user_path
 from sdedit_jax.modes import lock
 from sdedit_jax.modes.files import Target, kept
@@ -47,7 +48,7 @@ def run(
     one_of("mode", mode, MODES)
     where = target(workdir, mode, overwrite, keep)
     with holding(where, mode):
-        return entry(mode)(at_home(config), where)
+        return entry(mode)(with_seeds(at_home(config)), where)
 
 
 def holding(where: Target | None, mode: str) -> contextlib.AbstractContextManager[None]:
@@ -55,6 +56,24 @@ def holding(where: Target | None, mode: str) -> contextlib.AbstractContextManage
     if where is None or jax.process_index():
         return contextlib.nullcontext()
     return lock.locked(lock.file_of(where.folder, inside=mode != "convert"))
+
+
+def with_seeds(config: ConfigDict) -> ConfigDict:
+    """The config with a drawn seed in the place of each -1; the seeds of a training are its own.
+
+    Raises:
+        TypeError, ValueError: a value that is no seed.
+    """
+    if "seed" in config:
+        asked = config.seed
+        config.seed = drawn_seed(asked)
+        if asked == -1:
+            print(f"seed      {config.seed}, drawn")
+    if "sweep" in config and -1 in config.sweep.seeds:
+        seeds = (drawn_seed(seed) if seed == -1 else seed for seed in config.sweep.seeds)
+        config.sweep.seeds = tuple(seeds)
+        print(f"seeds     {config.sweep.seeds}, drawn")
+    return config
 
 
 def at_home(config: ConfigDict) -> ConfigDict:

@@ -102,9 +102,6 @@ class LEDITSKind:
             *(f"{name:<10}{line}" for name, line in list(prompts.items())[:8]),
         ]
 
-    def names(self) -> set[str]:
-        return set(self.own)
-
     def check_input(self, path: Path) -> None:
         """Check the prompts of an input: errors in them stop the run.
 
@@ -262,7 +259,7 @@ def open_kind(config: ConfigDict, recipe: Mapping[str, Any] | None = None) -> LE
     prior = open_prior(config, attention=config.attention)
     stored = None if recipe is None else recipe.get("defaults", {})
     resolved = ledits_settings.resolve(prior, config.preset, numbers, config.maps, stored)
-    own = prompt_files.read(config.prompts, FIELDS)
+    own = prompt_files.of_inputs(config, FIELDS)
     return LEDITSKind(config, prior, size_of(config, prior), resolved, own)
 
 

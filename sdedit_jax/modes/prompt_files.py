@@ -1,17 +1,64 @@
-"""Files with prompts for each input: {input's name without suffix: prompt or fields}."""
+"""Files with prompts for each input: JSON {input's name: prompt or fields}, or a table.
 
-from collections.abc import Iterable, Mapping, Sequence
+A table is CSV with commas, semicolons or tabs. Its columns are the name and the fields; without a
+header, the name and the prompt.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from sdedit_jax.text import json_file
+from ml_collections import ConfigDict
+
+from sdedit_jax.modes.files import find_inputs
+from sdedit_jax.text import json_file, table
 from sdedit_jax.text.spelling import hint
 
 LISTS = ("concepts", "masks")
 """Fields that may be a list of texts."""
 
+NAMES = ("name", "file", "file_name", "filename", "image", "input", "path", "id")
+"""Headers of the column of names in a table."""
+
+
+def of_inputs(config: ConfigDict, fields: Sequence[str], short: str = "") -> dict[str, Any]:
+    """The entries of `config.prompts`, by the ids of the inputs; see `read`.
+
+    Raises:
+        ValueError: see `read`; a name that no input has, or that is written twice.
+    """
+    found = read(config.prompts, fields, short)
+    return by_id(found, find_inputs(config), config.prompts) if found else {}
+
+
+def by_id(entries: Mapping[str, Any], paths: Sequence[Path], file: str) -> dict[str, Any]:
+    """Entries by the ids of inputs, their stems; names may have a suffix and folders.
+
+    Raises:
+        ValueError: a name that no input has, that several have, or that is written twice.
+    """
+    ids = {path.stem: path.stem for path in paths}
+    shared = {path.name for path in paths if sum(p.stem == path.stem for p in paths) > 1}
+    known = {path.name: path.stem for path in paths} | ids
+    found: dict[str, Any] = {}
+    strange = [name for name in entries if Path(name).name not in known]
+    if strange:
+        raise ValueError(
+            f"prompts: {file} names {strange[:3]}, and no input has this name"
+            f"{hint(strange[0], known)}"
+        )
+    for name, entry in entries.items():
+        id = known[Path(name).name]
+        if Path(name).name in shared - ids.keys():
+            raise ValueError(f"prompts: {name!r} in {file}: several inputs are called {id!r}")
+        if id in found:
+            raise ValueError(f"prompts: {file} names the input {id!r} twice")
+        found[id] = entry
+    return found
+
 
 def read(file: str, fields: Sequence[str], short: str = "") -> dict[str, dict[str, Any]]:
-    """The entries of a JSON file; "": none.
+    """The entries of a file by the names in it; "": none.
 
     Args:
         fields: names that an entry may have. short: the field of an entry that is a text.
@@ -21,8 +68,54 @@ def read(file: str, fields: Sequence[str], short: str = "") -> dict[str, dict[st
     """
     if not file:
         return {}
-    found = json_file.read_object(file, "prompts", "names and prompts")
+    text = json_file.decode(json_file.contents(file, "prompts"), file, "prompts").lstrip()
+    if text and text[0] not in "[{":
+        found = _table(file, text, fields, short)
+    else:
+        found = json_file.read_object(file, "prompts", "names and prompts")
     return {name: _entry(file, name, entry, fields, short) for name, entry in found.items()}
+
+
+def _table(file: str, text: str, fields: Sequence[str], short: str) -> dict[str, dict[str, Any]]:
+    """The entries of a table; an empty cell leaves its field open."""
+    every = list(table.rows(text, file, "prompts"))
+    header = [cell.lower() for cell in every[0][1]]
+    if header[0] in NAMES and header[1:]:
+        if wrong := [column for column in header[1:] if column not in fields]:
+            raise ValueError(
+                f"prompts: the column {wrong[0]!r} of {file} must be one of {list(fields)}"
+                f"{hint(wrong[0], fields)}"
+            )
+        every = every[1:]
+    elif short and len(header) > 1:
+        header = ["name", short]
+    else:
+        raise ValueError(
+            f"prompts: {file} must be JSON, or a table whose first line is a header: name and some"
+            f" of {list(fields)}, got {every[0][1]}"
+        )
+    found: dict[str, dict[str, Any]] = {}
+    for line, (name, *cells) in every:
+        if len(cells) > len(header) - 1 or not name or name in found:
+            raise ValueError(
+                f"prompts: line {line} of {file} must hold a new name and at most"
+                f" {len(header) - 1} cells, with quotes around what has delimiters; got"
+                f" {[name, *cells]}"
+            )
+        given = dict(zip(header[1:], cells, strict=False))
+        where = f"of line {line} in {file}"
+        found[name] = {f: _cell(f, cell, where) for f, cell in given.items() if cell}
+    return found
+
+
+def _cell(field: str, cell: str, where: str) -> Any:
+    """The value of a cell of a table."""
+    if field != "scale":
+        return cell
+    try:
+        return float(cell)
+    except ValueError:
+        raise ValueError(f"prompts: scale {where} must be a number, got {cell!r}") from None
 
 
 def _entry(file: str, name: str, entry: Any, fields: Sequence[str], short: str) -> dict[str, Any]:
@@ -48,15 +141,3 @@ def _value(field: str, value: Any, where: str) -> Any:
         kind = "texts" if field in LISTS else "a text"
         raise ValueError(f"prompts: {field} {where} must be {kind}, got {value!r}")
     return texts if many else texts[0]
-
-
-def check_names(own: Mapping[str, Any], ids: Iterable[str], file: str) -> None:
-    """Check that a file names inputs only.
-
-    Raises:
-        ValueError: it names something else.
-    """
-    ids = list(ids)
-    if strange := sorted(set(own) - set(ids)):
-        near = hint(strange[0], ids)
-        raise ValueError(f"prompts: {file} names {strange[:3]}, and no input has this name{near}")

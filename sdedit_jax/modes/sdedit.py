@@ -101,9 +101,6 @@ class SDEditKind:
             lines.append("          this preset runs 1000 t0 steps and compiles for each t0")
         return lines
 
-    def names(self) -> set[str]:
-        return set(self.own)
-
     def check_input(self, path: Path) -> None:
         del path
 
@@ -329,7 +326,7 @@ def _prompts(config: ConfigDict, prior: Prior, guided: bool) -> dict[str, Any] |
             "cond, guidance.against: the prior reads prompts; give prompt and negative_prompt"
         )
     default = Prompt(config.prompt, config.negative_prompt, config.guidance.scale)
-    entries = prompt_files.read(config.prompts, Prompt._fields, "prompt")
+    entries = prompt_files.of_inputs(config, Prompt._fields, "prompt")
     own = {name: default._replace(**entry) for name, entry in entries.items()}
     every = [default, *own.values()]
     for prompt in every:

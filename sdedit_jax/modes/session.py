@@ -19,7 +19,6 @@ from sdedit_jax.diffusion.sde import SDE
 from sdedit_jax.diffusion.strength import Strength
 from sdedit_jax.images import Size
 from sdedit_jax.modes.files import find_inputs
-from sdedit_jax.modes.prompt_files import check_names
 from sdedit_jax.pipeline.base import Pipeline
 from sdedit_jax.pipeline.cache import use_cache
 from sdedit_jax.pipeline.executor import devices_for
@@ -105,9 +104,6 @@ class Kind(Protocol):
 
     def lines(self, jobs: Sequence[Job]) -> list[str]:
         """The lines printed before the edits."""
-
-    def names(self) -> set[str]:
-        """The inputs that a file of prompts names."""
 
     def check_input(self, path: Path) -> None:
         """Check the settings for an input: a mistake in them stops the run."""
@@ -231,7 +227,6 @@ def read_inputs(kind: Kind) -> tuple[list[Input], list[str]]:
     """
     config = kind.config
     paths = find_inputs(config)
-    check_names(kind.names(), [path.stem for path in paths], config.prompts)
     for path in paths:
         kind.check_input(path)
     found, bad, reasons = [], [], set()

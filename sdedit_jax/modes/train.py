@@ -6,6 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from sdedit_jax import registry
+from sdedit_jax.diffusion.noise import drawn_seed
 from sdedit_jax.modes import signals
 from sdedit_jax.modes.files import Target, plain
 from sdedit_jax.pipeline import ledits_settings
@@ -44,9 +45,21 @@ def train(config: ConfigDict, target: Target) -> int:
     if name not in STAGES:
         raise ValueError(f"stage must be one of {list(STAGES)}, got {name!r}")
     use_cache(config.cache)
+    config.run.seed = seed_of(config.run.seed, workdir)
     with signals.catch() as caught:
         STAGES[name](config, workdir, caught.stop)
     return caught.exit_code
+
+
+def seed_of(asked: int, workdir: Path) -> int:
+    """The seed of a run; for -1 that of the run in workdir, or else a drawn one."""
+    if asked != -1:
+        return drawn_seed(asked)
+    found = history.seed(workdir) if newest_step(workdir) is not None else None
+    if found is None:
+        found = drawn_seed(asked)
+        print(f"seed      {found}, drawn")
+    return found
 
 
 def train_prior(config: ConfigDict, workdir: Path, stop: Stop) -> None:

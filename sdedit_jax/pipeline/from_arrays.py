@@ -14,7 +14,7 @@ from PIL import Image
 
 from sdedit_jax import images, provenance, registry
 from sdedit_jax.diffusion import strength as units
-from sdedit_jax.diffusion.noise import image_key
+from sdedit_jax.diffusion.noise import drawn_seed, image_key
 from sdedit_jax.edits import sdedit
 from sdedit_jax.edits.inversion import KEEPS, Inverted, Request
 from sdedit_jax.edits.sdedit import Recorded
@@ -267,12 +267,22 @@ def _samples(given: Mapping[str, Any]) -> list[int]:
 
 
 def _keys(items: Sequence[TaskInput], samples: Sequence[int], given: Mapping[str, Any]) -> list:
-    seeds = each("seed", given["seed"], len(items), Integral)
+    seeds = _seeds(given["seed"], len(items))
     return [
         image_key(seed, item.id, sample)
         for item, seed in zip(items, seeds, strict=True)
         for sample in samples
     ]
+
+
+def _seeds(asked: Any, count: int) -> list[int]:
+    """A seed for each picture. -1 draws one, and prints it; given for all, it draws one for all."""
+    many = isinstance(asked, list | tuple | np.ndarray)
+    seeds = each("seed", asked, count, Integral)
+    found = [drawn_seed(seed) for seed in seeds] if many else [drawn_seed(seeds[0])] * count
+    if found != seeds:
+        print(f"seed      {found if many else found[0]}, drawn")
+    return found
 
 
 def _machine(given: Mapping[str, Any]) -> dict[str, int]:

@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-
+from sdedit_jax.diffusion.noise import seed_key
 from sdedit_jax.nets.adm import ADM, ADMConfig
 from sdedit_jax.nets.clip_text import ClipText, ClipTextConfig
 from sdedit_jax.nets.ddpm import DDPM, DDPMConfig
@@ -155,4 +154,4 @@ def size_of(metadata: Mapping[str, Any], name: str) -> tuple[int, int, int]:
 def initial_params(metadata: Mapping[str, Any], seed: int) -> Any:
     """Freshly initialised parameters of the network of a prior."""
     kind = pick(NETS, metadata["network"], "network")
-    return network(kind, metadata["config"]).init(jax.random.key(seed))
+    return network(kind, metadata["config"]).init(seed_key(seed))

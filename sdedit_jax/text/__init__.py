@@ -1,1 +1,1 @@
-"""Prompts and concepts: tokenizer, vocabulary, the parser of concepts, JSON files, spelling."""
+"""Prompts and concepts: tokenizer, vocabulary, parser of concepts, JSON, tables, spelling."""

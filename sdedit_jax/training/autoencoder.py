@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdedit_jax import images
+from sdedit_jax.diffusion.noise import seed_key
 from sdedit_jax.nets.functional import network
 from sdedit_jax.registry import PARTS
 from sdedit_jax.text import json_file
@@ -103,7 +104,7 @@ def train(job: Job, net: Mapping[str, Any], fidelity: Fidelity, statistics: int)
         publisher(job, net, vae, errors, some(job.data, statistics)),
     )
     loss = reconstruction_loss(vae.encode, vae.decode, fidelity)
-    execute(job, loss, vae.init(jax.random.key(job.run.seed)), job.data, hooks)
+    execute(job, loss, vae.init(seed_key(job.run.seed)), job.data, hooks)
 
 
 def sampler(vae: Autoencoder, pictures: np.ndarray) -> Callable[[Any], np.ndarray]:

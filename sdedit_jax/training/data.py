@@ -22,6 +22,7 @@ import grain
 import jax
 import numpy as np
 
+from sdedit_jax.diffusion.noise import seed_word
 from sdedit_jax.images import FORMATS, Picture, decode, fit, flatten
 from sdedit_jax.text.spelling import one_of
 from sdedit_jax.training.augment import Augment, draw, draw_more, stack
@@ -162,7 +163,7 @@ def loader(
         raise ValueError(f"batch must be a positive multiple of {count} processes, got {batch}")
     # practically endless; grain's own endless stream is too long for batches of one picture
     epochs = 2**60 // len(data)
-    stream = grain.MapDataset.source(data).seed(seed).shuffle().repeat(epochs)
+    stream = grain.MapDataset.source(data).seed(seed_word(seed)).shuffle().repeat(epochs)
     if augment is not None:
         stream = stream.random_map(partial(_drawn, augment=augment))
     stream = stream[index::count].batch(batch // count, batch_fn=partial(stack, augment=augment))

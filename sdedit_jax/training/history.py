@@ -96,6 +96,12 @@ def lines(entries: Sequence[Entry]) -> list[str]:
     ]
 
 
+def seed(workdir: Path) -> int | None:
+    """The seed of the run in workdir; None if there is none."""
+    past = _read(workdir / FILE)
+    return past[-1]["config"].get("run", {}).get("seed") if past else None
+
+
 def write(workdir: Path, entries: Sequence[Entry]) -> None:
     """Write run.json, or replace it."""
     workdir.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ from jax import Array
 from tqdm import tqdm
 
 from sdedit_jax.devices import placement
+from sdedit_jax.diffusion.noise import seed_key
 from sdedit_jax.diffusion.sde import SDE
 from sdedit_jax.training.augment import Augment
 from sdedit_jax.training.data import Source, batch_of, loader, spaced
@@ -36,6 +37,7 @@ from sdedit_jax.training.step import (
     make_step,
     transformation,
 )
+from sdedit_jax.weights import store
 
 
 class Run(NamedTuple):
@@ -284,7 +286,7 @@ def _windows(
     state: State, step: Step, batches: Iterator, run: Run, stop: Stop
 ) -> Iterator[_Window]:
     """Run the steps up to each point where something is due."""
-    key, n = jax.random.key(run.seed), int(state.step)
+    key, n = seed_key(run.seed), int(state.step)
     periods = (run.log_every, run.save_every, run.sample_every, run.publish_every)
     periods += (run.held_out_every, run.steps)
     if n < run.steps:
@@ -379,10 +381,21 @@ def _restore(
         args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
         return manager.restore(last, args=args).state
     except (ValueError, KeyError, TypeError) as error:
+        reason = _misfit(Path(manager.directory) / str(last) / "state", params)
         raise ValueError(
-            f"training: checkpoint {last} in {manager.directory} does not fit this network and"
-            " optimizer; give their fields as they were, or another --workdir"
+            f"training: checkpoint {last} in {manager.directory} {reason}; give their fields as"
+            " they were, or another --workdir"
         ) from error
+
+
+def _misfit(path: Path, params: Any) -> str:
+    """How a stored state differs from that of a network, as the end of a sentence."""
+    try:
+        stored = store.stored_shapes(path)["params"]
+    except Exception:  # orbax raises many kinds for damaged files
+        return "cannot be read, or does not fit this network and optimizer"
+    found = store.difference(stored, params, "this network")
+    return found or "does not fit this optimizer"
 
 
 def _check(run: Run, data: Source) -> None:

@@ -13,6 +13,7 @@ from jax import Array
 from sdedit_jax import images
 from sdedit_jax.diffusion import sde
 from sdedit_jax.diffusion.grids import Karras
+from sdedit_jax.diffusion.noise import seed_key
 from sdedit_jax.diffusion.solvers import DPMpp2MSDE, Prediction
 from sdedit_jax.guidance.cfg import CFG
 from sdedit_jax.nets.functional import Network, network
@@ -62,7 +63,7 @@ class Model(NamedTuple):
 
     def init(self, seed: int) -> dict[str, Any]:
         """Fresh parameters of both networks."""
-        k_unet, k_text = jax.random.split(jax.random.key(seed))
+        k_unet, k_text = jax.random.split(seed_key(seed))
         return {"unet": self.unet.init(k_unet), "text_encoder": self.encoder.init(k_text)}
 
 

@@ -127,7 +127,7 @@ def load(folder: str | Path, shapes: Params, *, sha256: str | None = None) -> Pa
     path = Path(folder).absolute() / "params"
     if not path.is_dir():
         raise ValueError(f"prior: {path} does not exist")
-    stored = _reading(path, _stored)
+    stored = _reading(path, stored_shapes)
     _check_structure(path, stored, shapes)
     params = _reading(path, lambda path: _restore(path, stored))
     if sha256 is not None and digest(params) != sha256:
@@ -152,8 +152,8 @@ def _restore(path: Path, stored: Params) -> Params:
         return checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=args))
 
 
-def _stored(path: Path) -> Params:
-    """Shapes and dtypes on disk."""
+def stored_shapes(path: Path) -> Params:
+    """Shapes and dtypes of the tensors of an orbax folder."""
     with ocp.StandardCheckpointer() as checkpointer:
         found = checkpointer.metadata(path).item_metadata
     if found is None:
@@ -162,18 +162,26 @@ def _stored(path: Path) -> Params:
 
 
 def _check_structure(path: Path, tree: Params, shapes: Params) -> None:
-    stored = dict(leaves(tree))
-    wanted = dict(leaves(shapes))
-    for name in sorted(wanted.keys() | stored.keys()):
-        if name not in stored:
-            raise ValueError(f"prior: {path} lacks {name}, which the network of prior.json has")
-        if name not in wanted:
-            raise ValueError(f"prior: {path} holds {name}, which the network of prior.json lacks")
-        if tuple(stored[name].shape) != tuple(wanted[name].shape):
-            raise ValueError(
-                f"prior: {name} in {path} has shape {tuple(stored[name].shape)}, "
-                f"the network of prior.json needs {tuple(wanted[name].shape)}"
-            )
+    if found := difference(tree, shapes, "the network of prior.json"):
+        raise ValueError(f"prior: {path} {found}")
+
+
+def difference(stored: Params, wanted: Params, network: str) -> str:
+    """The first tensor in which two trees differ, as the end of a sentence; "" if none does.
+
+    Args:
+        network: whose tree `wanted` is, for the message.
+    """
+    here, there = dict(leaves(stored)), dict(leaves(wanted))
+    for name in sorted(here.keys() | there.keys()):
+        if name not in here:
+            return f"lacks {name}, which {network} has"
+        if name not in there:
+            return f"holds {name}, which {network} lacks"
+        shapes = [tuple(tree[name].shape) for tree in (here, there)]
+        if shapes[0] != shapes[1]:
+            return f"holds {name} of shape {shapes[0]}, {network} needs {shapes[1]}"
+    return ""
 
 
 def _check_finite(path: Path, params: Params) -> None:

@@ -1,0 +1,34 @@
+"""Tables of users' files: CSV with commas, semicolons or tabs."""
+
+import csv
+import io
+from collections.abc import Iterator
+
+DELIMITERS = ",;\t"
+
+
+def rows(text: str, name: str, field: str) -> Iterator[tuple[int, list[str]]]:
+    """(line, cells) of the rows of a table that are not blank; cells without outer spaces.
+
+    The first of DELIMITERS in the first line separates the cells. Cells with it, or with line
+    breaks, are in double quotes.
+
+    Args:
+        name: of the file. field: the setting that names it, for messages.
+
+    Raises:
+        ValueError: a quote is not closed, or another damage.
+    """
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = min((sign for sign in DELIMITERS if sign in first), key=first.index, default=",")
+    found = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
+    )
+    try:
+        for cells in found:
+            if any(cell.strip() for cell in cells):
+                yield found.line_num, [cell.strip() for cell in cells]
+    except csv.Error as error:
+        raise ValueError(
+            f"{field}: cannot read {name}: line {found.line_num} is no row of a table: {error}"
+        ) from None
