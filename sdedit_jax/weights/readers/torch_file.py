@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 AVERAGED = ("ema", "model_ema", "ema_model", "ema_state_dict", "params_ema", "state_dict_ema")
 RAW = ("model", "state_dict", "model_state_dict", "params", "net", "network", "score_model")
+RAW += ("string_to_param",)  # of a textual inversion, which the families then name
 SAFE = (2, 6)
 BUFFER = "sigmas"
 FOURIER = "all_modules.0.W"
@@ -114,6 +115,9 @@ def _from_wrapper(content: Mapping[str, Any], path: Path) -> Choice:
         raise ValueError(
             f"source: {path} holds an optimizer's state, not weights; give the model's file"
         )
+    nested = {f"{n}.{k}": a for n, v in content.items() if _is_weights(v) for k, a in v.items()}
+    if nested:
+        return Choice(_bare(nested))
     raise ValueError(f"source: {path} holds no weights: it has {list(content)[:8]}")
 
 
