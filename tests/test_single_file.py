@@ -21,6 +21,7 @@ from sdedit_jax import modes
 from sdedit_jax.weights import store
 from sdedit_jax.weights.convert import convert
 from sdedit_jax.weights.families import others
+from sdedit_jax.weights.readers import torch_file
 from sdedit_jax.weights.single_file import Opened, measured, unpack
 from sdedit_jax.weights.source import Source
 
@@ -315,6 +316,10 @@ OTHERS = {
         "conditioner.embedders.0.transformer.text_model.final_layer_norm.weight",
         "model.diffusion_model.label_emb.0.0.weight",
     ),
+    "a U-Net of denoising-diffusion-pytorch": (
+        "model.downs.0.0.block1.proj.weight",
+        "ups.3.1.mlp.1.bias",
+    ),
     "a textual inversion": ("emb_params", "*", "<cat-toy>"),
     "the autoencoder .VAE.": ("first_stage_model.encoder.conv_in.weight", "decoder.conv_in.weight"),
     "the text encoder": ("text_model.final_layer_norm.weight",),
@@ -325,12 +330,43 @@ OTHERS = {
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_other_files_are_called_by_name(kind):
+    """A LoRA may have names of any other kind beside its own; a word has one tensor."""
     whole = kind.split()[1] in ("LoRA", "ControlNet") or kind == "Stable Diffusion XL"
     for name in OTHERS[kind]:
         held = {name: np.zeros(1)} | ({"model.x.weight": np.zeros(1)} if whole else {})
         with pytest.raises(ValueError, match=f"source: f.safetensors is {kind}.*; ") as caught:
             others.check(Source("f.safetensors", held))
         assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_of_denoising_diffusion_pytorch_is_named(tmp_path):
+    """The file of its Trainer: raw weights, optimizer, and the module of the averages."""
+
+    class Tensor(np.ndarray):
+        untyped_storage = None
+
+        def is_floating_point(self):
+            return True
+
+    def held(value):
+        return np.full((2, 2), value).view(Tensor)
+
+    name, why = "model.downs.0.0.block1.proj.weight", "a U-Net of denoising-diffusion-pytorch"
+    content = {
+        "step": 10,
+        "model": {name: held(0), "betas": held(0)},
+        "opt": {"state": {}, "param_groups": []},
+        "ema": {
+            **{f"online_model.{name}": held(0), f"ema_model.{name}": held(1)},
+            **{"ema_model.betas": held(1), "initted": held(1), "step": held(1)},
+        },
+        "version": "2.2.5",
+    }
+    chosen = torch_file._choose(content, tmp_path / "model-10.pt")
+    assert chosen.ema is True and list(chosen.tensors) == [name, "betas"]
+    assert np.array_equal(chosen.tensors[name], held(1))
+    with pytest.raises(ValueError, match=f"model-10.pt is {why}; its blocks"):
+        others.check(Source(tmp_path / "model-10.pt", chosen.tensors))
 
 
 def test_priors_are_not_taken_for_other_files():

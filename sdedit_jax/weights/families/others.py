@@ -51,6 +51,12 @@ KINDS = (
         "a diffusion transformer (Stable Diffusion 3, FLUX)",
         f"its network is not supported; give {PIPELINE}",
     ),
+    Other(
+        r"((model|denoise_fn)\.)?(downs|ups)\.\d+\.\d+\.(block[12]|mlp)\..*",
+        "a U-Net of denoising-diffusion-pytorch",
+        "its blocks (norm of the channels, linear attention with memory) are in none of our"
+        " networks; train a prior on the same pictures with --mode=train",
+    ),
 )
 WHOLE = (
     Other(
