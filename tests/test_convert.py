@@ -1,5 +1,6 @@
 """The importer end to end: file -> convert -> orbax -> load_prior -> predict, as the originals."""
 
+import copy
 import hashlib
 import json
 import shutil
@@ -123,6 +124,20 @@ def test_the_record_says_where_the_weights_are_from(file, tmp_path):
         "sdedit_ddpm",
         None,
     )
+
+
+def test_attention_at_a_side_that_no_level_has_is_no_contradiction(file, tmp_path):
+    """The network has levels of 8 and 4 pixels, and no attention."""
+    for sides, fits in (([2, 16], True), ([2, 4], False)):
+        given = copy.deepcopy(SMALL)
+        given["config"]["model"]["attn_resolutions"] = sides
+        folder = tmp_path / str(sides[1])
+        if fits:
+            made = convert(file, folder, architecture=given, check=False)
+            assert made.metadata["config"]["attn_resolutions"] == []
+        else:
+            with pytest.raises(ValueError, match=r"attn_resolutions is \[4\] in what was given"):
+                convert(file, folder, architecture=given, check=False)
 
 
 def test_the_averages_of_a_training_are_taken_told_and_recorded(tmp_path, capsys):

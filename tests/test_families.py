@@ -16,6 +16,7 @@ from nets_goldens import SCORE_SDE, load_case, torch_weights
 from sdedit_jax import registry
 from sdedit_jax.weights import conversion
 from sdedit_jax.weights.families import FAMILIES, family_of
+from sdedit_jax.weights.families.merge import reached
 from sdedit_jax.weights.source import Source
 
 PYTORCH = [*SCORE_SDE, "sdedit_ddpm_unet"]
@@ -95,6 +96,31 @@ def test_a_contradiction_is_refused(field, value):
     given["config"]["model"][field] = value
     with pytest.raises(ValueError, match=rf"{field} is .* in what was given, but the tensors"):
         FAMILIES["score_sde"].describe(source, given)
+
+
+@pytest.mark.parametrize("name", ["ncsnpp_ve_celebahq256", "sdedit_ddpm_unet"])
+def test_attention_at_sides_that_no_level_has_says_nothing(name):
+    """As in a 16-pixel network of two levels (16, 8) with attn_resolutions [4]."""
+    source, given = source_of(name)
+    family = family_of(source)
+    plain = family.describe(source, given)
+    sections = given["config"]
+    (own,) = (s for s in sections.values() if isinstance(s, dict) and "attn_resolutions" in s)
+    sides = own["attn_resolutions"]
+    own["attn_resolutions"] = [1024, *reversed(sides), 3, *sides]
+    assert family.describe(source, given) == plain
+    own["attn_resolutions"] = [sections["data"]["image_size"], *sides]
+    with pytest.raises(ValueError, match="attn_resolutions is .* but the tensors"):
+        family.describe(source, given)
+
+
+def test_sides_that_a_network_reaches():
+    two, side = {"ch_mult": [1, 2]}, {"image_size": 16}
+    for listed, wanted in (([4], []), ([8, 4], [8]), ([8, 16, 16], [16, 8]), ([], [])):
+        found = reached(side | {"attn_resolutions": listed}, two)
+        assert found["attn_resolutions"] == wanted
+    assert reached({"attn_resolutions": [4]}, two) == {"attn_resolutions": [4]}
+    assert reached(side | {"attn_resolutions": [4]}, {})["attn_resolutions"] == [4]
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,18 @@ LAYOUTS = {
     "with optimizer": ({"model": RAW, "optimizer": adam(RAW), "step": torch.tensor(5)}, RAW, False),
     "named averages": ({"model": RAW, "ema": MEAN, "optimizer": adam(RAW)}, MEAN, True),
     "averages alone": ({"ema": MEAN}, MEAN, True),
+    "module of averages": (
+        {
+            "model": RAW,
+            "opt": adam(RAW),
+            "ema": tensors(0, "online_model.")
+            | tensors(1, "ema_model.")
+            | {"step": torch.tensor([5]), "initted": torch.tensor([True])},
+            "step": 10,
+        },
+        MEAN,
+        True,
+    ),
     "run": ([tensors(0, "module."), adam(RAW), 4, 1000], RAW, False),
     "run with averages": ([tensors(0, "module."), adam(RAW), 4, 1000, MEAN], MEAN, True),
     "listed averages": (

@@ -124,13 +124,13 @@ def part_of(metadata: Mapping[str, Any], part: str, compute: str, name: str) -> 
 
 
 def text_of(metadata: Mapping[str, Any], folder: str | Path, compute: str = "float32") -> Text:
-    """How a prior reads texts, with the tokenizer in its folder.
+    """How a prior reads texts, with the tokenizer in a folder.
 
     Raises:
         ValueError: no tokenizer, a damaged one, or one of another text encoder.
     """
     net = part_of(metadata, "text_encoder", compute, str(folder))
-    found = tokenizer.read(Path(folder) / "tokenizer")
+    found = tokenizer.read(folder)
     places = net.config.max_position_embeddings
     latent.check_tokens(found, net.config.vocab_size, places, str(folder))
     return Text(found.encode, latent.TextEncoder(net))

@@ -13,11 +13,13 @@ from sdedit_jax import registry
 from sdedit_jax.images import user_path
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.text import json_file
-from sdedit_jax.weights import catalogue, conversion, readers, selfcheck, store
+from sdedit_jax.weights import catalogue, conversion, readers, selfcheck, single_file, store
 from sdedit_jax.weights.catalogue import Card
-from sdedit_jax.weights.families import Family, family_of
+from sdedit_jax.weights.families import Family, family_of, others
 from sdedit_jax.weights.readers import hub
 from sdedit_jax.weights.selfcheck import Verdict
+from sdedit_jax.weights.single_file import Opened
+from sdedit_jax.weights.single_file import tokenizer as tokenizers
 from sdedit_jax.weights.source import Source
 
 SOURCE = "source"
@@ -47,6 +49,8 @@ def convert(
     architecture: str | Path | Mapping[str, Any] | None = None,
     family: str = "",
     name: str = "",
+    prediction: str = "",
+    tokenizer: str | Path = "",
     dtype: str = "float32",
     check: bool = True,
     strict: bool = False,
@@ -62,6 +66,10 @@ def convert(
             with `family` and the fields that the family documents (docs/checkpoints.md).
         family: the expected family of the source.
         name: of the prior; the folder's name by default.
+        prediction: "eps" or "v", of a single file of Stable Diffusion; "": decided by
+            weights/single_file/opened.py, and noted.
+        tokenizer: the folder of the tokenizer, for a source that reads texts; "": in the source's
+            folder.
         dtype: of the stored weights, "float32", "bfloat16", "float16", or "source": the dtype that
             all weights of the source share, else "float32".
         check: denoise test pictures with the new prior (`selfcheck`).
@@ -78,24 +86,58 @@ def convert(
     registry.pick({**store.DTYPES, SOURCE: ""}, dtype, "dtype")
     path = hub.local(str(user_path(source)))
     found, sha256 = readers.read(path), digest(path)
+    others.check(found)
     stored = jnp.dtype(dtype_of(found) if dtype == SOURCE else store.DTYPES[dtype])
     given, entry = given_for(card, architecture, sha256)
-    kind = family_of(found, family or given.get("family", ""))
-    metadata = {"name": name or folder.name, **kind.describe(found, given)}
-    prior, files = registry.prior_of(metadata, name=metadata["name"]), kind.files(found)
-    if prior.latent:
-        prior = prior.replace(text=registry.text_of(metadata, path))
+    opened = single_file.open_source(found, given, prediction)
+    kind = family_of(opened.source, family or given.get("family", ""))
+    metadata = described(opened, kind, name or folder.name)
+    prior, files = shapes_of(metadata, opened, path, tokenizer)
     store.require_space(folder, size_of(prior.params) * stored.itemsize)
     made = stored if not check else jnp.float32  # the check needs full precision
-    params = weights(found, kind, metadata, prior.params, made)
-    metadata["source"] = origin(found, kind, sha256, entry)
-    del found
+    params = weights(opened.source, kind, metadata, prior.params, made)
+    if opened.open:
+        opened = single_file.measured(opened, prior.replace(params=params))
+        metadata = described(opened, kind, name or folder.name)
+        prior, files = shapes_of(metadata, opened, path, tokenizer)
+    metadata["source"] = origin(opened.source, kind, sha256, entry)
+    del found, opened
     verdict = checked(prior.replace(params=params, metadata=metadata), strict) if check else None
     if verdict is not None:
         metadata["check"] = selfcheck.as_json(verdict)
     params = jax.tree.map(lambda a: np.asarray(a.astype(stored)), params)
     store.save(folder, params, metadata, files, compressed=False)
     return Report(folder, store.read_metadata(folder), verdict)
+
+
+def described(opened: Opened, kind: Family, name: str) -> dict[str, Any]:
+    """The metadata of a source; the notes say how an open prediction was decided."""
+    metadata = {"name": name, **kind.describe(opened.source, opened.given)}
+    if opened.note:
+        metadata["notes"] = [*metadata.get("notes", ()), opened.note]
+    return metadata
+
+
+def shapes_of(
+    metadata: Mapping[str, Any], opened: Opened, path: Path, tokenizer: str | Path
+) -> tuple[Prior, Mapping[str, Path]]:
+    """The prior, with shapes as params; and the files of its tokenizer, by path in its folder.
+
+    Raises:
+        ValueError: a tokenizer that is missing, does not fit, or has no use.
+    """
+    prior = registry.prior_of(metadata, name=metadata["name"])
+    if not prior.latent:
+        if tokenizer:
+            raise ValueError(f"tokenizer: {path} does not read texts, got {str(tokenizer)!r}")
+        return prior, {}
+    home = tokenizers.folder_for(path, tokenizer)
+    text = registry.text_of(metadata, home)
+    generation = opened.source.config["index"].get(single_file.FILE)
+    if generation:
+        words = metadata["config"]["text_encoder"]["vocab_size"]
+        tokenizers.check_padding(text, words, generation, home)
+    return prior.replace(text=text), tokenizers.files_of(home)
 
 
 def checked(prior: Prior, strict: bool) -> Verdict:

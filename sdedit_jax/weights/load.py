@@ -104,7 +104,7 @@ def load_converted(
         return exact_prior(metadata, Path(folder))
     made = registry.prior_of(metadata, compute, str(folder))
     if metadata["network"] in registry.PARTS:
-        made = made.replace(text=registry.text_of(metadata, folder, compute))
+        made = made.replace(text=registry.text_of(metadata, Path(folder) / "tokenizer", compute))
     if "sha256" not in metadata:
         raise ValueError(f"{folder}: prior.json lacks 'sha256'")
     shapes = made.params

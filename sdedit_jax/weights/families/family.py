@@ -1,7 +1,6 @@
 """The type of a checkpoint family: the checkpoints of one original program, in any file format."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from sdedit_jax.weights.source import Source
@@ -26,7 +25,6 @@ class Family(NamedTuple):
             the leaves whose name differs from that of weights/conversion.py.
         unused: (source, card) -> {name in source.tensors: reason}, for tensors that are not
             weights: buffers, and tables that are computed here.
-        files: source -> {path within the prior's folder: file to copy}.
     """
 
     name: str
@@ -34,7 +32,6 @@ class Family(NamedTuple):
     describe: Callable[[Source, Mapping[str, Any]], Card]
     names: Callable[[Source, Card, Shapes], Mapping[str, str]]
     unused: Callable[[Source, Card], Mapping[str, str]]
-    files: Callable[[Source], Mapping[str, Path]] = lambda source: {}
 
 
 def missing(family: str, fields: list[str], known: str = "") -> ValueError:

@@ -33,6 +33,20 @@ def merge(
     return merged
 
 
+def reached(given: Mapping[str, Any], inferred: Mapping[str, Any]) -> dict[str, Any]:
+    """The given fields, where attn_resolutions has only sides that the network's levels have.
+
+    Networks compare the side of each level with the list, so further entries have no effect; nor
+    have their order and repetitions.
+    """
+    side, widths = given.get("image_size"), inferred.get("ch_mult")
+    listed = given.get("attn_resolutions")
+    if not side or not widths or listed is None:
+        return dict(given)
+    sides = [side // 2**level for level in range(len(widths))]
+    return {**given, "attn_resolutions": [n for n in sides if n in listed]}
+
+
 def same(a: Any, b: Any) -> bool:
     """Equal, with lists and tuples alike and numbers to 1e-5."""
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):

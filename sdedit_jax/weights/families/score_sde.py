@@ -15,7 +15,7 @@ from typing import Any
 
 from sdedit_jax.weights.families import score_sde_tensors
 from sdedit_jax.weights.families.family import Card, Family, Shapes
-from sdedit_jax.weights.families.merge import merge
+from sdedit_jax.weights.families.merge import merge, reached
 from sdedit_jax.weights.source import Source
 
 NAME = "score_sde"
@@ -50,7 +50,7 @@ def describe(source: Source, given: Mapping[str, Any]) -> Card:
         needed += ["sde", "continuous"]
     if values.get("fir") is False:
         values.setdefault("fir_kernel", (1, 3, 3, 1))
-    v = merge(NAME, found, values, needed)
+    v = merge(NAME, found, reached(values, found), needed)
     if not override:
         override = {"process": process(v), "prediction": prediction(v)}
     fields = [*DATA, *SWITCHES, *(() if plain else NCSNPP), *OPTIONAL, *LEVELS, "scale_by_sigma"]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sdedit_jax.weights.families.family import Card, Family, Shapes
-from sdedit_jax.weights.families.merge import merge
+from sdedit_jax.weights.families.merge import merge, reached
 from sdedit_jax.weights.source import Source
 
 NAME = "sdedit_ddpm"
@@ -31,7 +31,8 @@ def describe(source: Source, given: Mapping[str, Any]) -> Card:
     config = given.get("config", {})
     values = {part: dict(config.get(part, {})) for part in ("data", "model", "diffusion")}
     flat = values["data"] | values["model"] | values["diffusion"]
-    v = merge(NAME, infer(source, flat.get("image_size")), flat, [*FIELDS, *BETAS])
+    found = infer(source, flat.get("image_size"))
+    v = merge(NAME, found, reached(flat, found), [*FIELDS, *BETAS])
     if v["beta_schedule"] != "linear":
         raise ValueError(f"architecture: beta_schedule must be linear, got {v['beta_schedule']!r}")
     steps = int(v["num_diffusion_timesteps"])

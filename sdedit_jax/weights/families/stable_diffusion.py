@@ -2,11 +2,12 @@
 
 `given` is {"family": "stable_diffusion", "unet": config.json, "vae": config.json, "text_encoder":
 config.json, "scheduler": scheduler_config.json}, each needed only if the folder lacks it. The
-params are {"unet": .., "vae": .., "text_encoder": ..}; the tokenizer's files are copied.
+params are {"unet": .., "vae": .., "text_encoder": ..}. weights/single_file makes such a source of a
+single file, whose tensors do not determine all fields: those that differ from the published models
+must be given.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sdedit_jax.nets import foreign
@@ -18,13 +19,6 @@ NAME = "stable_diffusion"
 NETWORK = "UNet2DConditionModel"
 
 PARTS = ("unet", "vae", "text_encoder")
-TOKENIZER = (
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.json",
-    "special_tokens_map.json",
-    "tokenizer_config.json",
-)
 OWN = "_ledits"
 """Field of model_index.json: the prior's own numbers for presets of LEDITS. diffusers skips fields
 with an underscore."""
@@ -44,6 +38,11 @@ def describe(source: Source, given: Mapping[str, Any]) -> Card:
         raise ValueError(
             f"source: {source.path} is the U-Net alone; give the whole folder, with"
             " model_index.json, vae/, text_encoder/, tokenizer/ and scheduler/ beside unet/"
+        )
+    if "text_encoder_2" in source.config["index"]:
+        raise ValueError(
+            f"source: {source.path} is a folder of Stable Diffusion XL, which is not supported;"
+            " give one of Stable Diffusion 1 or 2"
         )
     values = {part: _values(source, given, part) for part in (*PARTS, "scheduler")}
     scheduler = foreign.present(values.pop("scheduler"))
@@ -82,13 +81,7 @@ def unused(source: Source, card: Card) -> Mapping[str, str]:
     return {f"text_encoder.{name}": why for name, why in found.items()}
 
 
-def files(source: Source) -> Mapping[str, Path]:
-    """The files of the tokenizer."""
-    found = {name: source.path / "tokenizer" / name for name in TOKENIZER}
-    return {f"tokenizer/{name}": file for name, file in found.items() if file.is_file()}
-
-
-FAMILY = Family(NAME, recognise, describe, names, unused, files)
+FAMILY = Family(NAME, recognise, describe, names, unused)
 
 
 def _values(source: Source, given: Mapping[str, Any], part: str) -> dict[str, Any]:

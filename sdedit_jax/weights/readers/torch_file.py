@@ -4,6 +4,7 @@ torch reads them with weights_only=True, zip files memory-mapped. Supported cont
 
     state dict                                        SDEdit, guided-diffusion, pytorch_diffusion
     {optimizer, model, ema: {shadow_params}, step}    score_sde_pytorch
+    {step, model, opt, ema: {ema_model.*}}            denoising-diffusion-pytorch
     [state dict, optimizer, epoch, step(, ema)]       training runs of ermongroup/ddim and its kin
     {"state_dict": ...}, {"model": ...}, {"ema": ...} wrappers of many programs
 """
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 AVERAGED = ("ema", "model_ema", "ema_model", "ema_state_dict", "params_ema", "state_dict_ema")
 RAW = ("model", "state_dict", "model_state_dict", "params", "net", "network", "score_model")
+RAW += ("string_to_param",)  # of a textual inversion, which the families then name
+EMA_MODULE = "ema_model."
 SAFE = (2, 6)
 BUFFER = "sigmas"
 FOURIER = "all_modules.0.W"
@@ -114,6 +117,9 @@ def _from_wrapper(content: Mapping[str, Any], path: Path) -> Choice:
         raise ValueError(
             f"source: {path} holds an optimizer's state, not weights; give the model's file"
         )
+    nested = {f"{n}.{k}": a for n, v in content.items() if _is_weights(v) for k, a in v.items()}
+    if nested:
+        return Choice(_bare(nested))
     raise ValueError(f"source: {path} holds no weights: it has {list(content)[:8]}")
 
 
@@ -143,8 +149,12 @@ def _averages(found: Any, raw: "Tensors", name: str, path: Path) -> "Tensors":
     """The averaged tensors by name.
 
     score_sde_pytorch lists them in the order of model.parameters(): that of the state dict,
-    without the buffer of noise levels and the Fourier frequencies, which are not trained.
+    without the buffer of noise levels and the Fourier frequencies, which are not trained. The
+    module of ema-pytorch holds the raw weights beside the averages.
     """
+    if isinstance(found, Mapping) and any(str(n).startswith(EMA_MODULE) for n in found):
+        own = {n: a for n, a in found.items() if str(n).startswith(EMA_MODULE)}
+        return _bare({str(n).removeprefix(EMA_MODULE): a for n, a in own.items()})
     if isinstance(found, Mapping) and _is_weights(found):
         return _bare(found)
     listed = found.get("shadow_params") if isinstance(found, Mapping) else None
