@@ -175,7 +175,8 @@ def check_common(config: ConfigDict) -> None:
 def open_prior(config: ConfigDict, **options: Any) -> Prior:
     """The prior of a config, with the cache of compiled programs on."""
     use_cache(config.cache)
-    return load.load_prior(config.prior, config.compute, **options)
+    prior = load.load_prior(config.prior, config.compute, **options)
+    return conditioning.with_clip_skip(prior, config.get("clip_skip", 0))
 
 
 def size_of(config: ConfigDict, prior: Prior) -> Size:

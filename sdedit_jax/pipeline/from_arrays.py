@@ -74,14 +74,17 @@ def edit_call(prior: Prior, cond: Any, against: Any, scale: float, **given: Any)
     return _sdedit_call(prior, conds, 0.5, **given)
 
 
-def text_call(prior: Prior, prompt: Any, negative_prompt: Any, scale: Any, **given: Any) -> Call:
+def text_call(
+    prior: Prior, prompt: Any, negative_prompt: Any, scale: Any, clip_skip: Any, **given: Any
+) -> Call:
     """The call of `text_edit`."""
     _check_prior(prior)
     conditioning.check_reads(prior)
+    prior = conditioning.with_clip_skip(prior, clip_skip)
     given["image"] = arrays.read(given["image"])
     count = len(given["image"].pictures)
-    prompts = each("prompt", prompt, count, str)
-    negatives = each("negative_prompt", negative_prompt, count, str)
+    prompts = conditioning.texts(prior, "prompt", prompt, count)
+    negatives = conditioning.texts(prior, "negative_prompt", negative_prompt, count)
     scales = each("scale", scale, count, Real)
     _warn(prior, [*prompts, *negatives])
     rows = zip(prompts, negatives, scales, strict=True)
@@ -138,15 +141,17 @@ def invert_call(
     skip: Any,
     t0: Any,
     source_scale: Any,
+    clip_skip: Any,
     **given: Any,
 ) -> Call:
     """The call of `invert`."""
     _check_prior(prior)
+    prior = conditioning.with_clip_skip(prior, clip_skip)
     default_cache()
     numbers = {"steps": steps, "skip": skip, "t0": t0, "source_scale": source_scale}
     resolved = ledits_settings.resolve(prior, preset, _numbers(numbers))
     items, many = _items(prior, image, None, given)
-    sources = each("source_prompt", source_prompt, len(items), str)
+    sources = conditioning.texts(prior, "source_prompt", source_prompt, len(items))
     requests = [
         _ledits_request(resolved, item, Prompts(source), None, 0)
         for item, source in zip(items, sources, strict=True)
@@ -180,10 +185,12 @@ def ledits_call(
     slots: int | None,
     details: bool,
     maps: str,
+    clip_skip: Any,
     **given: Any,
 ) -> Call:
     """The call of `ledits`."""
     _check_prior(prior)
+    prior = conditioning.with_clip_skip(prior, clip_skip)
     _check_output(given)
     choice("maps", maps, KEEPS)
     if inverted is not None and (maps == "keys" or given["samples"] is not None):
@@ -334,7 +341,7 @@ def _stacked(rows: list[Any]) -> Any:
     return np.stack(rows) if plain and len({row.shape for row in rows}) == 1 else rows
 
 
-def _warn(prior: Prior, texts: Sequence[str]) -> None:
+def _warn(prior: Prior, texts: Sequence[Any]) -> None:
     """Warn about texts, at the line of the caller that is outside of this package."""
     package = __name__.partition(".")[0]
     frame, level = inspect.currentframe(), 1
@@ -359,7 +366,7 @@ def _prompts(
 ) -> list[Prompts]:
     """The prompts of each photo; the concepts are the same for all."""
     names = {"source_prompt": source, "prompt": prompt, "negative_prompt": negative}
-    texts = [each(name, value, count, str) for name, value in names.items()]
+    texts = [conditioning.texts(prior, name, value, count) for name, value in names.items()]
     found = [Prompts(*row, parse(concepts)) for row in zip(*texts, strict=True)]
     _warn(prior, [text for one in found for text in one.texts])
     return found
