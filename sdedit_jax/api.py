@@ -1,7 +1,9 @@
 """The Python API: load a prior, edit one picture or a batch.
 
 Pictures are uint8 [H, W, 3], floats [H, W, 3] in [-1, 1], PIL images or paths; a batch is
-[B, H, W, 3] or a list of them. Masks are white (1, 255) where the edit may change pixels.
+[B, H, W, 3] or a list of them. Grey ones may have one channel. A prior of grey pictures reads the
+luminance, and its results have one channel. Masks are white (1, 255) where the edit may change
+pixels.
 """
 
 from collections.abc import Callable, Iterator, Sequence

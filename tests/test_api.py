@@ -137,7 +137,7 @@ def test_seed_id_and_sample_draw_other_noise_and_nothing_else_does(exact, noise)
         ({"mask": np.zeros((16, 16), np.uint8)}, "mask is black everywhere"),
         ({"mask": np.zeros((16, 16), bool)}, "mask is black everywhere"),
         ({"mask": np.full((16, 16), 1e-4)}, "mask: fit 'crop' leaves nothing of it"),
-        ({"image": np.zeros((16, 16))}, r"image must be \[H, W, 3\], got shape \(16, 16\)"),
+        ({"image": np.zeros((9, 9, 2))}, r"image must be \[H, W, 3\], got shape \(9, 9, 2\)"),
         ({"image": np.zeros((0, 5, 3))}, r"image must be \[H, W, 3\], got shape \(0, 5, 3\)"),
         ({"image": np.zeros((16, 16, 3), int)}, "image must be uint8 or floats"),
         ({"image": np.full((16, 16, 3), 200.0)}, r"floats must be in \[-1, 1\]"),

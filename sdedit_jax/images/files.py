@@ -200,8 +200,12 @@ def write_png(
     text: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write uint8 [H, W], [H, W, 3] or [H, W, 4] as PNG with text chunks; see `write_bytes`."""
+    """Write uint8 [H, W] or [H, W, C] of 1, 3 or 4 channels as PNG with text chunks.
+
+    One channel is a grey PNG. See `write_bytes`.
+    """
     pixels = np.asarray(pixels)
+    pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
         raise ValueError(f"pixels must be uint8 [H, W(, C)], got {pixels.dtype} {pixels.shape}")
     chunks = PngImagePlugin.PngInfo()

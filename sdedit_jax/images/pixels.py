@@ -83,6 +83,11 @@ def luminance(rgb: np.ndarray) -> np.ndarray:
     return np.array(Image.fromarray(rgb).convert("L"))
 
 
+def in_grey(rgb: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3] to its luminance in three equal channels; greys are kept exactly."""
+    return np.repeat(luminance(rgb)[..., None], 3, axis=-1)
+
+
 def flatten(picture: Picture, background: tuple[int, int, int] = WHITE) -> np.ndarray:
     """The picture composited over a plain background: uint8 [H, W, 3]."""
     if picture.alpha is None:

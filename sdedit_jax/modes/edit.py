@@ -19,6 +19,7 @@ from sdedit_jax.modes.files import (
 )
 from sdedit_jax.modes.jobs import Done, Failed, run
 from sdedit_jax.modes.session import Input, Job, Kind, header, read_inputs
+from sdedit_jax.pipeline.outputs import given_out
 from sdedit_jax.priors.prior import describe
 
 
@@ -72,7 +73,7 @@ def make(kind: Kind, jobs: Sequence[Job], target: Target) -> tuple[list[Done], l
             name = result.job.input.name
             if name not in begun:
                 for end, picture in result.made.beside.items():
-                    target.png(f"{name}{end}.png", picture)
+                    target.png(f"{name}{end}.png", given_out(picture, result.job.input.item))
                 begun.add(name)
             write(result, target)
             done.append(result)
@@ -84,7 +85,8 @@ def make(kind: Kind, jobs: Sequence[Job], target: Target) -> tuple[list[Done], l
 def write(done: Done, target: Target) -> None:
     """One result with its recipe, and a line about it."""
     text = provenance.chunks(done.recipe)
-    path = target.png(f"{done.job.name}.png", done.made.output.picture, text)
+    picture = given_out(done.made.output.picture, done.job.input.item)
+    path = target.png(f"{done.job.name}.png", picture, text)
     print(f"{path}  {done.made.line}  {done.entry['seconds']:.2f} s")
 
 

@@ -14,6 +14,7 @@ from sdedit_jax.modes.files import Target, refuse_existing
 from sdedit_jax.modes.jobs import FORMAT, Done, Failed, digests, done, run_batch
 from sdedit_jax.modes.session import Input, Job, Kind
 from sdedit_jax.pipeline.executor import Cancel
+from sdedit_jax.pipeline.outputs import given_out
 from sdedit_jax.weights import load
 
 TOLERANCE = 1
@@ -42,7 +43,8 @@ def replay(config: ConfigDict, target: Target | None) -> int:
         return caught.exit_code
     if target:
         text = provenance.chunks(made.recipe)
-        print(f"replayed  {target.png(path.name, made.made.output.picture, text)}")
+        picture = given_out(made.made.output.picture, made.job.input.item)
+        print(f"replayed  {target.png(path.name, picture, text)}")
     return verdict(before, made.made.output.picture, recipe, kind)
 
 

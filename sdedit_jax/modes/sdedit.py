@@ -110,7 +110,8 @@ class SDEditKind:
     def read(self, path: Path, name: str) -> Input:
         config = self.config
         options = config.options.to_dict()
-        return Input(registry.task(config.task)(str(path), options, self.size, config.fit), name)
+        item = registry.task(config.task)(str(path), options, self.size, config.fit)
+        return Input(item.in_channels(self.prior.shape[-1]), name)
 
     def candidates(self, recipe: Mapping[str, Any], path: Path) -> Iterator[Callable[[], Input]]:
         name = path.stem.removesuffix(recipe["cut"])
@@ -126,7 +127,8 @@ class SDEditKind:
         mask = images.read_mask(path.with_name(f"{name}_mask.png"), fitted.shape[:2])
         guide = Guide(images.to_unit(fitted), mask[..., None])
         placement = images.place(fitted.shape[:2], self.size, "stretch")
-        return Input(TaskInput(id, guide, fitted, mask, fitted, placement, mask), name)
+        item = TaskInput(id, guide, fitted, mask, fitted, placement, mask)
+        return Input(item.in_channels(self.prior.shape[-1]), name)
 
     def beside(self, one: Input) -> list[str]:
         return ["_guide", "_mask"]

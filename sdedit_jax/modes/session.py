@@ -252,7 +252,7 @@ def own_files(config: ConfigDict, id: str) -> list[Path]:
 
 def distances(picture: np.ndarray, item: TaskInput) -> dict[str, float]:
     """L2 and RMS distance of a fitted picture to the fitted input, on [0, 1] values."""
-    away = (picture.astype(np.float64) - item.fitted) / 255
+    away = ((picture.astype(np.float64) - item.fitted) / 255)[..., : item.channels]
     return {"l2": float(np.sqrt(np.sum(away**2))), "rms": float(np.sqrt(np.mean(away**2)))}
 
 

@@ -24,7 +24,7 @@ from sdedit_jax.pipeline.cache import default_cache
 from sdedit_jax.pipeline.calls import Call
 from sdedit_jax.pipeline.ledits import Result
 from sdedit_jax.pipeline.ledits_settings import Prompts
-from sdedit_jax.pipeline.outputs import OUTPUTS, finished
+from sdedit_jax.pipeline.outputs import OUTPUTS, finished, given_out
 from sdedit_jax.pipeline.sdedit import SDEditPipeline
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Prompt
@@ -227,6 +227,7 @@ def ledits_call(
 def _check_prior(prior: Any) -> None:
     if not isinstance(prior, Prior):
         raise TypeError(f"prior must be a Prior of load_prior, gaussian or mixture, got {prior!r}")
+    registry.check_channels(prior.shape[-1], "prior: channels of its pictures")
 
 
 def _check_output(given: Mapping[str, Any]) -> None:
@@ -246,7 +247,8 @@ def _items(
     if given["id"] is not None:
         ids = each("id", given["id"], len(batch.pictures), str)
     rows = zip(batch.pictures, drawn, ids, strict=True)
-    return [arrays.item(*row, size, given["fit"]) for row in rows], batch.many
+    items = [arrays.item(*row, size, given["fit"]) for row in rows]
+    return [one.in_channels(prior.shape[-1]) for one in items], batch.many
 
 
 def _t0(
@@ -322,14 +324,16 @@ def _paired(rows: list[Any], items: Sequence[TaskInput], samples: Sequence[int])
 
 def _shown(image: np.ndarray, item: TaskInput, given: Mapping[str, Any]) -> np.ndarray:
     """The finished picture of one row."""
-    return finished(np.asarray(image), item, given["output"], given["feather"]).picture
+    made = finished(np.asarray(image), item, given["output"], given["feather"])
+    return given_out(made.picture, item)
 
 
 def _arranged(shown: list[Any], many: bool, given: Mapping[str, Any]) -> Any:
     """The results of all rows in the form that the call gives: with axes for pictures, samples."""
     samples = given["samples"]
     if given.get("as_pil") and shown[0].dtype == np.uint8:
-        shown = [Image.fromarray(picture) for picture in shown]
+        greys = shown[0].shape[-1] == 1
+        shown = [Image.fromarray(picture[..., 0] if greys else picture) for picture in shown]
     if samples is not None:
         shown = [_stacked(shown[i : i + samples]) for i in range(0, len(shown), samples)]
     return _stacked(shown) if many else shown[0]

@@ -23,11 +23,16 @@ class Output(NamedTuple):
     fitted: np.ndarray
 
 
+def given_out(picture: np.ndarray, item: TaskInput) -> np.ndarray:
+    """A picture uint8 [H, W, 3] with the channels of the prior; a mask [H, W] as it is."""
+    return picture if picture.ndim == 2 else picture[..., : item.channels]
+
+
 def finished(image: np.ndarray, item: TaskInput, output: str = "prior", feather: int = 0) -> Output:
     """Paste what the mask keeps over the result, exactly.
 
     Args:
-        image: the result [h, w, 3] in [-1, 1].
+        image: the result [h, w, 3], or [h, w, 1] of a grey prior, in [-1, 1].
         output: one of OUTPUTS. feather: pixels of soft seam inside the editable region.
 
     Raises:
@@ -35,7 +40,7 @@ def finished(image: np.ndarray, item: TaskInput, output: str = "prior", feather:
     """
     if not np.isfinite(image).all():
         raise FloatingPointError("the prior gave values that are not finite (NaN or infinity)")
-    result = images.from_unit(image)
+    result = np.broadcast_to(images.from_unit(image), item.fitted.shape)
     free = (item.mask > 0).astype(np.float32)
     fitted = images.paste(result, item.fitted, free, feather)
     if output == "prior":

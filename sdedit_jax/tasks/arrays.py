@@ -31,7 +31,7 @@ def read(image: Any, field: str = "image") -> Batch:
 
     Args:
         image: [H, W, 3] or [B, H, W, 3] (uint8, or floats in [-1, 1]), a PIL image, a path, or a
-            list of these; a Batch is returned.
+            list of these; a Batch is returned. Grey arrays have one channel, or are [H, W].
         field: its name in messages.
 
     Raises:
@@ -62,8 +62,12 @@ def _one(image: Any, field: str) -> tuple[np.ndarray, str]:
 
 
 def pixels(image: Any, field: str = "image") -> np.ndarray:
-    """A picture, uint8 or floats in [-1, 1], as uint8 [H, W, 3]."""
+    """A picture, uint8 or floats in [-1, 1], as uint8 [H, W, 3]; greys [H, W] or [H, W, 1] too."""
     image = np.asarray(image)
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim == 3 and image.shape[-1] == 1:
+        image = np.repeat(image, 3, axis=-1)
     if image.dtype == object or image.dtype.kind in "USM":
         raise TypeError(f"{field} must be an array, a PIL image or a path, got {image.dtype}")
     if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:

@@ -19,6 +19,9 @@ Size = tuple[int, int]
 class TaskInput(NamedTuple):
     """One input, ready to edit, with what is needed to paste the edit into it.
 
+    The pictures have three channels. For a prior of grey pictures these are equal, and the guide
+    has one channel.
+
     Attributes:
         id: the stem of the input's file.
         guide: where the edit starts.
@@ -36,6 +39,19 @@ class TaskInput(NamedTuple):
     original: np.ndarray
     placement: images.Placement
     original_mask: np.ndarray
+
+    @property
+    def channels(self) -> int:
+        """Channels of the prior's pictures: 1 (grey) or 3."""
+        return self.guide.image.shape[-1]
+
+    def in_channels(self, channels: int) -> "TaskInput":
+        """The input for a prior of pictures with 1 channel, by its luminance, or with 3."""
+        if channels == 3:
+            return self
+        fitted, original = images.in_grey(self.fitted), images.in_grey(self.original)
+        guide = self.guide._replace(image=images.to_unit(fitted[..., :1]))
+        return self._replace(guide=guide, fitted=fitted, original=original)
 
 
 def read_options(kind: type[T], values: Mapping[str, object]) -> T:
