@@ -29,6 +29,7 @@ def get_config() -> ConfigDict:
     # prompts, for a prior that reads them
     config.prompt = ""
     config.negative_prompt = ""  # guidance leads away from it
+    config.clip_skip = 0  # the last layers of the text encoder that are left out
     # JSON file {input's name: prompt or {prompt, negative_prompt, scale}}, or CSV: name,prompt
     config.prompts = ""
     # noise and class

@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
     config.negative_prompt = ""  # guidance leads away from it
     config.concepts = ""  # "+green:7,-red:5:threshold=0.9"; '+"red, ripe":7' with a comma
     config.masks = ""  # file, folder or MAP#COLOUR for each concept, comma-separated; white = acts
+    config.clip_skip = 0  # the last layers of the text encoder that are left out
     config.prompts = ""  # JSON file {input's name: {the fields above}}, or CSV with a header
     # ledits | ledits-app | cog-ledits | ddpm-inversion-paper | ddim-inversion
     # leditspp | leditspp-diffusers | leditspp-original

@@ -1,8 +1,9 @@
 """The Python API: load a prior, edit one picture or a batch.
 
 Pictures are uint8 [H, W, 3], floats [H, W, 3] in `value_range`, PIL images or paths; a batch is
-[B, H, W, 3] or a list of them. A fourth channel is alpha. Masks are white (1, 255) where the edit
-may change pixels.
+[B, H, W, 3] or a list of them. A fourth channel is alpha. Grey ones may have one channel. A prior
+of grey pictures reads the luminance, and its results have one channel. Masks are white (1, 255)
+where the edit may change pixels.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,8 @@ __all__ += ["text_edit"]
 
 Pictures = np.ndarray | Image.Image | str | Path | Sequence[Any] | Any
 """One picture or a batch, see the module."""
+Texts = str | np.ndarray | Sequence[Any] | Any
+"""One text for all pictures or one for each: strings, or embeddings [M, K] as arrays."""
 
 
 @named
@@ -118,8 +121,8 @@ def edit(
 def text_edit(
     prior: Prior,
     image: Pictures,
-    prompt: str | Sequence[str],
-    negative_prompt: str | Sequence[str] = "",
+    prompt: Texts,
+    negative_prompt: Texts = "",
     scale: float | Sequence[float] = 7.5,
     mask: Any = None,
     t0: float | None = None,
@@ -147,6 +150,7 @@ def text_edit(
     hold: str | None = None,
     repeats: int | None = None,
     final: str | None = None,
+    clip_skip: int | None = None,
     batch: int = 16,
     devices: int = 0,
     as_pil: bool = False,
@@ -156,9 +160,11 @@ def text_edit(
 
     Args:
         prior: one that reads prompts, of `load_prior`.
-        prompt: the target, one for all or one for each; "": none.
-        negative_prompt: guidance leads away from it.
+        prompt: the target, one for all or one for each, as text or as its embedding [M, K]; "":
+            none.
+        negative_prompt: guidance leads away from it; given as prompt is.
         scale: guidance scale: 0 is the negative prompt alone, 1 the prompt alone.
+        clip_skip: the last layers of the text encoder that are left out.
         t0: strength in [0, 1]; 0.6 where none is given.
 
     Other arguments and the result are those of `edit`.
@@ -178,7 +184,7 @@ def text_edit(
 def invert(
     prior: Prior,
     image: Pictures,
-    source_prompt: str | Sequence[str] = "",
+    source_prompt: Texts = "",
     preset: str = "ledits",
     seed: int | Sequence[int] = 0,
     id: str | Sequence[str] | None = None,
@@ -190,6 +196,7 @@ def invert(
     skip: float | None = None,
     t0: float | None = None,
     source_scale: float | None = None,
+    clip_skip: int | None = None,
     batch: int = 4,
     devices: int = 0,
     cancel: Cancel | None = None,
@@ -201,7 +208,7 @@ def invert(
     Args:
         prior: one that reads prompts, of `load_prior`.
         image, seed, id, fit, size, value_range, batch, devices, cancel: as in `edit`.
-        source_prompt: describes the photo; "": none.
+        source_prompt: describes the photo; "": none. clip_skip: as in `text_edit`.
         preset: one of edits.ledits.PRESETS. steps, skip, t0, source_scale: None: the
             prior's own, or else the preset's.
 
@@ -218,9 +225,9 @@ def ledits(
     prior: Prior,
     image: Pictures,
     concepts: str | Sequence[str] = "",
-    prompt: str | Sequence[str] = "",
-    source_prompt: str | Sequence[str] = "",
-    negative_prompt: str | Sequence[str] = "",
+    prompt: Texts = "",
+    source_prompt: Texts = "",
+    negative_prompt: Texts = "",
     preset: str = "ledits",
     mask: Any = None,
     seed: int | Sequence[int] = 0,
@@ -251,6 +258,7 @@ def ledits(
     weight: float | None = None,
     momentum: float | None = None,
     beta: float | None = None,
+    clip_skip: int | None = None,
     batch: int = 4,
     devices: int = 0,
     as_pil: bool = False,
@@ -266,6 +274,7 @@ def ledits(
             such texts; see `text.concept_parser.parse`. "": none.
         prompt: the target, for large changes; LEDITS++ takes none.
         source_prompt: describes the photo. negative_prompt: guidance leads away from it.
+        clip_skip: as in `text_edit`; prompts may be embeddings there and here.
         preset: one of edits.ledits.PRESETS.
         mask: where concepts act: [H, W] like the image for all concepts, or a list with one mask or
             None for each concept; white (1, 255) = acts. None: everywhere.

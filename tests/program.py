@@ -78,6 +78,18 @@ def tiny_prior():
 
 
 @functools.cache
+def grey_prior():
+    """The folder of an exact prior of one grey picture, the luminance of `known()`."""
+    folder = home() / "grey"
+    folder.mkdir()
+    Image.fromarray(known()).convert("L").save(folder / "known.png")
+    card = {"name": "grey", "network": "mixture", "std": 0.05, "size": [SIZE, SIZE, 1]}
+    card["process"] = {"name": "vp"}
+    (folder / "prior.json").write_text(json.dumps(card))
+    return str(folder)
+
+
+@functools.cache
 def exact_prior():
     """The folder of the exact prior of one picture, `known()`."""
     folder = home() / "exact"

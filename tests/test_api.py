@@ -152,7 +152,7 @@ def test_a_drawn_seed_is_printed_and_gives_the_same_again(exact, noise, capsys):
         ({"mask": np.zeros((16, 16), np.uint8)}, "mask is black everywhere"),
         ({"mask": np.zeros((16, 16), bool)}, "mask is black everywhere"),
         ({"mask": np.full((16, 16), 1e-4)}, "mask is black everywhere"),
-        ({"image": np.zeros((16, 16))}, r"image must be \[H, W, 3\], or .*, got \(16, 16\)"),
+        ({"image": np.zeros((9, 9, 2))}, r"image must be \[H, W, 3\], or .*, got \(9, 9, 2\)"),
         ({"image": np.zeros((0, 5, 3))}, r"image must be .* alpha, got \(0, 5, 3\)"),
         ({"image": np.zeros((16, 16, 3), int)}, "image must be uint8 or floats"),
         ({"image": np.full((16, 16, 3), 200.0)}, r"floats must be in \[-1, 1\]"),

@@ -3,6 +3,7 @@
 import json
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import text_prior
@@ -24,7 +25,7 @@ from text_prior import LENGTH, SIDE
 import sdedit_jax as sj
 from sdedit_jax import api
 from sdedit_jax.nets.sd_config import SDUNetConfig
-from sdedit_jax.priors import latent
+from sdedit_jax.priors import conditioning, latent
 from sdedit_jax.priors.conditioning import CFGCond
 from sdedit_jax.weights import load
 
@@ -223,6 +224,52 @@ def test_text_edit_is_the_programs_edit(photos, tmp_path):
     prior, before = load.load_prior(text_prior.text_prior()), picture(photos / "two.png")
     made = sj.text_edit(prior, before, "a cat", t0=0.5, steps=2, seed=5, id="two")
     assert levels(made, picture(tmp_path / "two_0.png")) <= 1
+
+
+def test_prompts_as_embeddings(photos):
+    """They act as their texts do, for all pictures or for each."""
+    prior, before = load.load_prior(text_prior.text_prior()), picture(photos / "one.png")
+    cat, dog, bad = (np.asarray(conditioning.embedding(prior, t)) for t in ("a cat", "a dog", "b"))
+    wanted = sj.text_edit(prior, [before] * 2, ["a cat", "a dog"], "b", steps=2)
+    for prompt in ([cat, dog], np.stack([cat, dog]), [jnp.asarray(cat), "a dog"]):
+        got = sj.text_edit(prior, [before] * 2, prompt, bad, steps=2)
+        np.testing.assert_array_equal(got, wanted)
+    wanted = sj.ledits(prior, before, "+a:7:0", "a cat", "a dog", "b", steps=2)
+    got = sj.ledits(prior, before, "+a:7:0", cat, dog, bad, steps=2)
+    np.testing.assert_array_equal(got, wanted)
+    for prompt, told in [
+        (cat[1:], r"prompt: an embedding of this prior is \(8, 8\), got \(7, 8\)"),
+        (cat * np.nan, "prompt: the embedding has values that are not finite"),
+        ([cat, dog], "prompt: one for all or one for each of 1, got 2"),
+    ]:
+        with pytest.raises(ValueError, match=told):
+            sj.text_edit(prior, before, prompt)
+    with pytest.raises(TypeError, match="prompt must be a string or an embedding"):
+        sj.text_edit(prior, before, 3)
+
+
+def test_clip_skip(photos, tmp_path):
+    """The embedding of the encoder without its last layer, in Python and in the program."""
+    prior, before = load.load_prior(text_prior.text_prior()), picture(photos / "two.png")
+    ids = jnp.asarray(prior.text.tokenize("a cat").ids)[None]
+    encoder, params = prior.text.encode.net, prior.params["text_encoder"]
+    cat, empty = (
+        encoder.apply(params, i, skip=1).tokens[0]
+        for i in (ids, jnp.asarray(prior.text.tokenize("").ids)[None])
+    )
+    given = {"t0": 0.5, "steps": 2, "seed": 5, "id": "two", "scale": 200.0}
+    wanted = sj.text_edit(prior, before, cat, empty, **given)
+    got = sj.text_edit(prior, before, "a cat", clip_skip=1, **given)
+    assert levels(got, wanted) <= 1 < levels(got, sj.text_edit(prior, before, "a cat", **given))
+    config = prompted(photos, input=str(photos / "two.png"), prompt="a cat", seed=5, clip_skip=1)
+    config.batch, config.guidance.scale = 1, 200.0
+    assert run(config, tmp_path) == 0
+    assert levels(picture(tmp_path / "two_0.png"), got) <= 1
+    for skip in (2, -1, 0.5):
+        with pytest.raises(ValueError, match=r"clip_skip must be a whole number in \[0, 1\]"):
+            sj.text_edit(prior, before, "a cat", clip_skip=skip)
+    config = prompted(photos, prior=exact_prior(), clip_skip=1)
+    assert "clip_skip: the prior does not read texts" in refused(config, tmp_path / "other")
 
 
 def test_text_edit_needs_a_prior_that_reads(photos):

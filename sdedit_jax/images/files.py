@@ -266,13 +266,16 @@ def write_png(
     overwrite: bool = False,
     source: Picture | None = None,
 ) -> None:
-    """Write uint8 [H, W], [H, W, 3] or [H, W, 4] as PNG with text chunks; see `write_bytes`.
+    """Write uint8 [H, W] or [H, W, C] as PNG with text chunks; see `write_bytes`.
+
+    Channels are grey, grey and alpha, RGB, or RGB and alpha.
 
     Args:
         source: the picture that the pixels were made from. Its resolution, and its profile where
             the pixels have colours, are written too.
     """
     pixels = np.asarray(pixels)
+    pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
         raise ValueError(f"pixels must be uint8 [H, W(, C)], got {pixels.dtype} {pixels.shape}")
     chunks = PngImagePlugin.PngInfo()
@@ -282,7 +285,7 @@ def write_png(
     more: dict[str, object] = {}
     if source is not None and source.dpi and pixels.shape[:2] == source.rgb.shape[:2]:
         more["dpi"] = source.dpi
-    if source is not None and source.profile and pixels.ndim == 3:
+    if source is not None and source.profile and pixels.ndim == 3 and pixels.shape[-1] > 2:
         more["icc_profile"] = source.profile
     Image.fromarray(pixels).save(buffer, "PNG", pnginfo=chunks, **more)
     write_bytes(path, buffer.getvalue(), overwrite)

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageColor
 
 WHITE = (255, 255, 255)
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Picture(NamedTuple):
@@ -105,6 +106,12 @@ def color(text: str) -> tuple[int, int, int]:
 def luminance(rgb: np.ndarray) -> np.ndarray:
     """uint8 [H, W, 3] to uint8 [H, W] by the ITU-R 601 weights; greys are kept exactly."""
     return np.array(Image.fromarray(rgb).convert("L"))
+
+
+def in_grey(rgb: np.ndarray) -> np.ndarray:
+    """Levels [H, W, 3] to their luminance in three equal channels; uint8 greys are kept exactly."""
+    grey = luminance(rgb) if rgb.dtype == np.uint8 else rgb @ LUMINANCE
+    return np.repeat(grey[..., None], 3, axis=-1)
 
 
 def flatten(picture: Picture, background: tuple[int, int, int] = WHITE) -> np.ndarray:

@@ -14,7 +14,7 @@ LONGEST = 220  # pixels of a row label
 def grid(
     images: Sequence[np.ndarray], columns: int, pad: int = 2, background: int = 255
 ) -> np.ndarray:
-    """Pictures uint8 [h, w, 3] of one size, row by row: uint8 [H, W, 3]."""
+    """Pictures uint8 [h, w, 3] or [h, w, 1] of one size, row by row: uint8 [H, W, 3]."""
     if not len(images) or columns < 1:
         raise ValueError(f"grid needs pictures and columns >= 1, got {len(images)} and {columns}")
     if len({image.shape for image in images}) > 1:

@@ -19,6 +19,7 @@ from sdedit_jax.modes.files import (
 )
 from sdedit_jax.modes.jobs import Done, Failed, run
 from sdedit_jax.modes.session import Input, Job, Kind, header, read_inputs
+from sdedit_jax.pipeline.outputs import given_out
 from sdedit_jax.priors.prior import describe
 
 
@@ -72,9 +73,9 @@ def make(kind: Kind, jobs: Sequence[Job], target: Target) -> tuple[list[Done], l
             name = result.job.input.name
             if name not in begun:
                 for end, picture in result.made.beside.items():
-                    target.png(
-                        f"{name}{end}.png", picture, source=result.job.input.item.photo.source
-                    )
+                    item = result.job.input.item
+                    shown = given_out(picture, item)
+                    target.png(f"{name}{end}.png", shown, source=item.photo.source)
                 begun.add(name)
             write(result, target)
             done.append(result)
@@ -86,8 +87,9 @@ def make(kind: Kind, jobs: Sequence[Job], target: Target) -> tuple[list[Done], l
 def write(done: Done, target: Target) -> None:
     """One result with its recipe, and a line about it."""
     text = provenance.chunks(done.recipe)
-    source = done.job.input.item.photo.source
-    path = target.png(f"{done.job.name}.png", done.made.output.picture, text, source)
+    item = done.job.input.item
+    picture = given_out(done.made.output.picture, item)
+    path = target.png(f"{done.job.name}.png", picture, text, item.photo.source)
     print(f"{path}  {done.made.line}  {done.entry['seconds']:.2f} s")
 
 

@@ -131,7 +131,7 @@ def recipe(kind: Kind, job: Job, made: Made, place: Mapping[str, Any]) -> dict[s
         "value": job.value,
         "cut": job.cut,
         **own,
-        "size": list(item.fitted.shape),
+        "size": [*item.fitted.shape[:2], item.channels],
         "prior": {"name": metadata.get("name", ""), "sha256": metadata.get("sha256", "")},
         "guide": {"sha256": provenance.digest(item.fitted)},
         "mask": {"sha256": digests(mask)},

@@ -139,6 +139,7 @@ class LEDITSKind:
     def read_with(self, path: Path, name: str, fields: Mapping[str, Any]) -> Input:
         """An input with its FIELDS."""
         item = registry.task("photo")(str(path), {"mask_suffix": ""}, self.size, self.config.fit)
+        item = item.in_channels(self.prior.shape[-1])
         prompts, files = self._prompts(fields), tuple(_files(fields["masks"]))
         masks = tuple(_read_mask(file, item, path) for file in files)
         warn_texts(self.prior, prompts.texts)

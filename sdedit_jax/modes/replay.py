@@ -18,6 +18,7 @@ from sdedit_jax.modes.files import Target, refuse_existing
 from sdedit_jax.modes.jobs import FORMAT, Done, Failed, digests, done, run_batch
 from sdedit_jax.modes.session import Input, Job, Kind
 from sdedit_jax.pipeline.executor import Cancel
+from sdedit_jax.pipeline.outputs import given_out
 from sdedit_jax.text import json_file
 from sdedit_jax.text.spelling import one_of
 from sdedit_jax.weights import load
@@ -96,8 +97,9 @@ def replay_one(config: ConfigDict, result: Result, target: Target | None) -> int
         return caught.exit_code
     if target:
         text = provenance.chunks(made.recipe)
-        source = made.job.input.item.photo.source
-        print(f"replayed  {target.png(path.name, made.made.output.picture, text, source)}")
+        item = made.job.input.item
+        picture = given_out(made.made.output.picture, item)
+        print(f"replayed  {target.png(path.name, picture, text, item.photo.source)}")
     return verdict(before, made.made.output.picture, recipe, kind)
 
 

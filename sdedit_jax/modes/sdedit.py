@@ -107,7 +107,8 @@ class SDEditKind:
     def read(self, path: Path, name: str) -> Input:
         config = self.config
         options = config.options.to_dict()
-        return Input(registry.task(config.task)(str(path), options, self.size, config.fit), name)
+        item = registry.task(config.task)(str(path), options, self.size, config.fit)
+        return Input(item.in_channels(self.prior.shape[-1]), name)
 
     def candidates(self, recipe: Mapping[str, Any], path: Path) -> Iterator[Callable[[], Input]]:
         name = path.stem.removesuffix(recipe["cut"])
@@ -126,8 +127,8 @@ class SDEditKind:
         kept = path.with_name(f"{name}_photo.png")
         photo = images.read(kept if kept.is_file() else path.with_name(f"{name}_guide.png"))
         placement = images.place(fitted.shape[:2], self.size, "stretch")
-        made = assemble(id, fitted, mask, Photo(photo.rgb, photo), placement)
-        return Input(made._replace(id=id), name)
+        item = assemble(id, fitted, mask, Photo(photo.rgb, photo), placement)._replace(id=id)
+        return Input(item.in_channels(self.prior.shape[-1]), name)
 
     def beside(self, one: Input) -> list[str]:
         return ["_guide", "_mask", *["_photo"] * _blends(one.item)]

@@ -176,7 +176,8 @@ def check_common(config: ConfigDict) -> None:
 def open_prior(config: ConfigDict, **options: Any) -> Prior:
     """The prior of a config, with the cache of compiled programs on."""
     use_cache(config.cache)
-    return load.load_prior(config.prior, config.compute, **options)
+    prior = load.load_prior(config.prior, config.compute, **options)
+    return conditioning.with_clip_skip(prior, config.get("clip_skip", 0))
 
 
 def size_of(config: ConfigDict, prior: Prior) -> Size:
@@ -267,7 +268,7 @@ def own_files(config: ConfigDict, id: str) -> list[Path]:
 
 def distances(picture: np.ndarray, item: TaskInput) -> dict[str, float]:
     """L2 and RMS distance of a fitted picture to the fitted input, on [0, 1] values."""
-    away = (picture.astype(np.float64) - item.fitted) / 255
+    away = ((picture.astype(np.float64) - item.fitted) / 255)[..., : item.channels]
     return {"l2": float(np.sqrt(np.sum(away**2))), "rms": float(np.sqrt(np.mean(away**2)))}
 
 

@@ -64,6 +64,7 @@ def seed_of(asked: int, workdir: Path) -> int:
 
 def train_prior(config: ConfigDict, workdir: Path, stop: Stop) -> None:
     """A prior in pixels, published to workdir/prior."""
+    registry.check_channels(config.net.num_channels, "net.num_channels")
     job = job_of(config, workdir, "prior", "prior.json", config.net.image_size, stop)
     check_labels(config, job.data)
     metadata = metadata_of(config, job.data)
@@ -206,8 +207,9 @@ def read(config: ConfigDict, split: str, side: int) -> Source:
     d = config.data
     wanted = side if d.views else d.size or None
     found = source(
-        d.source, split or None, d.labels or None, size=wanted, skip_broken=d.skip_broken
-    )
+        d.source, split or None, d.labels or None, size=wanted, skip_broken=d.skip_broken,
+        channels=config.net.get("num_channels", 3),
+    )  # fmt: skip
     shape = found.images[0].shape[:2]
     if shape != (side, side):
         raise ValueError(f"data: the pictures are {shape}, the network's are {side}; set data.size")

@@ -24,7 +24,7 @@ from sdedit_jax.pipeline.cache import default_cache
 from sdedit_jax.pipeline.calls import Call
 from sdedit_jax.pipeline.ledits import Result
 from sdedit_jax.pipeline.ledits_settings import Prompts
-from sdedit_jax.pipeline.outputs import OUTPUTS, finished
+from sdedit_jax.pipeline.outputs import OUTPUTS, finished, given_out
 from sdedit_jax.pipeline.sdedit import SDEditPipeline
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Prompt
@@ -75,14 +75,17 @@ def edit_call(prior: Prior, cond: Any, against: Any, scale: float, **given: Any)
     return _sdedit_call(prior, conds, 0.5, **given)
 
 
-def text_call(prior: Prior, prompt: Any, negative_prompt: Any, scale: Any, **given: Any) -> Call:
+def text_call(
+    prior: Prior, prompt: Any, negative_prompt: Any, scale: Any, clip_skip: Any, **given: Any
+) -> Call:
     """The call of `text_edit`."""
     _check_prior(prior)
     conditioning.check_reads(prior)
+    prior = conditioning.with_clip_skip(prior, clip_skip)
     given["image"] = arrays.read(given["image"], value_range=given["value_range"])
     count = len(given["image"].pictures)
-    prompts = each("prompt", prompt, count, str)
-    negatives = each("negative_prompt", negative_prompt, count, str)
+    prompts = conditioning.texts(prior, "prompt", prompt, count)
+    negatives = conditioning.texts(prior, "negative_prompt", negative_prompt, count)
     scales = each("scale", scale, count, Real)
     _warn(prior, [*prompts, *negatives])
     rows = zip(prompts, negatives, scales, strict=True)
@@ -139,15 +142,17 @@ def invert_call(
     skip: Any,
     t0: Any,
     source_scale: Any,
+    clip_skip: Any,
     **given: Any,
 ) -> Call:
     """The call of `invert`."""
     _check_prior(prior)
+    prior = conditioning.with_clip_skip(prior, clip_skip)
     default_cache()
     numbers = {"steps": steps, "skip": skip, "t0": t0, "source_scale": source_scale}
     resolved = ledits_settings.resolve(prior, preset, _numbers(numbers))
     items, many = _items(prior, image, None, given)
-    sources = each("source_prompt", source_prompt, len(items), str)
+    sources = conditioning.texts(prior, "source_prompt", source_prompt, len(items))
     requests = [
         _ledits_request(resolved, item, Prompts(source), None, 0)
         for item, source in zip(items, sources, strict=True)
@@ -181,10 +186,12 @@ def ledits_call(
     slots: int | None,
     details: bool,
     maps: str,
+    clip_skip: Any,
     **given: Any,
 ) -> Call:
     """The call of `ledits`."""
     _check_prior(prior)
+    prior = conditioning.with_clip_skip(prior, clip_skip)
     _check_output(given)
     one_of("maps", maps, KEEPS)
     if inverted is not None and (maps == "keys" or given["samples"] is not None):
@@ -221,6 +228,7 @@ def ledits_call(
 def _check_prior(prior: Any) -> None:
     if not isinstance(prior, Prior):
         raise TypeError(f"prior must be a Prior of load_prior, gaussian or mixture, got {prior!r}")
+    registry.check_channels(prior.shape[-1], "prior: channels of its pictures")
 
 
 def _check_output(given: Mapping[str, Any]) -> None:
@@ -241,7 +249,8 @@ def _items(
         ids = each("id", given["id"], len(batch.pictures), str)
     rows = zip(batch.pictures, drawn, ids, strict=True)
     opaque = given.get("opaque", False)
-    return [arrays.item(*row, size, given["fit"], opaque) for row in rows], batch.many
+    items = [arrays.item(*row, size, given["fit"], opaque) for row in rows]
+    return [one.in_channels(prior.shape[-1]) for one in items], batch.many
 
 
 def _t0(
@@ -327,14 +336,16 @@ def _paired(rows: list[Any], items: Sequence[TaskInput], samples: Sequence[int])
 
 def _shown(image: np.ndarray, item: TaskInput, given: Mapping[str, Any]) -> np.ndarray:
     """The finished picture of one row."""
-    return finished(np.asarray(image), item, given["output"], given["feather"]).picture
+    made = finished(np.asarray(image), item, given["output"], given["feather"])
+    return given_out(made.picture, item)
 
 
 def _arranged(shown: list[Any], many: bool, given: Mapping[str, Any]) -> Any:
     """The results of all rows in the form that the call gives: with axes for pictures, samples."""
     samples = given["samples"]
     if given.get("as_pil") and shown[0].dtype == np.uint8:
-        shown = [Image.fromarray(picture) for picture in shown]
+        greys = shown[0].shape[-1] == 1
+        shown = [Image.fromarray(picture[..., 0] if greys else picture) for picture in shown]
     if samples is not None:
         shown = [_stacked(shown[i : i + samples]) for i in range(0, len(shown), samples)]
     return _stacked(shown) if many else shown[0]
@@ -346,7 +357,7 @@ def _stacked(rows: list[Any]) -> Any:
     return np.stack(rows) if plain and len({row.shape for row in rows}) == 1 else rows
 
 
-def _warn(prior: Prior, texts: Sequence[str]) -> None:
+def _warn(prior: Prior, texts: Sequence[Any]) -> None:
     """Warn about texts, at the line of the caller that is outside of this package."""
     package = __name__.partition(".")[0]
     frame, level = inspect.currentframe(), 1
@@ -371,7 +382,7 @@ def _prompts(
 ) -> list[Prompts]:
     """The prompts of each photo; the concepts are the same for all."""
     names = {"source_prompt": source, "prompt": prompt, "negative_prompt": negative}
-    texts = [each(name, value, count, str) for name, value in names.items()]
+    texts = [conditioning.texts(prior, name, value, count) for name, value in names.items()]
     found = [Prompts(*row, parse(concepts)) for row in zip(*texts, strict=True)]
     _warn(prior, [text for one in found for text in one.texts])
     return found

@@ -19,6 +19,7 @@ from sdedit_jax.guidance.sega import Concepts, padded
 from sdedit_jax.images import Placement, fit_mask, in_levels
 from sdedit_jax.pipeline.ledits import LEDITSPipeline
 from sdedit_jax.priors import conditioning
+from sdedit_jax.priors.conditioning import Embedded
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.text.concept_parser import NUMBERS, Concept, as_text, check_number
 from sdedit_jax.text.spelling import one_of
@@ -40,13 +41,13 @@ class Prompts(NamedTuple):
         concepts: what is added and removed.
     """
 
-    source_prompt: str = ""
-    prompt: str = ""
-    negative_prompt: str = ""
+    source_prompt: str | Embedded = ""
+    prompt: str | Embedded = ""
+    negative_prompt: str | Embedded = ""
     concepts: tuple[Concept, ...] = ()
 
     @property
-    def texts(self) -> list[str]:
+    def texts(self) -> list[str | Embedded]:
         """All texts."""
         return [*self[:3], *(concept.text for concept in self.concepts)]
 

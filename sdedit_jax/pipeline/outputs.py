@@ -24,11 +24,17 @@ class Output(NamedTuple):
     fitted: np.ndarray
 
 
+def given_out(picture: np.ndarray, item: TaskInput) -> np.ndarray:
+    """A picture uint8 [H, W, 3 or 4] with the channels of the prior; a mask [H, W] as it is."""
+    grey = item.channels == 1 and picture.ndim == 3
+    return picture[..., [0, *range(3, picture.shape[-1])]] if grey else picture
+
+
 def finished(image: np.ndarray, item: TaskInput, output: str = "prior", feather: int = 0) -> Output:
     """Paste the result into the input by the mask; what the mask keeps is exact.
 
     Args:
-        image: the result [h, w, 3] in [-1, 1].
+        image: the result [h, w, 3], or [h, w, 1] of a grey prior, in [-1, 1].
         output: one of OUTPUTS. feather: pixels of soft seam inside the editable region.
 
     Raises:
@@ -36,7 +42,7 @@ def finished(image: np.ndarray, item: TaskInput, output: str = "prior", feather:
     """
     if not np.isfinite(image).all():
         raise FloatingPointError("the prior gave values that are not finite (NaN or infinity)")
-    result = images.from_unit(image)
+    result = np.broadcast_to(images.from_unit(image), item.fitted.shape)
     fitted = images.paste(result, item.kept, item.mask, feather)
     if output == "prior":
         return Output(fitted, fitted)

@@ -8,6 +8,7 @@ import functools
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -173,8 +174,8 @@ class Prompt(NamedTuple):
         scale: guidance scale: 0 is the negative prompt alone, 1 the prompt alone.
     """
 
-    prompt: str = ""
-    negative_prompt: str = ""
+    prompt: "str | Embedded" = ""
+    negative_prompt: "str | Embedded" = ""
     scale: float = 1.0
 
 
@@ -189,7 +190,60 @@ def check_reads(prior: Prior, field: str = "prompt") -> None:
         raise ValueError(f"{field}: the prior does not read texts ({name}); use one that does")
 
 
-def embedding(prior: Prior, text: str) -> Array:
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """A text that is given by its embedding [M, K]; each is equal to itself alone."""
+
+    array: Any
+
+
+def texts(prior: Prior, name: str, value: Any, count: int) -> list[str | Embedded]:
+    """One text for all pictures, or one for each; a text is a string or its embedding [M, K].
+
+    Args:
+        value: a text, a list of `count` texts, or an array [count, M, K].
+
+    Raises:
+        TypeError: a value of another type. ValueError: another number of texts, or another shape.
+    """
+    array = hasattr(value, "ndim") and not isinstance(value, str)
+    listed = isinstance(value, list | tuple) or (array and value.ndim != 2)
+    found = list(value) if listed else [value] * count
+    if len(found) != count:
+        raise ValueError(f"{name}: one for all or one for each of {count}, got {len(found)}")
+    return [one if isinstance(one, str) else _embedded(prior, name, one) for one in found]
+
+
+def _embedded(prior: Prior, name: str, value: Any) -> Embedded:
+    if not hasattr(value, "ndim"):
+        raise TypeError(f"{name} must be a string or an embedding [M, K], got {value!r}")
+    wanted = jax.eval_shape(lambda: embedding(prior, "")).shape
+    if value.shape != wanted:
+        raise ValueError(f"{name}: an embedding of this prior is {wanted}, got {value.shape}")
+    array = np.asarray(value, np.float32)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: the embedding has values that are not finite")
+    return Embedded(array)
+
+
+def with_clip_skip(prior: Prior, skip: int | None) -> Prior:
+    """The prior with a text encoder that leaves out its last `skip` layers; None is 0.
+
+    Raises:
+        ValueError: the prior does not read texts, or its encoder has fewer layers.
+    """
+    if not skip:
+        return prior
+    check_reads(prior, "clip_skip")
+    whole = isinstance(skip, int | np.integer) and not isinstance(skip, bool)
+    layers = prior.text.encode.net.config.num_hidden_layers
+    if not whole or not 0 <= skip <= layers:
+        raise ValueError(f"clip_skip must be a whole number in [0, {layers}], got {skip!r}")
+    encoder = replace(prior.text.encode, skip=int(skip))
+    return prior.replace(text=replace(prior.text, encode=encoder))
+
+
+def embedding(prior: Prior, text: str | Embedded) -> Array:
     """The cond [M, K] of a text; a text that is too long is truncated (see `truncated`).
 
     The encoder is compiled once for equal priors.
@@ -198,6 +252,8 @@ def embedding(prior: Prior, text: str) -> Array:
         ValueError: the prior does not read texts, or `text` is not a string.
     """
     check_reads(prior)
+    if isinstance(text, Embedded):
+        return jnp.asarray(text.array)
     if not isinstance(text, str):
         raise ValueError(f"prompt must be a string, got {text!r}")
     return encode(prior.text.encode, prior.params, jnp.asarray(prior.text.tokenize(text).ids))
@@ -215,9 +271,9 @@ def truncated(prior: Prior, text: str) -> str:
     return f"prompt: only {found.count} tokens are read; cut off: {found.cut!r}" * bool(found.cut)
 
 
-def remarks(prior: Prior, texts: Sequence[str]) -> list[str]:
+def remarks(prior: Prior, texts: Sequence[str | Embedded]) -> list[str]:
     """One-line warnings: parts that are not read, unknown words, notation of other programs."""
-    every = list(dict.fromkeys(texts))
+    every = list(dict.fromkeys(text for text in texts if isinstance(text, str)))
     found = [message for text in every if (message := truncated(prior, text))]
     plain = [FOREIGN.sub(" ", text) for text in every]
     words = dict.fromkeys(word for text in plain for word in prior.text.tokenize(text).unseen)

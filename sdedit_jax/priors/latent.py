@@ -100,12 +100,17 @@ class VaeCodec:
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class TextEncoder:
-    """(params, ids [M]) -> the embedding [M, K]: the states of the tokens after the last norm."""
+    """(params, ids [M]) -> the embedding [M, K]: the states of the tokens after the last norm.
+
+    Attributes:
+        net: the encoder. skip: the last layers that are left out before the norm ("clip skip").
+    """
 
     net: Network
+    skip: int = 0
 
     def __call__(self, params: Any, ids: Array) -> Array:
-        return self.net.apply(params["text_encoder"], ids[None]).tokens[0]
+        return self.net.apply(params["text_encoder"], ids[None], skip=self.skip).tokens[0]
 
 
 @jax.tree_util.register_static

@@ -140,7 +140,7 @@ def size_of(metadata: Mapping[str, Any], name: str) -> tuple[int, int, int]:
     """(H, W, C) of the pictures of a prior.
 
     Raises:
-        ValueError: it is not the size of pictures.
+        ValueError: it is not the size of pictures, or they are neither grey nor RGB.
     """
     size = metadata["size"]
     whole = isinstance(size, list | tuple) and all(type(n) is int and n > 0 for n in size)
@@ -148,7 +148,18 @@ def size_of(metadata: Mapping[str, Any], name: str) -> tuple[int, int, int]:
         raise ValueError(
             f"{name}: size in prior.json must be [height, width, channels], got {size!r}"
         )
+    check_channels(size[2], f"{name}: channels of the pictures")
     return tuple(size)
+
+
+def check_channels(channels: int, field: str) -> None:
+    """Check that pictures with this number of channels can be edited.
+
+    Raises:
+        ValueError: it is neither 1 nor 3.
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"{field} must be 1 (grey) or 3 (RGB), got {channels}")
 
 
 def initial_params(metadata: Mapping[str, Any], seed: int) -> Any:

@@ -36,7 +36,8 @@ def read(image: Any, field: str = "image", value_range: Any = "auto") -> Batch:
 
     Args:
         image: [H, W, C] or [B, H, W, C] (uint8, or floats; C 3, or 4 with alpha), a PIL image, a
-            path, or a list of these; a Batch is returned.
+            path, or a list of these; a Batch is returned. Grey arrays have one channel, or are
+            [H, W].
         field: its name in messages.
         value_range: (low, high) of floats: black and white. "auto" is (-1, 1).
 
@@ -93,6 +94,10 @@ def _one(image: Any, field: str, span: Span | None) -> tuple[images.Picture, str
 def pixels(image: Any, field: str = "image", span: Span | None = None) -> images.Picture:
     """The picture of an array, uint8 or floats; see `read`."""
     image = np.asarray(image)
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim == 3 and image.shape[-1] == 1:
+        image = np.repeat(image, 3, axis=-1)
     if image.dtype == object or image.dtype.kind in "USM":
         raise TypeError(f"{field} must be an array, a PIL image or a path, got {image.dtype}")
     if image.ndim != 3 or image.shape[-1] not in (3, 4) or 0 in image.shape:

@@ -43,6 +43,9 @@ class Photo(NamedTuple):
 class TaskInput(NamedTuple):
     """One input, ready to edit, with what is needed to paste the edit into it.
 
+    The pictures have three channels. For a prior of grey pictures these are equal, and the guide
+    has one channel.
+
     Attributes:
         id: the stem of the input's file.
         guide: where the edit starts, with a mask of 0 and 1: the edit runs where `mask` is above 0.
@@ -104,6 +107,25 @@ class MaskOptions(Options):
     mask: str = ""
     invert: bool = False
     mask_channel: str = "auto"
+
+    @property
+    def channels(self) -> int:
+        """Channels of the prior's pictures: 1 (grey) or 3."""
+        return self.guide.image.shape[-1]
+
+    def in_channels(self, channels: int) -> "TaskInput":
+        """The input for a prior of pictures with 1 channel, by its luminance, or with 3."""
+        if channels == 3:
+            return self
+        fitted, source = images.in_grey(self.fitted), self.photo.source
+        source = source._replace(rgb=images.in_grey(source.rgb))
+        return self._replace(
+            guide=self.guide._replace(image=images.to_unit(fitted[..., :1])),
+            fitted=fitted,
+            kept=images.in_grey(self.kept),
+            photo=self.photo._replace(rgb=images.in_grey(self.photo.rgb), source=source),
+            detail=None if self.detail is None else images.in_grey(self.detail),
+        )
 
 
 def read_options(kind: type[T], values: Mapping[str, object]) -> T:

@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from sdedit_jax.diffusion.noise import seed_word
-from sdedit_jax.images import FORMATS, Picture, decode, fit, flatten
+from sdedit_jax.images import FORMATS, Picture, decode, fit, flatten, luminance
 from sdedit_jax.text.spelling import one_of
 from sdedit_jax.training.augment import Augment, draw, draw_more, stack
 
@@ -37,7 +37,7 @@ class Source:
     """Pictures by number.
 
     Attributes:
-        images: uint8 [H, W, 3] each; one array for small sets, else decoded at each access.
+        images: uint8 [H, W, C] each; one array for small sets, else decoded at each access.
         labels: an int for each picture, or None.
         names: the meaning of the labels: folder names, or the different captions, sorted.
         skipped: one line for each broken picture that was left out.
@@ -64,6 +64,7 @@ def source(
     size: int | None = None,
     memory: int = 2**30,
     skip_broken: bool = False,
+    channels: int = 3,
 ) -> Source:
     """A random-access source of pictures, all of one size.
 
@@ -77,6 +78,7 @@ def source(
         memory: sets of at most this many bytes are decoded once and kept. In larger ones a broken
             picture is found when it is read, or with `skip_broken` at once.
         skip_broken: leave out broken pictures.
+        channels: 3, or 1 for the luminance.
 
     Raises:
         ValueError: no such path, no picture, broken pictures (all are named), pictures of several
@@ -90,6 +92,7 @@ def source(
         images, numbers, names = _from_tfds(path, split, labels, size)
     if len(images) == 0:
         raise ValueError(f"data: no picture ({', '.join(PICTURES)}) in {path}, split {split!r}")
+    images = replace(images, channels=channels)
     return _checked(images, numbers, names, memory, skip_broken)
 
 
@@ -151,7 +154,7 @@ def loader(
         process: (index, count), by default that of JAX.
 
     Returns:
-        {"image": float32 [b, H, W, 3] in [-1, 1], "label": int32 [b] where there are labels}.
+        {"image": float32 [b, H, W, C] in [-1, 1], "label": int32 [b] where there are labels}.
 
     Raises:
         ValueError: an empty source; a batch size that is not a multiple of the processes.
@@ -187,7 +190,7 @@ def spaced(count: int, wanted: int) -> np.ndarray:
 
 
 def batch_of(data: Source, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pictures by number: (float32 [B, H, W, 3] in [-1, 1], int32 labels [B] or None)."""
+    """Pictures by number: (float32 [B, H, W, C] in [-1, 1], int32 labels [B] or None)."""
     batch = stack([data[int(i)] for i in rows], None)
     return batch["image"], batch.get("label")
 
@@ -199,12 +202,14 @@ class _Decoded(Sequence):
     read: Callable[[Any], Any]
     keys: Sequence
     size: int | None
+    channels: int = 3
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def __getitem__(self, i: int) -> np.ndarray:
-        return _decode(self.read(self.keys[i]), self.size, str(self.keys[i]))
+        rgb = _decode(self.read(self.keys[i]), self.size, str(self.keys[i]))
+        return rgb if self.channels == 3 else luminance(rgb)[..., None]
 
 
 class _Files:

@@ -35,24 +35,25 @@ def retake(picture: np.ndarray, view: View, side: int) -> np.ndarray:
     """Rotate, scale and move a square picture, mirrored at its border, then reduce it.
 
     Args:
-        picture: uint8 [S, S, 3], S >= side.
+        picture: uint8 [S, S, C], S >= side.
         view: the changes.
         side: of the result.
 
     Returns:
-        uint8 [side, side, 3]; Keys' cubic for the rotation, Lanczos for the reduction.
+        uint8 [side, side, C]; Keys' cubic for the rotation, Lanczos for the reduction.
     """
-    size = picture.shape[0]
+    size, channels = picture.shape[0], picture.shape[-1]
     if picture.shape[:2] != (size, size) or size < side:
         raise ValueError(
             f"a view of side {side} needs a square of that or more, got {picture.shape}"
         )
+    picture = np.broadcast_to(picture, (size, size, 3))  # as Pillow needs it
     picture = picture[:, ::-1] if view.flip else picture
     if view[1:] != View()[1:]:
         picture = _turned(picture, view, size / side)
     image = Image.fromarray(np.ascontiguousarray(picture))
     small = image.resize((side, side), Image.Resampling.LANCZOS) if side < size else image
-    return np.asarray(small)
+    return np.asarray(small)[..., :channels]
 
 
 def _turned(picture: np.ndarray, view: View, step: float) -> np.ndarray:
@@ -78,12 +79,12 @@ def relight(images: np.ndarray, brightness: np.ndarray, hue: np.ndarray) -> np.n
     """Change brightness and hue; greys stay grey, and a rotation of the hue keeps the luminance.
 
     Args:
-        images: float32 [B, H, W, 3] in [-1, 1].
+        images: float32 [B, H, W, C] in [-1, 1], C 1 (grey) or 3.
         brightness: factors [B] of the values in [0, 1].
         hue: degrees [B] by which the chrominance plane of YIQ is rotated.
 
     Returns:
-        float32 [B, H, W, 3] in [-1, 1]; values outside are clipped.
+        float32 [B, H, W, C] in [-1, 1]; values outside are clipped.
     """
     a = np.deg2rad(hue)
     turn = np.zeros((len(a), 3, 3))
@@ -92,5 +93,6 @@ def relight(images: np.ndarray, brightness: np.ndarray, hue: np.ndarray) -> np.n
     turn[:, 2, 1] = np.sin(a)
     turn[:, 1, 2] = -turn[:, 2, 1]
     matrix = brightness[:, None, None] * (np.linalg.inv(YIQ) @ turn @ YIQ)
-    flat = (images + 1).reshape(len(a), -1, 3) @ matrix.astype(np.float32).transpose(0, 2, 1)
-    return np.clip(flat - 1, -1, 1).reshape(images.shape)
+    rgb = np.broadcast_to(images, (*images.shape[:-1], 3))
+    flat = (rgb + 1).reshape(len(a), -1, 3) @ matrix.astype(np.float32).transpose(0, 2, 1)
+    return np.clip(flat - 1, -1, 1).reshape(rgb.shape)[..., : images.shape[-1]]

@@ -123,9 +123,10 @@ def exact_prior(metadata: Mapping[str, Any], folder: Path) -> Prior:
         if field not in metadata:
             raise ValueError(f"{folder}: prior.json lacks {field!r}")
     names.check_kind(metadata["std"], float, f"{folder}: std")
-    size = registry.size_of(metadata, str(folder))[:2]
+    *size, channels = registry.size_of(metadata, str(folder))
     files = images.find_inputs(folder)
     pictures = [images.fit(images.flatten(images.read(f)), size)[0] for f in files]
+    pictures = [p if channels == 3 else images.in_grey(p)[..., :1] for p in pictures]
     means = np.stack([images.to_unit(p) for p in pictures])
     process = registry.process(metadata["process"], f"{folder}: process")
     made = mixture(process, means, metadata["std"])
