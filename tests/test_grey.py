@@ -140,7 +140,7 @@ def test_from_python(tmp_path):
 def test_grey_arrays_for_any_prior():
     grey = grey_of(known())
     for array in (grey, grey[..., None], images.to_unit(grey)):
-        np.testing.assert_array_equal(arrays.pixels(array), np.repeat(grey[..., None], 3, -1))
+        np.testing.assert_array_equal(arrays.pixels(array).rgb, np.repeat(grey[..., None], 3, -1))
 
 
 def test_other_channels_are_refused(tmp_path):

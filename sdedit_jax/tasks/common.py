@@ -74,6 +74,25 @@ class TaskInput(NamedTuple):
         """The input picture, uint8 [H, W, 3]."""
         return self.photo.rgb
 
+    @property
+    def channels(self) -> int:
+        """Channels of the prior's pictures: 1 (grey) or 3."""
+        return self.guide.image.shape[-1]
+
+    def in_channels(self, channels: int) -> "TaskInput":
+        """The input for a prior of pictures with 1 channel, by its luminance, or with 3."""
+        if channels == 3:
+            return self
+        fitted, source = images.in_grey(self.fitted), self.photo.source
+        source = source._replace(rgb=images.in_grey(source.rgb))
+        return self._replace(
+            guide=self.guide._replace(image=images.to_unit(fitted[..., :1])),
+            fitted=fitted,
+            kept=images.in_grey(self.kept),
+            photo=self.photo._replace(rgb=images.in_grey(self.photo.rgb), source=source),
+            detail=None if self.detail is None else images.in_grey(self.detail),
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -107,25 +126,6 @@ class MaskOptions(Options):
     mask: str = ""
     invert: bool = False
     mask_channel: str = "auto"
-
-    @property
-    def channels(self) -> int:
-        """Channels of the prior's pictures: 1 (grey) or 3."""
-        return self.guide.image.shape[-1]
-
-    def in_channels(self, channels: int) -> "TaskInput":
-        """The input for a prior of pictures with 1 channel, by its luminance, or with 3."""
-        if channels == 3:
-            return self
-        fitted, source = images.in_grey(self.fitted), self.photo.source
-        source = source._replace(rgb=images.in_grey(source.rgb))
-        return self._replace(
-            guide=self.guide._replace(image=images.to_unit(fitted[..., :1])),
-            fitted=fitted,
-            kept=images.in_grey(self.kept),
-            photo=self.photo._replace(rgb=images.in_grey(self.photo.rgb), source=source),
-            detail=None if self.detail is None else images.in_grey(self.detail),
-        )
 
 
 def read_options(kind: type[T], values: Mapping[str, object]) -> T:
