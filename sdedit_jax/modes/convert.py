@@ -1,12 +1,12 @@
 """--mode=convert: a released checkpoint in, a prior's folder out."""
 
-import sys
 from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
 from sdedit_jax.modes.files import Target, plain
 from sdedit_jax.pipeline.cache import use_cache
+from sdedit_jax.text.caution import warn
 from sdedit_jax.weights.convert import Report
 from sdedit_jax.weights.convert import convert as convert_checkpoint
 
@@ -27,7 +27,7 @@ def convert(config: ConfigDict, target: Target) -> int:
     for line in summary(report):
         print(line)
     if report.verdict is not None and not report.verdict.passed:
-        print(f"warning: {report.verdict.message}", file=sys.stderr)
+        warn(report.verdict.message)
     return 0
 
 

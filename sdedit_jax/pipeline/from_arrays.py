@@ -2,8 +2,6 @@
 requests of a pipeline.
 """
 
-import inspect
-import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -84,7 +82,7 @@ def text_call(prior: Prior, prompt: Any, negative_prompt: Any, scale: Any, **giv
     prompts = each("prompt", prompt, count, str)
     negatives = each("negative_prompt", negative_prompt, count, str)
     scales = each("scale", scale, count, Real)
-    _warn(prior, [*prompts, *negatives])
+    conditioning.warn(prior, [*prompts, *negatives])
     rows = zip(prompts, negatives, scales, strict=True)
     conds = [conditioning.prompt_cond(prior, Prompt(*row)) for row in rows]
     return _sdedit_call(registry.guided(prior), conds, 0.6, **given)
@@ -345,16 +343,6 @@ def _stacked(rows: list[Any]) -> Any:
     return np.stack(rows) if plain and len({row.shape for row in rows}) == 1 else rows
 
 
-def _warn(prior: Prior, texts: Sequence[str]) -> None:
-    """Warn about texts, at the line of the caller that is outside of this package."""
-    package = __name__.partition(".")[0]
-    frame, level = inspect.currentframe(), 1
-    while frame.f_back and frame.f_globals["__name__"].partition(".")[0] == package:
-        frame, level = frame.f_back, level + 1
-    for message in conditioning.remarks(prior, texts):
-        warnings.warn(message, stacklevel=level)
-
-
 # --- LEDITS ---------------------------------------------------------------------------------------
 
 
@@ -372,7 +360,7 @@ def _prompts(
     names = {"source_prompt": source, "prompt": prompt, "negative_prompt": negative}
     texts = [each(name, value, count, str) for name, value in names.items()]
     found = [Prompts(*row, parse(concepts)) for row in zip(*texts, strict=True)]
-    _warn(prior, [text for one in found for text in one.texts])
+    conditioning.warn(prior, [text for one in found for text in one.texts])
     return found
 
 
