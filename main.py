@@ -2,7 +2,6 @@
 
 import re
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,7 +24,6 @@ KEEP = flags.DEFINE_bool("keep", False, "Keep earlier results: write to WORKDIR/
 
 def main(argv: Sequence[str]) -> int:
     """Run the mode; every expected failure is one line and exit code 1."""
-    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     try:
         if len(argv) > 1:
             raise ValueError(f"unknown argument {argv[1]!r}; flags start with --")

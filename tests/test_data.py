@@ -1,5 +1,6 @@
 """Sources against the pictures written; the stream against its definition; exact warps."""
 
+import json
 import zipfile
 from collections import Counter
 
@@ -342,6 +343,60 @@ def test_hidden_files_are_no_pictures(tmp_path, rng):
         for file in folder.rglob("*.png"):
             made.write(file, file.relative_to(folder))
     assert len(source(tmp_path / "set.zip")) == 1
+
+
+def captioned(root, form):
+    """Write the captions of `folder` in another form, the "train" and "test" of it apart."""
+    (root / "set" / "captions.csv").unlink()
+    for file in sorted(root.rglob("*.png")):
+        caption = CAPTIONS[file.stem]
+        top = root / "set" / file.relative_to(root / "set").parts[0]
+        name = file.relative_to(top).as_posix()
+        if form in (".txt", ".caption"):
+            file.with_suffix(form).write_bytes(f"\ufeff\n {caption} \nmore\n".encode())
+        elif form == "metadata.jsonl":
+            with (top / form).open("a") as lines:
+                lines.write(json.dumps({"file_name": name, "text": caption}) + "\n\n")
+        else:
+            text = "" if (top / form).exists() else "file_name;text\n"
+            with (top / form).open("a") as lines:
+                lines.write(text + f"{name};{caption}\n")
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+@pytest.mark.parametrize("form", ["metadata.jsonl", "metadata.csv", ".txt", ".caption"])
+def test_captions_of_other_trainers_are_the_same(folder, form, kind):
+    wanted = source(folder[0], "test", "captions")
+    captioned(folder[0], form)
+    data = source(folder[0] if kind == "folder" else zipped(folder[0]), "test", "captions")
+    assert data.names == wanted.names
+    np.testing.assert_array_equal(data.labels, wanted.labels)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("metadata.jsonl", '{"file_name": "x.png"}', "line 1 of metadata.jsonl must hold a path"),
+        ("metadata.jsonl", '\n{"file_name": ', "line 2 of metadata.jsonl: the file is not JSON"),
+        ("metadata.jsonl", "[1]", "line 1 of metadata.jsonl must hold a JSON object"),
+        ("metadata.csv", "a,b\nx.png,red\n", r"needs a column of .* has \['a', 'b'\]"),
+        ("x.txt", " \n", "x.txt holds no caption"),
+        ("y.txt", "a", "needs one of .*or a .txt file beside each picture"),
+    ],
+)
+def test_damaged_captions_are_named(tmp_path, rng, file, content, told):
+    Image.fromarray(pictures(rng, 1, 8)[0]).save(tmp_path / "x.png")
+    (tmp_path / file).write_text(content)
+    with pytest.raises(ValueError, match=f"data: .*{told}"):
+        source(tmp_path, labels="captions")
+
+
+def test_pictures_without_caption_are_counted(tmp_path, rng):
+    for name in "xyz":
+        Image.fromarray(pictures(rng, 1, 8)[0]).save(tmp_path / f"{name}.png")
+    (tmp_path / "x.txt").write_text("red")
+    with pytest.raises(ValueError, match=r"has no caption for y.png \(2 of 3 pictures\)"):
+        source(tmp_path, labels="captions")
 
 
 @pytest.mark.parametrize(

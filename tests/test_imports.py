@@ -23,7 +23,7 @@ ORDER = [
     ["priors"],
     ["diffusion"],
     ["images", "nets", "text"],
-    ["devices", "provenance"],
+    ["caution", "devices", "provenance"],
 ]
 MOST_ENTRIES = 18
 """Entries at the top level of the package, `__init__`, `__main__` and `py.typed` not counted."""

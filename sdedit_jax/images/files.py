@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
+from sdedit_jax.caution import warn
 from sdedit_jax.images.fitting import agrees, resize_mask
 from sdedit_jax.images.paths import shown, user_path
 from sdedit_jax.images.pixels import Picture, flatten, from_levels, luminance
@@ -209,10 +210,9 @@ def mask_of(picture: Picture, name: str = "mask", channel: str = "auto") -> np.n
     if channel == "auto" and not shape_in_alpha:
         return grey
     if channel == "auto" and not np.array_equal(grey, picture.alpha):
-        warnings.warn(
+        warn(
             f"{name}: its shape is in the alpha channel alone, so opaque may change;"
-            " mask_channel 'luminance' reads the colours instead",
-            stacklevel=2,
+            " mask_channel 'luminance' reads the colours instead"
         )
     return picture.alpha
 

@@ -6,13 +6,13 @@ and changes the proportions. Each rule resizes one rectangle of the input (windo
 of the result (target). Both have whole pixels, so one placement serves pictures and masks.
 """
 
-import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from sdedit_jax.caution import warn
 from sdedit_jax.images.pixels import Picture, paste, size_text
 
 FITS = ("crop", "pad", "stretch")
@@ -246,7 +246,7 @@ def agrees(name: str, found: Size, wanted: Size) -> bool:
     sizes = f"{size_text(found)} pixels (height x width), the picture has {size_text(wanted)}"
     if not 0.99 <= ratio <= 1.01:
         raise ValueError(f"{name} has {sizes}; both must have the same proportions")
-    warnings.warn(f"{name} has {sizes}; it is resized", stacklevel=2)
+    warn(f"{name} has {sizes}; it is resized")
     return False
 
 

@@ -1,11 +1,12 @@
 """Pixel arithmetic: units, colours, alpha, morphology of masks, pasting with exact kept pixels."""
 
-import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageColor
+
+from sdedit_jax.caution import warn
 
 WHITE = (255, 255, 255)
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
@@ -82,10 +83,9 @@ def check_mask(mask: np.ndarray, name: str) -> None:
     if not most:
         raise ValueError(f"{name} is black everywhere; white marks what may change")
     if most < 128:
-        warnings.warn(
+        warn(
             f"{name}: its brightest level is {most} of 255, so little of the change stays; white"
-            " (255) is what may change fully",
-            stacklevel=2,
+            " (255) is what may change fully"
         )
 
 

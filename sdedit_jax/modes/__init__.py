@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
+from sdedit_jax.caution import in_one_line
 from sdedit_jax.diffusion.noise import drawn_seed
 from sdedit_jax.images import expand, user_path
 from sdedit_jax.modes import lock
@@ -47,7 +48,7 @@ def run(
     """
     one_of("mode", mode, MODES)
     where = target(workdir, mode, overwrite, keep)
-    with holding(where, mode):
+    with in_one_line(), holding(where, mode):
         return entry(mode)(with_seeds(at_home(config)), where)
 
 

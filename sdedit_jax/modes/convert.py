@@ -1,11 +1,11 @@
 """--mode=convert: a released checkpoint in, a prior's folder out."""
 
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from sdedit_jax.caution import warn
 from sdedit_jax.modes.files import Target, plain
 from sdedit_jax.pipeline.cache import use_cache
 from sdedit_jax.weights.convert import Report
@@ -29,7 +29,7 @@ def convert(config: ConfigDict, target: Target) -> int:
     for line in summary(report):
         print(line)
     if report.verdict is not None and not report.verdict.passed:
-        print(f"warning: {report.verdict.message}", file=sys.stderr)
+        warn(report.verdict.message)
     return 0
 
 

@@ -26,13 +26,13 @@ from sdedit_jax.modes.session import (
     own_files,
     refuse_given,
     size_of,
-    warn_texts,
 )
 from sdedit_jax.pipeline import ledits_settings
 from sdedit_jax.pipeline.base import total_evaluations
 from sdedit_jax.pipeline.ledits import LEDITSPipeline
 from sdedit_jax.pipeline.ledits_settings import OWN, SCALES, Prompts
 from sdedit_jax.pipeline.outputs import finished
+from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.tasks import TaskInput, common
 from sdedit_jax.text.concept_parser import NUMBERS, as_text, check_number, parse
@@ -142,7 +142,7 @@ class LEDITSKind:
         item = item.in_channels(self.prior.shape[-1])
         prompts, files = self._prompts(fields), tuple(_files(fields["masks"]))
         masks = tuple(_read_mask(file, item, path) for file in files)
-        warn_texts(self.prior, prompts.texts)
+        conditioning.warn(self.prior, prompts.texts)
         return Input(item, name, Extra(prompts, masks, files))
 
     def beside(self, one: Input) -> list[str]:

@@ -28,7 +28,6 @@ from sdedit_jax.modes.session import (
     own_files,
     refuse_given,
     size_of,
-    warn_texts,
 )
 from sdedit_jax.pipeline import settings
 from sdedit_jax.pipeline.base import total_evaluations
@@ -337,7 +336,7 @@ def _prompts(config: ConfigDict, prior: Prior, guided: bool) -> dict[str, Any] |
                 f"negative_prompt: {prompt.negative_prompt!r} has no effect at guidance.scale 1;"
                 " give another scale"
             )
-    warn_texts(prior, [text for prompt in every for text in prompt[:2]])
+    conditioning.warn(prior, [text for prompt in every for text in prompt[:2]])
     return {
         "default": default,
         "own": own,

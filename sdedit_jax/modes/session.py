@@ -3,7 +3,6 @@
 import functools
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -209,12 +208,6 @@ def header(kind: Kind, rows: int) -> list[str]:
 def described(process: SDE, t0: float) -> Strength:
     """`strength.describe`, computed once for all pictures of one strength."""
     return strength.describe(process, t0)
-
-
-def warn_texts(prior: Prior, texts: Sequence[str]) -> None:
-    """Print on stderr the warnings about texts."""
-    for message in conditioning.remarks(prior, texts):
-        print(f"warning: {message}", file=sys.stderr)
 
 
 # --- inputs ---------------------------------------------------------------------------------------

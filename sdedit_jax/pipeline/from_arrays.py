@@ -2,8 +2,6 @@
 requests of a pipeline.
 """
 
-import inspect
-import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -87,7 +85,7 @@ def text_call(
     prompts = conditioning.texts(prior, "prompt", prompt, count)
     negatives = conditioning.texts(prior, "negative_prompt", negative_prompt, count)
     scales = each("scale", scale, count, Real)
-    _warn(prior, [*prompts, *negatives])
+    conditioning.warn(prior, [*prompts, *negatives])
     rows = zip(prompts, negatives, scales, strict=True)
     conds = [conditioning.prompt_cond(prior, Prompt(*row)) for row in rows]
     return _sdedit_call(registry.guided(prior), conds, 0.6, **given)
@@ -357,16 +355,6 @@ def _stacked(rows: list[Any]) -> Any:
     return np.stack(rows) if plain and len({row.shape for row in rows}) == 1 else rows
 
 
-def _warn(prior: Prior, texts: Sequence[Any]) -> None:
-    """Warn about texts, at the line of the caller that is outside of this package."""
-    package = __name__.partition(".")[0]
-    frame, level = inspect.currentframe(), 1
-    while frame.f_back and frame.f_globals["__name__"].partition(".")[0] == package:
-        frame, level = frame.f_back, level + 1
-    for message in conditioning.remarks(prior, texts):
-        warnings.warn(message, stacklevel=level)
-
-
 # --- LEDITS ---------------------------------------------------------------------------------------
 
 
@@ -384,7 +372,7 @@ def _prompts(
     names = {"source_prompt": source, "prompt": prompt, "negative_prompt": negative}
     texts = [conditioning.texts(prior, name, value, count) for name, value in names.items()]
     found = [Prompts(*row, parse(concepts)) for row in zip(*texts, strict=True)]
-    _warn(prior, [text for one in found for text in one.texts])
+    conditioning.warn(prior, [text for one in found for text in one.texts])
     return found
 
 

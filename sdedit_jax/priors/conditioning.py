@@ -16,11 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from sdedit_jax import caution
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.text.spelling import hint
 
 FOREIGN = re.compile(r"\([^()]+:\s*[\d.]+\s*\)|<(?:lora|lyco|hypernet):[^<>]*>", re.IGNORECASE)
 """Notation of other programs in prompts: "(word:1.3)" and "<lora:name:0.8>"."""
+
+
+AGAINST = "guidance.against"
+"""The field of the label that guidance leads away from; it may be the null label."""
 
 
 class CFGCond(NamedTuple):
@@ -91,7 +96,13 @@ def check_label(classes: Classes | None, label: int | None, field: str = "cond")
         raise ValueError(f"{field}: the prior has no classes, got label {label}")
     whole = isinstance(label, int | np.integer) and not isinstance(label, bool)
     if not whole or not 0 <= label < classes.count:
-        raise ValueError(f"{field} must be in {allowed}, got {label}")
+        raise ValueError(f"{field} must be in {allowed}{_or_null(classes, field)}, got {label}")
+
+
+def _or_null(classes: Classes | None, field: str) -> str:
+    """What is allowed beside a class, for messages."""
+    null = field == AGAINST and classes is not None and classes.null is not None
+    return ', or "null" for no class' if null else ""
 
 
 def class_cond(
@@ -145,9 +156,9 @@ def _parsed(classes: Classes | None, value: str, field: str) -> int | None:
         if classes is not None and classes.count is None:
             raise ValueError(f"{field}: the prior has no classes, got {value!r}") from None
         allowed = f"one of {list(names)}, or its number" if names else "a number"
-        raise ValueError(
-            f"{field}: a class is {allowed}; got {value!r}{hint(value, names)}"
-        ) from None
+        null = _or_null(classes, field)
+        near = hint(value, [*names, "null"] if null else names)
+        raise ValueError(f"{field}: a class is {allowed}{null}; got {value!r}{near}") from None
 
 
 def _against(classes: Classes | None, against: int | str) -> int:
@@ -159,7 +170,7 @@ def _against(classes: Classes | None, against: int | str) -> int:
                 " give another class"
             )
         return classes.null
-    return _number(classes, against, "guidance.against")
+    return _number(classes, against, AGAINST)
 
 
 # --- prompts --------------------------------------------------------------------------------------
@@ -271,8 +282,14 @@ def truncated(prior: Prior, text: str) -> str:
     return f"prompt: only {found.count} tokens are read; cut off: {found.cut!r}" * bool(found.cut)
 
 
+def warn(prior: Prior, texts: Sequence[str | Embedded]) -> None:
+    """Warn about texts: parts that are not read, unknown words, notation of other programs."""
+    for message in remarks(prior, texts):
+        caution.warn(message)
+
+
 def remarks(prior: Prior, texts: Sequence[str | Embedded]) -> list[str]:
-    """One-line warnings: parts that are not read, unknown words, notation of other programs."""
+    """The warnings about texts, one line each."""
     every = list(dict.fromkeys(text for text in texts if isinstance(text, str)))
     found = [message for text in every if (message := truncated(prior, text))]
     plain = [FOREIGN.sub(" ", text) for text in every]

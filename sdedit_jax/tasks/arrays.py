@@ -1,7 +1,6 @@
 """Pictures and masks of Python callers: arrays, PIL images or paths, one or a batch."""
 
 import math
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from sdedit_jax import images
+from sdedit_jax.caution import warn
 from sdedit_jax.tasks import common
 from sdedit_jax.tasks.common import Size, TaskInput
 
@@ -121,10 +121,9 @@ def _levels(image: np.ndarray, field: str, span: Span | None) -> np.ndarray:
             " others, or uint8 for values 0 .. 255"
         )
     if span is None and image.min() >= 0:
-        warnings.warn(
+        warn(
             f"{field}: no value is below 0, and floats are read as [-1, 1], so 0 is middle grey;"
-            " give value_range=(0, 1) if 0 is black, or (-1, 1) if it is not",
-            stacklevel=2,
+            " give value_range=(0, 1) if 0 is black, or (-1, 1) if it is not"
         )
     return images.from_unit((2 * image.astype(np.float64) - low - high) / (high - low))
 

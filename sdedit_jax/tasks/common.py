@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import string
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -11,6 +10,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from sdedit_jax import images
+from sdedit_jax.caution import warn
 from sdedit_jax.images.guide import Guide
 from sdedit_jax.text import spelling
 
@@ -243,7 +243,7 @@ def read_mask(chosen: MaskOptions, path: str | Path, size: Size) -> np.ndarray |
         beside = images.mask_beside(path, suffix)
         if beside is None:
             return None
-        warnings.warn(f"{path}: the mask beside it is used, {beside.name}", stacklevel=2)
+        warn(f"{path}: the mask beside it is used, {beside.name}")
         where = str(beside)
     maps, sign, text = where.rpartition("#")
     if not sign or "/" in text or images.user_path(where).exists():
@@ -266,11 +266,10 @@ def place(path: str | Path, photo: Photo, size: Size, fit: str) -> images.Placem
     """
     placement = images.place(photo.size, size, fit)
     if images.share(placement) < 0.25:
-        warnings.warn(
+        warn(
             f"{path or 'image'}: fit {fit!r} shows {images.share(placement):.1%} of its"
             f" {images.size_text(photo.size)} pixels (height x width) at"
-            f" {images.size_text(size)}; 'pad' shows all",
-            stacklevel=2,
+            f" {images.size_text(size)}; 'pad' shows all"
         )
     return placement
 

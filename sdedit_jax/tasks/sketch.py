@@ -1,12 +1,12 @@
 """Line drawings: dark lines on light paper, kept or free, with optional colours in the regions."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from sdedit_jax import images
+from sdedit_jax.caution import warn
 from sdedit_jax.tasks import common
 from sdedit_jax.tasks.regions import enclosed, spread
 
@@ -78,10 +78,9 @@ def _lines(path: str, drawing: np.ndarray, threshold: int) -> np.ndarray:
     if not line.any():
         raise ValueError(f"no lines darker than {threshold} found in {path}")
     if line.mean() < 0.002:
-        warnings.warn(
+        warn(
             f"{path}: lines darker than {threshold} cover {line.mean():.2%} of it; a higher"
-            " --config.options.threshold finds more",
-            stacklevel=2,
+            " --config.options.threshold finds more"
         )
     return line
 

@@ -6,8 +6,6 @@ run that restarts at step n therefore reads no earlier step.
 Augmentation is in augment.py, the noise of training in loss.py.
 """
 
-import csv
-import io
 import posixpath
 import re
 import zipfile
@@ -25,6 +23,7 @@ import numpy as np
 from sdedit_jax.diffusion.noise import seed_word
 from sdedit_jax.images import FORMATS, Picture, decode, fit, flatten, luminance
 from sdedit_jax.text.spelling import one_of
+from sdedit_jax.training import captions
 from sdedit_jax.training.augment import Augment, draw, draw_more, stack
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -72,8 +71,8 @@ def source(
         path: a folder (searched recursively), a zip, a prepared tfds folder, or a tfds name.
         split: keep pictures with this folder in their path, e.g. "train"; for tfds its split.
         labels: None; "folder", the folder of a picture (tfds: its label); "captions",
-            columns path (relative to the file) and caption of captions.csv. Numbers do not depend
-            on `split`.
+            those of captions.csv, metadata.jsonl or .txt files, see captions.py. Numbers do not
+            depend on `split`.
         size: crop the middle square and resize to size x size; None keeps the pictures unchanged.
         memory: sets of at most this many bytes are decoded once and kept. In larger ones a broken
             picture is found when it is read, or with `skip_broken` at once.
@@ -251,7 +250,9 @@ def _from_files(path: Path, split: str | None, labels: str | None, size: int | N
     texts = _texts(files, names, pictures, labels)
     missing = [name for name in kept if name not in texts]
     if missing:
-        raise ValueError(f"data: captions.csv of {path} has no caption for {missing[0]}")
+        raise ValueError(
+            f"data: {path} has no caption for {missing[0]} ({len(missing)} of {len(kept)} pictures)"
+        )
     classes = tuple(sorted(set(texts.values())))
     number = {text: i for i, text in enumerate(classes)}
     numbers = np.array([number[texts[name]] for name in kept], np.int32)
@@ -271,27 +272,8 @@ def _no_split(path: Path, split: str | None, pictures: list[str]) -> str:
 def _texts(files: _Files, names: list[str], pictures: list[str], labels: str) -> dict[str, str]:
     """The caption or the folder of each picture."""
     if labels == "captions":
-        return _captions(files, names)
+        return captions.read(files, names, pictures, str(files.path))
     return {name: Path(name).parent.name for name in pictures}
-
-
-def _captions(files: _Files, names: list[str]) -> dict[str, str]:
-    tables = [name for name in names if posixpath.basename(name) == "captions.csv"]
-    if not tables:
-        raise ValueError(f"data: labels='captions' needs a captions.csv in {files.path}")
-    rows = csv.DictReader(io.StringIO(files(tables[0]).decode("utf-8-sig")))
-    if not {"path", "caption"} <= set(rows.fieldnames or ()):
-        raise ValueError(f"data: {tables[0]} needs columns path and caption, has {rows.fieldnames}")
-    root = posixpath.dirname(tables[0])
-    captions = {}
-    for row in rows:
-        if None in row or not row["path"] or not (row["caption"] or "").strip():
-            raise ValueError(
-                f"data: line {rows.line_num} of {tables[0]} must hold a path and a caption, with"
-                f" quotes around what has commas; got {[v for v in row.values() if v]}"
-            )
-        captions[posixpath.join(root, row["path"])] = row["caption"]
-    return captions
 
 
 def _from_tfds(path: Path, split: str | None, labels: str | None, size: int | None) -> tuple:

@@ -1,0 +1,29 @@
+"""Warnings: given at the user's line from Python, printed in one line by the program."""
+
+import contextlib
+import inspect
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+
+def warn(message: str) -> None:
+    """Warn at the line of the caller that is outside of this package."""
+    package = __name__.partition(".")[0]
+    frame, level = inspect.currentframe(), 1
+    while frame.f_back and frame.f_globals["__name__"].partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
+
+
+@contextlib.contextmanager
+def in_one_line() -> Iterator[None]:
+    """While active, a warning is a line on stderr."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _show
+        yield
+
+
+def _show(message: Warning | str, *_: Any) -> None:
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
