@@ -1,8 +1,10 @@
 """Training of a small text prior: autoencoder, vocabulary, denoiser, and the folder they make."""
 
 import csv
+import io
 import json
 import shutil
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import jax
@@ -98,11 +100,15 @@ def first(photos, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def second(photos, first, tmp_path_factory):
-    """The workdir of a text prior's run, its sample sheet an empty one: sampling compiles long."""
+    """The workdir of a text prior's run, its sample sheet an empty one: sampling compiles long.
+
+    The file stderr.txt has what the run has written there.
+    """
     out, sheet = tmp_path_factory.mktemp("text"), np.zeros((4, 4, 3), np.uint8)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(io.StringIO()) as said:
         patch.setattr(text_prior, "sampler", lambda *_: lambda params: sheet)
         assert run(text_config(photos, first / "vae", 20), out, "train") == 0
+    (out / "stderr.txt").write_text(said.getvalue())
     return out
 
 
@@ -369,6 +375,11 @@ def kinds(tensors):
         for name, a in tensors.items()
     }
     return set(names.items())
+
+
+def test_an_untrained_text_prior_is_said_to_be_so(second):
+    said = (second / "stderr.txt").read_text()
+    assert f"warning: {second / 'prior'} at step 20: the prior fails the denoise test" in said
 
 
 def test_the_denoiser_learns_and_tells_what_it_is(second, photos):

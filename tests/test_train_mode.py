@@ -84,9 +84,13 @@ def test_the_newest_checkpoint_is_exported_without_training(trained, tmp_path, c
     config = training(photos, export=True, publish=str(tmp_path / "prior"))
     config.run.steps = 1000
     assert run(config, out, "train") == 0
-    assert "at step 3" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "at step 3" in told.out
+    assert f"warning: {tmp_path / 'prior'} at step 3: the prior fails the denoise test" in told.err
+    assert "it looks untrained" in told.err
     a, b = (store.read_metadata(folder) for folder in (out / "prior", tmp_path / "prior"))
     assert a["sha256"] == b["sha256"]
+    assert (b["check"]["passed"], b["check"]["failure_mode"]) == (False, "untrained")
     assert "there is no checkpoint" in refused(config, tmp_path / "other", "train")
 
 

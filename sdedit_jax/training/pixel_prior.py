@@ -12,6 +12,7 @@ from sdedit_jax import registry
 from sdedit_jax.nets.functional import together
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.training import sheets
+from sdedit_jax.training.checks import check
 from sdedit_jax.training.data import batch_of, spaced
 from sdedit_jax.training.job import Job, execute
 from sdedit_jax.training.loop import Hooks
@@ -74,13 +75,16 @@ def initial(prior: Prior, begin: Start, seed: int) -> Any:
 
 
 def publisher(job: Job, prior: Prior, begin: Start) -> Callable[[Any, int], None]:
-    """(averaged weights, step) -> the prior's folder."""
+    """(averaged weights, step) -> the prior's folder, with the verdict of the self-check."""
 
     def publish(params: Any, step: int) -> None:
         images = begin.images + (step - begin.step) * job.run.batch
         training = {**job.settings, "steps": step, "images": images}
         stored = jax.tree.map(lambda a: np.asarray(a.astype(job.dtype)), params)
-        store.save(job.folder, stored, {**prior.metadata, "training": training}, job.files)
+        params = jax.tree.map(lambda a: np.asarray(a, np.float32), stored)
+        found = check(prior.replace(params=params), job.folder, step)
+        card = {**prior.metadata, "training": training, "check": found}
+        store.save(job.folder, stored, card, job.files)
         print(f"published {job.folder} at step {step}")
 
     return publish

@@ -25,6 +25,7 @@ from sdedit_jax.text import tokenizer, vocabulary
 from sdedit_jax.text.tokenizer import Tokenizer
 from sdedit_jax.training import publishing, sheets
 from sdedit_jax.training.autoencoder import Autoencoder, latents, report_of
+from sdedit_jax.training.checks import check_folder
 from sdedit_jax.training.data import Source, batch_of, spaced
 from sdedit_jax.training.job import Job, execute, rounded, size, so_far
 from sdedit_jax.training.loop import Hooks
@@ -238,5 +239,6 @@ def publisher(
         publishing.write(job, parts, params, report, draw(stored))
         total = sum(file.stat().st_size for file in job.folder.rglob("*") if file.is_file())
         print(f"published {job.folder} at step {step}, {total / 1e6:.1f} MB")
+        check_folder(job.folder, step)
 
     return publish
