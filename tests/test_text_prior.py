@@ -1,5 +1,6 @@
 """Stable Diffusion's folders become priors; what does not fit is told in one line."""
 
+import dataclasses
 import functools
 import json
 import shutil
@@ -187,6 +188,18 @@ def test_the_notation_of_other_programs_gives_one_warning(prior):
     told = [line for line in conditioning.remarks(prior, texts) if "plain text" in line]
     assert len(told) == 1 and "'(b:1.3)', '<lora:x:1>'" in told[0]
     assert conditioning.remarks(prior, ["a b", "(a) b", ""]) == []
+
+
+def test_remarks_read_each_text_once(prior):
+    texts = []
+
+    def tokenize(text):
+        texts.append(text)
+        return prior.text.tokenize(text)
+
+    counted = prior.replace(text=dataclasses.replace(prior.text, tokenize=tokenize))
+    conditioning.remarks(counted, ["a b", "(a:1.2) b", "a b"])
+    assert texts == ["a b", "(a:1.2) b", "  b"]
 
 
 def test_unseen_words_are_named_once(prior):

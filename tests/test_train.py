@@ -24,7 +24,7 @@ from sdedit_jax.modes import signals
 from sdedit_jax.priors.analytic import gaussian
 from sdedit_jax.training import loss as losses
 from sdedit_jax.training.data import Source
-from sdedit_jax.training.loop import Hooks, Run, train
+from sdedit_jax.training.loop import Hooks, Run, newest_step, train
 from sdedit_jax.training.loss import Objective, denoising_error, denoising_loss
 from sdedit_jax.training.report import Report, read, summary
 from sdedit_jax.training.step import (
@@ -179,6 +179,15 @@ def test_denoising_error_of_the_exact_prior(rng):
 
 
 # --- the step -------------------------------------------------------------------------------------
+
+
+def test_the_newest_step_is_that_of_a_finished_checkpoint(tmp_path):
+    assert newest_step(tmp_path) is None
+    (tmp_path / "checkpoints").mkdir()
+    assert newest_step(tmp_path) is None
+    for name in ("3", "12", "20.orbax-checkpoint-tmp-0"):
+        (tmp_path / "checkpoints" / name).mkdir()
+    assert newest_step(tmp_path) == 12
 
 
 def test_average_follows_its_closed_form():

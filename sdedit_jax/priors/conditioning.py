@@ -255,7 +255,7 @@ def with_clip_skip(prior: Prior, skip: int | None) -> Prior:
 
 
 def embedding(prior: Prior, text: str | Embedded) -> Array:
-    """The cond [M, K] of a text; a text that is too long is truncated (see `truncated`).
+    """The cond [M, K] of a text; a text that is too long is truncated (see `remarks`).
 
     The encoder is compiled once for equal priors.
 
@@ -276,12 +276,6 @@ def encode(encoder: Callable[..., Array], params: Any, ids: Array) -> Array:
     return encoder(params, ids)
 
 
-def truncated(prior: Prior, text: str) -> str:
-    """A one-line warning with the part of a text that is not read; "" if all of it is read."""
-    found = prior.text.tokenize(text)
-    return f"prompt: only {found.count} tokens are read; cut off: {found.cut!r}" * bool(found.cut)
-
-
 def warn(prior: Prior, texts: Sequence[str | Embedded]) -> None:
     """Warn about texts: parts that are not read, unknown words, notation of other programs."""
     for message in remarks(prior, texts):
@@ -291,10 +285,11 @@ def warn(prior: Prior, texts: Sequence[str | Embedded]) -> None:
 def remarks(prior: Prior, texts: Sequence[str | Embedded]) -> list[str]:
     """The warnings about texts, one line each."""
     every = list(dict.fromkeys(text for text in texts if isinstance(text, str)))
-    found = [message for text in every if (message := truncated(prior, text))]
+    tokenize = functools.cache(prior.text.tokenize)
+    read = [tokenize(text) for text in every]
+    found = [f"prompt: only {a.count} tokens are read; cut off: {a.cut!r}" for a in read if a.cut]
     plain = [FOREIGN.sub(" ", text) for text in every]
-    words = dict.fromkeys(word for text in plain for word in prior.text.tokenize(text).unseen)
-    if words:
+    if words := dict.fromkeys(word for text in plain for word in tokenize(text).unseen):
         listed = ", ".join(map(repr, words))
         found.append(
             f"prompt: the prior's vocabulary has never seen {listed}; expect little of them"

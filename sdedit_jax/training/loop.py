@@ -256,12 +256,7 @@ def newest(workdir: str | Path, params: Any, optimizer: Optimizer, run: Run) -> 
 def newest_step(workdir: str | Path) -> int | None:
     """The step of the newest checkpoint of a run, or None."""
     folder = Path(workdir).absolute() / "checkpoints"
-    if not folder.is_dir():
-        return None
-    with ocp.CheckpointManager(
-        folder, options=ocp.CheckpointManagerOptions(read_only=True)
-    ) as kept:
-        return kept.latest_step()
+    return max(ocp.utils.checkpoint_steps(folder) if folder.is_dir() else (), default=None)
 
 
 def due(step: int, every: int) -> bool:
