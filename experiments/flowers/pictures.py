@@ -98,7 +98,7 @@ def photo_of(name: str, number: int) -> np.ndarray:
 def samples(prior: sj.Prior) -> np.ndarray:
     """A row of held-out photos above two rows of samples, of 40 steps each."""
     photos = [images.flatten(images.read(file)) for file in sorted(PHOTOS.glob("*.webp"))[::9]][:8]
-    grey = np.zeros(prior.shape, np.float32)
+    grey = np.full(prior.shape, 128, np.uint8)
     made = sj.edit(prior, grey, t0=1.0, steps=40, samples=16)
     rows = [photos, list(made[:8]), list(made[8:])]
     return images.contact_sheet(rows, ["photos", "samples", ""], scale=2)

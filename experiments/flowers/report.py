@@ -77,7 +77,7 @@ def tell(table: dict[str, list[float]]) -> None:
 
 def sample(prior: sj.Prior, k: int, steps: int) -> np.ndarray:
     """An unconditional sample, uint8 [H, W, 3]."""
-    return sj.edit(prior, np.zeros(prior.shape, np.float32), t0=1.0, steps=steps, sample=k)
+    return sj.edit(prior, np.full(prior.shape, 128, np.uint8), t0=1.0, steps=steps, sample=k)
 
 
 class Nearest(NamedTuple):

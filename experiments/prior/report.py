@@ -83,7 +83,7 @@ def blur(x: jax.Array, width: float) -> jax.Array:
 
 def samples(prior: sj.Prior, held_out: Source, columns: int = 8) -> np.ndarray:
     """Two rows of unconditional samples under two rows of real photos, at 4x."""
-    empty = np.zeros(prior.shape, np.float32)
+    empty = np.full(prior.shape, 128, np.uint8)
     drawn = [sj.edit(prior, empty, t0=1.0, steps=40, sample=k) for k in range(2 * columns)]
     real = spread(held_out, 2 * columns)
     rows = [real[:columns], real[columns:], drawn[:columns], drawn[columns:]]
