@@ -1,5 +1,6 @@
 """The program: python main.py --config=configs/strokes.py --workdir=out [--mode=edit]."""
 
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -61,7 +62,8 @@ def with_config(argv: Sequence[str]) -> list[str]:
         if named:
             file = (named[1] or "".join(argv[i + 1 : i + 2])).split(":")[0]
             if not Path(file).is_file():
-                near = spelling.hint_path(file, Path(file).parent.glob("*.py"))
+                own = (Path(os.path.relpath(path)) for path in BASE.parent.glob("*.py"))
+                near = spelling.hint_path(file, [*own, *Path(file).parent.glob("*.py")])
                 raise ValueError(f"config: there is no file {file!r}; see configs/{near}")
             return argv
     return [*argv[:1], f"--config={BASE}", *argv[1:]]

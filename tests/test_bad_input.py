@@ -262,7 +262,7 @@ def test_damaged_cards(prior, tmp_path):
         ({"prediction": "edm"}, "prediction must be an object with a name"),
         ({"size": [16, 3]}, "[height, width, channels], got [16, 3]"),
         ({"size": 16}, "[height, width, channels], got 16"),
-        ({"config": {**net, "nf": 16}}, "has shape"),
+        ({"config": {**net, "nf": 16}}, "of shape (8,), the network of prior.json needs (16,)"),
         ({"config": {**net, "num_res_blocks": 2}}, "the network of prior.json"),
         ({"config": {**net, "ch_mult": [1]}}, "the network of prior.json"),
         ({"config": {**net, "foo": 1}}, "foo"),

@@ -486,7 +486,7 @@ def test_a_sweep_refuses_what_it_cannot_do(tmp_path):
         ("sweep__t0", (0.5, 1.5), r"t0 must be in \[0, 1\], got 1.5"),
         ("sweep__t0", (0.5, 0.5), "sweep.t0 must be distinct"),
         ("sweep__seeds", (), "must not be empty"),
-        ("sweep__seeds", (-1,), "seed must be a whole number in"),
+        ("sweep__seeds", (-2,), "or -1 to draw one, got -2"),
         ("sweep__seeds", (0.5,), "sweep.seeds must be of type int, got 0.5"),
         ("sweep__t0", ("half",), "t0 must be in .* got .half."),
         ("sampler__grid", "diffusers_ddim", "has no t0"),

@@ -107,6 +107,7 @@ def parsed(monkeypatch, capsys):
         ("--config.sampler.step=9", "such field; did you mean '--config.sampler.steps'?"),
         ("--config.steps=9", "such field; did you mean '--config.sampler.steps'?"),
         ("--config=configs/stroke.py", "did you mean 'configs/strokes.py'?"),
+        ("--config=strokes", "did you mean 'configs/strokes.py'?"),
         ("--wordir=out", "wordir"),
     ],
 )

@@ -25,7 +25,7 @@ from program import (
 )
 
 from sdedit_jax import provenance
-from sdedit_jax.modes import check
+from sdedit_jax.modes import check, kinds
 from sdedit_jax.modes.jobs import FORMAT
 from sdedit_jax.pipeline.executor import PROGRAMS
 from sdedit_jax.weights import store
@@ -268,9 +268,12 @@ def test_a_record_says_the_same_as_the_recipes(made):
     assert found == {f"apple_{k}.png": recipe(made / f"apple_{k}.png") for k in (0, 1)}
 
 
-def test_a_record_replays_all_of_its_results_or_some(made, capsys, tmp_path):
+def test_a_record_replays_all_of_its_results_or_some(made, capsys, tmp_path, monkeypatch):
+    opened, real = [], kinds.open_kind
+    monkeypatch.setattr(kinds, "open_kind", lambda *a: opened.append(a) or real(*a))
     code, told = replayed(made / "record.json", capsys, tmp_path / "again")
     assert code == 0 and told.count("verdict   bit-equal") == 2
+    assert len(opened) == 1  # both results have the same settings
     assert "2 of 2 pictures are equal" in told
     assert names(tmp_path / "again") == ["apple_0.png", "apple_1.png"]
     code, told = replayed(made / "record.json", capsys, only="apple_1")

@@ -169,6 +169,10 @@ def test_what_training_refuses(trained, tmp_path):
         config = training(photos)
         config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
         assert told in refused(config, tmp_path / "out", "train")
+    config = training(photos, init=str(out / "prior"))
+    config.net.nf = 16
+    told = refused(config, tmp_path / "other", "train")
+    assert "of shape (8,), the network of this config needs (16,)" in told
     config = training(photos)
     config.run.batch = 2
     assert "run.batch: checkpoint 3 in" in refused(config, out, "train")

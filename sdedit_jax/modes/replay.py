@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from sdedit_jax import images, provenance
 from sdedit_jax.modes import kinds, signals
 from sdedit_jax.modes.edit import report
-from sdedit_jax.modes.files import Target, refuse_existing
+from sdedit_jax.modes.files import Target, plain, refuse_existing
 from sdedit_jax.modes.jobs import FORMAT, Done, Failed, digests, done, run_batch
 from sdedit_jax.modes.session import Input, Job, Kind
 from sdedit_jax.pipeline.executor import Cancel
@@ -41,12 +41,12 @@ def replay(config: ConfigDict, target: Target | None) -> int:
         files = [target.folder / result.path.name for result in results]
         refuse_existing(files, target.overwrite, [result.path for result in results])
     if len(results) == 1:
-        return replay_one(config, results[0], target)
-    codes, failed = [], []
+        return replay_one(config, results[0], target, {})
+    codes, failed, opened = [], [], {}
     for result in results:
         print(f"picture   {result.path.name}")
         try:
-            codes.append(replay_one(config, result, target))
+            codes.append(replay_one(config, result, target, opened))
         except (ValueError, OSError, FloatingPointError) as error:
             failed.append(f"{result.path.name}: {error}")
         if codes and codes[-1] > 1:  # a signal
@@ -84,13 +84,23 @@ def results_of(path: Path, only: str) -> list[Result]:
     return [Result(path.with_name(names[name]), recipes[names[name]]) for name in chosen]
 
 
-def replay_one(config: ConfigDict, result: Result, target: Target | None) -> int:
-    """Make one result again and compare; the exit code."""
+def replay_one(
+    config: ConfigDict, result: Result, target: Target | None, opened: dict[str, Kind]
+) -> int:
+    """Make one result again and compare; the exit code.
+
+    Args:
+        opened: kinds by their settings, so that results of equal ones load the prior once.
+    """
     path, recipe = result
     before = images.read(path).pixels if path.is_file() else None
     if before is not None and provenance.digest(before) != recipe["picture"]["sha256"]:
         print(f"note      {path.name} was changed after it was made")
-    kind = kinds.open_kind(recipe_config(config, recipe, path), recipe)
+    then = recipe_config(config, recipe, path)
+    settings = provenance.dumps([plain(then), (recipe.get("prompts") or {}).get("guided")])
+    if settings not in opened:
+        opened[settings] = kinds.open_kind(then, recipe)
+    kind = opened[settings]
     with signals.catch() as caught:
         made = again(kind, recipe, find_input(kind, recipe, path), caught.stop)
     if made is None:

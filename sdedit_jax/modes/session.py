@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from sdedit_jax import devices, images, registry
 from sdedit_jax.diffusion import strength
-from sdedit_jax.diffusion.noise import image_key
+from sdedit_jax.diffusion.noise import check_seed
 from sdedit_jax.diffusion.sde import SDE
 from sdedit_jax.diffusion.strength import Strength
 from sdedit_jax.images import Size
@@ -168,7 +168,7 @@ def check_common(config: ConfigDict) -> None:
         for value in values:
             registry.check_kind(value, int if field == "seeds" else float, f"sweep.{field}")
     for seed in (config.seed, *config.sweep.seeds):
-        image_key(seed, "")
+        check_seed(seed, -1)
     devices.count(config.devices)
 
 

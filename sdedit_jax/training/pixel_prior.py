@@ -70,7 +70,9 @@ def initial(prior: Prior, begin: Start, seed: int) -> Any:
     if begin.prior is None:
         return registry.initial_params(prior.metadata, seed)
     sha256 = store.read_metadata(begin.prior)["sha256"]
-    params = store.load(begin.prior, prior.params, sha256=sha256)
+    params = store.load(
+        begin.prior, prior.params, sha256=sha256, network="the network of this config"
+    )
     return jax.tree.map(lambda a: np.asarray(a, np.float32), params)
 
 

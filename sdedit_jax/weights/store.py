@@ -114,11 +114,18 @@ def read_metadata(folder: str | Path) -> dict[str, Any]:
     return json_file.read_object(file, "prior")
 
 
-def load(folder: str | Path, shapes: Params, *, sha256: str | None = None) -> Params:
+def load(
+    folder: str | Path,
+    shapes: Params,
+    *,
+    sha256: str | None = None,
+    network: str = "the network of prior.json",
+) -> Params:
     """The parameters as numpy arrays, with the structure and shapes of `shapes`; dtypes as on disk.
 
     Args:
         sha256: the expected digest; None checks nothing.
+        network: whose `shapes` they are, for messages.
 
     Raises:
         ValueError: parameters are missing, truncated, not finite, or have another structure, shape
@@ -128,7 +135,8 @@ def load(folder: str | Path, shapes: Params, *, sha256: str | None = None) -> Pa
     if not path.is_dir():
         raise ValueError(f"prior: {path} does not exist")
     stored = _reading(path, stored_shapes)
-    _check_structure(path, stored, shapes)
+    if found := difference(stored, shapes, network):
+        raise ValueError(f"prior: {path} {found}")
     params = _reading(path, lambda path: _restore(path, stored))
     if sha256 is not None and digest(params) != sha256:
         raise ValueError(
@@ -159,11 +167,6 @@ def stored_shapes(path: Path) -> Params:
     if found is None:
         raise ValueError("the metadata of the checkpoint is missing or damaged")
     return found.tree
-
-
-def _check_structure(path: Path, tree: Params, shapes: Params) -> None:
-    if found := difference(tree, shapes, "the network of prior.json"):
-        raise ValueError(f"prior: {path} {found}")
 
 
 def difference(stored: Params, wanted: Params, network: str) -> str:
