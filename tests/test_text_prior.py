@@ -47,7 +47,8 @@ def test_the_card_says_what_the_folder_says(prior):
     card = prior.metadata
     assert card["network"] == "stable_diffusion" and card["source"]["family"] == "stable_diffusion"
     assert card["process"]["name"] == "scaled_linear" and card["size"] == [SIDE, SIDE, 3]
-    assert card["scheduler"] == {"set_alpha_to_one": False, "steps_offset": 1}
+    steps = {"set_alpha_to_one": False, "steps_offset": 1}
+    assert card["scheduler"] == {**steps, "clip_sample": True}  # left out: diffusers' default
     assert prior.shape == (SIDE, SIDE, 3) and prior.latent and set(prior.params) == {
         "unet", "vae", "text_encoder"
     }  # fmt: skip
