@@ -414,3 +414,10 @@ def test_captions_that_are_not_whole(tmp_path, rng, table, told):
     (tmp_path / "captions.csv").write_text(table)
     with pytest.raises(ValueError, match=told):
         source(tmp_path, labels="captions")
+
+
+def test_masks_beside_pictures_are_no_pictures(tmp_path, rng):
+    for name in ("a", "a_mask", "b_mask", "c"):
+        Image.fromarray(pictures(rng, 1)[0]).save(tmp_path / f"{name}.png")
+    with pytest.warns(UserWarning, match="1 masks beside their pictures are left out, such as a_"):
+        assert len(source(tmp_path)) == 3

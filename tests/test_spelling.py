@@ -51,11 +51,15 @@ def test_paths_are_compared_by_their_last_part(tmp_path):
         ({"sampler__rule": "ancestrl"}, "did you mean 'ancestral'?"),
         ({"task": "stroke"}, "did you mean 'strokes'?"),
         ({"compute": "fp32"}, "got 'fp32'"),
-        ({"prior": tiny_prior()[:-1]}, f"did you mean '{tiny_prior()}'?"),
     ],
 )
 def test_configs_hint_at_the_nearest_name(changes, told, tmp_path):
     assert told in refused(small("strokes", **changes), tmp_path)
+
+
+def test_priors_hint_at_the_nearest_folder(tmp_path):
+    told = refused(small("strokes", prior=tiny_prior()[:-1]), tmp_path)
+    assert f"did you mean '{tiny_prior()}'?" in told
 
 
 def test_modes_classes_and_processes_hint_too(tmp_path):

@@ -20,8 +20,9 @@ import grain
 import jax
 import numpy as np
 
+from sdedit_jax.caution import warn
 from sdedit_jax.diffusion.noise import seed_word
-from sdedit_jax.images import FORMATS, Picture, decode, fit, flatten, luminance
+from sdedit_jax.images import FORMATS, MASK_SUFFIX, Picture, decode, fit, flatten, luminance
 from sdedit_jax.text.spelling import one_of
 from sdedit_jax.training import captions
 from sdedit_jax.training.augment import Augment, draw, draw_more, stack
@@ -68,7 +69,8 @@ def source(
     """A random-access source of pictures, all of one size.
 
     Args:
-        path: a folder (searched recursively), a zip, a prepared tfds folder, or a tfds name.
+        path: a folder (searched recursively), a zip, a prepared tfds folder, or a tfds name. A
+            file `a_mask.png` beside `a.png` is a mask, and left out with a warning.
         split: keep pictures with this folder in their path, e.g. "train"; for tfds its split.
         labels: None; "folder", the folder of a picture (tfds: its label); "captions",
             those of captions.csv, metadata.jsonl or .txt files, see captions.py. Numbers do not
@@ -241,7 +243,7 @@ def _from_files(path: Path, split: str | None, labels: str | None, size: int | N
         raise ValueError(f"data: cannot open {path}: {error}") from error
     hidden = re.compile(r"(^|/)(\.|__MACOSX/)")
     names = [name for name in files.names() if not hidden.search(name)]
-    pictures = [name for name in names if name.lower().endswith(PICTURES)]
+    pictures = _without_masks([name for name in names if name.lower().endswith(PICTURES)])
     kept = [name for name in pictures if split is None or f"/{split}/" in f"/{name}"]
     if pictures and not kept:
         raise ValueError(_no_split(path, split, pictures))
@@ -257,6 +259,16 @@ def _from_files(path: Path, split: str | None, labels: str | None, size: int | N
     number = {text: i for i, text in enumerate(classes)}
     numbers = np.array([number[texts[name]] for name in kept], np.int32)
     return _Decoded(files, kept, size), numbers, classes
+
+
+def _without_masks(pictures: list[str]) -> list[str]:
+    """The pictures without the masks beside them: `a_mask.png` beside `a.png`."""
+    stems = {posixpath.splitext(name)[0] for name in pictures}
+    photos = {name: posixpath.splitext(name)[0].removesuffix(MASK_SUFFIX) for name in pictures}
+    masks = [n for n, photo in photos.items() if photo in stems and photo != n.rsplit(".", 1)[0]]
+    if masks:
+        warn(f"data: {len(masks)} masks beside their pictures are left out, such as {masks[0]}")
+    return [name for name in pictures if name not in set(masks)]
 
 
 def _no_split(path: Path, split: str | None, pictures: list[str]) -> str:
