@@ -92,9 +92,10 @@ def test_what_the_network_predicts_is_kept(folder, kind, name):
 
 
 def test_a_table_that_ends_without_signal(folder):
-    card = described(folder, rescale_betas_zero_snr=True, timestep_spacing="trailing")
+    rescaled = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    card = described(folder, prediction_type="v_prediction", **rescaled)
     alpha = registry.process(card["process"]).alpha(jnp.float32(1.0))
-    assert float(alpha) < 1e-3 and card["scheduler"]["timestep_spacing"] == "trailing"
+    assert float(alpha) == 0 and card["scheduler"]["timestep_spacing"] == "trailing"
 
 
 def test_old_names_and_missing_prefixes_are_read(folder):

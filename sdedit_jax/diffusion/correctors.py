@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from sdedit_jax.diffusion.sampler import Context
-from sdedit_jax.diffusion.sde import level, transition
+from sdedit_jax.diffusion.sde import level, noise_from_eps, transition
 
 NORMS = ("image", "batch")
 
@@ -58,7 +58,8 @@ class Langevin:
         sigma = level(context.process, context.t)[1]
 
         def correct(call: int, x: Array) -> Array:
-            score = -context.predict(x, context.t).eps / sigma
+            eps = context.predict(x, context.t).eps
+            score = -noise_from_eps(context.process, x, context.t, eps) / sigma
             z = context.draw(call, x.shape)
             e = 2 * a**2 * (self.snr * self._size(z) / self._size(score)) ** 2
             return x + e * score + jnp.sqrt(2 * e) * z

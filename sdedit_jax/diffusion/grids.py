@@ -12,8 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sdedit_jax.diffusion.sde import CLEAN, SDE
+from sdedit_jax.diffusion.sde import CLEAN, SDE, ends_in_noise
 from sdedit_jax.diffusion.strength import noise_to_signal, t_from_sigma
+
+NOISY = 100.0
+"""Noise-to-signal ratio from which times are spaced where the process ends in pure noise."""
 
 
 class Grid(NamedTuple):
@@ -175,6 +178,8 @@ def _unit(n: int) -> Array:
 
 def _sigma_ends(process: SDE, t0: Array, sigma_end: float) -> tuple[Array, Array]:
     high = noise_to_signal(process, t0)
+    if ends_in_noise(process):
+        high = jnp.minimum(high, NOISY)
     floor = noise_to_signal(process, jnp.float32(0.0))
     low = jnp.minimum(jnp.maximum(sigma_end, floor), jnp.maximum(high / 2, floor))
     return high, jnp.minimum(low, high)

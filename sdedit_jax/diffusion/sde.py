@@ -102,10 +102,12 @@ class Tabulated:
     """A discrete table of N levels as a process: level i (0 .. N-1) stands at t = (i + 1) / N.
 
     Between levels the log-SNR is interpolated linearly in t. Below the first level sigma^2 /
-    alpha^2 falls linearly to 0, so that t = 0 is clean.
+    alpha^2 falls linearly to 0, so that t = 0 is clean. Where the last level has no signal, alpha
+    falls linearly to 0 above the level before it.
 
     Attributes:
-        log_snrs: log(alpha^2 / sigma^2) of each level, strictly decreasing.
+        log_snrs: log(alpha^2 / sigma^2) of each level, strictly decreasing; the last one may be
+            -inf (see `ends_in_noise`).
         exploding: alpha = 1 (score_sde's VE tables) instead of alpha^2 + sigma^2 = 1 (DDPM tables).
         steps: the number of each level in the table that it was taken from (see `respaced`); (): it
             is a table of its own.
@@ -143,19 +145,35 @@ class Tabulated:
         i = jnp.clip(near - (t < times[near]), 0, n - 2)
         part = (t - times[i]) / (times[i + 1] - times[i])
         inside = table[i] + part * (table[i + 1] - table[i])
+        if ends_in_noise(self):
+            alpha = jnp.sqrt(jax.nn.sigmoid(table[n - 2])) * (1 - part)
+            fading = 2 * jnp.log(alpha) - jnp.log1p(-(alpha**2))
+            inside = jnp.where(i == n - 2, fading, inside)
         return jnp.where(t < times[0], table[0] - jnp.log(t * n), inside)
+
+
+def ends_in_noise(process: SDE) -> bool:
+    """Whether the last level of a process has no signal: alpha = 0 at t = 1 (zero terminal SNR).
+
+    There x_t is the noise itself, which says nothing about x0. What predictors, guidance and
+    solvers exchange as eps is then v = -x0, as v = alpha eps - sigma x0 of that level; see
+    `x0_from_eps`.
+    """
+    return isinstance(process, Tabulated) and math.isinf(process.log_snrs[-1])
 
 
 def from_betas(betas: Sequence[float]) -> Tabulated:
     """The DDPM table of forward variances beta_i: alpha^2 of level i is prod_{j<=i} (1 - beta_j).
 
     Raises:
-        ValueError: a beta is not in (0, 1).
+        ValueError: a beta is not in (0, 1); the last one may be 1.
     """
     b = np.asarray(betas, np.float64)
-    if b.ndim != 1 or not np.all((b > 0) & (b < 1)):
-        raise ValueError(f"betas must be a list of values in (0, 1), got {b.min()} .. {b.max()}")
-    log_abar = np.cumsum(np.log1p(-b))
+    if b.ndim != 1 or b.size < 2 or not np.all((b > 0) & (b < 1) | _last_one(b)):
+        ends = f"got {b.min()} .. {b.max()}" if b.size else "got none"
+        raise ValueError(f"betas must be a list of values in (0, 1), the last may be 1, {ends}")
+    with np.errstate(divide="ignore"):  # log 0 of a last level without signal
+        log_abar = np.cumsum(np.log1p(-b))
     return Tabulated(tuple((log_abar - np.log(-np.expm1(log_abar))).tolist()))
 
 
@@ -181,6 +199,11 @@ def cosine_table(n: int = 1000) -> Tabulated:
     """
     f = np.cos((np.arange(n + 1) / n + 0.008) / 1.008 * np.pi / 2) ** 2
     return from_betas(np.minimum(1 - f[1:] / f[:-1], 0.999))
+
+
+def _last_one(betas: np.ndarray) -> np.ndarray:
+    """Which betas are 1 and the last one."""
+    return (betas == 1) & (np.arange(betas.size) == betas.size - 1)
 
 
 def respaced(table: Tabulated, kept: Sequence[int]) -> Tabulated:
@@ -251,15 +274,25 @@ def perturb(process: SDE, x0: Array, t: Array | float, z: Array) -> Array:
 
 
 def x0_from_eps(process: SDE, x: Array, t: Array | float, eps: Array) -> Array:
-    """x0 = (x - sigma eps) / alpha."""
+    """x0 = (x - sigma eps) / alpha; -eps where alpha is 0."""
     alpha, sigma = level(process, t)
+    if ends_in_noise(process):
+        safe = jnp.where(alpha == 0, 1.0, alpha)
+        return jnp.where(alpha == 0, -eps, (x - sigma * eps) / safe)
     return (x - sigma * eps) / alpha
 
 
 def eps_from_x0(process: SDE, x: Array, t: Array | float, x0: Array) -> Array:
-    """eps = (x - alpha x0) / sigma."""
+    """eps = (x - alpha x0) / sigma; -x0 where alpha is 0."""
     alpha, sigma = level(process, t)
+    if ends_in_noise(process):
+        return jnp.where(alpha == 0, -x0, (x - alpha * x0) / sigma)
     return (x - alpha * x0) / sigma
+
+
+def noise_from_eps(process: SDE, x: Array, t: Array | float, eps: Array) -> Array:
+    """The noise in x: eps, or x itself where alpha is 0."""
+    return jnp.where(level(process, t)[0] == 0, x, eps) if ends_in_noise(process) else eps
 
 
 def score_from_eps(process: SDE, t: Array | float, eps: Array) -> Array:
@@ -281,7 +314,8 @@ def v_from_eps(process: SDE, x: Array, t: Array | float, eps: Array) -> Array:
 def eps_from_v(process: SDE, x: Array, t: Array | float, v: Array) -> Array:
     """eps = (alpha v + sigma x) / (alpha^2 + sigma^2), the inverse of v_from_eps."""
     alpha, sigma = level(process, t)
-    return (alpha * v + sigma * x) / (alpha**2 + sigma**2)
+    eps = (alpha * v + sigma * x) / (alpha**2 + sigma**2)
+    return jnp.where(alpha == 0, v, eps) if ends_in_noise(process) else eps
 
 
 def drift(process: SDE, x: Array, t: Array | float) -> Array:

@@ -19,7 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sdedit_jax.diffusion.sde import SDE, eps_from_v, eps_from_x0, level, log_snr, step_of
+from sdedit_jax.diffusion.sde import (
+    SDE,
+    ends_in_noise,
+    eps_from_v,
+    eps_from_x0,
+    level,
+    log_snr,
+    step_of,
+)
 from sdedit_jax.diffusion.solvers import Prediction
 from sdedit_jax.diffusion.strength import t_from_log_snr
 
@@ -112,7 +120,7 @@ class DDPM:
     predicts: str = "eps"
 
     def __post_init__(self) -> None:
-        check_predicts(self.predicts)
+        check_predicts(self.predicts, self.process)
 
     def __call__(
         self, params: Any, x: Array, t: Array, cond: Any = None, key: Any = None
@@ -290,10 +298,16 @@ class ThroughProcess:
         return self.predict(params, x * scale, at, cond, key)
 
 
-def check_predicts(predicts: str) -> None:
-    """Raise ValueError unless `predicts` is one of PREDICTS."""
+def check_predicts(predicts: str, process: SDE) -> None:
+    """Raise ValueError unless `predicts` is one of PREDICTS and says x0 at every level."""
     if predicts not in PREDICTS:
         raise ValueError(f"predicts must be one of {list(PREDICTS)}, got {predicts!r}")
+    if predicts == "eps" and ends_in_noise(process):
+        raise ValueError(
+            "predicts: the process ends in pure noise (alpha 0, zero terminal SNR), where a network"
+            " that predicts eps says nothing about the picture; it must predict v or x0, or the"
+            " schedule must not be rescaled (rescale_betas_zero_snr)"
+        )
 
 
 def prediction(predicts: str, process: SDE, x: Array, t: Array, out: Array) -> Prediction:

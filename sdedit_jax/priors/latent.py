@@ -44,7 +44,7 @@ class StableDiffusion:
     attention: int = 4
 
     def __post_init__(self) -> None:
-        check_predicts(self.predicts)
+        check_predicts(self.predicts, self.process)
 
     @property
     def gives_maps(self) -> bool:

@@ -8,7 +8,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sdedit_jax.diffusion.sde import SDE, level, transition
+from sdedit_jax.diffusion.sde import (
+    SDE,
+    ends_in_noise,
+    level,
+    noise_from_eps,
+    transition,
+    x0_from_eps,
+)
 from sdedit_jax.diffusion.solvers.base import Predict, Prediction, Step, clipped
 
 VARIANCES = ("auto", "small", "large", "learned")
@@ -75,11 +82,25 @@ class Ancestral:
         mean = x / a - gain * eps
         if self.clip_x0 and self.keep_eps:
             mean = mean + sigma_s * root * (prediction.eps - eps)
+        if ends_in_noise(process):
+            mean = _at_noise(process, x, eps, (t, s), lost * fresh, mean)
         if not callable(self.eta) and self.eta == 0:
             return Step(mean, jnp.zeros_like(fresh)), memory  # DDIM, which leads up as well
         small, large = sigma_s**2 * fresh, sigma_t**2 * fresh
         variance = _variance(self.variance, small, large, prediction)
         return Step(mean, eta * jnp.sqrt(variance)), memory
+
+
+def _at_noise(
+    process: SDE, x: Array, eps: Array, times: tuple[Array, Array], lost: Array, mean: Array
+) -> Array:
+    """The mean, by x0 where the step leaves or reaches a level without signal."""
+    t, s = times
+    (alpha_t, _), (alpha_s, sigma_s) = level(process, t), level(process, s)
+    kept = jnp.sqrt(1 - jnp.where(alpha_s == 0, 0.0, lost))  # DDIM alone leads up to such a level
+    noise = noise_from_eps(process, x, t, eps)
+    by_x0 = alpha_s * x0_from_eps(process, x, t, eps) + sigma_s * kept * noise
+    return jnp.where((alpha_t == 0) | (alpha_s == 0), by_x0, mean)
 
 
 def _variance(kind: str, small: Array, large: Array, prediction: Prediction) -> Array:

@@ -11,14 +11,22 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import jax.numpy as jnp
 from jax import Array
 
-from sdedit_jax.diffusion.sde import CLEAN, SDE, eps_from_x0, level, transition, x0_from_eps
+from sdedit_jax.diffusion.sde import (
+    CLEAN,
+    SDE,
+    ends_in_noise,
+    eps_from_x0,
+    level,
+    transition,
+    x0_from_eps,
+)
 
 
 class Prediction(NamedTuple):
     """The output of a predictor for x_t.
 
     Attributes:
-        eps: predicted noise [H, W, C].
+        eps: predicted noise [H, W, C]; -x0 where the level has no signal, see sde.ends_in_noise.
         variance: learned variance as a fraction in [0, 1] between the small and the large log
             variance [H, W, C] (Nichol and Dhariwal eq. 15), where the model has it.
         attention: attention maps [h, w, L], where the model gives them.
@@ -94,6 +102,19 @@ def clipped(process: SDE, x: Array, t: Array, eps: Array) -> tuple[Array, Array]
 def dt(t: Array, s: Array) -> Array:
     """t - s, with s = 0 for the clean end."""
     return t - jnp.where(s == CLEAN, 0.0, s)
+
+
+def from_noise(process: SDE, x: Array, eps: Array, t: Array, s: Array, step: Step) -> Step:
+    """The step; from a level without signal that of DDIM, x_s = alpha_s x0 + sigma_s x.
+
+    Args:
+        eps: the prediction's at (x, t).
+    """
+    if not ends_in_noise(process):
+        return step
+    none, (alpha_s, sigma_s) = level(process, t)[0] == 0, level(process, s)
+    mean = jnp.where(none, alpha_s * x0_from_eps(process, x, t, eps) + sigma_s * x, step.mean)
+    return Step(mean, jnp.where(none, 0.0, step.std))
 
 
 def along_eps(process: SDE, x: Array, eps: Array, t: Array, s: Array) -> Array:

@@ -54,7 +54,7 @@ class DPMpp2MSDE:
         del predict
         sigma_t, (alpha_s, sigma_s) = level(process, t)[1], level(process, s)
         _, q, fresh = transition(process, t, s)
-        clean = q == 0
+        clean = q == 0  # or from a level without signal
         # h = -log q loses its digits near q = 1, where 1 - q^2 has them
         h = jnp.where(q > 0.7, -jnp.log1p(-fresh) / 2, -jnp.log(jnp.where(clean, 1.0, q)))
         eps = prediction.eps

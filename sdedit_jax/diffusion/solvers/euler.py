@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from sdedit_jax.diffusion.sde import SDE, diffusion, drift, level
-from sdedit_jax.diffusion.solvers.base import Predict, Prediction, Step, dt
+from sdedit_jax.diffusion.solvers.base import Predict, Prediction, Step, dt, from_noise
 
 
 @jax.tree_util.register_static
@@ -35,7 +35,8 @@ class EulerMaruyama:
         del predict
         length, g = dt(t, s), diffusion(process, t)
         slope = drift(process, x, t) + g**2 / level(process, t)[1] * prediction.eps
-        return Step(x - slope * length, g * jnp.sqrt(length)), memory
+        step = Step(x - slope * length, g * jnp.sqrt(length))
+        return from_noise(process, x, prediction.eps, t, s, step), memory
 
 
 @jax.tree_util.register_static
@@ -61,7 +62,8 @@ class ProbabilityFlow:
     ) -> tuple[Step, tuple]:
         del predict
         slope = flow_drift(process, x, t, prediction.eps)
-        return Step(x - slope * dt(t, s), jnp.zeros_like(t)), memory
+        step = Step(x - slope * dt(t, s), jnp.zeros_like(t))
+        return from_noise(process, x, prediction.eps, t, s, step), memory
 
 
 def flow_drift(process: SDE, x: Array, t: Array, eps: Array) -> Array:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from sdedit_jax.diffusion.sde import SDE, level
-from sdedit_jax.diffusion.solvers.base import Predict, Prediction, Step, along_eps
+from sdedit_jax.diffusion.solvers.base import Predict, Prediction, Step, along_eps, from_noise
 
 
 @jax.tree_util.register_static
@@ -39,4 +39,5 @@ class Heun:
         second = predict(along_eps(process, x, first, t, s), jnp.maximum(s, 1e-5)).eps
         clean = level(process, s)[1] == 0
         eps = jnp.where(clean, first, (first + second) / 2)
-        return Step(along_eps(process, x, eps, t, s), jnp.zeros_like(t)), memory
+        step = Step(along_eps(process, x, eps, t, s), jnp.zeros_like(t))
+        return from_noise(process, x, first, t, s, step), memory

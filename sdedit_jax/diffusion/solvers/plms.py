@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sdedit_jax.diffusion.sde import SDE
-from sdedit_jax.diffusion.solvers.base import Predict, Prediction, Step, along_eps
+from sdedit_jax.diffusion.sde import SDE, noise_from_eps
+from sdedit_jax.diffusion.solvers.base import Predict, Prediction, Step, along_eps, from_noise
 
 _WEIGHTS = [[24, 0, 0, 0], [12, 12, 0, 0], [36, -12, 0, 0], [46, -32, 10, 0], [55, -59, 37, -9]]
 
@@ -52,11 +52,13 @@ class PLMS:
     ) -> tuple[Step, _Slopes]:
         del predict
         first, again = memory.count == 0, memory.count == 1
-        every = jnp.concatenate([prediction.eps[None], memory.eps])
+        own = noise_from_eps(process, x, t, prediction.eps)
+        every = jnp.concatenate([own[None], memory.eps])
         weights = jnp.asarray(_WEIGHTS, jnp.float32)[jnp.minimum(memory.count, 4)] / 24
         eps, now = jnp.tensordot(weights, every, 1, precision="highest"), (x, t, s)
         own = [jnp.where(first, a, b) for a, b in zip(now, memory[1:4], strict=True)]
         x, t, s = (jnp.where(again, b, a) for a, b in zip(now, own, strict=True))
         kept = jnp.where(again, memory.eps, every[:3])
         mean = along_eps(process, x, eps, t, s)
-        return Step(mean, jnp.zeros_like(t)), _Slopes(kept, *own, memory.count + 1)
+        step = from_noise(process, x, prediction.eps, t, s, Step(mean, jnp.zeros_like(t)))
+        return step, _Slopes(kept, *own, memory.count + 1)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from sdedit_jax.diffusion.sde import SDE, level, transition
-from sdedit_jax.diffusion.solvers.base import Predict, Prediction, Step
+from sdedit_jax.diffusion.solvers.base import Predict, Prediction, Step, from_noise
 
 
 @jax.tree_util.register_static
@@ -45,4 +45,5 @@ class ReverseDiffusion:
         b2 = sigma_t**2 * fresh
         weight = 0.5 if self.probability_flow else 1.0
         mean = (2 - a) * x - weight * b2 / sigma_t * prediction.eps
-        return Step(mean, jnp.zeros_like(b2) if self.probability_flow else jnp.sqrt(b2)), memory
+        step = Step(mean, jnp.zeros_like(b2) if self.probability_flow else jnp.sqrt(b2))
+        return from_noise(process, x, prediction.eps, t, s, step), memory

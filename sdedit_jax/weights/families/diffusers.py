@@ -43,8 +43,6 @@ LEARNED = "learned_range"
 STEPS = ("timestep_spacing", "steps_offset", "set_alpha_to_one", "final_sigmas_type")
 STEPS += ("variance_type", "clip_sample", "clip_sample_range", "thresholding")
 """Fields of the scheduler kept beside the table, for edits that repeat diffusers' steps."""
-ZERO_SNR = 2.0**-24
-"""alpha^2 of the last level of a zero-SNR table, as in diffusers' Euler scheduler."""
 
 
 def recognise(source: Source) -> bool:
@@ -207,7 +205,7 @@ _TABLE_BETAS = {
 
 
 def _listed(betas: np.ndarray, rescaled: bool) -> dict[str, Any]:
-    """A process of these betas; with `rescaled` its last level has no signal but `ZERO_SNR`.
+    """A process of these betas; with `rescaled` its last level has no signal.
 
     The square roots of alpha^2 are shifted to end at 0 and stretched to start where they did (Lin
     et al., 2305.08891, algorithm 1).
@@ -215,7 +213,7 @@ def _listed(betas: np.ndarray, rescaled: bool) -> dict[str, Any]:
     if rescaled:
         root = np.sqrt(np.cumprod(1 - betas))
         root = (root - root[-1]) * root[0] / (root[0] - root[-1])
-        kept = np.maximum(root**2, ZERO_SNR)
+        kept = root**2
         betas = 1 - kept / np.concatenate([[1.0], kept[:-1]])
     return {"name": "betas", "betas": betas.tolist()}
 

@@ -106,7 +106,8 @@ def asker(prior: Prior, seed: int, shares: Sequence[float] = ()) -> Ask:
     def ask(guess: Guess, x0: np.ndarray, number: int) -> Row:
         process = guess.process or prior.process
         t, alpha, sigma = times(process)
-        i = int(np.argmin(np.abs(np.log(sigma / alpha) - np.log(LEVELS[number][0] * guess.span))))
+        wanted = np.log(LEVELS[number][0] * guess.span)
+        i = int(np.argmin(np.abs(np.log(ratios(alpha, sigma)) - wanted)))
         z = np.random.default_rng([seed, number]).standard_normal(x0.shape, np.float32)
         a, s = float(alpha[i]), float(sigma[i])
         x = a * guess.picture(x0) + s * z
@@ -135,6 +136,12 @@ def times(process: SDE) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return t, *(np.asarray(a) for a in level(process, t))
 
 
+def ratios(alpha: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """sigma / alpha; inf at a level without signal."""
+    with np.errstate(divide="ignore"):
+        return sigma / alpha
+
+
 def levels(process: SDE) -> list[int]:
     """The numbers of the LEVELS within the range of the process.
 
@@ -142,7 +149,7 @@ def levels(process: SDE) -> list[int]:
         ValueError: no level is in the range.
     """
     _, alpha, sigma = times(process)
-    low, high = np.min(sigma / alpha), np.max(sigma / alpha)
+    low, high = np.min(ratios(alpha, sigma)), np.max(ratios(alpha, sigma))
     found = [i for i, (r, _) in enumerate(LEVELS) if low <= r <= high]
     if not found:
         wanted = [r for r, _ in LEVELS]
