@@ -136,7 +136,7 @@ def test_a_continued_run_records_what_has_changed_and_since_when(trained, tmp_pa
     assert [entry["step"] for entry in entries] == [0, 3]
     assert entries[0]["config"]["optimizer"]["rate"] == rate
     (tmp_path / "run.json").write_text("{")
-    assert "run.json, the configs of the run" in refused(config, tmp_path, "train")
+    assert "run.json: the file is not JSON at line 1" in refused(config, tmp_path, "train")
 
 
 def known_changes(workdir, folder="prior"):
