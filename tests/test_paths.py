@@ -3,10 +3,11 @@
 import shutil
 
 import pytest
+from ml_collections import ConfigDict
 from program import exact_prior, known, names, run, small
 
 import sdedit_jax as sj
-from sdedit_jax import images
+from sdedit_jax import images, modes
 
 
 @pytest.fixture
@@ -73,3 +74,10 @@ def test_patterns_that_name_no_file_stay_patterns(tmp_path, monkeypatch):
     assert [p.name for p in images.find_inputs(tmp_path / "[01].png")] == ["0.png", "1.png"]
     monkeypatch.chdir(tmp_path)
     assert [str(p) for p in images.find_inputs("[12].png")] == ["1.png", "2.png"]
+
+
+def test_texts_are_no_paths(home):
+    fields = {"input": "~/photo.png", "prompt": "~/a", "options": {"mask": "~/m.png"}}
+    found = modes.at_home(ConfigDict(fields))
+    assert found.input == f"{home}/photo.png" and found.options.mask == f"{home}/m.png"
+    assert found.prompt == "~/a"

@@ -19,6 +19,8 @@ from sdedit_jax.text.spelling import one_of
 MODES = ["edit", "sweep", "replay", "train", "convert"]
 EDITING = ("edit", "sweep", "replay")
 """Modes whose existing results stop a run, unless `overwrite` or `keep` is given."""
+TEXTS = ("prompt", "negative_prompt", "source_prompt", "concepts")
+"""Fields that hold no paths."""
 
 Mode = Callable[[ConfigDict, Target | None], int]
 
@@ -78,12 +80,12 @@ def with_seeds(config: ConfigDict) -> ConfigDict:
 
 
 def at_home(config: ConfigDict) -> ConfigDict:
-    """A copy of the config; "~" in its paths is the home folder."""
+    """A copy of the config; "~" in its fields, except those of TEXTS, is the home folder."""
     found = config.copy_and_resolve_references()
     for name, value in found.items():
         if isinstance(value, ConfigDict):
             found[name] = at_home(value)
-        elif isinstance(value, str):
+        elif isinstance(value, str) and name not in TEXTS:
             found[name] = expand(value)
     return found
 
