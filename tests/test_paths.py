@@ -53,7 +53,7 @@ def test_masks_and_folders_beside_an_input_may_lie_in_the_home_folder(home):
     images.write_png("~/masks.png", known()[..., 0])
     assert (home / "masks.png").is_file()
     assert images.read_mask("~/masks.png", (16, 16)).shape == (16, 16)
-    assert images.paired("~", home / "photo.png", "mask") == home / "photo.png"
+    assert images.paired("~", "in/photo.png", "mask") == home / "photo.png"
 
 
 @pytest.mark.parametrize("name", ["in [1]", "a[b]c", "what?", "st*r"])
