@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
         check.check(MODE.value, CONFIG.value, given)
         options = {"overwrite": OVERWRITE.value, "keep": KEEP.value}
         return run(CONFIG.value, WORKDIR.value, MODE.value, **options)
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -14,6 +14,10 @@ def get_config() -> ConfigDict:
     config.prior = "checkpoints/fruits64-text"  # any folder of Stable Diffusion 1 or 2
     config.compute = "float32"  # float32 | tf32 | bfloat16
     config.input = "examples/recolor"  # a file, a folder or a glob; --mode=replay: a result
+    config.options = ConfigDict()
+    config.options.background = ""  # behind transparent parts; "": white
+    config.options.opaque = False  # output original: make transparent parts opaque
+    config.options.mask_suffix = "_mask"  # apple_mask.png belongs to apple.png, and is no photo
     config.only = ""  # --mode=replay of a record.json: names of some results, comma-separated
     config.size = ""  # HxW of the edit, such as "768x512"; "": the prior's own
     config.fit = "crop"  # crop | pad | stretch: how a picture is fitted to the size

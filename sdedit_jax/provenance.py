@@ -100,7 +100,7 @@ def recipes_of(record: Mapping[str, Any], name: str, version: int) -> dict[str, 
         ValueError: it has none, or see `read_recipe`.
     """
     pictures = record.get("pictures")
-    if "recipe" not in record or not isinstance(pictures, list):
+    if not isinstance(record.get("recipe"), dict) or not isinstance(pictures, list) or not pictures:
         raise ValueError(f"input: {name} is no record.json with recipes, as an edit writes it")
     shared = {field: record.get(field) for field in SHARED} | record["recipe"]
     try:

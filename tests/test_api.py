@@ -563,3 +563,16 @@ def test_alpha_comes_back_at_the_pictures_own_size(exact):
     opaque = sj.edit(exact, rgba, steps=3, output="original", opaque=True)
     assert (opaque[..., 3] == 255).all()
     assert sj.edit(exact, rgba, steps=3).shape[-1] == 3
+    with pytest.raises(ValueError, match="opaque is for output 'original', got output 'prior'"):
+        sj.edit(exact, rgba, steps=3, opaque=True)
+    with pytest.raises(TypeError, match="opaque must be True or False, got 'no'"):
+        sj.edit(exact, rgba, steps=3, output="original", opaque="no")
+
+
+def test_floats_of_sixteen_bits_are_read(exact):
+    floats = jnp.asarray(known() / 127.5 - 1)
+    wanted = sj.edit(exact, np.asarray(floats.astype(jnp.bfloat16).astype(jnp.float32)), steps=3)
+    for kind in (jnp.bfloat16, jnp.float16):
+        got = sj.edit(exact, floats.astype(kind), steps=3)
+        assert levels(got, wanted) <= 3 and got.shape == wanted.shape
+    assert np.array_equal(sj.edit(exact, floats.astype(jnp.bfloat16), steps=3), wanted)

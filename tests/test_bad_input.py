@@ -400,3 +400,29 @@ def test_a_result_never_replaces_an_input_or_its_mask(tmp_path):
 
 def test_an_empty_input_is_not_the_present_folder(tmp_path):
     assert "input: give a picture" in refused(small("strokes", input=""), tmp_path)
+
+
+@pytest.mark.parametrize("where", ["beside", "folder"])
+def test_a_users_mask_is_never_replaced(where, tmp_path):
+    """The result NAME_mask.png would have its name; also with --overwrite."""
+    photos, masks = tmp_path / "photos", tmp_path / "masks"
+    for folder in (photos, masks):
+        folder.mkdir()
+    shutil.copy(ROOT / "examples/inpaint/apple.webp", photos)
+    home = photos if where == "beside" else masks
+    shutil.copy(ROOT / "examples/inpaint/masks/apple.png", home / "apple_mask.png")
+    before = (home / "apple_mask.png").read_bytes()
+    option = "" if where == "beside" else str(masks)
+    config = small("inpaint", input=str(photos / "apple.webp"), options__mask=option)
+    assert "would replace an input" in refused(config, home, overwrite=True)
+    assert (home / "apple_mask.png").read_bytes() == before
+
+
+def test_a_second_run_does_not_take_the_mask_of_the_first(tmp_path):
+    """An edit without a mask beside its photo, twice: both edit everything."""
+    shutil.copy(ROOT / "examples/inpaint/apple.webp", tmp_path)
+    file = str(tmp_path / "apple.webp")
+    for name in (".", "more"):
+        config = small("strokes", task="photo", input=file, samples=1, t0=0.3)
+        assert run(config, tmp_path / name) == 0
+        assert (picture(tmp_path / name / "apple_mask.png") == 255).all()

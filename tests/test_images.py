@@ -218,8 +218,8 @@ def test_a_mask_that_changes_no_level_is_refused(mask, tmp_path):
 
 def test_mask_of_another_size_names_both(tmp_path):
     path = saved(Image.new("L", (20, 10)), tmp_path / "m.png")
-    with pytest.raises(ValueError, match="10x20 pixels .height x width., the picture has 15x31"):
-        images.read_mask(path, (15, 31))
+    with pytest.raises(ValueError, match="10x20 pixels .height x width., the picture has 15x35"):
+        images.read_mask(path, (15, 35))
 
 
 def rgba_of(rgb, alpha):
@@ -244,7 +244,7 @@ def test_the_channel_of_a_mask(tmp_path):
     shown = np.where(two[..., 0] > 0, alpha, 0) / np.float32(255)
     assert np.array_equal(images.read_mask(both, (2, 3)), shown)
     plain = saved(Image.fromarray(alpha), tmp_path / "plain.png")
-    with pytest.raises(ValueError, match="has no alpha channel; mask_channel must be"):
+    with pytest.raises(ValueError, match="no alpha channel; task option mask_channel must be"):
         images.read_mask(plain, (2, 3), channel="alpha")
     with pytest.raises(ValueError, match="mask_channel must be one of .* got 'red'"):
         images.read_mask(plain, (2, 3), channel="red")
@@ -252,14 +252,18 @@ def test_the_channel_of_a_mask(tmp_path):
 
 @few
 @given(seed=seeds, background=st.tuples(*[st.integers(0, 255)] * 3))
-def test_under_inverts_over(seed, background):
-    """over(under(flat)) is flat within a level, wherever flat can be reached."""
+def test_a_change_is_seen_through_alpha(seed, background):
+    """No change leaves every pixel. Others show over the background as far as levels can."""
     rng = np.random.default_rng(seed)
     rgb, alpha = picture(seed, (5, 7)), rng.integers(0, 256, (5, 7), np.uint8)
-    below = np.broadcast_to(np.uint8(background), rgb.shape)
-    flat = images.over(rgb, alpha, below)
-    again = images.over(images.under(flat, alpha, background), alpha, below)
-    assert np.abs(again.astype(int) - flat).max() <= 1
+    source, none = images.Picture(rgb, alpha), np.zeros(rgb.shape, int)
+    assert np.array_equal(images.change_under(source, background, none, alpha), rgb)
+    change, more = rng.integers(-9, 10, rgb.shape), np.maximum(alpha, 128)
+    got = images.change_under(source, background, change, more).astype(float)
+    below, a, b = np.array(background), alpha[..., None] / 255, more[..., None] / 255
+    wanted = a * rgb + (1 - a) * below + change
+    clipped = (got == 0) | (got == 255)
+    assert (np.abs(b * got + (1 - b) * below - wanted) <= 0.51)[~clipped].all()
 
 
 def test_what_belongs_to_a_picture_goes_through(tmp_path):
@@ -745,3 +749,61 @@ def test_masks_in_levels_keep_what_may_change(rng):
     small = images.in_levels(mask)
     assert ((small > 0) == (mask > 0)).all() and np.abs(small - mask).max() <= 1 / 255
     assert np.array_equal(np.round(small * 255) / np.float32(255), small)
+
+
+def test_masks_of_earlier_runs_are_no_masks_beside(tmp_path):
+    images.write_png(tmp_path / "a_mask.png", np.full((4, 4), 255, np.uint8), {images.PART: "mask"})
+    assert images.mask_beside(tmp_path / "a.png") is None
+    images.write_png(tmp_path / "a_mask.png", np.full((4, 4), 255, np.uint8), overwrite=True)
+    assert images.mask_beside(tmp_path / "a.png") == tmp_path / "a_mask.png"
+    (tmp_path / "a_mask.jpg").write_bytes(b"")
+    with pytest.raises(
+        ValueError, match=r"several masks beside it: \['a_mask.jpg', 'a_mask.png'\]"
+    ):
+        images.mask_beside(tmp_path / "a.png")
+
+
+def test_a_mask_is_none_of_the_matches_of_a_glob(tmp_path):
+    for name in ("a.jpg", "a_mask.png", "b.png"):
+        (tmp_path / name).touch()
+    assert images.find_inputs(f"{tmp_path}/*.png") == [tmp_path / "b.png"]
+
+
+def test_label_maps_of_16_bits(tmp_path):
+    labels = np.uint16([[0, 1], [1, 0]])
+    file = saved(Image.fromarray(labels), tmp_path / "labels.png")
+    assert np.array_equal(images.read_mask(file, (2, 2)), labels)
+
+
+def test_a_brush_with_premultiplied_colours_is_read_from_alpha(tmp_path):
+    """Colours of small alpha are rounded there."""
+    alpha = np.uint8([[0, 3, 60, 200, 255]])
+    shown = np.round(np.float32([200, 30, 30]) * alpha[..., None] / 255)
+    rgb = np.round(shown * 255 / np.maximum(alpha, 1)[..., None]).clip(0, 255).astype(np.uint8)
+    file = saved(Image.fromarray(np.dstack([rgb, alpha])), tmp_path / "brush.png")
+    with pytest.warns(UserWarning, match="in the alpha channel alone"):
+        assert np.array_equal(images.read_mask(file, (1, 5)), alpha / np.float32(255))
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "same"),
+    [
+        ((30, 32), (61, 64), True),  # half, rounded down
+        ((16, 33), (33, 67), True),
+        ((3, 4), (16, 16), False),
+        ((100, 100), (100, 103), False),
+    ],
+)
+def test_scaled_and_rounded_sizes_agree(found, wanted, same):
+    if same:
+        with pytest.warns(UserWarning, match="it is resized"):
+            assert not images.agrees("mask", found, wanted)
+    else:
+        with pytest.raises(ValueError, match="the same proportions"):
+            images.agrees("mask", found, wanted)
+
+
+@pytest.mark.parametrize("image", [Image.new("RGB", (0, 0)), Image.new("F", (2, 2))])
+def test_pil_images_without_levels_are_refused(image):
+    with pytest.raises(ValueError, match="photo must be a PIL image with pixels of mode"):
+        images.from_pil(image, "photo")

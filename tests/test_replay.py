@@ -236,6 +236,16 @@ def test_what_belongs_to_a_picture_comes_back_in_a_result(tmp_path, capsys):
     assert code == 0 and "bit-equal" in printed
 
 
+def test_a_name_with_dots_is_selected(tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(ROOT / "examples/inpaint/apple.webp", folder / "pear.2.webp")
+    config = small("strokes", input=str(folder), samples=2)
+    assert run(config, tmp_path / "out") == 0
+    code, told = replayed(tmp_path / "out" / "record.json", capsys, only="pear.2_1, ")
+    assert code == 0 and told.count("bit-equal") == 1
+
+
 def test_a_grey_mask_is_replayed_from_the_pictures_beside_a_result(made, capsys):
     """Without the input: guide, mask and the photo that the grey parts blend with."""
     assert (made / "apple_photo.png").is_file()

@@ -433,6 +433,29 @@ def test_alpha_comes_back_with_the_picture(opaque, tmp_path):
     assert (np.abs(over.astype(int) - edit) * reachable).max() <= 1
 
 
+def test_a_hole_that_stays_transparent_is_refused(tmp_path):
+    """Nothing would show; with opaque it does."""
+    rgba = np.dstack([noise(0, (16, 16)), 255 - square((16, 16), 2, 2, 6)])
+    path = write(tmp_path / "a.png", rgba)
+    options = {"mask": write(tmp_path / "m.png", square((16, 16), 3, 3, 4))}
+    got = inpaint.make(path, options, (16, 16), "crop")
+    assert outputs.check_visible(got, "prior") is got
+    with pytest.raises(ValueError, match="a: all that may change is transparent.*opaque"):
+        outputs.check_visible(got, "original")
+    got = inpaint.make(path, {**options, "opaque": True}, (16, 16), "crop")
+    assert outputs.check_visible(got, "original") is got
+
+
+def test_little_alpha_keeps_its_colours_where_little_changes(tmp_path):
+    """A mask of 1/255 and no change: the file's own pixels, bit for bit."""
+    rgba = np.dstack([noise(0, (16, 16)), noise(1, (16, 16))[..., 0] % 4])
+    mask = np.full((16, 16), 255, np.uint8)
+    mask[:8] = 2
+    options = {"mask": write(tmp_path / "m.png", mask)}
+    got = photo.make(write(tmp_path / "a.png", rgba), options, (16, 16), "crop")
+    assert np.array_equal(changed(got, got.fitted, 16), rgba)
+
+
 def test_the_border_of_an_outpainted_picture_is_opaque(tmp_path):
     rgba = np.dstack([noise(0, (16, 16)), noise(1, (16, 16))[..., 0]])
     got = outpaint.make(write(tmp_path / "a.png", rgba), {"right": 16}, (16, 32), "crop")
@@ -726,7 +749,7 @@ def test_recolor_errors(tmp_path):
         recolor.make(path, {}, (8, 8), "crop")
     with pytest.raises(ValueError, match="color must be #rrggbb"):
         recolor.make(path, {"palette": "red,#12345"}, (8, 8), "crop")
-    with pytest.raises(ValueError, match="nothing to recolor"):
+    with pytest.raises(ValueError, match="no foreground found.*task option threshold, or"):
         recolor.make(path, {"palette": "red", "mask": "auto"}, (8, 8), "crop")
 
 
@@ -812,6 +835,20 @@ def test_sketch_errors(drawing, tmp_path):
         sketch.make(path, {"lines": "kept"}, (24, 24), "crop")
     with pytest.raises(ValueError, match="no lines found in .*one level"):
         sketch.make(write(tmp_path / "w.png", np.full((8, 8), 255, np.uint8)), {}, (8, 8), "crop")
+
+
+def test_lines_that_are_paper_or_cover_all_are_named(tmp_path):
+    y, x = np.mgrid[:64, :64]
+    grey = (250 - 3 * np.hypot(y - 32, x - 32)).astype(np.uint8)  # unevenly lit paper
+    grey[30, 10:50] = 20
+    path = write(tmp_path / "a.png", grey)
+    with pytest.warns(UserWarning, match="cover .*% of it; a lower --config.options.threshold"):
+        sketch.make(path, {}, (64, 64), "crop")
+    sketch.make(path, {"threshold": 50}, (64, 64), "crop")  # a warning would be an error here
+    with pytest.raises(ValueError, match="grown by 60.0 pixels, cover all of it"):
+        sketch.make(path, {"threshold": 50, "lines": "held", "grow": 60.0}, (64, 64), "crop")
+    with pytest.raises(ValueError, match="threshold must be from 0 to 255, got -5"):
+        sketch.make(path, {"threshold": -5}, (64, 64), "crop")
 
 
 # Simulate

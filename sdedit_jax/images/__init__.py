@@ -8,6 +8,7 @@ and needs only numpy and Pillow.
 from sdedit_jax.images.files import (
     CHANNELS,
     FORMATS,
+    PART,
     decode,
     from_pil,
     mask_of,
@@ -43,6 +44,7 @@ from sdedit_jax.images.paths import expand, shown, user_path
 from sdedit_jax.images.pixels import (
     WHITE,
     Picture,
+    change_under,
     check_mask,
     color,
     feathered,
@@ -58,7 +60,6 @@ from sdedit_jax.images.pixels import (
     shrink,
     size_text,
     to_unit,
-    under,
 )
 from sdedit_jax.images.sheets import contact_sheet, grid
 
@@ -67,11 +68,13 @@ __all__ = [
     "FITS",
     "FORMATS",
     "MASK_SUFFIX",
+    "PART",
     "WHITE",
     "Picture",
     "Placement",
     "Size",
     "agrees",
+    "change_under",
     "check_mask",
     "check_size",
     "color",
@@ -115,7 +118,6 @@ __all__ = [
     "thumbnail",
     "to_cell",
     "to_unit",
-    "under",
     "unfit",
     "user_path",
     "write_bytes",

@@ -22,6 +22,8 @@ from sdedit_jax.images.pixels import Picture, flatten, from_levels, luminance
 FORMATS = ("PNG", "JPEG", "WEBP")
 CHANNELS = ("auto", "luminance", "alpha")
 """What a mask is read from, see `mask_of`."""
+ONE_COLOR = 8
+"""Levels by which the luminance of a brush may vary. Premultiplied colours are rounded."""
 ORIENTATION = 0x0112  # the EXIF tag
 TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -65,8 +67,21 @@ def decode(data: bytes, name: str, formats: Sequence[str] = FORMATS) -> Picture:
     return picture._replace(lost=("16 bits per channel", *picture.lost)) if deep else picture
 
 
-def from_pil(image: Image.Image) -> Picture:
-    """The picture of a PIL image, turned to its EXIF orientation."""
+def from_pil(image: Image.Image, name: str = "image") -> Picture:
+    """The picture of a PIL image, turned to its EXIF orientation.
+
+    Raises:
+        ValueError: it is empty, damaged, or of a mode with other values than levels.
+    """
+    if 0 in image.size or image.mode in ("F", "La", "RGBa", "LAB", "HSV"):
+        raise ValueError(
+            f"{name} must be a PIL image with pixels of mode L, LA, P, RGB, RGBA, CMYK or I;16,"
+            f" got {image.size[0]}x{image.size[1]} of mode {image.mode}"
+        )
+    try:
+        image.load()
+    except DAMAGE as error:
+        raise ValueError(f"{name}: damaged or truncated ({error})") from error
     return _picture(image)
 
 
@@ -98,7 +113,7 @@ def _beside_pixels(image: Image.Image) -> tuple[bytes | None, tuple | None, tupl
     dpi = info.get("dpi")
     right = isinstance(dpi, tuple) and len(dpi) == 2 and all(0 < d < 1e6 for d in dpi)
     names = {"xmp": "XMP", "XML:com.adobe.xmp": "XMP", "gamma": "gamma"}
-    names |= {"chromaticity": "chromaticity", "comment": "a comment"}
+    names |= {"chromaticity": "chromaticity", "comment": "a comment", "photoshop": "IPTC"}
     lost += dict.fromkeys(words for name, words in names.items() if name in info)
     if getattr(image, "text", None):
         lost.append("text")
@@ -147,7 +162,9 @@ def _open(data: bytes, name: str, formats: Sequence[str] = FORMATS) -> ImageFile
 def _to_picture(image: Image.Image, info: Mapping) -> Picture:
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)
-        grey = ((np.clip(values, 0, 65535) + 128) // 257).astype(np.uint8)
+        labels = values.max(initial=0) == 1  # a label map
+        grey = values if labels else (np.clip(values, 0, 65535) + 128) // 257
+        grey = grey.astype(np.uint8)
         clear = info.get("transparency")
         alpha = None if clear is None else np.where(values == clear, 0, 255).astype(np.uint8)
         return Picture(np.repeat(grey[..., None], 3, axis=-1), alpha)
@@ -190,7 +207,8 @@ def mask_of(picture: Picture, name: str = "mask", channel: str = "auto") -> np.n
         picture: of the mask.
         name: for messages.
         channel: "luminance" of its colours, with transparent pixels as black; its "alpha"; or
-            "auto": alpha where it varies and the luminance of what is visible does not.
+            "auto": alpha where it varies and the luminance of what is visible does not, but for
+            a few levels.
 
     Raises:
         ValueError: "alpha" without an alpha channel.
@@ -199,14 +217,18 @@ def mask_of(picture: Picture, name: str = "mask", channel: str = "auto") -> np.n
         UserWarning: "auto" takes alpha, and the colour would not have given the same.
     """
     if channel not in CHANNELS:
-        raise ValueError(f"mask_channel must be one of {list(CHANNELS)}, got {channel!r}")
+        raise ValueError(
+            f"task option mask_channel must be one of {list(CHANNELS)}, got {channel!r}"
+        )
     grey = luminance(flatten(picture, (0, 0, 0)))
     if channel == "luminance" or (channel == "auto" and picture.alpha is None):
         return grey
     if picture.alpha is None:
-        raise ValueError(f"{name} has no alpha channel; mask_channel must be 'luminance'")
-    visible = luminance(picture.rgb)[picture.alpha > 0]
-    shape_in_alpha = np.ptp(picture.alpha) > 0 and np.ptp(visible) == 0
+        raise ValueError(
+            f"{name} has no alpha channel; task option mask_channel must be 'auto' or 'luminance'"
+        )
+    visible = luminance(picture.rgb)[picture.alpha >= 128].astype(int)
+    shape_in_alpha = np.ptp(picture.alpha) > 0 and visible.size and np.ptp(visible) <= ONE_COLOR
     if channel == "auto" and not shape_in_alpha:
         return grey
     if channel == "auto" and not np.array_equal(grey, picture.alpha):
@@ -257,6 +279,19 @@ def read_text(path: str | Path) -> dict[str, str]:
     if image.format != "PNG":
         raise ValueError(f"cannot read text from {path}: not a PNG file but {image.format}")
     return {str(key): str(value) for key, value in image.text.items()}
+
+
+PART = "sdedit_jax part"
+"""The PNG text chunk of guides and masks that are written beside results."""
+
+
+def is_own(path: Path) -> bool:
+    """Whether a picture was written beside results by an earlier run."""
+    try:
+        with Image.open(path) as image:
+            return PART in image.info
+    except (*DAMAGE, UnidentifiedImageError, Image.DecompressionBombError):
+        return False
 
 
 def write_png(

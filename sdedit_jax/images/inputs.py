@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from sdedit_jax.images.files import is_own
 from sdedit_jax.images.paths import user_path
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -35,7 +36,8 @@ def find_inputs(pattern: str | Path, mask_suffix: str = MASK_SUFFIX) -> list[Pat
     if not found:
         kind = "in the folder" if path.is_dir() else "matches"
         raise ValueError(f"input: no PNG, JPEG or WebP picture {kind} {str(pattern)!r}")
-    stems = {path.with_suffix("") for path in found}
+    beside = (file for folder in {path.parent for path in found} for file in folder.iterdir())
+    stems = {file.with_suffix("") for file in beside if _is_picture(file)}
     return [path for path in found if not _is_mask_of_one(path, stems, mask_suffix)]
 
 
@@ -45,12 +47,21 @@ def _is_mask_of_one(path: Path, stems: set[Path], suffix: str) -> bool:
 
 
 def mask_beside(path: str | Path, mask_suffix: str = MASK_SUFFIX) -> Path | None:
-    """The mask beside a picture: the file with its stem and `mask_suffix`, or None."""
-    path = Path(path)
+    """The mask beside a picture: the file with its stem and `mask_suffix`, or None.
+
+    The mask that an earlier run has written beside its results is none.
+
+    Raises:
+        ValueError: there are several.
+    """
+    path = user_path(path)
     if not mask_suffix or not path.parent.is_dir():
         return None
     stem = path.stem + mask_suffix
     found = sorted(f for f in path.parent.iterdir() if f.stem == stem and _is_picture(f))
+    found = [file for file in found if not is_own(file)]
+    if len(found) > 1:
+        raise ValueError(f"mask: {path} has several masks beside it: {[f.name for f in found]}")
     return found[0] if found else None
 
 

@@ -128,19 +128,29 @@ def over(rgb: np.ndarray, alpha: np.ndarray, below: np.ndarray) -> np.ndarray:
     return ((rgb * a + below * (255 - a) + 127) // 255).astype(np.uint8)
 
 
-def under(flat: np.ndarray, alpha: np.ndarray, below: tuple[int, int, int]) -> np.ndarray:
-    """The colours that give `flat` when composited over `below`: the inverse of `over`.
+def change_under(
+    picture: Picture, below: tuple[int, int, int], change: np.ndarray, alpha: np.ndarray
+) -> np.ndarray:
+    """The colours of a picture after a change of what it shows over a background.
 
-    Colours that no level gives are clipped. Where alpha is 0 the result is `flat`.
+    They solve over(rgb, alpha, below) = over(picture, below) + change, and are clipped. Where alpha
+    is 0 they are the picture's.
 
     Args:
-        flat: uint8 [H, W, 3].
-        alpha: uint8 [H, W].
+        picture: with alpha.
         below: colour of the background.
+        change: levels [H, W, 3].
+        alpha: the new alpha, uint8 [H, W].
+
+    Returns:
+        uint8 [H, W, 3].
     """
-    a = np.where(alpha > 0, alpha, 255)[..., None].astype(np.float32) / 255
-    rgb = (flat - (1 - a) * np.array(below, np.float32)) / a
-    return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+    before = picture.alpha[..., None].astype(np.float64)
+    after = np.where(alpha > 0, alpha, 255)[..., None].astype(np.float64)
+    background = np.array(below, np.float64)
+    rgb = (before * picture.rgb + (after - before) * background + 255 * change) / after
+    rgb = np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+    return np.where((alpha > 0)[..., None], rgb, picture.rgb)
 
 
 def grow(mask: np.ndarray, radius: int) -> np.ndarray:

@@ -19,7 +19,7 @@ from sdedit_jax.text.spelling import one_of
 MODES = ["edit", "sweep", "replay", "train", "convert"]
 EDITING = ("edit", "sweep", "replay")
 """Modes whose existing results stop a run, unless `overwrite` or `keep` is given."""
-TEXTS = ("prompt", "negative_prompt", "source_prompt", "concepts")
+TEXTS = ("prompt", "negative_prompt", "source_prompt", "concepts", "name", "credit")
 """Fields that hold no paths."""
 
 Mode = Callable[[ConfigDict, Target | None], int]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from sdedit_jax import provenance
+from sdedit_jax import images, provenance
 from sdedit_jax.modes import kinds, signals
 from sdedit_jax.modes.files import (
     Target,
@@ -19,7 +19,7 @@ from sdedit_jax.modes.files import (
 )
 from sdedit_jax.modes.jobs import Done, Failed, run
 from sdedit_jax.modes.session import Input, Job, Kind, header, read_inputs
-from sdedit_jax.pipeline.outputs import given_out
+from sdedit_jax.pipeline.outputs import given_out, on_background
 from sdedit_jax.priors.prior import describe
 
 
@@ -75,7 +75,8 @@ def make(kind: Kind, jobs: Sequence[Job], target: Target) -> tuple[list[Done], l
                 for end, picture in result.made.beside.items():
                     item = result.job.input.item
                     shown = given_out(picture, item)
-                    target.png(f"{name}{end}.png", shown, source=item.photo.source)
+                    part = {images.PART: end.removeprefix("_")}
+                    target.png(f"{name}{end}.png", shown, part, item.photo.source)
                 begun.add(name)
             write(result, target)
             done.append(result)
@@ -98,7 +99,7 @@ def contact_sheet(kind: Kind, inputs: Sequence[Input], done: Sequence[Done]) -> 
     count, rows, labels = kind.config.samples, [], {}
     for one in inputs:
         own = [d for d in done if d.job.input is one]
-        at = {d.job.sample: d.made.output.picture for d in own}
+        at = {d.job.sample: on_background(d.made.output.picture, one.item) for d in own}
         labels = kind.leads(one, own[0].made if own else None)
         rows.append([*labels.values(), *(at.get(k) for k in range(count))])
     columns = [*labels, *(f"sample {k}" for k in range(count))]

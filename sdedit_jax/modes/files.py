@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sdedit_jax import images, provenance
+from sdedit_jax.modes import lock
 
 CELL = 512
 """Pixels of the longest side of a picture on a contact sheet."""
@@ -65,7 +66,7 @@ def kept(workdir: Path) -> Path:
 
 
 def _holds_files(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.iterdir())
+    return folder.is_dir() and any(file.name != lock.NAME for file in folder.iterdir())
 
 
 def refuse_own_folder(config: ConfigDict, workdir: Path) -> None:
@@ -105,13 +106,20 @@ def needed(config: ConfigDict) -> list[Path]:
     options = config.get("options") or {}
     named = [*options.values(), config.get("prompts"), *str(config.get("masks", "")).split(",")]
     files = [Path(name.split("#")[0]) for name in named if name and isinstance(name, str)]
-    return [*find_inputs(config), *files]
+    inside = [file for folder in files if folder.is_dir() for file in folder.iterdir()]
+    inputs = find_inputs(config)
+    masks = [images.mask_beside(path, mask_suffix(config)) for path in inputs]
+    return [*inputs, *files, *inside, *(mask for mask in masks if mask)]
+
+
+def mask_suffix(config: ConfigDict) -> str:
+    """What the stem of a mask beside an input adds to that of the input."""
+    return config.options.mask_suffix if "options" in config else images.MASK_SUFFIX
 
 
 def find_inputs(config: ConfigDict) -> list[Path]:
     """The inputs of a config."""
-    suffix = (config.get("options") or {}).get("mask_suffix", images.MASK_SUFFIX)
-    return images.find_inputs(config.input, suffix)
+    return images.find_inputs(config.input, mask_suffix(config))
 
 
 def sheet(

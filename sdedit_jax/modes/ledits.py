@@ -19,6 +19,8 @@ from sdedit_jax.modes.session import (
     Job,
     Made,
     check_common,
+    check_opaque,
+    check_size_of_edit,
     described,
     distances,
     grey,
@@ -31,7 +33,7 @@ from sdedit_jax.pipeline import ledits_settings
 from sdedit_jax.pipeline.base import total_evaluations
 from sdedit_jax.pipeline.ledits import LEDITSPipeline
 from sdedit_jax.pipeline.ledits_settings import OWN, SCALES, Prompts
-from sdedit_jax.pipeline.outputs import finished
+from sdedit_jax.pipeline.outputs import check_visible, finished
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.tasks import TaskInput, common
@@ -127,6 +129,7 @@ class LEDITSKind:
 
     def _read_photo(self, path: Path, name: str, recipe: Mapping[str, Any]) -> Input:
         """The photo and the masks that were written beside a result."""
+        check_size_of_edit(self.config)
         fields = recipe["prompts"]
         numbers = range(1, len(fields["masks"]) + 1)
         files = [path.with_name(f"{name}_mask_{k}.png") for k in numbers]
@@ -138,8 +141,9 @@ class LEDITSKind:
 
     def read_with(self, path: Path, name: str, fields: Mapping[str, Any]) -> Input:
         """An input with its FIELDS."""
-        item = registry.task("photo")(str(path), {"mask_suffix": ""}, self.size, self.config.fit)
-        item = item.in_channels(self.prior.shape[-1])
+        options = self.config.options.to_dict() | {"mask_suffix": ""}  # no mask bounds the edit
+        item = registry.task("photo")(str(path), options, self.size, self.config.fit)
+        item = check_visible(item.in_channels(self.prior.shape[-1]), self.config.output)
         prompts, files = self._prompts(fields), tuple(_files(fields["masks"]))
         masks = tuple(_read_mask(file, item, path) for file in files)
         conditioning.warn(self.prior, prompts.texts)
@@ -276,6 +280,7 @@ def check_sweep(config: ConfigDict) -> None:
 
 def check_given(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
     """Check fields of the command line; see check.check."""
+    check_opaque(config, given)
     if mode == "sweep":
         refuse_given(given, {f: f"a sweep takes {o} instead" for f, o in OF_A_SWEEP.items()})
 

@@ -18,6 +18,7 @@ Holder = Mapping[str, object]
 
 def file_of(folder: Path, inside: bool) -> Path:
     """The lock of a workdir: inside it, or beside a workdir that appears whole or not at all."""
+    folder = folder.resolve()
     return folder / NAME if inside else folder.with_name(f".{folder.name}{NAME}")
 
 
@@ -75,6 +76,8 @@ def _dead(holder: Holder) -> bool:
     pid = holder.get("pid")
     if holder.get("host") != socket.gethostname() or not isinstance(pid, int):
         return False
+    if not 0 < pid < 2**31:
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -79,6 +79,8 @@ def read(file: str, fields: Sequence[str], short: str = "") -> dict[str, dict[st
 def _table(file: str, text: str, fields: Sequence[str], short: str) -> dict[str, dict[str, Any]]:
     """The entries of a table; an empty cell leaves its field open."""
     every = list(table.rows(text, file, "prompts"))
+    if not every:
+        raise ValueError(f"prompts: {file} holds no names and prompts")
     header = [cell.lower() for cell in every[0][1]]
     if header[0] in NAMES and header[1:]:
         if wrong := [column for column in header[1:] if column not in fields]:

@@ -78,7 +78,8 @@ def results_of(path: Path, only: str) -> list[Result]:
     record = json_file.read_object(path, "input")
     recipes = provenance.recipes_of(record, path.name, FORMAT)
     names = {Path(file).stem: Path(file).name for file in recipes}
-    chosen = [Path(name.strip()).stem for name in only.split(",")] if only else list(names)
+    given = [name.strip().removesuffix(".png") for name in only.split(",") if name.strip()]
+    chosen = given or list(names)
     for name in chosen:
         one_of(f"only: a result of {path.name}", name, names)
     return [Result(path.with_name(names[name]), recipes[names[name]]) for name in chosen]

@@ -21,6 +21,8 @@ from sdedit_jax.modes.session import (
     Made,
     change_outside_mask,
     check_common,
+    check_opaque,
+    check_size_of_edit,
     described,
     distances,
     grey,
@@ -31,7 +33,7 @@ from sdedit_jax.modes.session import (
 )
 from sdedit_jax.pipeline import settings
 from sdedit_jax.pipeline.base import total_evaluations
-from sdedit_jax.pipeline.outputs import finished
+from sdedit_jax.pipeline.outputs import check_visible, finished
 from sdedit_jax.pipeline.sdedit import SDEditPipeline
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Prompt
@@ -107,7 +109,8 @@ class SDEditKind:
         config = self.config
         options = config.options.to_dict()
         item = registry.task(config.task)(str(path), options, self.size, config.fit)
-        return Input(item.in_channels(self.prior.shape[-1]), name)
+        item = item.in_channels(self.prior.shape[-1])
+        return Input(check_visible(item, config.output), name)
 
     def candidates(self, recipe: Mapping[str, Any], path: Path) -> Iterator[Callable[[], Input]]:
         name = path.stem.removesuffix(recipe["cut"])
@@ -117,8 +120,7 @@ class SDEditKind:
 
     def _read_guide(self, path: Path, name: str, id: str) -> Input:
         """The guide and mask that were written beside a result."""
-        if self.config.output == "original":
-            raise ValueError("a result at the input's size needs the input itself")
+        check_size_of_edit(self.config)
         fitted = images.read(path.with_name(f"{name}_guide.png")).rgb
         mask = images.luminance(images.read(path.with_name(f"{name}_mask.png")).rgb) / np.float32(
             255
@@ -275,6 +277,7 @@ def check_sweep(config: ConfigDict) -> None:
 
 def check_given(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
     """Check fields of the command line against each other; see check.check."""
+    check_opaque(config, given)
     if mode == "sweep":
         refuse_given(given, {f: f"a sweep takes {o} instead" for f, o in OF_A_SWEEP.items()})
     if settings.takes_share(config.preset):

@@ -12,6 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sdedit_jax import devices, images, registry
+from sdedit_jax.caution import warn
 from sdedit_jax.diffusion import strength
 from sdedit_jax.diffusion.noise import check_seed
 from sdedit_jax.diffusion.sde import SDE
@@ -149,6 +150,18 @@ def refuse_given(given: Mapping[str, Any], reasons: Mapping[str, str]) -> None:
             raise ValueError(f"{name}: {reasons[name]}, got {given[name]!r}")
 
 
+def check_opaque(config: ConfigDict, given: Mapping[str, Any]) -> None:
+    """Refuse options.opaque where results have no alpha channel."""
+    if config.output != "original":
+        refuse_given(given, {"options.opaque": "is for output=original"})
+
+
+def check_size_of_edit(config: ConfigDict) -> None:
+    """Raise ValueError unless results have the size of the edit; a replay has no other pictures."""
+    if config.output == "original":
+        raise ValueError("a result at the input's size needs the input itself")
+
+
 # --- opening --------------------------------------------------------------------------------------
 
 
@@ -221,6 +234,12 @@ def read_inputs(kind: Kind) -> tuple[list[Input], list[str]]:
     """
     config = kind.config
     paths = find_inputs(config)
+    masks = sorted(set(images.find_inputs(config.input, "")) - set(paths))
+    if masks:
+        warn(
+            f"input: {len(masks)} file(s) are masks of other inputs and not edited, such as"
+            f" {masks[0].name}; options.mask_suffix sets their suffix"
+        )
     for path in paths:
         kind.check_input(path)
     found, bad, reasons = [], [], set()

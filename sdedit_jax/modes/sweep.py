@@ -10,6 +10,7 @@ from sdedit_jax.modes.edit import make, planned, record, report
 from sdedit_jax.modes.files import Target, needed, refuse_existing, refuse_own_folder, sheet
 from sdedit_jax.modes.jobs import Done
 from sdedit_jax.modes.session import Input, Job, Kind, read_inputs
+from sdedit_jax.pipeline.outputs import on_background
 
 
 def sweep(config: ConfigDict, target: Target) -> int:
@@ -49,7 +50,7 @@ def sweep_sheet(kind: Kind, one: Input, done: Sequence[Done]) -> np.ndarray:
     """Rows are seeds, columns are values with their mean distance, after the input."""
     config = kind.config
     values, seeds = config.sweep[kind.sweep[0]], config.sweep.seeds
-    at = {(d.job.value, d.job.seed): d.made.output.picture for d in done}
+    at = {(d.job.value, d.job.seed): on_background(d.made.output.picture, one.item) for d in done}
     lead = kind.leads(one, done[0].made)
     rows = [[*lead.values(), *(at.get((value, seed)) for value in values)] for seed in seeds]
     labels = [

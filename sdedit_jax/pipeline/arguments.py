@@ -69,6 +69,8 @@ def each(name: str, value: Any, count: int, kind: type | tuple[type, ...]) -> li
     Raises:
         TypeError: a value of another type. ValueError: another number of values.
     """
+    if isinstance(value, np.ndarray) and not value.ndim:
+        value = value[()]
     given = isinstance(value, list | tuple | np.ndarray)
     values = list(value) if given else [value] * count
     if len(values) != count:

@@ -22,7 +22,7 @@ from sdedit_jax.pipeline.cache import default_cache
 from sdedit_jax.pipeline.calls import Call
 from sdedit_jax.pipeline.ledits import Result
 from sdedit_jax.pipeline.ledits_settings import Prompts
-from sdedit_jax.pipeline.outputs import OUTPUTS, finished, given_out
+from sdedit_jax.pipeline.outputs import OUTPUTS, check_visible, finished, given_out
 from sdedit_jax.pipeline.sdedit import SDEditPipeline
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Prompt
@@ -232,6 +232,10 @@ def _check_prior(prior: Any) -> None:
 def _check_output(given: Mapping[str, Any]) -> None:
     one_of("output", given["output"], OUTPUTS)
     whole("feather", given["feather"])
+    if not isinstance(given["opaque"], bool):
+        raise TypeError(f"opaque must be True or False, got {given['opaque']!r}")
+    if given["opaque"] and given["output"] != "original":
+        raise ValueError(f"opaque is for output 'original', got output {given['output']!r}")
 
 
 def _items(
@@ -248,7 +252,9 @@ def _items(
     rows = zip(batch.pictures, drawn, ids, strict=True)
     opaque = given.get("opaque", False)
     items = [arrays.item(*row, size, given["fit"], opaque) for row in rows]
-    return [one.in_channels(prior.shape[-1]) for one in items], batch.many
+    output = given.get("output", "prior")
+    items = [check_visible(one.in_channels(prior.shape[-1]), output) for one in items]
+    return items, batch.many
 
 
 def _t0(

@@ -48,20 +48,44 @@ def finished(image: np.ndarray, item: TaskInput, output: str = "prior", feather:
         return Output(fitted, fitted)
     detail = None if item.detail is None else (item.detail, item.fitted)
     wide = images.unfit(result, item.original, item.original_mask, item.placement, feather, detail)
-    return Output(_with_alpha(wide, item), fitted)
+    return Output(_with_alpha(wide, item, feather), fitted)
 
 
-def _with_alpha(flat: np.ndarray, item: TaskInput) -> np.ndarray:
+def _with_alpha(flat: np.ndarray, item: TaskInput, feather: int) -> np.ndarray:
     """A result uint8 [H, W, 3] with the input's alpha channel, uint8 [H, W, 4], if it has one.
 
-    Over the background it looks as without alpha. Pixels that may not change are those of the file.
+    Over the background it looks as without alpha, where levels can show that. Pixels that do not
+    change are those of the file.
     """
-    source, alpha = item.photo.source, item.photo.source.alpha
-    if alpha is None:
+    photo, source = item.photo, item.photo.source
+    if source.alpha is None:
         return flat
-    mask = images.in_window(item.original_mask, item.placement)
-    if item.photo.opaque:
+    mask = images.in_window(images.feathered(item.original_mask, feather), item.placement)
+    alpha = source.alpha
+    if photo.opaque:
         alpha = np.rint(alpha + mask * (255.0 - alpha)).astype(np.uint8)
-    seen = ((mask > 0) & (alpha > 0))[..., None]
-    rgb = np.where(seen, images.under(flat, alpha, item.photo.background), source.rgb)
+    rgb = images.change_under(source, photo.background, flat.astype(int) - photo.rgb, alpha)
     return np.dstack([rgb, alpha])
+
+
+def check_visible(item: TaskInput, output: str) -> TaskInput:
+    """An input whose edit shows.
+
+    Raises:
+        ValueError: all that may change is transparent, and stays so.
+    """
+    alpha = item.photo.source.alpha
+    if output == "original" and alpha is not None and not item.photo.opaque:
+        if not alpha[item.original_mask > 0].any():
+            raise ValueError(
+                f"{item.id or 'image'}: all that may change is transparent, and output 'original'"
+                " keeps the alpha channel; set opaque to True (--config.options.opaque=True)"
+            )
+    return item
+
+
+def on_background(picture: np.ndarray, item: TaskInput) -> np.ndarray:
+    """A result as it looks over the input's background: uint8 [H, W, 3]."""
+    if picture.shape[-1] != 4:
+        return picture
+    return images.flatten(images.Picture(picture[..., :3], picture[..., 3]), item.photo.background)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
@@ -87,13 +88,15 @@ def _one(image: Any, field: str, span: Span | None) -> tuple[images.Picture, str
     if isinstance(image, str | Path):
         return images.read(image), Path(image).stem
     if isinstance(image, Image.Image):
-        return images.from_pil(image), ""
+        return images.from_pil(image, field), ""
     return pixels(image, field, span), ""
 
 
 def pixels(image: Any, field: str = "image", span: Span | None = None) -> images.Picture:
     """The picture of an array, uint8 or floats; see `read`."""
     image = np.asarray(image)
+    if jnp.issubdtype(image.dtype, jnp.floating):
+        image = image.astype(np.float64 if image.dtype == np.float64 else np.float32)
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim == 3 and image.shape[-1] == 1:
@@ -163,7 +166,7 @@ def mask_of(mask: Any, size: Size, field: str = "mask") -> np.ndarray:
         images.check_mask(flat, f"{field} {mask}")
         return flat
     if isinstance(mask, Image.Image):
-        mask = images.mask_of(images.from_pil(mask), field)
+        mask = images.mask_of(images.from_pil(mask, field), field)
     mask = np.asarray(mask)
     flat = mask[..., 0] if mask.ndim == 3 and mask.shape[-1] == 1 else mask
     if flat.ndim != 2 or 0 in flat.shape:

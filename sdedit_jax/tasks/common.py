@@ -309,6 +309,8 @@ def assemble(
         kept: what stays where the mask is 0, uint8 [H, W, 3]; None: the photo.
     """
     wide = np.ones(photo.size, np.float32) if mask is None else mask.astype(np.float32)
+    if not wide.any():
+        raise ValueError(f"the mask of {path or 'image'} keeps everything: nothing may change")
     small = images.fit_mask(wide, placement, f"mask of {path}" if path else "mask")
     below, color = photo.rgb if kept is None else kept, background_of(background)
     large = picture if mask is None else np.where(wide[..., None] > 0, picture, below)

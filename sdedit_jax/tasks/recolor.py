@@ -50,7 +50,10 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
     photo = common.read_photo(path, chosen)
     mask = _mask(path, photo.rgb, chosen)
     if not mask.any():
-        raise ValueError(f"the mask of {path} is black everywhere: nothing to recolor")
+        raise ValueError(
+            f"no foreground found in {path}: nothing to recolor; give a lower task option"
+            " threshold, or the task option mask"
+        )
     guide = _recolored(path, photo.rgb, mask > 0, chosen)
     placement = common.place(path, photo, size, fit)
     return common.assemble(path, guide, mask, photo, placement, chosen.background)

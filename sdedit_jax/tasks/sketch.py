@@ -52,6 +52,11 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
     mask = None
     if chosen.lines == "held":
         mask = ~common.grow(line, chosen.grow, placement)
+        if not mask.any():
+            raise ValueError(
+                f"the lines of {path}, grown by {chosen.grow} pixels, cover all of it; give lower"
+                " task options grow or threshold"
+            )
     ready = common.assemble(
         path, guide, mask, drawing, placement, chosen.background, detail=False, kept=guide
     )
@@ -68,9 +73,11 @@ def _lines(path: str, drawing: np.ndarray, threshold: int) -> np.ndarray:
         ValueError: there are none.
 
     Warns:
-        UserWarning: they cover less than 0.2 % of the drawing.
+        UserWarning: they cover less than 0.2 % of the drawing, or more than 25 %.
     """
     grey = images.luminance(drawing)
+    if not 0 <= threshold <= 255:
+        raise ValueError(f"task option threshold must be from 0 to 255, got {threshold}")
     threshold = threshold or otsu(grey)
     if not threshold:
         raise ValueError(f"no lines found in {path}: all its pixels have one level")
@@ -81,6 +88,11 @@ def _lines(path: str, drawing: np.ndarray, threshold: int) -> np.ndarray:
         warn(
             f"{path}: lines darker than {threshold} cover {line.mean():.2%} of it; a higher"
             " --config.options.threshold finds more"
+        )
+    if line.mean() > 0.25:
+        warn(
+            f"{path}: lines darker than {threshold} cover {line.mean():.0%} of it; a lower"
+            " --config.options.threshold leaves the paper out"
         )
     return line
 
