@@ -100,14 +100,12 @@ def plain_config(argv: Sequence[str]) -> ConfigDict:
 
 
 def similar_field(argument: str, config: ConfigDict) -> str:
-    """The hint at a field of a similar name, in the same part of the config if there is one."""
+    """The hint at a field of a similar name, for one of a part of the config in that part."""
     _, *parts, last = argument.split(".")
     fields = [*fields_of(config)]
-    every, own = (
-        {field[-1]: ".".join(["--config", *field]) for field in some}
-        for some in (fields, [field for field in fields if parts and field[:-1] == parts])
-    )
-    return spelling.hint(last, own, own) or spelling.hint(last, every, every)
+    some = [field for field in fields if field[:-1] == parts] if parts else fields
+    known = {field[-1]: ".".join(["--config", *field]) for field in some}
+    return spelling.hint(last, known, known)
 
 
 def fields_of(config: ConfigDict) -> Iterator[list[str]]:

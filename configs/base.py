@@ -13,6 +13,7 @@ def get_config() -> ConfigDict:
     config.options = ConfigDict()  # of the task; these belong to every task
     config.options.background = ""  # behind transparent parts; "": white
     config.options.opaque = False  # output original: make transparent parts opaque where edited
+    config.options.detail = True  # output original: keep the photo's detail; False: only enlarge
     config.options.mask_suffix = "_mask"  # apple_mask.png is the mask of apple.png, and no input
     config.input = "examples/strokes"  # a file, a folder or a glob; --mode=replay: a result
     config.only = ""  # --mode=replay of a record.json: names of some results, comma-separated

@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
     config.options = ConfigDict()
     config.options.background = ""  # behind transparent parts; "": white
     config.options.opaque = False  # output original: make transparent parts opaque
+    config.options.detail = True  # output original: keep the photo's detail; False: only enlarge
     config.options.mask_suffix = "_mask"  # apple_mask.png belongs to apple.png, and is no photo
     config.only = ""  # --mode=replay of a record.json: names of some results, comma-separated
     config.size = ""  # HxW of the edit, such as "768x512"; "": the prior's own

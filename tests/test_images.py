@@ -492,14 +492,14 @@ def test_uniform_masks_stay_exactly_uniform(size, goal, rule, value):
 
 @few
 @given(seed=seeds, factor=st.integers(1, 5), size=st.tuples(st.integers(1, 9), st.integers(1, 9)))
-def test_masks_shrink_by_block_means_and_grow_by_repetition(seed, factor, size):
+def test_masks_shrink_by_block_means_and_binary_ones_grow_by_repetition(seed, factor, size):
     height, width = size
     mask = some_mask(seed, (height * factor, width * factor))
     blocks = mask.reshape(height, factor, width, factor).mean((1, 3))
     if blocks.any():
         small = images.fit_mask(mask, images.place(mask.shape, size, "crop"))
         assert np.allclose(small, blocks, atol=2e-5)
-    tiny = some_mask(seed, size)
+    tiny = np.rint(some_mask(seed, size))
     large = images.fit_mask(tiny, images.place(size, mask.shape, "stretch"))
     assert np.allclose(large, np.kron(tiny, np.ones((factor, factor))), atol=2e-5)
 
@@ -807,3 +807,23 @@ def test_scaled_and_rounded_sizes_agree(found, wanted, same):
 def test_pil_images_without_levels_are_refused(image):
     with pytest.raises(ValueError, match="photo must be a PIL image with pixels of mode"):
         images.from_pil(image, "photo")
+
+
+def test_a_feather_softens_the_edge_of_the_part_shown():
+    """A crop of a wide picture: the ramp lies inside the window, and nothing else changes."""
+    original, place = np.zeros((8, 24, 3), np.uint8), images.place((8, 24), (8, 8), "crop")
+    edit, mask = np.full((8, 8, 3), 200, np.uint8), np.ones((8, 24), np.float32)
+    out = images.unfit(edit, original, mask, place, 3)[4, :, 0]
+    assert not out[:8].any() and not out[16:].any()
+    assert np.array_equal(out[8:12], [50, 100, 150, 200]) and np.array_equal(
+        out[8:16], out[15:7:-1]
+    )
+
+
+def test_grey_masks_grow_by_interpolation(rng):
+    """Each pixel at twice the size is a mean of its neighbours, 3 : 1 along each axis."""
+    mask = rng.uniform(0.1, 0.9, (1, 6)).astype(np.float32)
+    got = images.resize_mask(mask, (1, 12))[0]
+    assert np.allclose(got[2:10:2], 0.75 * mask[0, 1:5] + 0.25 * mask[0, 0:4], atol=1e-6)
+    binary = (mask > 0.5).astype(np.float32)
+    assert np.array_equal(images.resize_mask(binary, (1, 12)), binary.repeat(2, 1))

@@ -395,6 +395,22 @@ def test_an_enlarged_change_keeps_the_detail_of_the_photo(tmp_path):
     assert np.array_equal(back, np.rint(rgb + share * 40).astype(np.uint8))
 
 
+def test_without_detail_the_edit_alone_is_enlarged(tmp_path):
+    rgb = noise(0, (32, 32))
+    got = photo.make(write(tmp_path / "a.png", rgb), {"detail": False}, (8, 8), "crop")
+    edit = np.full((8, 8, 3), 90, np.uint8)
+    assert (changed(got, edit, 8) == 90).all()
+
+
+def test_transparent_parts_are_no_foreground(tmp_path):
+    rgba = np.full((32, 32, 4), (60, 90, 160, 255), np.uint8)
+    rgba[10:20, 10:20, :3] = (200, 30, 30)
+    rgba[:6, :6, 3] = 0
+    options = {"mask": "auto", "palette": "#00ff00"}
+    got = recolor.make(write(tmp_path / "a.png", rgba), options, (32, 32), "crop")
+    assert np.array_equal(got.mask > 0, square((32, 32), 10, 10, 10) > 0)
+
+
 def test_strokes_are_enlarged_without_their_sharp_rim(tmp_path):
     """Where the guide is painted the enlarged edit stands alone; elsewhere the photo's detail."""
     rgb = noise(0, (64, 64)) // 4

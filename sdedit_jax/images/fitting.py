@@ -181,13 +181,14 @@ def unfit(
         original: the input, uint8 [H, W, 3].
         mask: [H, W] in [0, 1] at the input's size.
         placement: from `fit`.
-        feather: width of the ramp inside the mask, in pixels of the input.
+        feather: width of the ramp inside the mask and the window, in pixels of the input.
         detail: the guide at the input's size, levels [H, W, 3] (large), and fitted, uint8 [h, w, 3]
             (small); None: the edit is enlarged.
     """
     _check_source(original, placement)
     if result.shape[:2] != placement.size:
         raise ValueError(f"result must have size {placement.size}, got {result.shape[:2]}")
+    mask = in_window(mask, placement)  # so that a feather softens the window's edge too
     if detail is None:
         return paste(enlarged(result, original, placement), original, mask, feather)
     large, small = detail
@@ -254,12 +255,16 @@ def agrees(name: str, found: Size, wanted: Size) -> bool:
 
 
 def resize_mask(mask: np.ndarray, size: Size) -> np.ndarray:
-    """A mask [H, W] in [0, 1] at another size: box means, or repeated pixels where it grows.
+    """A mask [H, W] in [0, 1] at another size: box means where it shrinks.
 
-    Values stay exactly 0 or 1 where the whole box is.
+    Where it grows, pixels are repeated, or interpolated if some are grey. Values stay exactly 0 or
+    1 where the whole box is.
     """
+    grows = size[0] >= mask.shape[0] and size[1] >= mask.shape[1]
+    grey = ((mask > 0) & (mask < 1)).any()
+    kernel = Image.Resampling.BILINEAR if grows and grey else Image.Resampling.BOX
     image = Image.fromarray(np.ascontiguousarray(mask, "float32"))
-    shown = np.asarray(image.resize(size[::-1], Image.Resampling.BOX))
+    shown = np.asarray(image.resize(size[::-1], kernel))
     return np.where(shown < 1e-5, 0, np.where(shown > 1 - 1e-5, 1, shown)).astype(np.float32)
 
 

@@ -130,5 +130,9 @@ def paired(where: str | Path, path: str | Path, name: str, suffix: str = "") -> 
     found = found or [f for f in files if f.stem == stem and f.resolve() != Path(path).resolve()]
     if len(found) != 1:
         what = f"several files: {[file.name for file in found]}" if found else "no picture"
-        raise ValueError(f"{name}: the folder {where} has {what} for the input {stem!r}")
+        beside = f", or nothing to use {stem}{suffix}.png beside the input" if suffix else ""
+        raise ValueError(
+            f"{name}: the folder {where} has {what} for the input {stem!r}; name another file or"
+            f" folder by the option {name}{beside}"
+        )
     return found[0]

@@ -123,7 +123,7 @@ class LEDITSKind:
 
     def candidates(self, recipe: Mapping[str, Any], path: Path) -> Iterator[Callable[[], Input]]:
         name, fields = path.stem.removesuffix(recipe["cut"]), recipe["prompts"]
-        for file in own_files(self.config, recipe["id"]):
+        for file in own_files(self.config, recipe["id"], path):
             yield functools.partial(self.read_with, file, name, fields)
         yield functools.partial(self._read_photo, path, name, recipe)
 

@@ -71,6 +71,11 @@ def results_of(path: Path, only: str) -> list[Result]:
     Raises:
         ValueError: an unreadable file, no recipe, or a name that the record lacks.
     """
+    if path.is_dir():
+        raise ValueError(
+            f"input: --mode=replay needs a result or a record.json, got the folder {path}; give"
+            " --config.input=RESULT.png"
+        )
     if path.suffix.lower() != ".json":
         if only:
             raise ValueError(f"only: it selects results of a record.json, the input is {path}")

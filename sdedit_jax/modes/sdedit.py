@@ -114,7 +114,7 @@ class SDEditKind:
 
     def candidates(self, recipe: Mapping[str, Any], path: Path) -> Iterator[Callable[[], Input]]:
         name = path.stem.removesuffix(recipe["cut"])
-        for file in own_files(self.config, recipe["id"]):
+        for file in own_files(self.config, recipe["id"], path):
             yield functools.partial(self.read, file, name)
         yield functools.partial(self._read_guide, path, name, recipe["id"])
 

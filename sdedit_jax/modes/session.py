@@ -18,7 +18,7 @@ from sdedit_jax.diffusion.noise import check_seed
 from sdedit_jax.diffusion.sde import SDE
 from sdedit_jax.diffusion.strength import Strength
 from sdedit_jax.images import Size
-from sdedit_jax.modes.files import find_inputs
+from sdedit_jax.modes.files import find_inputs, mask_suffix
 from sdedit_jax.pipeline.base import Pipeline
 from sdedit_jax.pipeline.cache import use_cache
 from sdedit_jax.pipeline.executor import devices_for
@@ -159,7 +159,10 @@ def check_opaque(config: ConfigDict, given: Mapping[str, Any]) -> None:
 def check_size_of_edit(config: ConfigDict) -> None:
     """Raise ValueError unless results have the size of the edit; a replay has no other pictures."""
     if config.output == "original":
-        raise ValueError("a result at the input's size needs the input itself")
+        raise ValueError(
+            f"a result at the input's size needs the input itself, {config.input}, or beside the"
+            " result"
+        )
 
 
 # --- opening --------------------------------------------------------------------------------------
@@ -270,12 +273,15 @@ def check_length(name: str) -> None:
         )
 
 
-def own_files(config: ConfigDict, id: str) -> list[Path]:
-    """The inputs of a config with this id; none where the input is gone."""
-    try:
-        return [file for file in find_inputs(config) if file.stem == id]
-    except ValueError:
-        return []
+def own_files(config: ConfigDict, id: str, result: Path) -> list[Path]:
+    """The inputs of a config with this id, and those beside a result of it."""
+    found: list[Path] = []
+    for where in (config.input, result.parent):
+        try:
+            found += images.find_inputs(where, mask_suffix(config))
+        except (ValueError, OSError):
+            continue
+    return [file for file in found if file.stem == id and file != result]
 
 
 def distances(picture: np.ndarray, item: TaskInput) -> dict[str, float]:

@@ -60,7 +60,7 @@ def _with_alpha(flat: np.ndarray, item: TaskInput, feather: int) -> np.ndarray:
     photo, source = item.photo, item.photo.source
     if source.alpha is None:
         return flat
-    mask = images.in_window(images.feathered(item.original_mask, feather), item.placement)
+    mask = images.feathered(images.in_window(item.original_mask, item.placement), feather)
     alpha = source.alpha
     if photo.opaque:
         alpha = np.rint(alpha + mask * (255.0 - alpha)).astype(np.uint8)

@@ -27,12 +27,14 @@ class Photo(NamedTuple):
         source: the picture as it was read.
         background: colour behind transparent parts.
         opaque: whether an edit makes transparent parts opaque where it may change pixels.
+        detail: whether an edit that is enlarged keeps the detail of the guide.
     """
 
     rgb: np.ndarray
     source: images.Picture
     background: Color = images.WHITE
     opaque: bool = False
+    detail: bool = True
 
     @property
     def size(self) -> Size:
@@ -103,11 +105,14 @@ class Options:
             behind transparent parts, and repeats the edge in the margin.
         opaque: with `output=original`, transparent parts become opaque where the edit may change
             pixels; else a result has the input's alpha channel.
+        detail: with `output=original`, the detail of the guide stays in the result. Set it to False
+            where the edit moves shapes: the old outlines would stay.
         mask_suffix: a file whose stem is an input's with this suffix is the input's mask.
     """
 
     background: str = ""
     opaque: bool = False
+    detail: bool = True
     mask_suffix: str = images.MASK_SUFFIX
 
 
@@ -200,7 +205,8 @@ def background_of(text: str) -> Color | None:
 def read_photo(path: str | Path, chosen: Options) -> Photo:
     """Read an input picture."""
     source, background = images.read(path), images.color(chosen.background or "#ffffff")
-    return Photo(images.flatten(source, background), source, background, chosen.opaque)
+    flat = images.flatten(source, background)
+    return Photo(flat, source, background, chosen.opaque, chosen.detail)
 
 
 def read_flat(path: str | Path, background: str = "") -> np.ndarray:
@@ -329,7 +335,7 @@ def assemble(
         photo=photo,
         placement=placement,
         original_mask=wide,
-        detail=large if detail else None,
+        detail=large if detail and photo.detail else None,
     )
 
 

@@ -48,7 +48,7 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
     sources = {"palette": chosen.palette, "reference": chosen.reference}
     common.one_source("recolor", sources, needed=True)
     photo = common.read_photo(path, chosen)
-    mask = _mask(path, photo.rgb, chosen)
+    mask = _mask(path, photo, chosen)
     if not mask.any():
         raise ValueError(
             f"no foreground found in {path}: nothing to recolor; give a lower task option"
@@ -59,11 +59,12 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
     return common.assemble(path, guide, mask, photo, placement, chosen.background)
 
 
-def _mask(path: str, photo: np.ndarray, chosen: Options) -> np.ndarray:
+def _mask(path: str, photo: common.Photo, chosen: Options) -> np.ndarray:
     if chosen.mask == AUTO:
-        return foreground(photo, chosen.threshold).astype(np.float32)
-    mask = common.read_mask(chosen, path, photo.shape[:2])
-    return np.ones(photo.shape[:2], np.float32) if mask is None else mask
+        found, alpha = foreground(photo.rgb, chosen.threshold), photo.source.alpha
+        return (found if alpha is None else found & (alpha >= 128)).astype(np.float32)
+    mask = common.read_mask(chosen, path, photo.size)
+    return np.ones(photo.size, np.float32) if mask is None else mask
 
 
 def _recolored(path: str, photo: np.ndarray, where: np.ndarray, chosen: Options) -> np.ndarray:
