@@ -12,6 +12,7 @@ from program import known, names, refused, run, small, tiny_net
 
 from sdedit_jax import images
 from sdedit_jax.modes import lock
+from sdedit_jax.modes.files import kept
 
 
 def holder(**changes):
@@ -95,3 +96,11 @@ def test_a_run_that_keeps_earlier_results_goes_beside_a_running_one(tmp_path):
         config = small("strokes", input=str(tmp_path / "photo.png"), samples=1)
         assert run(config, out, keep=True) == 0
         assert "photo_0.png" in names(out / "run-2") and lock.NAME not in names(out / "run-2")
+
+
+def test_the_lock_of_an_ended_process_is_no_earlier_result(tmp_path):
+    """Else --keep would go to run-2 for ever after a kill."""
+    lock.file_of(tmp_path, inside=True).write_text(
+        json.dumps({"host": socket.gethostname(), "pid": 2**22 + 5, "since": "", "start": "1"})
+    )
+    assert kept(tmp_path) == tmp_path

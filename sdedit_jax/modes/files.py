@@ -66,7 +66,8 @@ def kept(workdir: Path) -> Path:
 
 
 def _holds_files(folder: Path) -> bool:
-    return folder.is_dir() and any(file.name != lock.NAME for file in folder.iterdir())
+    files = folder.iterdir() if folder.is_dir() else ()
+    return any(file.name != lock.NAME or lock.held(file) for file in files)
 
 
 def refuse_own_folder(config: ConfigDict, workdir: Path) -> None:

@@ -37,6 +37,12 @@ def locked(file: Path) -> Iterator[None]:
         file.unlink(missing_ok=True)
 
 
+def held(file: Path) -> bool:
+    """Whether a process holds a lock; not if it has ended."""
+    holder = _read(file)
+    return holder is not None and not _dead(holder)
+
+
 def _acquire(file: Path) -> None:
     if _create(file):
         return
