@@ -1,5 +1,6 @@
 """Semantic guidance: the original's numbers from its recorded estimates, and what must hold."""
 
+import functools
 import itertools
 
 import jax
@@ -393,7 +394,8 @@ def test_chunks_hand_the_memory_on():
         state = sampler.advance(
             predict, prior.process, solver, grid, noise, state, first=first, count=2
         )[0]
-    jax.tree.map(np.testing.assert_array_equal, state, whole)
+    # scans of other lengths are other programs, which may differ in the last bit
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=2e-6), state, whole)
 
 
 # --- bad input ------------------------------------------------------------------------------------
