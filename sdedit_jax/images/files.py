@@ -15,13 +15,13 @@ import numpy as np
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from sdedit_jax.caution import warn
-from sdedit_jax.images.fitting import agrees, resize_mask
+from sdedit_jax.images.fitting import mask_at
 from sdedit_jax.images.paths import shown, user_path
 from sdedit_jax.images.pixels import Picture, flatten, from_levels, luminance
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 CHANNELS = ("auto", "luminance", "alpha")
-"""What a mask is read from, see `mask_of`."""
+"""What a mask is read from, see `mask_levels`."""
 ONE_COLOR = 8
 """Levels by which the luminance of a brush may vary. Premultiplied colours are rounded."""
 ORIENTATION = 0x0112  # the EXIF tag
@@ -190,17 +190,16 @@ def read_mask(
         path: picture file.
         size: (height, width) of the mask's picture, after EXIF rotation.
         invert: black (or transparent) may change instead of white (or opaque).
-        channel: one of CHANNELS, see `mask_of`.
+        channel: one of CHANNELS, see `mask_levels`.
     """
     image, name = _open(_bytes(user_path(path)), str(path)), f"mask {path}"
-    grey = mask_of(_picture(image), name, channel)
+    grey = mask_levels(_picture(image), name, channel)
     if image.format == "JPEG":
         grey = np.where(grey <= 16, 0, np.where(grey >= 239, 255, grey))
-    mask = from_levels(grey, invert)
-    return mask if agrees(name, mask.shape, size) else resize_mask(mask, size)
+    return mask_at(from_levels(grey, invert), size, name)
 
 
-def mask_of(picture: Picture, name: str = "mask", channel: str = "auto") -> np.ndarray:
+def mask_levels(picture: Picture, name: str = "mask", channel: str = "auto") -> np.ndarray:
     """The levels of a mask, uint8 [H, W].
 
     Args:
@@ -264,9 +263,7 @@ def read_region(
         found, counts = np.unique(rgb.reshape(-1, 3), axis=0, return_counts=True)
         most = ", ".join(_hex(found[i]) for i in np.argsort(-counts, kind="stable")[:8])
         raise ValueError(f"segmentation map {path} has no pixel of {_hex(color)}; it has {most}")
-    region = (where != invert).astype(np.float32)
-    same = agrees(f"segmentation map {path}", region.shape, size)
-    return region if same else resize_mask(region, size)
+    return mask_at((where != invert).astype(np.float32), size, f"segmentation map {path}")
 
 
 def _hex(color: Sequence[int]) -> str:

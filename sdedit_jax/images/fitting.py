@@ -268,6 +268,11 @@ def resize_mask(mask: np.ndarray, size: Size) -> np.ndarray:
     return np.where(shown < 1e-5, 0, np.where(shown > 1 - 1e-5, 1, shown)).astype(np.float32)
 
 
+def mask_at(mask: np.ndarray, size: Size, name: str) -> np.ndarray:
+    """A mask [H, W] in [0, 1] at a picture's size; see `agrees` for errors and warnings."""
+    return mask if agrees(name, mask.shape, size) else resize_mask(mask, size)
+
+
 def resize_layer(layer: Picture, size: Size) -> Picture:
     """A layer with alpha at another size; a layer without alpha gets 255.
 

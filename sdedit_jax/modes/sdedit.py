@@ -122,13 +122,13 @@ class SDEditKind:
         """The guide and mask that were written beside a result."""
         check_size_of_edit(self.config)
         fitted = images.read(path.with_name(f"{name}_guide.png")).rgb
-        mask = images.luminance(images.read(path.with_name(f"{name}_mask.png")).rgb) / np.float32(
-            255
-        )
+        grey = images.luminance(images.read(path.with_name(f"{name}_mask.png")).rgb)
         kept = path.with_name(f"{name}_photo.png")
         photo = images.read(kept if kept.is_file() else path.with_name(f"{name}_guide.png"))
         placement = images.place(fitted.shape[:2], self.size, "stretch")
-        item = assemble(id, fitted, mask, Photo(photo.rgb, photo), placement)._replace(id=id)
+        item = assemble(
+            id, fitted, grey / np.float32(255), Photo(photo.rgb, photo), placement
+        )._replace(id=id)
         return Input(item.in_channels(self.prior.shape[-1]), name)
 
     def beside(self, one: Input) -> list[str]:

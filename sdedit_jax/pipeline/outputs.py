@@ -60,9 +60,9 @@ def _with_alpha(flat: np.ndarray, item: TaskInput, feather: int) -> np.ndarray:
     photo, source = item.photo, item.photo.source
     if source.alpha is None:
         return flat
-    mask = images.feathered(images.in_window(item.original_mask, item.placement), feather)
     alpha = source.alpha
     if photo.opaque:
+        mask = images.feathered(images.in_window(item.original_mask, item.placement), feather)
         alpha = np.rint(alpha + mask * (255.0 - alpha)).astype(np.uint8)
     rgb = images.change_under(source, photo.background, flat.astype(int) - photo.rgb, alpha)
     return np.dstack([rgb, alpha])

@@ -166,7 +166,7 @@ def mask_of(mask: Any, size: Size, field: str = "mask") -> np.ndarray:
         images.check_mask(flat, f"{field} {mask}")
         return flat
     if isinstance(mask, Image.Image):
-        mask = images.mask_of(images.from_pil(mask, field), field)
+        mask = images.mask_levels(images.from_pil(mask, field), field)
     mask = np.asarray(mask)
     flat = mask[..., 0] if mask.ndim == 3 and mask.shape[-1] == 1 else mask
     if flat.ndim != 2 or 0 in flat.shape:

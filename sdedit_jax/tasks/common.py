@@ -125,7 +125,7 @@ class MaskOptions(Options):
             without `mask_suffix`; "": the mask beside the input, if there is one.
         invert: black may change instead of white.
         mask_channel: what the mask is read from: "luminance", "alpha", or "auto", see
-            images.mask_of.
+            images.mask_levels.
     """
 
     mask: str = ""

@@ -1,10 +1,10 @@
 """The self-check of a prior that a training publishes: an untrained one is said to be so."""
 
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from sdedit_jax import caution
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.weights import selfcheck
 from sdedit_jax.weights.convert import convert
@@ -35,6 +35,6 @@ def check_folder(folder: Path, step: int) -> None:
 
 
 def warn(verdict: Verdict, folder: Path, step: int) -> None:
-    """One line on stderr about a prior that fails."""
+    """Warn about a prior that fails."""
     if not verdict.passed:
-        print(f"warning: {folder} at step {step}: {verdict.message}", file=sys.stderr)
+        caution.warn(f"{folder} at step {step}: {verdict.message}")
