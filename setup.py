@@ -2,6 +2,9 @@
 
 from setuptools import find_packages, setup
 
+SHIPPED = ("configs", "checkpoints", "examples")
+"""Top-level folders that an installed package holds as sdedit_jax.configs and so on."""
+
 setup(
     name="sdedit_jax",
     version="0.1.0",
@@ -10,8 +13,18 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["sdedit_jax", "sdedit_jax.*"]),
-    package_data={"sdedit_jax": ["py.typed"], "sdedit_jax.weights.cards": ["*.json"]},
+    packages=[
+        *find_packages(include=["sdedit_jax", "sdedit_jax.*"]),
+        *(f"sdedit_jax.{folder}" for folder in SHIPPED),
+    ],
+    package_dir={f"sdedit_jax.{folder}": folder for folder in SHIPPED},
+    package_data={
+        "sdedit_jax": ["py.typed"],
+        "sdedit_jax.weights.cards": ["*.json"],
+        "sdedit_jax.checkpoints": ["**/*"],
+        "sdedit_jax.examples": ["**/*"],
+    },
+    entry_points={"console_scripts": ["sdedit = sdedit_jax.modes.command_line:start"]},
     install_requires=[
         "jax>=0.10",
         "flax>=0.12.8",
@@ -21,6 +34,7 @@ setup(
         "ml-collections>=1.0",
         "absl-py>=2.1",
         "pillow>=11",
+        "platformdirs>=4.2",
         "tqdm>=4.66",
         "grain>=0.2.18",
         "tensorboardX>=2.6",

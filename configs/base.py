@@ -6,7 +6,7 @@ from ml_collections import ConfigDict, config_dict
 def get_config() -> ConfigDict:
     config = ConfigDict()
     # what to edit
-    config.prior = "checkpoints/fruits64"  # a folder with a prior.json
+    config.prior = "fruits64"  # a name of --list, or a folder
     config.compute = "float32"  # float32 | tf32 | bfloat16
     # strokes | scribble | composite | inpaint | outpaint | recolor | sketch | simulate | photo
     config.task = "strokes"
@@ -15,7 +15,9 @@ def get_config() -> ConfigDict:
     config.options.opaque = False  # output original: make transparent parts opaque where edited
     config.options.detail = True  # output original: keep the photo's detail; False: only enlarge
     config.options.mask_suffix = "_mask"  # apple_mask.png is the mask of apple.png, and no input
-    config.input = "examples/strokes"  # a file, a folder or a glob; --mode=replay: a result
+    config.input = ""  # a file, a folder or a glob; "": the example; --mode=replay: a result
+    # what is edited without an input: its `options` hold unless one of the options `unless` is set
+    config.example = ConfigDict({"input": "examples/strokes"})
     config.only = ""  # --mode=replay of a record.json: names of some results, comma-separated
     config.size = ""  # HxW of the edit, such as "64x96"; "": the prior's own
     config.fit = "crop"  # crop | pad | stretch: how a picture is fitted to the size

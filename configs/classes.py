@@ -6,12 +6,12 @@
 
 from ml_collections import ConfigDict
 
-from configs import flowers
+from sdedit_jax.configs import flowers
 
 
 def get_config() -> ConfigDict:
     config = flowers.get_config()
-    config.input = "examples/flowers/sunflower.png"
+    config.example.input = "examples/flowers/sunflower.png"
     config.cond = "sunflower"
     config.guidance.against = "null"
     config.guidance.scale = 2.0

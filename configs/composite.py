@@ -2,16 +2,18 @@
 
 from ml_collections import ConfigDict
 
-from configs import base
+from sdedit_jax.configs import base
 
 
 def get_config() -> ConfigDict:
     config = base.get_config()
     config.task = "composite"
-    config.input = "examples/composite"
-    config.options.patch = "examples/composite/patches/star.png"
+    config.example.input = "examples/composite"
+    star = {"patch": "examples/composite/patches/star.png", "y": 0.22}
+    config.example.options = ConfigDict(star)
+    config.options.patch = ""  # a picture, usually with alpha, or a folder by the inputs' stems
     config.options.x = 0.5  # centre of the patch
-    config.options.y = 0.22
+    config.options.y = 0.5
     config.options.units = "fraction"  # fraction | pixel
     config.options.scale = 1.0
     config.options.seam = 2.0

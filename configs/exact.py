@@ -2,11 +2,11 @@
 
 from ml_collections import ConfigDict
 
-from configs import strokes
+from sdedit_jax.configs import strokes
 
 
 def get_config() -> ConfigDict:
     config = strokes.get_config()
-    config.prior = "checkpoints/exact"
+    config.prior = "exact"
     config.t0 = 0.65
     return config

@@ -5,14 +5,14 @@
 
 from ml_collections import ConfigDict
 
-from configs import base
+from sdedit_jax.configs import base
 
 
 def get_config() -> ConfigDict:
     config = base.get_config()
-    config.prior = "checkpoints/fruits64-text"  # any folder of Stable Diffusion 1 or 2
+    config.prior = "fruits64-text"  # or any folder of Stable Diffusion 1 or 2
     config.task = "photo"
-    config.input = "examples/recolor"
+    config.example.input = "examples/recolor"
     config.options.mask = ""  # a file or folder, white = may change
     config.options.invert = False
     config.options.mask_channel = "auto"  # auto | luminance | alpha

@@ -2,14 +2,15 @@
 
 from ml_collections import ConfigDict
 
-from configs import base
+from sdedit_jax.configs import base
 
 
 def get_config() -> ConfigDict:
     config = base.get_config()
     config.task = "inpaint"
-    config.input = "examples/inpaint"
-    config.options.mask = "examples/inpaint/masks"
+    config.example.input = "examples/inpaint"
+    config.example.options = ConfigDict({"mask": "examples/inpaint/masks"})
+    config.options.mask = ""  # a file or folder, white = may change; "": the mask beside the input
     config.options.invert = False
     config.options.mask_channel = "auto"  # auto | luminance | alpha
     config.options.fill = "smooth"  # smooth | mean | noise | original

@@ -11,9 +11,10 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.method = "ledits"
     # what to edit
-    config.prior = "checkpoints/fruits64-text"  # any folder of Stable Diffusion 1 or 2
+    config.prior = "fruits64-text"  # or any folder of Stable Diffusion 1 or 2
     config.compute = "float32"  # float32 | tf32 | bfloat16
-    config.input = "examples/recolor"  # a file, a folder or a glob; --mode=replay: a result
+    config.input = ""  # a file, a folder or a glob; "": the example; --mode=replay: a result
+    config.example = ConfigDict({"input": "examples/recolor"})
     config.options = ConfigDict()
     config.options.background = ""  # behind transparent parts; "": white
     config.options.opaque = False  # output original: make transparent parts opaque

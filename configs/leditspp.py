@@ -5,7 +5,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import ledits
+from sdedit_jax.configs import ledits
 
 
 def get_config() -> ConfigDict:

@@ -2,14 +2,16 @@
 
 from ml_collections import ConfigDict
 
-from configs import base
+from sdedit_jax.configs import base
 
 
 def get_config() -> ConfigDict:
     config = base.get_config()
     config.task = "outpaint"
-    config.input = "examples/outpaint"
-    config.options.left = 64  # pixels to add, of the input
+    config.example.input = "examples/outpaint"
+    config.example.options = ConfigDict({"left": 64})
+    config.example.unless = ("left", "right", "top", "bottom")
+    config.options.left = 0  # pixels to add, of the input
     config.options.right = 0
     config.options.top = 0
     config.options.bottom = 0

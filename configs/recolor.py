@@ -2,15 +2,17 @@
 
 from ml_collections import ConfigDict
 
-from configs import base
+from sdedit_jax.configs import base
 
 
 def get_config() -> ConfigDict:
     config = base.get_config()
     config.task = "recolor"
-    config.input = "examples/recolor"
-    config.options.palette = ()
-    config.options.reference = "examples/recolor/references/green.jpg"
+    config.example.input = "examples/recolor"
+    config.example.options = ConfigDict({"reference": "examples/recolor/references/green.jpg"})
+    config.example.unless = ("palette",)
+    config.options.palette = ()  # colours, from dark to light: "#5a1010,#d8c020"
+    config.options.reference = ""  # a picture, or a folder of pictures by the inputs' stems
     config.options.transfer = "histogram"  # histogram | statistics
     config.options.mask = "auto"  # "": everything; auto: foreground on plain ground; file
     config.options.invert = False

@@ -5,14 +5,16 @@ The strokes are a layer with alpha, a mask, or the difference to a painted copy.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from sdedit_jax.configs import base
 
 
 def get_config() -> ConfigDict:
     config = base.get_config()
     config.task = "scribble"
-    config.input = "examples/scribble"
-    config.options.strokes = "examples/scribble/strokes"  # file or folder: layer with alpha
+    config.example.input = "examples/scribble"
+    config.example.options = ConfigDict({"strokes": "examples/scribble/strokes"})
+    config.example.unless = ("mask", "painted")
+    config.options.strokes = ""  # file or folder: layer with alpha
     config.options.mask = ""  # file or folder: white may change
     config.options.painted = ""  # file or folder: the painted copy
     config.options.invert = False

@@ -2,13 +2,13 @@
 
 from ml_collections import ConfigDict
 
-from configs import base
+from sdedit_jax.configs import base
 
 
 def get_config() -> ConfigDict:
     config = base.get_config()
     config.task = "simulate"
-    config.input = "examples/recolor"
+    config.example.input = "examples/recolor"
     config.options.colors = 6
     config.options.median = 0
     return config

@@ -2,17 +2,19 @@
 
 from ml_collections import ConfigDict
 
-from configs import base
+from sdedit_jax.configs import base
 
 
 def get_config() -> ConfigDict:
     config = base.get_config()
     config.task = "sketch"
-    config.input = "examples/sketch"
+    config.example.input = "examples/sketch"
+    config.example.options = ConfigDict({"hints": "examples/sketch/hints"})
+    config.example.unless = ("colors",)
     config.options.lines = "free"  # free | held
     config.options.threshold = 0  # 0: found by Otsu's method
     config.options.grow = 0.75
-    config.options.colors = ()
-    config.options.hints = "examples/sketch/hints"
+    config.options.colors = ()  # of the regions between the lines, the largest first
+    config.options.hints = ""  # file or folder: colours with alpha, which spread up to the lines
     config.t0 = 0.6
     return config

@@ -2,11 +2,11 @@
 
 from ml_collections import ConfigDict
 
-from configs import base
+from sdedit_jax.configs import base
 
 
 def get_config() -> ConfigDict:
     config = base.get_config()
     config.task = "strokes"
-    config.input = "examples/strokes"
+    config.example.input = "examples/strokes"
     return config

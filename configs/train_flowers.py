@@ -5,7 +5,7 @@ data.source is a zip or folder of photos with one subfolder for each class.
 
 from ml_collections import ConfigDict
 
-from configs import train
+from sdedit_jax.configs import train
 
 
 def get_config() -> ConfigDict:

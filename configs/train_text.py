@@ -5,7 +5,7 @@ config.vae is the folder vae/ that the first stage (train_vae.py) published.
 
 from ml_collections import ConfigDict
 
-from configs import train
+from sdedit_jax.configs import train
 
 
 def get_config() -> ConfigDict:

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import train
+from sdedit_jax.configs import train
 
 
 def get_config() -> ConfigDict:

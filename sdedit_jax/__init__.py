@@ -1,6 +1,10 @@
 """Image editing with diffusion (SDE) priors in JAX."""
 
 import importlib.metadata
+from pathlib import Path
+
+if not Path(__file__).with_name("configs").is_dir():
+    __path__.append(str(Path(__file__).parent.parent))  # a checkout: configs/ is beside the package
 
 from sdedit_jax.api import Done, edit, invert, ledits, load_prior, stream, text_edit
 from sdedit_jax.diffusion.grids import Grid

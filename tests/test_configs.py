@@ -15,6 +15,7 @@ from sdedit_jax.diffusion import sde
 from sdedit_jax.diffusion.strength import t_from_log_snr
 from sdedit_jax.edits.sdedit import Request
 from sdedit_jax.images.guide import Guide
+from sdedit_jax.modes.config import resolve
 from sdedit_jax.modes.train import metadata_of
 from sdedit_jax.pipeline import settings
 from sdedit_jax.priors.prior import Prior
@@ -48,7 +49,7 @@ def test_every_task_has_a_config():
 @pytest.mark.parametrize("name", EDITS)
 def test_every_config_reads_its_example_and_traces(name, prior, monkeypatch):
     monkeypatch.chdir(ROOT)
-    config = config_of(name)
+    config = resolve(config_of(name), "edit")
     inputs = images.find_inputs(config.input)
     item = registry.task(config.task)(
         str(inputs[0]), config.options.to_dict(), (SIZE, SIZE), config.fit

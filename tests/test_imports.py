@@ -12,7 +12,7 @@ PACKAGE = "sdedit_jax"
 # The import order, from the top down. A room may import rooms that stand below it. Rooms on one
 # line do not import each other.
 ORDER = [
-    ["main", ""],
+    ["main", "__main__", ""],
     ["modes", "web"],
     ["api", "evaluation", "training"],
     ["pipeline"],

@@ -11,12 +11,9 @@ from ml_collections import config_flags
 from program import ROOT, config_of, exact_prior, names, refused
 
 from sdedit_jax import modes
-from sdedit_jax.modes import check
+from sdedit_jax.modes import check, command_line
 from sdedit_jax.tasks.common import read_options
 from sdedit_jax.tasks.recolor import Options
-
-sys.path.insert(0, str(ROOT))
-import main  # noqa: E402
 
 
 def start(*arguments):
@@ -82,7 +79,7 @@ def parsed(monkeypatch, capsys):
         flags.DEFINE_integer("verbosity", -1, "", flag_values=fresh)
         flags.DEFINE_string("mode", "edit", "", flag_values=fresh)
         try:
-            main.parse(argv)
+            command_line.parse(argv)
         except SystemExit as stopped:
             assert stopped.code == 1
             (line,) = capsys.readouterr().err.splitlines()
@@ -103,12 +100,14 @@ def parsed(monkeypatch, capsys):
         ("--config.sampler.steps=x", "--config.sampler.steps=x"),
         ("--config.sampler.clip_x0=True", "--config.sampler.clip_x0: the config has no such field"),
         ("--config=configs/none.py", "config: there is no file 'configs/none.py'"),
+        ("--config=none", "config: there is no file 'none'; a config is a file, or one of the"),
         ("--config.prio=x", "has no such field; did you mean '--config.prior'?"),
         ("--config.sampler.step=9", "such field; did you mean '--config.sampler.steps'?"),
         ("--config.steps=9", "such field; did you mean '--config.sampler.steps'?"),
         ("--config=configs/stroke.py", "did you mean 'configs/strokes.py'?"),
-        ("--config=strokes", "did you mean 'configs/strokes.py'?"),
-        ("--wordir=out", "wordir"),
+        ("--config=stroke", "did you mean 'strokes'?"),
+        ("--wordir=out", "unknown flag --wordir; did you mean '--workdir'?"),
+        ("--sampels=3", "unknown flag --sampels; did you mean '--config.samples'?"),
     ],
 )
 def test_a_wrong_flag_is_one_line_that_names_it(argument, told, parsed, monkeypatch):
@@ -121,7 +120,7 @@ def test_values_reach_the_config(parsed, monkeypatch):
     monkeypatch.chdir(ROOT)
     arguments = ["--config=configs/recolor.py", "--config.t0=0.25", "--config.sigma=2"]
     arguments += ["--config.sampler.steps=7", "--config.options.palette=('red','#00ff00')"]
-    line, config = parsed(*arguments, "--config.options.reference=", "--config.sweep.t0=(0.1,0.2)")
+    line, config = parsed(*arguments, "--config.sweep.t0=(0.1,0.2)")
     assert line == ""
     assert (config.t0, config.sigma, config.sampler.steps) == (0.25, 2.0, 7)
     assert tuple(config.options.palette) == ("red", "#00ff00") and config.options.reference == ""
@@ -201,18 +200,23 @@ def started(capsys):
     def start(*arguments):
         argv = ["main.py", *map(str, arguments)]
         flags.FLAGS.unparse_flags()
-        rest = main.parse(argv)
-        return main.main(rest), capsys.readouterr().err.splitlines()
+        rest = command_line.parse(argv)
+        return command_line.main(rest), capsys.readouterr().err.splitlines()
 
     yield start
-    for name in ("config", "workdir", "mode", "overwrite", "keep"):
+    for name in ("config", "workdir", "mode", "overwrite", "keep", "list"):
         flags.FLAGS[name].unparse()
     flags.FLAGS.unparse_flags()
 
 
 def test_flags_reach_the_mode(started, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(main, "run", lambda *args, **options: seen.append((args[1:], options)) or 7)
+
+    def run(*args, **options):
+        seen.append((args[1:], options))
+        return 7
+
+    monkeypatch.setattr(command_line, "run", run)
     assert started(f"--workdir={tmp_path}", "--keep", "--mode=sweep") == (7, [])
     assert seen == [((str(tmp_path), "sweep"), {"overwrite": False, "keep": True})]
 
@@ -235,7 +239,7 @@ def test_an_interruption_before_any_work(started, tmp_path, monkeypatch):
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(main, "run", interrupted)
+    monkeypatch.setattr(command_line, "run", interrupted)
     wanted = (130, ["error: interrupted; finished results are kept"])
     assert started(f"--workdir={tmp_path}") == wanted
 
@@ -251,3 +255,52 @@ def test_an_interruption_before_any_work(started, tmp_path, monkeypatch):
 )
 def test_a_config_of_another_mode(mode, config, told, tmp_path):
     assert told in refused(config_of(config), tmp_path, mode)
+
+
+# --- config files of users ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("def get_config():\n    return foo\n", "line 2: NameError: name 'foo' is not defined"),
+        ("def get_config(:\n    pass\n", "line 1: invalid syntax"),
+        ("import nothere\n", "line 1: ModuleNotFoundError: No module named 'nothere'"),
+        ("def get():\n    pass\n", "has no function get_config()"),
+        ("def get_config():\n    return 3\n", "get_config() must return a ConfigDict, got 3"),
+        ("raise ValueError('one\\ntwo')\n", "line 1: ValueError: one two"),
+    ],
+)
+def test_a_mistake_in_a_config_file_is_one_line(body, told, started, tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    file.write_text(body)
+    sys.modules.pop("config_config", None)  # the loader runs a file in the module of the last one
+    try:
+        code, (line,) = started(f"--config={file}", f"--workdir={tmp_path / 'out'}")
+    except SystemExit as stopped:
+        code, (line,) = stopped.code, capsys.readouterr().err.splitlines()
+    assert code == 1 and line.startswith("error: config: ") and told in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mistake_in_a_locked_config_does_not_print_the_whole_config(parsed, tmp_path):
+    body = "from sdedit_jax.configs import strokes\n\ndef get_config():\n"
+    body += "    config = strokes.get_config().lock()\n    config.foo = 3\n    return config\n"
+    (tmp_path / "mine.py").write_text(body)
+    line, _ = parsed(f"--config={tmp_path / 'mine.py'}")
+    assert "line 5: AttributeError" in line and '"foo" does not exist' in line
+    assert len(line) < 400
+
+
+@pytest.mark.parametrize("package", ["configs", "sdedit_jax.configs"])
+def test_a_config_of_a_user_may_import_the_shipped_ones(package, tmp_path):
+    """In a process of its own, in a folder that has no configs."""
+    (tmp_path / "mine.py").write_text(
+        f"from {package} import strokes\n\ndef get_config():\n"
+        "    config = strokes.get_config()\n    config.t0 = 3.0\n    return config\n"
+    )
+    env = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", "from sdedit_jax.modes import command_line as c; c.start()"]
+    command += ["--config=mine.py", "--workdir=out"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr == "error: t0 must be in [0, 1], got 3.0\n"

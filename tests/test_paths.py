@@ -7,7 +7,8 @@ from ml_collections import ConfigDict
 from program import exact_prior, known, names, run, small
 
 import sdedit_jax as sj
-from sdedit_jax import images, modes
+from sdedit_jax import images
+from sdedit_jax.modes.config import at_home
 
 
 @pytest.fixture
@@ -78,6 +79,6 @@ def test_patterns_that_name_no_file_stay_patterns(tmp_path, monkeypatch):
 
 def test_texts_are_no_paths(home):
     fields = {"input": "~/photo.png", "prompt": "~/a", "options": {"mask": "~/m.png"}}
-    found = modes.at_home(ConfigDict(fields))
+    found = at_home(ConfigDict(fields))
     assert found.input == f"{home}/photo.png" and found.options.mask == f"{home}/m.png"
     assert found.prompt == "~/a"

@@ -10,18 +10,16 @@ import jax
 from ml_collections import ConfigDict
 
 from sdedit_jax.caution import in_one_line
-from sdedit_jax.diffusion.noise import drawn_seed
-from sdedit_jax.images import expand, user_path
+from sdedit_jax.images import user_path
 from sdedit_jax.modes import lock
+from sdedit_jax.modes.config import resolve
 from sdedit_jax.modes.files import Target, kept
+from sdedit_jax.registry import shipped
 from sdedit_jax.text.spelling import one_of
 
 MODES = ["edit", "sweep", "replay", "train", "convert"]
 EDITING = ("edit", "sweep", "replay")
 """Modes whose existing results stop a run, unless `overwrite` or `keep` is given."""
-TEXTS = ("prompt", "negative_prompt", "source_prompt", "concepts", "name", "credit")
-"""Fields that hold no paths."""
-
 Mode = Callable[[ConfigDict, Target | None], int]
 
 
@@ -37,7 +35,8 @@ def run(
 
     Args:
         config: of configs/, with the changes of the user.
-        workdir: folder for results, made where it is missing; a replay needs none.
+        workdir: folder for results, made where it is missing; a replay needs none. A conversion
+            takes a name too, see registry.shipped.new_prior.
         mode: one of MODES.
         overwrite: replace existing results.
         keep: write to WORKDIR/run-2, run-3 .. where the workdir holds files.
@@ -51,7 +50,7 @@ def run(
     one_of("mode", mode, MODES)
     where = target(workdir, mode, overwrite, keep)
     with in_one_line(), holding(where, mode):
-        return entry(mode)(with_seeds(at_home(config)), where)
+        return entry(mode)(resolve(config, mode), where)
 
 
 def holding(where: Target | None, mode: str) -> contextlib.AbstractContextManager[None]:
@@ -59,35 +58,6 @@ def holding(where: Target | None, mode: str) -> contextlib.AbstractContextManage
     if where is None or jax.process_index():
         return contextlib.nullcontext()
     return lock.locked(lock.file_of(where.folder, inside=mode != "convert"))
-
-
-def with_seeds(config: ConfigDict) -> ConfigDict:
-    """The config with a drawn seed in the place of each -1; the seeds of a training are its own.
-
-    Raises:
-        TypeError, ValueError: a value that is no seed.
-    """
-    if "seed" in config:
-        asked = config.seed
-        config.seed = drawn_seed(asked)
-        if asked == -1:
-            print(f"seed      {config.seed}, drawn")
-    if "sweep" in config and -1 in config.sweep.seeds:
-        seeds = (drawn_seed(seed) if seed == -1 else seed for seed in config.sweep.seeds)
-        config.sweep.seeds = tuple(seeds)
-        print(f"seeds     {config.sweep.seeds}, drawn")
-    return config
-
-
-def at_home(config: ConfigDict) -> ConfigDict:
-    """A copy of the config; "~" in its fields, except those of TEXTS, is the home folder."""
-    found = config.copy_and_resolve_references()
-    for name, value in found.items():
-        if isinstance(value, ConfigDict):
-            found[name] = at_home(value)
-        elif isinstance(value, str) and name not in TEXTS:
-            found[name] = expand(value)
-    return found
 
 
 def target(
@@ -106,9 +76,10 @@ def target(
         if mode == "replay" and not (keep or overwrite):
             return None
         raise ValueError("workdir: give a folder for the results, e.g. --workdir=out")
+    if mode == "convert":  # that folder appears whole or not at all
+        return Target(shipped.new_prior(workdir), overwrite)
     folder = kept(user_path(workdir)) if keep else user_path(workdir)
-    if mode != "convert":  # that folder appears whole or not at all
-        make_folder(folder)
+    make_folder(folder)
     return Target(folder, overwrite)
 
 

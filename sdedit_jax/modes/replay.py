@@ -36,6 +36,8 @@ def replay(config: ConfigDict, target: Target | None) -> int:
     """
     if "input" not in config:
         raise ValueError("config: --mode=replay needs one of those that edit pictures, or none")
+    if not config.input:
+        raise ValueError("input: give a result or a record.json, e.g. --config.input=RESULT.png")
     results = results_of(Path(config.input), config.only)
     if target:
         files = [target.folder / result.path.name for result in results]

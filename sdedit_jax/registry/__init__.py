@@ -27,7 +27,7 @@ from sdedit_jax.registry.priors import (
     text_of,
     with_attention,
 )
-from sdedit_jax.registry.tasks import TASKS, task
+from sdedit_jax.registry.tasks import TASKS, default_options, task
 
 __all__ = [
     "EXACT",
@@ -44,6 +44,7 @@ __all__ = [
     "check_label",
     "classes",
     "condition",
+    "default_options",
     "guided",
     "initial_params",
     "latent_prior_of",

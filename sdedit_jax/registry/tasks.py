@@ -1,6 +1,8 @@
 """Tasks by name."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 from sdedit_jax.registry.names import pick
@@ -17,19 +19,25 @@ from sdedit_jax.tasks import (
 )
 from sdedit_jax.tasks.common import Size, TaskInput
 
-TASKS: dict[str, Callable[[str, Mapping[str, Any], Size, str], TaskInput]] = {
-    "strokes": strokes.make,
-    "scribble": scribble.make,
-    "composite": composite.make,
-    "inpaint": inpaint.make,
-    "outpaint": outpaint.make,
-    "photo": photo.make,
-    "recolor": recolor.make,
-    "sketch": sketch.make,
-    "simulate": simulate.make,
+TASKS: dict[str, ModuleType] = {
+    "strokes": strokes,
+    "scribble": scribble,
+    "composite": composite,
+    "inpaint": inpaint,
+    "outpaint": outpaint,
+    "photo": photo,
+    "recolor": recolor,
+    "sketch": sketch,
+    "simulate": simulate,
 }
+"""Modules with `Options` and `make`."""
 
 
 def task(name: str) -> Callable[[str, Mapping[str, Any], Size, str], TaskInput]:
     """The task of a name: (path, options, size, fit) -> TaskInput."""
-    return pick(TASKS, name, "task")
+    return pick(TASKS, name, "task").make
+
+
+def default_options(name: str) -> dict[str, Any]:
+    """The options of a task with their defaults."""
+    return dataclasses.asdict(pick(TASKS, name, "task").Options())

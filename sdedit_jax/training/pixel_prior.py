@@ -11,6 +11,7 @@ import numpy as np
 from sdedit_jax import registry
 from sdedit_jax.nets.functional import together
 from sdedit_jax.priors.prior import Prior
+from sdedit_jax.registry import shipped
 from sdedit_jax.training import sheets
 from sdedit_jax.training.checks import check
 from sdedit_jax.training.data import batch_of, spaced
@@ -35,11 +36,12 @@ class Start(NamedTuple):
 
 
 def start(prior: str, step: int, batch: int) -> Start:
-    """The start from the weights of a prior's folder; "" means fresh weights."""
+    """The start from the weights of a prior, by name or folder; "" means fresh weights."""
     if not prior:
         return Start()
-    training = store.read_metadata(prior).get("training", {})
-    return Start(Path(prior), step, training.get("images", step * batch))
+    folder = shipped.prior(prior)
+    training = store.read_metadata(folder).get("training", {})
+    return Start(folder, step, training.get("images", step * batch))
 
 
 def train(job: Job, prior: Prior, objective: Objective, begin: Start) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import platformdirs
 
 from sdedit_jax import images, registry
-from sdedit_jax.images import user_path
 from sdedit_jax.priors.analytic import mixture
 from sdedit_jax.priors.prior import Prior
-from sdedit_jax.registry import names
+from sdedit_jax.registry import names, shipped
 from sdedit_jax.weights import store
 from sdedit_jax.weights.convert import convert, digest
 from sdedit_jax.weights.readers import folder as diffusers_folder
@@ -24,13 +24,15 @@ FORMAT = 3
 
 
 def load_prior(folder: str | Path, compute: str = "float32", attention: int | None = None) -> Prior:
-    """The prior in a folder.
+    """The prior in a folder, or the prior of a name.
 
     Our own folders hold prior.json. A folder of diffusers with a text encoder (model_index.json)
     is converted on first use, into the user's cache folder under the digest of its files. Two loads
     of a folder give equal priors, and a function compiled for one serves the other.
 
     Args:
+        folder: a path, or the name of a shipped prior or of one in the user's prior folder; see
+            registry.shipped.
         compute: "float32", "tf32" or "bfloat16".
         attention: for priors that read texts: sides of the latent over sides of the attention maps
             from which LEDITS++ makes its masks; None: as in prior.json (4; small ones 2).
@@ -38,7 +40,7 @@ def load_prior(folder: str | Path, compute: str = "float32", attention: int | No
     Raises:
         ValueError: missing, damaged or contradicting files; an unknown network, process or compute.
     """
-    return load_converted(ours(user_path(folder)), compute, attention)
+    return load_converted(ours(shipped.prior(folder)), compute, attention)
 
 
 def sha256_of(folder: str | Path) -> str:
@@ -47,7 +49,7 @@ def sha256_of(folder: str | Path) -> str:
     Raises:
         ValueError: see load_prior.
     """
-    folder = ours(user_path(folder))
+    folder = ours(shipped.prior(folder))
     known = store.read_metadata(folder).get("sha256")  # exact priors get one when loaded
     return known or load_converted(folder).metadata["sha256"]
 
@@ -60,8 +62,7 @@ def ours(folder: Path) -> Path:
 
 def cache_folder() -> Path:
     """The user's cache folder of this program."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "sdedit_jax"
+    return platformdirs.user_cache_path("sdedit_jax", appauthor=False)
 
 
 def converted(folder: Path) -> Path:

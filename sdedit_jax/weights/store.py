@@ -18,6 +18,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from sdedit_jax.registry import shipped
 from sdedit_jax.text import json_file, spelling
 
 Params = Mapping[str, Any]
@@ -107,9 +108,11 @@ def read_metadata(folder: str | Path) -> dict[str, Any]:
     file = Path(folder) / "prior.json"
     if not file.is_file():
         priors = (found.parent for found in Path(folder).parent.glob("*/prior.json"))
-        near = spelling.hint_path(folder, priors)
+        known = shipped.priors()
+        near = spelling.hint_path(folder, priors) or spelling.hint(Path(folder).name, known)
         raise ValueError(
-            f"prior: {file} does not exist; a prior is a folder with a prior.json{near}"
+            f"prior: {file} does not exist; a prior is a folder with a prior.json, or one of the"
+            f" names {sorted(known)}{near}"
         )
     return json_file.read_object(file, "prior")
 

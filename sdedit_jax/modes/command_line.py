@@ -1,0 +1,187 @@
+"""The program: sdedit --config=NAME --workdir=FOLDER [--mode=MODE] and fields of the config."""
+
+import importlib
+import importlib.util
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from sdedit_jax.modes import MODES, check, listing, run
+from sdedit_jax.registry import shipped
+from sdedit_jax.text import spelling
+
+USAGE = """\
+sdedit --config=NAME --config.input=PICTURE --workdir=FOLDER [--mode=MODE] [--config.FIELD=VALUE]
+
+Edit pictures with a diffusion prior. Without --config.input, the example of the config is edited.
+
+  sdedit --list                                      configs, priors and presets
+  sdedit --config=strokes --workdir=out              edit the example of a config
+  sdedit --config=strokes --config.input=my.png --workdir=out
+"""
+
+LONGEST = 200
+"""Characters of the message of an error in a config file; ml_collections writes whole configs."""
+
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "The name of a shipped config, or a file; base by default.", lock_config=True
+)
+WORKDIR = flags.DEFINE_string("workdir", "", "Folder for results, created if missing.")
+MODE = flags.DEFINE_string("mode", "edit", f"What to do: {', '.join(MODES)}.")
+OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace results of an earlier run.")
+KEEP = flags.DEFINE_bool("keep", False, "Keep earlier results: write to WORKDIR/run-2, run-3 ..")
+OWN = ("config", "workdir", "mode", "overwrite", "keep", "list")
+LIST = flags.DEFINE_bool("list", False, "List configs, priors and presets, and end.")
+
+
+def start() -> None:
+    """Run the program with the arguments of the command line, and exit."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # names that a terminal cannot show
+    app.run(main, flags_parser=parse)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the mode; every expected failure is one line and exit code 1."""
+    try:
+        if len(argv) > 1:
+            raise ValueError(f"unknown argument {argv[1]!r}; flags start with --")
+        if LIST.value:
+            print("\n".join(listing.lines()))
+            return 0
+        if not isinstance(CONFIG.value, ConfigDict):
+            raise TypeError(f"config: get_config() must return a ConfigDict, got {CONFIG.value!r}")
+        given = config_flags.get_override_values(flags.FLAGS["config"])
+        check.check(MODE.value, CONFIG.value, given)
+        options = {"overwrite": OVERWRITE.value, "keep": KEEP.value}
+        return run(CONFIG.value, WORKDIR.value, MODE.value, **options)
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("error: interrupted; finished results are kept", file=sys.stderr)
+        return 130
+
+
+# --- flags ----------------------------------------------------------------------------------------
+
+
+def parse(argv: Sequence[str]) -> list[str]:
+    """absl's flags; a wrong one is one line with its name, and --help exits with 0."""
+    if {"--help", "-help", "-h"} & set(argv):
+        print(f"{USAGE}\nFlags:\n{flags.FLAGS.module_help(__name__)}")
+        sys.exit(0)
+    try:
+        argv = with_config(argv)
+        name_configs()
+        rest = flags.FLAGS(argv)
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.ERROR)  # orbax logs much below
+        return rest
+    except Exception as error:  # a config file is a program, which may raise anything
+        text = mistake(argv, error) or reason(argv, error)
+        if not text:
+            raise
+        print(f"error: {text}", file=sys.stderr)
+        sys.exit(1)
+
+
+def with_config(argv: Sequence[str]) -> list[str]:
+    """The arguments with the file of the config that they name, or else of the base config."""
+    argv = list(argv)
+    for i, argument in enumerate(argv):
+        found = re.fullmatch(r"(--?config)(?:=(.*))?", argument)
+        if found:
+            name = found[2] if found[2] is not None else "".join(argv[i + 1 : i + 2])
+            del argv[i + 1 : i + 1 + (found[2] is None)]
+            name, colon, parameter = name.partition(":")
+            argv[i] = f"{found[1]}={shipped.config(name)}{colon}{parameter}"
+            return argv
+    return [*argv[:1], f"--config={shipped.config('base')}", *argv[1:]]
+
+
+def name_configs() -> None:
+    """Let configs of users import the shipped ones as `configs`, as they do in a checkout."""
+    if "configs" not in sys.modules and importlib.util.find_spec("configs") is None:
+        sys.modules["configs"] = importlib.import_module("sdedit_jax.configs")
+
+
+# --- what was wrong, in one line ------------------------------------------------------------------
+
+
+def mistake(argv: Sequence[str], error: Exception) -> str:
+    """A mistake in the config file, with the file and line; "" where the error is another one."""
+    named = [arg.partition("=")[2].split(":")[0] for arg in argv if re.match(r"--?config=", arg)]
+    file, text = "".join(named), " ".join(str(error).split())
+    if isinstance(error, SyntaxError):
+        return f"config: {error.filename}, line {error.lineno}: {error.msg}"
+    if isinstance(error, AttributeError) and "has no attribute 'get_config'" in text:
+        return f"config: {file} has no function get_config()"
+    for one in chain(error):
+        frames = traceback.extract_tb(one.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename) == Path(file)]
+        if lines:
+            text = " ".join(str(one).split())[:LONGEST]
+            return f"config: {file}, line {lines[-1]}: {type(one).__name__}: {text}"
+    return ""
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that it was raised from; absl wraps those of a config file."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def reason(argv: Sequence[str], error: Exception) -> str:
+    """What was wrong with the flags; "" where it is an error of the program itself.
+
+    For an unknown field ml_collections gives the last name only.
+    """
+    text = " ".join(str(error).split())
+    fields = [arg.split("=")[0] for arg in argv if re.match(r"--?config\.", arg)]
+    unknown = [f for f in fields if any(quotes(text, part) for part in f.split(".")[1:])]
+    if unknown and isinstance(error, AttributeError | KeyError):
+        near = similar_field(unknown[0], plain_config(argv))
+        return f"{unknown[0]}: the config has no such field{near}"
+    if isinstance(error, flags.UnrecognizedFlagError):
+        name, known = error.flagname, {flag: f"--{flag}" for flag in OWN}
+        field = similar_field(f"--config.{name}", plain_config(argv))
+        return f"unknown flag --{name}{spelling.hint(name, known, known) or field}"
+    expected = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError)
+    return text if isinstance(error, expected) else ""
+
+
+def quotes(text: str, name: str) -> bool:
+    """Whether a message quotes a name; ml_collections quotes some messages twice."""
+    return bool(re.search(rf"'{re.escape(name)}\\?'", text))
+
+
+def plain_config(argv: Sequence[str]) -> ConfigDict:
+    """The config that the arguments name, without their changes."""
+    kept = [arg for arg in with_config(argv) if not re.match(r"--?config\.", arg)]
+    found = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, "", flag_values=found, sys_argv=kept)
+    found(kept, known_only=True)
+    return found.config
+
+
+def similar_field(argument: str, config: ConfigDict) -> str:
+    """The hint at a field of a similar name, for one of a part of the config in that part."""
+    _, *parts, last = argument.split(".")
+    fields = [*fields_of(config)]
+    some = [field for field in fields if field[:-1] == parts] if parts else fields
+    known = {field[-1]: ".".join(["--config", *field]) for field in some}
+    return spelling.hint(last, known, known)
+
+
+def fields_of(config: ConfigDict) -> Iterator[list[str]]:
+    """The names of all fields of a config, each with those of the parts around it."""
+    for name, value in config.items():
+        yield [name]
+        if isinstance(value, ConfigDict):
+            yield from ([name, *inner] for inner in fields_of(value))

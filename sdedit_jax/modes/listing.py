@@ -1,0 +1,57 @@
+"""--list: the configs, priors and presets by name."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sdedit_jax.edits import ledits
+from sdedit_jax.pipeline import settings
+from sdedit_jax.registry import shipped
+from sdedit_jax.weights import store
+
+
+def lines() -> Iterator[str]:
+    """The lines of the list."""
+    yield "configs, --config=NAME:"
+    yield from _table({name: _about(file) for name, file in shipped.configs().items()})
+    yield ""
+    yield "priors, --config.prior=NAME:"
+    yield from _table({name: _prior(folder) for name, folder in shipped.priors().items()})
+    yield f"  your own priors: {shipped.user_priors()}, or the folder {shipped.VARIABLE}"
+    yield ""
+    yield "presets, --config.preset=NAME:"
+    yield f"  for pictures, and texts with img2img: {', '.join(settings.PRESETS)}"
+    yield f"  of ledits: {', '.join(ledits.PRESETS)}"
+
+
+def _table(rows: Mapping[str, str]) -> Iterator[str]:
+    width = max(map(len, rows), default=0)
+    return (f"  {name:{width}}  {about}" for name, about in rows.items())
+
+
+def _about(file: Path) -> str:
+    """The first line of a config's docstring."""
+    with file.open(encoding="utf-8") as text:
+        return text.readline().strip().strip('"')
+
+
+def _prior(folder: Path) -> str:
+    """Size, conditions and card of a prior."""
+    card = folder / "README.md"
+    where = f"; {card}" if card.is_file() else ""
+    if not (folder / "prior.json").is_file():
+        return f"Stable Diffusion layout, reads prompts{where}"
+    metadata = store.read_metadata(folder)
+    return "; ".join(_facts(metadata)) + where
+
+
+def _facts(metadata: Mapping[str, Any]) -> Iterator[str]:
+    height, width, channels = metadata.get("size", ("?", "?", 3))
+    yield f"{height}x{width} {'grey' if channels == 1 else 'RGB'}"
+    data, training = metadata.get("data") or {}, metadata.get("training") or {}
+    if data.get("labels"):
+        yield f"classes {', '.join(map(str, data['labels']))}"
+    if training.get("images"):
+        yield f"{training['images']:,} pictures of training"
+    if data.get("credit"):
+        yield str(data["credit"])

@@ -1,0 +1,109 @@
+"""Names of configs and priors into files: a path, else what the package ships, else the user's own.
+
+The folders `configs`, `checkpoints` and `examples` are inside the installed package. In a checkout
+they stand beside it.
+"""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+from sdedit_jax.images import user_path
+from sdedit_jax.text import spelling
+
+VARIABLE = "SDEDIT_PRIORS"
+"""Environment variable with the folder of the user's own priors."""
+
+MARKS = ("prior.json", "model_index.json")
+"""Files that make a folder a prior: our own, and that of Stable Diffusion in diffusers' layout."""
+
+
+def folder(kind: str) -> Path:
+    """The folder `configs`, `checkpoints` or `examples` that the package ships."""
+    package = Path(__file__).parent.parent
+    inside = package / kind
+    return inside if inside.is_dir() else package.parent / kind
+
+
+def user_priors() -> Path:
+    """The folder of the user's own priors: SDEDIT_PRIORS, else in the user's data folder."""
+    given = os.environ.get(VARIABLE)
+    data = platformdirs.user_data_path("sdedit_jax", appauthor=False)
+    return user_path(given) if given else data / "priors"
+
+
+def configs() -> dict[str, Path]:
+    """The shipped configs by name."""
+    files = sorted(folder("configs").glob("*.py"))
+    return {file.stem: file for file in files if file.stem != "__init__"}
+
+
+def priors() -> dict[str, Path]:
+    """The priors by name: the shipped ones, then those of the user."""
+    found: dict[str, Path] = {}
+    for where in (folder("checkpoints"), user_priors()):
+        for one in sorted(where.glob("*/")):
+            if _is_prior(one):
+                found.setdefault(one.name, one)
+    return found
+
+
+def config(name: str) -> Path:
+    """The config file of a name.
+
+    Args:
+        name: a path, or the name of a shipped config.
+
+    Raises:
+        ValueError: neither of them exists.
+    """
+    path, known = user_path(name), configs()
+    if path.is_file():
+        return path
+    if name in known:
+        return known[name]
+    if path.parent.name == "configs" and path.stem in known:  # a path of a checkout, elsewhere
+        near = spelling.hint(path.stem, [path.stem])
+    else:
+        near = spelling.hint_path(name, path.parent.glob("*.py")) or spelling.hint(path.stem, known)
+    raise ValueError(
+        f"config: there is no file {name!r}; a config is a file, or one of the names"
+        f" {sorted(known)}{near}"
+    )
+
+
+def prior(name: str | Path) -> Path:
+    """The folder of a prior: `name` as a path, or the prior of that name.
+
+    A folder that holds no prior does not hide a prior of its name. An unknown name is returned as
+    a path, so that its reader reports it.
+    """
+    path = user_path(name)
+    return path if _is_prior(path) else priors().get(str(name), path)
+
+
+def new_prior(name: str | Path) -> Path:
+    """Where a prior is written: `name` as a path, or for a bare name, among the user's own.
+
+    Raises:
+        ValueError: a shipped prior has this name.
+    """
+    path = user_path(name)
+    if path != Path(path.name) or str(name).startswith("."):
+        return path
+    if (folder("checkpoints") / path).is_dir():
+        raise ValueError(
+            f"workdir: {path.name!r} is the name of a shipped prior; give another, or a path such"
+            f" as ./{path.name}"
+        )
+    return user_priors() / path
+
+
+def example(path: str) -> str:
+    """A path of `examples/`: in the current folder if it is there, else the shipped one."""
+    return path if Path(path).exists() else str(folder("examples").parent / path)
+
+
+def _is_prior(path: Path) -> bool:
+    return any((path / mark).is_file() for mark in MARKS)
