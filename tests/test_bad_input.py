@@ -398,8 +398,12 @@ def test_a_result_never_replaces_an_input_or_its_mask(tmp_path):
     assert all((tmp_path / name).read_bytes() == data for name, data in before.items())
 
 
-def test_an_empty_input_is_not_the_present_folder(tmp_path):
-    assert "input: give a picture" in refused(small("strokes", input=""), tmp_path)
+def test_an_empty_input_is_the_example_and_not_the_present_folder(tmp_path, monkeypatch):
+    Image.fromarray(known()).save(tmp_path / "mine.png")
+    monkeypatch.chdir(tmp_path)
+    assert run(small("strokes", input="", samples=1), tmp_path / "out") == 0
+    made = names(tmp_path / "out")
+    assert "cherry_0.png" in made and "mine_0.png" not in made
 
 
 @pytest.mark.parametrize("where", ["beside", "folder"])

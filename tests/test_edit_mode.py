@@ -36,6 +36,7 @@ import sdedit_jax as sj
 from sdedit_jax import registry
 from sdedit_jax.diffusion.noise import image_key
 from sdedit_jax.modes import edit
+from sdedit_jax.modes.config import resolve
 from sdedit_jax.pipeline.cache import use_cache
 from sdedit_jax.weights import load
 
@@ -110,7 +111,8 @@ def test_output_original_keeps_the_input_exactly_outside_the_mask(task, tmp_path
     assert run(config, tmp_path) == 0
     file = next((ROOT / "examples" / task).glob(f"{INPUTS[task][0]}.*"))
     before = np.asarray(Image.open(file).convert("RGB"))
-    item = registry.task(task)(str(file), config.options.to_dict(), (SIZE, SIZE), "crop")
+    options = resolve(config, "edit").options.to_dict()
+    item = registry.task(task)(str(file), options, (SIZE, SIZE), "crop")
     kept = item.original_mask == 0
     assert kept.any() and not kept.all()
     for entry in noted(tmp_path)["pictures"]:

@@ -22,6 +22,7 @@ from sdedit_jax.modes.jobs import FORMAT
 from sdedit_jax.weights import store
 
 # as AUTOMATIC1111's web UI reads the last line (its regular expression)
+MASKS = "examples/inpaint/masks"
 FIELD = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 
 
@@ -32,7 +33,7 @@ def made(tmp_path_factory):
     shutil.copy(ROOT / "examples/inpaint/apple.webp", out)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        config = small("inpaint", seed=7, input=str(out / "apple.webp"))
+        config = small("inpaint", options__mask=MASKS, seed=7, input=str(out / "apple.webp"))
         assert run(config, out / "out") == 0
     return out / "out"
 

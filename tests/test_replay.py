@@ -31,13 +31,19 @@ from sdedit_jax.pipeline.executor import PROGRAMS
 from sdedit_jax.weights import store
 
 
+def inpainting(folder, **changes):
+    """A config that edits the photos of a folder by the masks of the example."""
+    mask = str(ROOT / "examples/inpaint/masks")
+    return small("inpaint", input=str(folder), **{"options__mask": mask, **changes})
+
+
 @pytest.fixture
 def made(tmp_path, monkeypatch):
     """A folder with results of an edit whose input is in another folder."""
     monkeypatch.chdir(ROOT)
     (tmp_path / "in").mkdir()
     shutil.copy("examples/inpaint/apple.webp", tmp_path / "in")
-    assert run(small("inpaint", input=str(tmp_path / "in")), tmp_path / "out") == 0
+    assert run(inpainting(tmp_path / "in"), tmp_path / "out") == 0
     return tmp_path / "out"
 
 
@@ -106,7 +112,7 @@ def test_an_input_that_was_changed_is_not_taken_for_the_old_one(made, capsys):
 
 @pytest.mark.parametrize("output", ["prior", "original"])
 def test_other_ways_to_say_the_edit_are_replayed(output, made, capsys, tmp_path):
-    config = small("inpaint", output=output, sigma=1.0, input=str(made.parent / "in"))
+    config = inpainting(made.parent / "in", output=output, sigma=1.0)
     assert run(config, tmp_path / "other") == 0
     code, told = replayed(tmp_path / "other" / "apple_0.png", capsys)
     assert code == 0 and "bit-equal" in told
@@ -117,7 +123,7 @@ def test_other_ways_to_say_the_edit_are_replayed(output, made, capsys, tmp_path)
 
 
 def test_a_cell_of_a_sweep_is_replayed(made, capsys, tmp_path):
-    config = small("inpaint", input=str(made.parent / "in"))
+    config = inpainting(made.parent / "in")
     config.sweep.t0, config.sweep.seeds = (0.2, 0.35), (3,)
     assert run(config, tmp_path / "sweep", "sweep") == 0
     shutil.rmtree(made.parent / "in")
@@ -215,7 +221,7 @@ def test_what_belongs_to_a_picture_comes_back_in_a_result(tmp_path, capsys):
     """Alpha, profile and resolution; kept pixels are the file's; and a replay is bit-equal."""
     before, profile = rgba_photo(tmp_path / "in")
     options = {"options__mask": "", "output": "original", "samples": 1}
-    config = small("inpaint", input=str(tmp_path / "in"), **options)
+    config = inpainting(tmp_path / "in", **options)
     assert run(config, tmp_path / "out") == 0
     texts = capsys.readouterr().err
     for part in ("mask beside it is used", "in the alpha channel alone", "it is resized"):
@@ -255,7 +261,7 @@ def test_a_grey_mask_is_replayed_from_the_pictures_beside_a_result(made, capsys)
 
 @pytest.mark.parametrize("seed", [-1, 2**64 - 1])
 def test_drawn_and_large_seeds_are_recorded_and_replayed(seed, made, capsys, tmp_path):
-    config = small("inpaint", input=str(made.parent / "in"), seed=seed, samples=1)
+    config = inpainting(made.parent / "in", seed=seed, samples=1)
     assert run(config, tmp_path / "drawn") == 0
     then = recipe(tmp_path / "drawn" / "apple_0.png")
     assert then["seed"] == then["config"]["seed"] == noted(tmp_path / "drawn")["config"]["seed"]
@@ -335,7 +341,7 @@ def test_a_result_that_was_moved_with_its_input_is_replayed(tmp_path, capsys):
     """At the input's size, which the guide beside a result does not have."""
     (tmp_path / "in").mkdir()
     shutil.copy(ROOT / "examples/inpaint/apple.webp", tmp_path / "in")
-    config = small("inpaint", input=str(tmp_path / "in"), output="original", samples=1)
+    config = inpainting(tmp_path / "in", output="original", samples=1)
     assert run(config, tmp_path / "out") == 0
     (tmp_path / "in" / "apple.webp").rename(tmp_path / "out" / "apple.webp")
     code, told = replayed(tmp_path / "out" / "apple_0.png", capsys)
