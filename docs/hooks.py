@@ -17,6 +17,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parent.parent
 LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+INLINE = re.compile(r"\$`([^`\n]+)`\$")
 ALWAYS = ("CHANGELOG.md", "CONTRIBUTING.md", "checkpoints/README.md", "examples/README.md")
 
 
@@ -89,7 +90,8 @@ def add(files: Files, config: Any, place: str) -> str:
 
 
 def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> str:
-    """Lead the links of a page to the places on the site."""
+    """Equations in the text, as GitHub writes them, as MathML; links to the places on the site."""
+    markdown = INLINE.sub(lambda match: convert(match[1]), markdown)
     uri = page.file.src_uri
     found = dict(targets(repository_path(uri), markdown))
 

@@ -239,7 +239,8 @@ def test_there_are_commands_to_check():
 
 
 @pytest.mark.parametrize("page, args", list(commands()), ids=id_of)
-def test_the_program_reads_the_commands(page, args):
+def test_the_program_reads_the_commands(page, args, monkeypatch):
+    monkeypatch.chdir(ROOT)
     argv = command_line.with_config(["sdedit", *args])
     found = flags.FlagValues()
     config_flags.DEFINE_config_file(
