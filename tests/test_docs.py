@@ -1,45 +1,84 @@
-"""The documents: examples run, commands name what exists, links lead somewhere.
+"""The documents: blocks run, commands are read by the program, links lead somewhere.
+
+A block of code is run, unless a comment before it says otherwise: `<!-- no-run: reason -->`, or
+`<!-- long -->` for one that takes long. `<!-- after: command -->` runs a command before the block.
 
 `python tests/test_docs.py` writes the generated parts of the documents again.
 """
 
 import ast
+import importlib.util
 import inspect
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import pytest
-from PIL import Image
+from absl import flags
+from ml_collections import config_flags
+from PIL import Image, ImageDraw
 from test_imports import ORDER
 
+from sdedit_jax.edits import ledits
+from sdedit_jax.modes import MODES, check, command_line
+from sdedit_jax.pipeline import settings
+from sdedit_jax.registry import sampler_parts, shipped
+
 ROOT = Path(__file__).parent.parent
-PAGES = sorted(
+GUIDES = sorted(page for where in ("docs", "docs/guides") for page in ROOT.glob(f"{where}/*.md"))
+OTHERS = sorted(
     page
-    for folder in (".", "docs", "checkpoints", "experiments", "experiments/*", "examples")
-    for page in ROOT.glob(f"{folder}/*.md")
+    for where in (".", "checkpoints", "checkpoints/*", "experiments", "experiments/*", "examples")
+    for page in ROOT.glob(f"{where}/*.md")
 )
-ORDER_PAGE = ROOT / "docs/extending.md"
+PAGES = [*GUIDES, *OTHERS]
+ORDER_PAGE = ROOT / "docs/house.md"
+EXTENDING = ROOT / "docs/extending.md"
 MARKS = ("<!-- import order -->\n", "<!-- end -->\n")
 WIDTH = 100
+LANGUAGES = ("bash", "python", "math", "text")
+PROGRAM = r"(?:sdedit|python main\.py|python -m sdedit_jax|wheel/bin/sdedit)"
 
 
-def blocks(page, language):
-    """The fenced blocks of a page in one language, with the heading above each."""
-    text = (ROOT / page).read_text()
-    found = []
-    for match in re.finditer(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+class Block(NamedTuple):
+    """A block of code of a page.
+
+    Attributes:
+        mark, value: the comment before it, such as ("no-run", "needs a GPU"); ("", "") for none.
+    """
+
+    page: Path
+    heading: str
+    language: str
+    code: str
+    mark: str
+    value: str
+
+
+def blocks_of(page):
+    """The blocks of code of a page."""
+    text, found = page.read_text(), []
+    form = r"(?:^ *<!-- ([\w-]+)(?:: ([^\n]*))? -->\n)?^( *)```(\w*)\n(.*?)^ *```$"
+    for match in re.finditer(form, text, re.MULTILINE | re.DOTALL):
+        mark, value, margin, language, code = match.groups(default="")
+        code = "".join(line.removeprefix(margin) for line in code.splitlines(keepends=True))
         heading = re.findall(r"^#+ (.*)$", text[: match.start()], re.MULTILINE)[-1]
-        found.append((heading, match[1]))
+        found.append(Block(page, heading, language, code, mark, value))
     return found
 
 
+BLOCKS = [block for page in (ROOT / "README.md", *GUIDES) for block in blocks_of(page)]
+
+
 def commands():
-    """Every call of main.py in a code block or code span, as (page, list of arguments)."""
+    """Every call of the program in a code block or code span, as (page, list of arguments)."""
     for page in PAGES:
         text = page.read_text().replace("\\\n", " ")
-        for line in re.findall(r"(?:^|[`&]) *python main\.py ([^`\n|]*)", text, re.MULTILINE):
+        for line in re.findall(rf"(?:^|[`&]) *{PROGRAM} (--[^`\n|]*)", text, re.MULTILINE):
             yield page.name, shlex.split(line, comments=True)
 
 
@@ -52,55 +91,116 @@ def page_id(page):
 
 
 @pytest.fixture
-def at_root(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    monkeypatch.syspath_prepend(str(ROOT))
-
-
-@pytest.fixture
 def elsewhere(monkeypatch, tmp_path):
-    """A folder with the checkpoints and examples of the checkout, where results may be written."""
-    for name in ("checkpoints", "examples"):
-        (tmp_path / name).symlink_to(ROOT / name)
+    """A folder with the pictures that the documents name, where results may be written."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    for name, source in {
+        "painting.png": "flowers/sunflower.png",
+        "photo.png": "scribble/apple.png",
+        "strokes.png": "scribble/strokes/apple.png",
+    }.items():
+        Image.open(ROOT / "examples" / source).save(tmp_path / name)
+    mask = Image.new("L", Image.open(tmp_path / "photo.png").size)
+    ImageDraw.Draw(mask).ellipse((90, 90, 160, 160), fill=255)
+    mask.save(tmp_path / "mask.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-# --- examples in Python ---------------------------------------------------------------------------
+# --- blocks ---------------------------------------------------------------------------------------
 
-EXAMPLES = blocks("docs/extending.md", "python")
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda b: f"{page_id(b.page)}: {b.heading}")
+def test_every_block_is_run_or_says_why_not(block):
+    assert block.language in LANGUAGES, block.code
+    assert block.mark in ("", "no-run", "long", "after"), block
+    assert bool(block.value) == (block.mark in ("no-run", "after")), block
+
+
+def python_of(page, long):
+    """The Python of a page that is run, now or with the long tests."""
+    found = [b for b in blocks_of(page) if b.language == "python" and b.mark != "no-run"]
+    return [block.code for block in found if (block.mark == "long") == long]
+
+
+def pages_with_python(long):
+    pages = [page for page in (ROOT / "README.md", *GUIDES) if page != EXTENDING]
+    return [page for page in pages if python_of(page, long)]
 
 
 def run(codes, page):
-    """The variables after some blocks of a page, run one after the other."""
+    """Run some blocks of a page, one after the other, with the names of those before."""
     names = {"__name__": "example"}
     for code in codes:
         exec(compile(code, page, "exec"), names)
-    return names
 
 
-@pytest.mark.parametrize("code", [b for _, b in EXAMPLES], ids=[h for h, _ in EXAMPLES])
-def test_examples_of_extending_run(code, at_root):
-    run([code], "docs/extending.md")
-
-
-def test_examples_of_the_readme_run(elsewhere):
-    names = run([b for h, b in blocks("README.md", "python") if h == "From Python"], "README.md")
-    made = np.asarray(Image.open(elsewhere / "edited.png"))
-    guide = np.asarray(Image.open(ROOT / "examples/flowers/daisy.png").resize((64, 64)))
-    assert made.shape == (64, 64, 3)
-    # an edit at t0 = 0.5 follows its guide: near the stroke painting, yet not equal to it
-    away = np.sqrt(np.mean((made.astype(float) - guide[..., :3]) ** 2))
-    assert 2 < away < 80
-    assert names["picture"].shape == (64, 64, 3)  # the last result of the stream
+@pytest.mark.parametrize("page", pages_with_python(long=False), ids=page_id)
+def test_python_of_a_page_runs(page, elsewhere):
+    run(python_of(page, long=False), str(page))
 
 
 @pytest.mark.long
-def test_examples_with_text_of_the_readme_run(elsewhere):
-    names = run([b for h, b in blocks("README.md", "python") if h == "Text"], "README.md")
-    assert names["edited"].shape == (64, 64, 3)
-    red, green = (names["made"].reconstruction[..., i].mean() for i in (0, 1))
-    assert names["made"].image[..., 1].mean() - names["made"].image[..., 0].mean() > green - red
+@pytest.mark.parametrize("page", pages_with_python(long=True), ids=page_id)
+def test_long_python_of_a_page_runs(page, elsewhere):
+    run(python_of(page, long=True), str(page))
+
+
+EXAMPLES = blocks_of(EXTENDING)
+
+
+@pytest.mark.parametrize("code", [b.code for b in EXAMPLES], ids=[b.heading for b in EXAMPLES])
+def test_examples_of_extending_run(code, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    run([code], "docs/extending.md")
+
+
+def shell(code, folder):
+    """Run commands as a reader does, with the program of this checkout."""
+    program = f'sdedit() {{ {shlex.quote(sys.executable)} -m sdedit_jax "$@"; }}\n'
+    changed = {"PYTHONPATH": str(ROOT), "SDEDIT_CACHE": str(folder / "programs")}
+    made = subprocess.run(
+        ["bash", "-e", "-c", program + code],
+        cwd=folder,
+        env=os.environ | changed,
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, f"{code}\n{made.stdout}\n{made.stderr}"
+
+
+def shell_blocks(long):
+    """The blocks of commands that are run, in the order of their pages."""
+    found = [b for b in BLOCKS if b.language == "bash" and b.mark != "no-run"]
+    return [block for block in found if (block.mark == "long") == long]
+
+
+def run_shell(block, folder):
+    shell((block.value if block.mark == "after" else "") + "\n" + block.code, folder)
+
+
+def block_id(block):
+    return f"{page_id(block.page)}: {block.heading}"
+
+
+@pytest.mark.parametrize("block", shell_blocks(long=False), ids=block_id)
+def test_commands_run(block, elsewhere):
+    run_shell(block, elsewhere)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("block", shell_blocks(long=True), ids=block_id)
+def test_long_commands_run(block, elsewhere):
+    run_shell(block, elsewhere)
+
+
+def test_the_gate_finds_its_two_commands():
+    install, test = [b.code for b in blocks_of(ROOT / "README.md") if b.language == "bash"][:2]
+    assert "--config=flowers" in install and "pip install ." in install
+    assert "python -m pytest -n 2" in test and '".[test]"' in test
+
+
+# --- calls of the Python API ----------------------------------------------------------------------
 
 
 def calls(code):
@@ -115,7 +215,7 @@ def calls(code):
 def test_examples_call_what_exists(page):
     import sdedit_jax as sj
 
-    for _, code in blocks(page, "python"):
+    for code in (b.code for b in blocks_of(page) if b.language == "python"):
         for name, keywords in calls(code):
             assert name in sj.__all__, f"{page.name}: sj.{name}"
             if name not in ("stream", "VE", "VP", "Prior", "Prediction", "Grid"):
@@ -123,42 +223,95 @@ def test_examples_call_what_exists(page):
                 assert keywords <= known, f"{page.name}: {name}({keywords - known})"
 
 
+def test_the_api_page_has_every_public_name():
+    import sdedit_jax as sj
+
+    shown = re.findall(r"^::: sdedit_jax\.(\w+)$", (ROOT / "docs/api.md").read_text(), re.MULTILINE)
+    assert sorted(shown) == sorted(sj.__all__)
+    assert all(inspect.getdoc(getattr(sj, name)) for name in sj.__all__)
+
+
 # --- commands -------------------------------------------------------------------------------------
 
 
 def test_there_are_commands_to_check():
-    assert len(list(commands())) >= 20
+    assert len(list(commands())) >= 40
 
 
 @pytest.mark.parametrize("page, args", list(commands()), ids=id_of)
-def test_commands_name_existing_configs_fields_and_parts(page, args, at_root):
-    from importlib import import_module
-
-    from sdedit_jax.modes import MODES
-    from sdedit_jax.registry import sampler_parts
-
-    assert {arg for arg in args if arg[:2] == "--" and "=" not in arg} <= {"--overwrite", "--keep"}
-    flags = dict(arg.removeprefix("--").split("=", 1) for arg in args if "=" in arg)
-    assert set(flags.pop("mode", "edit").split(",")) <= set(MODES)
-    flags.pop("workdir", None)
-    file = flags.pop("config", None)
-    if file is None:  # the first column of a table whose second column names the config
-        return
-    assert (ROOT / file).is_file()
-    config = import_module(file.removesuffix(".py").replace("/", ".")).get_config()
-    for name in flags:
-        *folders, field = name.removeprefix("config.").split(".")
-        place = config
-        for folder in folders:
-            place = place[folder]
-        assert field in place, f"{page}: {file} has no {name}"
-    tables = {
+def test_the_program_reads_the_commands(page, args, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    argv = command_line.with_config(["sdedit", *args])
+    found = flags.FlagValues()
+    config_flags.DEFINE_config_file(
+        "config", None, "", flag_values=found, sys_argv=argv, lock_config=True
+    )
+    flags.DEFINE_string("workdir", "", "", flag_values=found)
+    flags.DEFINE_string("mode", "edit", "", flag_values=found)
+    for name in ("overwrite", "keep", "list"):
+        flags.DEFINE_bool(name, False, "", flag_values=found)
+    assert found(argv) == ["sdedit"], f"{page}: arguments without --"
+    config, mode = found.config, found.mode
+    assert mode in MODES
+    check.check(mode, config, config_flags.get_override_values(found["config"]))
+    assert not config.get("preset") or config.preset in {*settings.PRESETS, *ledits.PRESETS}
+    for field, table in {
         "rule": sampler_parts.SOLVERS,
         "grid": sampler_parts.GRIDS,
         "corrector": sampler_parts.CORRECTORS,
-    }
-    for field, table in tables.items():
-        sampler_parts.parse(flags.get(f"config.sampler.{field}"), table, field)
+    }.items():
+        if "sampler" in config:
+            sampler_parts.parse(config.sampler[field], table, f"sampler.{field}")
+
+
+def fields():
+    """The dotted names of the fields of all configs."""
+    for name in shipped.configs():
+        config = command_line.plain_config(["sdedit", f"--config={name}"])
+        yield from (".".join(field) for field in command_line.fields_of(config))
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *GUIDES], ids=page_id)
+def test_fields_in_the_text_exist(page):
+    named = set(re.findall(r"--config\.([\w.]*\w)", page.read_text()))
+    assert named <= {*fields(), "FIELD"}
+
+
+def test_every_config_is_explained():
+    text = "".join(page.read_text() for page in (ROOT / "README.md", *GUIDES))
+    named = set(re.findall(r"(?:--config=|configs/|`)(\w+)", text))
+    assert set(shipped.configs()) <= named
+
+
+# --- the site -------------------------------------------------------------------------------------
+
+
+def module_of(path):
+    """A Python file of docs/, imported."""
+    made = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(made)
+    made.loader.exec_module(module)
+    return module
+
+
+def test_every_picture_of_the_gallery_has_its_command():
+    shown = {picture for _, picture in module_of(ROOT / "docs/gallery.py").shown()}
+    assert shown >= set((ROOT / "docs/pictures/gallery").iterdir())
+    assert all(picture.is_file() for picture in shown)
+    assert len(shown) == (ROOT / "docs/gallery.md").read_text().count("\n![")
+
+
+def test_the_site_builds_without_warnings_and_needs_no_other_host(tmp_path):
+    for module in ("mkdocs", "material", "mkdocstrings", "latex2mathml"):
+        pytest.importorskip(module, reason='the site needs pip install ".[docs]"')
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    loaded = r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>"
+    for page in tmp_path.rglob("*.html"):
+        assert not re.findall(loaded, page.read_text()), page
+    assert "<math" in (tmp_path / "theory.html").read_text()
+    assert (tmp_path / "search/search_index.json").is_file()
 
 
 # --- paths and links ------------------------------------------------------------------------------
@@ -171,7 +324,8 @@ def test_relative_links_exist(page):
     missing = [link for link in here if not (page.parent / link.split("#")[0]).exists()]
     assert not missing
     for file, anchor in (link.split("#") for link in here if "#" in link):
-        headings = re.findall(r"^#+ (.*)$", (page.parent / file or page).read_text(), re.MULTILINE)
+        target = page.parent / file if file else page
+        headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
         slugs = {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}
         assert anchor in slugs, f"{page.name}: {file} has no heading {anchor}"
 
@@ -183,12 +337,6 @@ def test_paths_in_code_spans_exist(page):
         r"`((?:configs|docs|tests|experiments|checkpoints|examples|sdedit_jax)/[\w./-]*)`", text
     )
     assert not [name for name in shown if not (ROOT / name).exists() and "NAME" not in name]
-
-
-def test_configs_of_the_readme_are_complete():
-    named = set(re.findall(r"configs/(\w+)\.py", (ROOT / "README.md").read_text()))
-    there = {file.stem for file in (ROOT / "configs").glob("*.py")} - {"__init__"}
-    assert named == there
 
 
 # --- form -----------------------------------------------------------------------------------------

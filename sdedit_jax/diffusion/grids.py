@@ -20,7 +20,12 @@ NOISY = 100.0
 
 
 class Grid(NamedTuple):
-    """N steps from t [N] to s [N]; s may be CLEAN. s[i] need not be t[i + 1]."""
+    """N steps, down in time. s[i] need not be t[i + 1].
+
+    Attributes:
+        t: [N], where each step begins, in (0, 1].
+        s: [N], where it ends, below t; `sde.CLEAN` (alpha 1, sigma 0) is possible.
+    """
 
     t: Array
     s: Array

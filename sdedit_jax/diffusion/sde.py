@@ -40,7 +40,15 @@ class SDE(Protocol):
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class VE:
-    """Variance exploding: alpha = 1, sigma = sigma_min (sigma_max / sigma_min)^t."""
+    """Variance exploding: alpha = 1, sigma = sigma_min (sigma_max / sigma_min)^t.
+
+    Attributes:
+        sigma_min: std of the noise at t = 0, for pictures in [-1, 1].
+        sigma_max: the same at t = 1.
+
+    Raises:
+        ValueError: not 0 < sigma_min < sigma_max.
+    """
 
     sigma_min: float = 0.02
     sigma_max: float = 100.0
@@ -63,7 +71,17 @@ class VE:
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class VP:
-    """Variance preserving with beta(t) = beta_min + t (beta_max - beta_min)."""
+    """Variance preserving with beta(t) = beta_min + t (beta_max - beta_min).
+
+    alpha(t) = exp(-1/2 of the integral of beta from 0 to t), sigma^2 = 1 - alpha^2.
+
+    Attributes:
+        beta_min: rate of the noise at t = 0, for a time from 0 to 1.
+        beta_max: the same at t = 1.
+
+    Raises:
+        ValueError: not 0 < beta_min < beta_max.
+    """
 
     beta_min: float = 0.1
     beta_max: float = 20.0
@@ -81,7 +99,15 @@ class VP:
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class SubVP:
-    """Sub-variance preserving: the alpha of VP, and sigma the square of VP's."""
+    """Sub-variance preserving: the alpha of VP, and sigma the square of VP's.
+
+    Attributes:
+        beta_min: as in VP.
+        beta_max: as in VP.
+
+    Raises:
+        ValueError: not 0 < beta_min < beta_max.
+    """
 
     beta_min: float = 0.1
     beta_max: float = 20.0

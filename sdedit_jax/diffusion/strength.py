@@ -22,7 +22,14 @@ DB = 10 / np.log(10)
 
 
 class Strength(NamedTuple):
-    """One noise level in four units (see the module)."""
+    """One noise level in four units.
+
+    Attributes:
+        t0: the time in [0, 1] of the process.
+        sigma: the noise-to-signal ratio sigma(t0) / alpha(t0), for pictures in [-1, 1].
+        snr_db: 10 log10(alpha^2 / sigma^2), in dB.
+        step: the level of the process's own table, or of DDPM's linear one; -1 is no noise.
+    """
 
     t0: float
     sigma: float
@@ -60,7 +67,11 @@ def t_from_sigma(process: SDE, sigma: Array) -> Array:
 
 
 def describe(process: SDE, t0: float) -> Strength:
-    """The strength t0 of a process in all four units; t0 = 0 is no noise."""
+    """The strength t0 of a process in all four units; t0 = 0 is no noise.
+
+    Raises:
+        ValueError: t0 is not in [0, 1].
+    """
     check_t0(t0)
     if t0 == 0:
         return Strength(0.0, 0.0, float("inf"), -1.0)
@@ -79,7 +90,10 @@ def to_t0(
     snr_db: float | None = None,
     step: float | None = None,
 ) -> float:
-    """t0 of the strength that is given in exactly one of the four units.
+    """t0 in [0, 1] of the strength that is given in exactly one of the four units.
+
+    Args:
+        t0, sigma, snr_db, step: the strength, in the units of `Strength`.
 
     Raises:
         ValueError: none or several given, or a value outside the range of the process.

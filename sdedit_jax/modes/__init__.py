@@ -34,10 +34,10 @@ def run(
     """Run a mode; a notebook may do so any number of times.
 
     Args:
-        config: of configs/, with the changes of the user.
+        config: of `get_config()` of a config file, with the changes of the user.
         workdir: folder for results, made where it is missing; a replay needs none. A conversion
             takes a name too, see registry.shipped.new_prior.
-        mode: one of MODES.
+        mode: "edit", "sweep", "replay", "train" or "convert".
         overwrite: replace existing results.
         keep: write to WORKDIR/run-2, run-3 .. where the workdir holds files.
 

@@ -79,11 +79,14 @@ class Event(NamedTuple):
 
     Attributes:
         stage: the name of the stage.
-        step, steps: steps done in this stage and its number of steps, repeats included.
-        evaluations, total: network evaluations done in the whole edit of one picture, and all.
+        step: steps done in this stage, repeats included.
+        steps: the number of steps of this stage, repeats included.
+        evaluations: network evaluations done so far, in the edit of one picture.
+        total: network evaluations of the whole edit.
         seconds: since the edit began, without compiling.
         preview: the predicted clean pictures [B, H, W, C] in [-1, 1], on request.
-        batch, batches: the number of this batch in the call, from 1, and how many there are.
+        batch: the number of this batch in the call, from 1.
+        batches: the number of batches in the call.
     """
 
     stage: str

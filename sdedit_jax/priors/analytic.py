@@ -53,7 +53,11 @@ class MixturePredictor:
 
 
 def gaussian(process: SDE, mean: Array, std: Array | float) -> Prior:
-    """The prior of data N(mean, diag(std^2)), mean [H, W, C], std [H, W, C] or a number."""
+    """The prior of data N(mean, diag(std^2)), exact, for pictures in [-1, 1].
+
+    Args:
+        mean: [H, W, C]. std: [H, W, C] or a number.
+    """
     params = {"mean": jnp.asarray(mean, jnp.float32), "std": jnp.asarray(std, jnp.float32)}
     return Prior(process, GaussianPredictor(process), params, tuple(params["mean"].shape), stride=0)
 
