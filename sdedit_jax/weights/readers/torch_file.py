@@ -62,7 +62,7 @@ def _load(path: Path) -> Any:
         import torch
     except ImportError:
         raise ValueError(
-            f"source: {path} is a torch file; to read it: pip install torch (its CPU build is enough)"
+            f"source: {path} is a torch file; to read it: pip install torch, CPU build or other"
         ) from None
     if tuple(int(n) for n in torch.__version__.split(".")[:2]) < SAFE:
         raise ValueError(
