@@ -1,4 +1,4 @@
-"""All fields with their defaults; other configs start here and set what differs."""
+"""The fields of SDEdit with their defaults; other configs start here and set what differs."""
 
 from ml_collections import ConfigDict, config_dict
 
@@ -38,7 +38,7 @@ def get_config() -> ConfigDict:
     # noise and class
     config.seed = 0  # up to 2**64 - 1; -1 draws one
     config.samples = 4  # pictures per guide
-    config.cond = ""  # class of a class-conditional prior: its name or number
+    config.cond = ""  # a class of a class-conditional prior, by its name or number
     config.guidance = ConfigDict()
     config.guidance.name = "cfg"
     config.guidance.against = ""  # a class, "null" (no class), or "": no guidance

@@ -1,7 +1,7 @@
-"""A painting becomes a photo of a class: `cond`, by the name or number that the prior has for it.
+"""A painting of a flower becomes a photo of a given class of flower, `cond`.
 
-`guidance.against` is a second class, or "null" where the prior has a label for no class.
-`guidance.scale` then leads away from it.
+`cond` is the name or the number that the prior has for the class. `guidance.against` is a second
+class, or "null" where the prior has a label for no class. `guidance.scale` then leads away from it.
 """
 
 from ml_collections import ConfigDict

@@ -12,10 +12,10 @@ def get_config() -> ConfigDict:
     star = {"patch": "examples/composite/patches/star.png", "y": 0.22}
     config.example.options = ConfigDict(star)
     config.options.patch = ""  # a picture, usually with alpha, or a folder by the inputs' stems
-    config.options.x = 0.5  # centre of the patch
+    config.options.x = 0.5  # centre of the patch, from the left; y from the top
     config.options.y = 0.5
-    config.options.units = "fraction"  # fraction | pixel
-    config.options.scale = 1.0
-    config.options.seam = 2.0
+    config.options.units = "fraction"  # fraction | pixel: of x and y
+    config.options.scale = 1.0  # factor on the size of the patch
+    config.options.seam = 2.0  # pixels of the edit around the patch that may change too
     config.t0 = 0.4
     return config

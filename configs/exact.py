@@ -1,4 +1,4 @@
-"""Strokes on a prior without a network: the closed-form mixture of a few drawn pictures."""
+"""A painting is edited by a prior without a network: the exact mixture of eight drawn pictures."""
 
 from ml_collections import ConfigDict
 

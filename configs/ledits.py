@@ -40,7 +40,7 @@ def get_config() -> ConfigDict:
     number = config_dict.placeholder
     config.steps = number(int)
     config.t0 = number(float)  # strength where the steps begin: ledits, leditspp, ddim-inversion
-    config.skip = number(float)  # steps left out: the other presets
+    config.skip = number(float)  # of the other presets: steps left out, or a share (leditspp-...)
     config.source_scale = number(float)
     config.target_scale = number(float)
     config.intersect_to = number(float)  # LEDITS++: both masks act up to this time

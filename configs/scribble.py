@@ -19,7 +19,7 @@ def get_config() -> ConfigDict:
     config.options.painted = ""  # file or folder: the painted copy
     config.options.invert = False
     config.options.mask_channel = "auto"  # auto | luminance | alpha
-    config.options.threshold = 24
-    config.options.grow = 1.0
+    config.options.threshold = 24  # of painted: levels by which a stroke differs from the photo
+    config.options.grow = 1.0  # pixels of the edit by which the mask of the strokes is grown
     config.t0 = 0.45
     return config

@@ -9,6 +9,6 @@ def get_config() -> ConfigDict:
     config = base.get_config()
     config.task = "simulate"
     config.example.input = "examples/recolor"
-    config.options.colors = 6
-    config.options.median = 0
+    config.options.colors = 6  # 3 to 50
+    config.options.median = 0  # odd window in pixels of the edit; 0: by the size, 23 at 256
     return config

@@ -1,4 +1,4 @@
-"""Training of the included pixel prior, --mode=train; data.source is a folder or zip of photos."""
+"""Training of a pixel prior such as fruits64, --mode=train; data.source has the photos."""
 
 from ml_collections import ConfigDict, config_dict
 

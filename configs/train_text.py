@@ -1,4 +1,4 @@
-"""Training of the included text prior, --mode=train: the second stage, on latents.
+"""Training of a text prior such as fruits64-text, --mode=train: the second stage, on latents.
 
 config.vae is the folder vae/ that the first stage (train_vae.py) published.
 """

@@ -1,4 +1,4 @@
-"""Training of the autoencoder of the included text prior, --mode=train: the first stage."""
+"""Training of the autoencoder of a text prior, --mode=train: the first stage."""
 
 from ml_collections import ConfigDict
 

@@ -29,7 +29,7 @@ LONGEST = 200
 """Characters of the message of an error in a config file; ml_collections writes whole configs."""
 
 CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "The name of a shipped config, or a file; base by default.", lock_config=True
+    "config", None, "The name of an included config, or a file; base by default.", lock_config=True
 )
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder for results, created if missing.")
 MODE = flags.DEFINE_string("mode", "edit", f"What to do: {', '.join(MODES)}.")

@@ -20,8 +20,8 @@ def lines() -> Iterator[str]:
     yield f"  your own priors: {shipped.user_priors()}, or the folder {shipped.VARIABLE}"
     yield ""
     yield "presets, --config.preset=NAME:"
-    yield f"  for pictures, and texts with img2img: {', '.join(settings.PRESETS)}"
-    yield f"  of ledits: {', '.join(ledits.PRESETS)}"
+    yield f"  of SDEdit, with or without a text: {', '.join(settings.PRESETS)}"
+    yield f"  of the configs ledits and leditspp: {', '.join(ledits.PRESETS)}"
 
 
 def _table(rows: Mapping[str, str]) -> Iterator[str]:
@@ -52,6 +52,6 @@ def _facts(metadata: Mapping[str, Any]) -> Iterator[str]:
     if data.get("labels"):
         yield f"classes {', '.join(map(str, data['labels']))}"
     if training.get("images"):
-        yield f"{training['images']:,} pictures of training"
+        yield f"{training['images']:,} pictures seen in training"
     if data.get("credit"):
         yield str(data["credit"])
