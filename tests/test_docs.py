@@ -26,7 +26,7 @@ from test_imports import ORDER
 from sdedit_jax.edits import ledits
 from sdedit_jax.modes import MODES, check, command_line
 from sdedit_jax.pipeline import settings
-from sdedit_jax.registry import sampler_parts, shipped
+from sdedit_jax.registry import included, sampler_parts
 
 ROOT = Path(__file__).parent.parent
 GUIDES = sorted(page for where in ("docs", "docs/guides") for page in ROOT.glob(f"{where}/*.md"))
@@ -266,7 +266,7 @@ def test_the_program_reads_the_commands(page, args, monkeypatch):
 
 def fields():
     """The dotted names of the fields of all configs."""
-    for name in shipped.configs():
+    for name in included.configs():
         config = command_line.plain_config(["sdedit", f"--config={name}"])
         yield from (".".join(field) for field in command_line.fields_of(config))
 
@@ -280,7 +280,7 @@ def test_fields_in_the_text_exist(page):
 def test_every_config_is_explained():
     text = "".join(page.read_text() for page in (ROOT / "README.md", *GUIDES))
     named = set(re.findall(r"(?:--config=|configs/|`)(\w+)", text))
-    assert set(shipped.configs()) <= named
+    assert set(included.configs()) <= named
 
 
 # --- the site -------------------------------------------------------------------------------------

@@ -293,7 +293,7 @@ def test_a_mistake_in_a_locked_config_does_not_print_the_whole_config(parsed, tm
 
 
 @pytest.mark.parametrize("package", ["configs", "sdedit_jax.configs"])
-def test_a_config_of_a_user_may_import_the_shipped_ones(package, tmp_path):
+def test_a_config_of_a_user_may_import_the_included_ones(package, tmp_path):
     """In a process of its own, in a folder that has no configs."""
     (tmp_path / "mine.py").write_text(
         f"from {package} import strokes\n\ndef get_config():\n"

@@ -1,4 +1,4 @@
-"""The denoise test: working priors pass, mutations of the shipped one fail and are named."""
+"""The denoise test: working priors pass, mutations of the included one fail and are named."""
 
 import json
 import math
@@ -21,15 +21,15 @@ from sdedit_jax.weights.convert import convert
 from sdedit_jax.weights.selfcheck import denoise, drawings
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
-SHIPPED = CHECKPOINTS / "fruits64"
+INCLUDED = CHECKPOINTS / "fruits64"
 LINEAR, SCALED, COSINE = sde.linear_table(), sde.scaled_linear_table(), sde.cosine_table()
 VP, SUBVP = sde.VP(), sde.SubVP()
 SHAPE = (16, 16, 3)
 
 
 @pytest.fixture(scope="module")
-def shipped():
-    loaded = sj.load_prior(SHIPPED)
+def included():
+    loaded = sj.load_prior(INCLUDED)
     # arrays of numpy: a mutation compiles nothing
     return loaded.replace(params=jax.tree.map(np.asarray, loaded.params))
 
@@ -47,10 +47,10 @@ def changed(params, changes):
     return walk(params)
 
 
-def mutated(shipped, change):
-    """The verdict on the shipped prior after {leaf: new value} = change(leaves)."""
-    leaves = {f"all_modules/{name}": a for name, a in under(shipped.params["all_modules"])}
-    return selfcheck.check(shipped.replace(params=changed(shipped.params, change(leaves))))
+def mutated(included, change):
+    """The verdict on the included prior after {leaf: new value} = change(leaves)."""
+    leaves = {f"all_modules/{name}": a for name, a in under(included.params["all_modules"])}
+    return selfcheck.check(included.replace(params=changed(included.params, change(leaves))))
 
 
 def under(tree, path=""):
@@ -60,7 +60,7 @@ def under(tree, path=""):
 
 
 FIRST, LAST, HEAD = "all_modules/4", "all_modules/33", "all_modules/35"
-"""Of the shipped network: the first and the last block, and the convolution to the picture."""
+"""Of the included network: the first and the last block, and the convolution to the picture."""
 
 
 def ends(leaves):
@@ -72,12 +72,12 @@ def with_ends(into, out, bias):
     return {"all_modules/3/kernel": into, f"{HEAD}/kernel": out, f"{HEAD}/bias": bias}
 
 
-# --- the shipped prior ----------------------------------------------------------------------------
+# --- the included prior --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_shipped_prior_passes(shipped, seed):
-    verdict = selfcheck.check(shipped, seed=seed)
+def test_the_included_prior_passes(included, seed):
+    verdict = selfcheck.check(included, seed=seed)
     assert verdict.passed and verdict.failure_mode == ""
     assert all(p.rmse <= p.at_most for p in verdict.curve)
     np.testing.assert_allclose(
@@ -133,30 +133,30 @@ MUTATIONS = {
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_a_mutation_is_caught_and_named(shipped, name):
+def test_a_mutation_is_caught_and_named(included, name):
     change, names = MUTATIONS[name]
-    verdict = mutated(shipped, change)
+    verdict = mutated(included, change)
     assert not verdict.passed
     assert verdict.failure_mode in names and "fails" in verdict.message
 
 
-def test_a_wrong_data_range_is_caught(shipped):
+def test_a_wrong_data_range_is_caught(included):
     """An adapter that turns x into factor (x + shift), for a network that does not want it."""
 
     def predict(params, x, t, cond=None, key=None):
         factor, shift = params["factor"], params["shift"]
-        at = t_from_sigma(shipped.process, factor * shipped.process.sigma(t))
-        return shipped.predict(params["net"], factor * (x + shift), at)
+        at = t_from_sigma(included.process, factor * included.process.sigma(t))
+        return included.predict(params["net"], factor * (x + shift), at)
 
     for factor, shift, says in ((0.5, 1.0, "not in [0, 1]"), (2.0, -0.5, "not in [-1, 1]")):
-        params = {"net": shipped.params, "factor": factor, "shift": shift}
-        verdict = selfcheck.check(shipped.replace(predict=predict, params=params))
+        params = {"net": included.params, "factor": factor, "shift": shift}
+        verdict = selfcheck.check(included.replace(predict=predict, params=params))
         assert not verdict.passed and verdict.failure_mode == "range" and says in verdict.message
 
 
-def test_a_ddpm_like_prior_and_its_table(shipped):
+def test_a_ddpm_like_prior_and_its_table(included):
     """Passes under its own table; under another one fails, and its own is named."""
-    like = shipped.with_process(LINEAR)
+    like = included.with_process(LINEAR)
     assert selfcheck.check(like).passed
     for other in (COSINE, SCALED):
         verdict = selfcheck.check(like.replace(process=other))
@@ -164,7 +164,7 @@ def test_a_ddpm_like_prior_and_its_table(shipped):
         assert "'linear'" in verdict.message
 
 
-def test_mutations_that_no_test_of_outputs_can_see(shipped):
+def test_mutations_that_no_test_of_outputs_can_see(included):
     """Hidden units renamed consistently; a scale that a norm takes away; 1 percent."""
 
     def renamed(leaves):
@@ -180,13 +180,13 @@ def test_mutations_that_no_test_of_outputs_can_see(shipped):
         names = (f"{FIRST}/Conv_0", f"{FIRST}/Dense_0")
         return scaled(leaves, names, 1.3)
 
-    intact = selfcheck.check(shipped)
+    intact = selfcheck.check(included)
     for change, off in (
         (renamed, 1e-3),
         (normed, 1e-2),
         (lambda leaves: scaled(leaves, HEAD, 1.01), 0.1),
     ):
-        verdict = mutated(shipped, change)
+        verdict = mutated(included, change)
         assert verdict.passed
         rmse = [[p.rmse for p in v.curve] for v in (verdict, intact)]
         np.testing.assert_allclose(*rmse, rtol=off)
@@ -195,26 +195,26 @@ def test_mutations_that_no_test_of_outputs_can_see(shipped):
 # --- through the files of other programs ----------------------------------------------------------
 
 
-def test_a_score_sde_file_gives_the_prior_back(shipped, tmp_path):
+def test_a_score_sde_file_gives_the_prior_back(included, tmp_path):
     file = tmp_path / "checkpoint_9.pth"
     pytest.importorskip("torch")
-    foreign_files.write_score_sde_pth(file, SHIPPED)
-    architecture = foreign_files.given_for(SHIPPED)
+    foreign_files.write_score_sde_pth(file, INCLUDED)
+    architecture = foreign_files.given_for(INCLUDED)
     report = convert(file, tmp_path / "out", architecture=architecture, check=False)
     assert report.metadata["source"]["ema"] is True
-    same = jax.tree.map(np.array_equal, sj.load_prior(tmp_path / "out").params, shipped.params)
+    same = jax.tree.map(np.array_equal, sj.load_prior(tmp_path / "out").params, included.params)
     assert all(jax.tree.leaves(same))
 
 
-def test_a_mutated_jax_file_fails_and_loads(shipped, tmp_path):
+def test_a_mutated_jax_file_fails_and_loads(included, tmp_path):
     def swap(params):
         a, b = f"{FIRST}/Conv_0/kernel", f"{LAST}/Conv_1/kernel"
         leaves = {f"all_modules/{name}": leaf for name, leaf in under(params["all_modules"])}
         return changed(params, {a: leaves[b], b: leaves[a]})
 
     file = tmp_path / "checkpoint_9"
-    foreign_files.write_score_sde_flax(file, SHIPPED, swap)
-    architecture = foreign_files.given_for(SHIPPED)
+    foreign_files.write_score_sde_flax(file, INCLUDED, swap)
+    architecture = foreign_files.given_for(INCLUDED)
     report = convert(file, tmp_path / "out", architecture=architecture)
     assert not report.verdict.passed
     loaded = sj.load_prior(tmp_path / "out")
@@ -251,7 +251,7 @@ def test_the_writer_names_modules_as_the_originals(golden):
     for name, a in named.items():
         _, index, leaf = name.split(".", 2)
         assert list(a.shape) == shapes[int(index)][leaf]
-    # the shipped network resizes without parameters, so the writer knows no class for that
+    # the included network resizes without parameters, so the writer knows no class for that
     plain = {k: v for k, v in weights.items() if flax_names[int(k.split("/")[1])] not in resized}
     assert list(foreign_files.flax_named(plain)) == [n for n in flax_names if n not in resized]
 

@@ -1,7 +1,7 @@
 """The self-check on trained weights in the layout of diffusers, and on mutations of its files.
 
 The folder goldens/unet2d_trained holds a small network that tests/train_unet2d.py trained; the
-shipped prior's network does not exist in that layout.
+included prior's network does not exist in that layout.
 """
 
 import json

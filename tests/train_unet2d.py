@@ -2,7 +2,7 @@
 
     python tests/train_unet2d.py --data=PHOTOS.zip --work=FOLDER
 
-The self-check is tested on trained weights in the layout of diffusers; the shipped prior's network
+The self-check is tested on trained weights in the layout of diffusers; the included prior's network
 does not exist there. It has seen 51,200 pictures of Fruits-360 by Mihai Oltean and Horea Muresan
 (2020 release, MIT License). The result is the usual folder: config.json, weights,
 scheduler_config.json.

@@ -1,4 +1,4 @@
-"""Compile time, seconds per edit and peak memory of the shipped prior; wall time of the program.
+"""Compile time, seconds per edit and peak memory of the included prior; wall time of the program.
 
     python experiments/speed/edit.py [--threads=2] [--runs=3]
 

@@ -14,7 +14,7 @@ from sdedit_jax.images import user_path
 from sdedit_jax.modes import lock
 from sdedit_jax.modes.config import resolve
 from sdedit_jax.modes.files import Target, kept
-from sdedit_jax.registry import shipped
+from sdedit_jax.registry import included
 from sdedit_jax.text.spelling import one_of
 
 MODES = ["edit", "sweep", "replay", "train", "convert"]
@@ -36,7 +36,7 @@ def run(
     Args:
         config: of `get_config()` of a config file, with the changes of the user.
         workdir: folder for results, made where it is missing; a replay needs none. A conversion
-            takes a name too, see registry.shipped.new_prior.
+            takes a name too, see registry.included.new_prior.
         mode: "edit", "sweep", "replay", "train" or "convert".
         overwrite: replace existing results.
         keep: write to WORKDIR/run-2, run-3 .. where the workdir holds files.
@@ -77,7 +77,7 @@ def target(
             return None
         raise ValueError("workdir: give a folder for the results, e.g. --workdir=out")
     if mode == "convert":  # that folder appears whole or not at all
-        return Target(shipped.new_prior(workdir), overwrite)
+        return Target(included.new_prior(workdir), overwrite)
     folder = kept(user_path(workdir)) if keep else user_path(workdir)
     make_folder(folder)
     return Target(folder, overwrite)

@@ -12,7 +12,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from sdedit_jax.modes import MODES, check, listing, run
-from sdedit_jax.registry import shipped
+from sdedit_jax.registry import included
 from sdedit_jax.text import spelling
 
 USAGE = """\
@@ -99,13 +99,13 @@ def with_config(argv: Sequence[str]) -> list[str]:
             name = found[2] if found[2] is not None else "".join(argv[i + 1 : i + 2])
             del argv[i + 1 : i + 1 + (found[2] is None)]
             name, colon, parameter = name.partition(":")
-            argv[i] = f"{found[1]}={shipped.config(name)}{colon}{parameter}"
+            argv[i] = f"{found[1]}={included.config(name)}{colon}{parameter}"
             return argv
-    return [*argv[:1], f"--config={shipped.config('base')}", *argv[1:]]
+    return [*argv[:1], f"--config={included.config('base')}", *argv[1:]]
 
 
 def name_configs() -> None:
-    """Let configs of users import the shipped ones as `configs`, as they do in a checkout."""
+    """Let configs of users import the included ones as `configs`, as they do in a checkout."""
     if "configs" not in sys.modules and importlib.util.find_spec("configs") is None:
         sys.modules["configs"] = importlib.import_module("sdedit_jax.configs")
 

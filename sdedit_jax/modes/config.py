@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from sdedit_jax import registry
 from sdedit_jax.diffusion.noise import drawn_seed
 from sdedit_jax.images import expand
-from sdedit_jax.registry import shipped
+from sdedit_jax.registry import included
 
 TEXTS = ("prompt", "negative_prompt", "source_prompt", "concepts", "name", "credit")
 """Fields that hold no paths."""
@@ -34,7 +34,7 @@ def with_example(config: ConfigDict, example: ConfigDict) -> ConfigDict:
 
     They hold where an option has its default, unless one of the options `example.unless` is set.
     """
-    config.input = shipped.example(example.input)
+    config.input = included.example(example.input)
     print(f"input     {config.input}, the example of this config")
     options = example.get("options", {})
     if not options or any(config.options[name] for name in example.get("unless", ())):
@@ -42,7 +42,7 @@ def with_example(config: ConfigDict, example: ConfigDict) -> ConfigDict:
     defaults = registry.default_options(config.task)
     for name, value in options.items():
         if config.options[name] == defaults[name]:
-            config.options[name] = shipped.example(value) if isinstance(value, str) else value
+            config.options[name] = included.example(value) if isinstance(value, str) else value
     return config
 
 

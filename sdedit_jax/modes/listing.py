@@ -6,18 +6,18 @@ from typing import Any
 
 from sdedit_jax.edits import ledits
 from sdedit_jax.pipeline import settings
-from sdedit_jax.registry import shipped
+from sdedit_jax.registry import included
 from sdedit_jax.weights import store
 
 
 def lines() -> Iterator[str]:
     """The lines of the list."""
     yield "configs, --config=NAME:"
-    yield from _table({name: _about(file) for name, file in shipped.configs().items()})
+    yield from _table({name: _about(file) for name, file in included.configs().items()})
     yield ""
     yield "priors, --config.prior=NAME:"
-    yield from _table({name: _prior(folder) for name, folder in shipped.priors().items()})
-    yield f"  your own priors: {shipped.user_priors()}, or the folder {shipped.VARIABLE}"
+    yield from _table({name: _prior(folder) for name, folder in included.priors().items()})
+    yield f"  your own priors: {included.user_priors()}, or the folder {included.VARIABLE}"
     yield ""
     yield "presets, --config.preset=NAME:"
     yield f"  of SDEdit, with or without a text: {', '.join(settings.PRESETS)}"

@@ -11,7 +11,7 @@ import numpy as np
 from sdedit_jax import registry
 from sdedit_jax.nets.functional import together
 from sdedit_jax.priors.prior import Prior
-from sdedit_jax.registry import shipped
+from sdedit_jax.registry import included
 from sdedit_jax.training import sheets
 from sdedit_jax.training.checks import check
 from sdedit_jax.training.data import batch_of, spaced
@@ -39,7 +39,7 @@ def start(prior: str, step: int, batch: int) -> Start:
     """The start from the weights of a prior, by name or folder; "" means fresh weights."""
     if not prior:
         return Start()
-    folder = shipped.prior(prior)
+    folder = included.prior(prior)
     training = store.read_metadata(folder).get("training", {})
     return Start(folder, step, training.get("images", step * batch))
 

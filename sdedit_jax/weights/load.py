@@ -14,7 +14,7 @@ import platformdirs
 from sdedit_jax import images, registry
 from sdedit_jax.priors.analytic import mixture
 from sdedit_jax.priors.prior import Prior
-from sdedit_jax.registry import names, shipped
+from sdedit_jax.registry import included, names
 from sdedit_jax.weights import store
 from sdedit_jax.weights.convert import convert, digest
 from sdedit_jax.weights.readers import folder as diffusers_folder
@@ -31,8 +31,8 @@ def load_prior(folder: str | Path, compute: str = "float32", attention: int | No
     of a folder give equal priors, and a function compiled for one serves the other.
 
     Args:
-        folder: a path, or the name of a shipped prior or of one in the user's prior folder; see
-            registry.shipped.
+        folder: a path, or the name of an included prior or of one in the user's prior folder; see
+            registry.included.
         compute: "float32", "tf32" or "bfloat16".
         attention: for priors that read texts: sides of the latent over sides of the attention maps
             from which LEDITS++ makes its masks; None: as in prior.json (4; small ones 2).
@@ -40,7 +40,7 @@ def load_prior(folder: str | Path, compute: str = "float32", attention: int | No
     Raises:
         ValueError: missing, damaged or contradicting files; an unknown network, process or compute.
     """
-    return load_converted(ours(shipped.prior(folder)), compute, attention)
+    return load_converted(ours(included.prior(folder)), compute, attention)
 
 
 def sha256_of(folder: str | Path) -> str:
@@ -49,7 +49,7 @@ def sha256_of(folder: str | Path) -> str:
     Raises:
         ValueError: see load_prior.
     """
-    folder = ours(shipped.prior(folder))
+    folder = ours(included.prior(folder))
     known = store.read_metadata(folder).get("sha256")  # exact priors get one when loaded
     return known or load_converted(folder).metadata["sha256"]
 

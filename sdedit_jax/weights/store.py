@@ -18,7 +18,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from sdedit_jax.registry import shipped
+from sdedit_jax.registry import included
 from sdedit_jax.text import json_file, spelling
 
 Params = Mapping[str, Any]
@@ -108,7 +108,7 @@ def read_metadata(folder: str | Path) -> dict[str, Any]:
     file = Path(folder) / "prior.json"
     if not file.is_file():
         priors = (found.parent for found in Path(folder).parent.glob("*/prior.json"))
-        known = shipped.priors()
+        known = included.priors()
         near = spelling.hint_path(folder, priors) or spelling.hint(Path(folder).name, known)
         raise ValueError(
             f"prior: {file} does not exist; a prior is a folder with a prior.json, or one of the"

@@ -13,9 +13,9 @@ import sdedit_jax as sj
 from sdedit_jax import modes
 from sdedit_jax.modes import listing
 from sdedit_jax.modes.config import resolve
-from sdedit_jax.registry import TASKS, shipped
+from sdedit_jax.registry import TASKS, included
 
-SHIPPED = {"exact", "flowers64", "fruits64", "fruits64-text"}
+INCLUDED = {"exact", "flowers64", "fruits64", "fruits64-text"}
 EDITS = sorted(
     file.stem for file in (ROOT / "configs").glob("[a-z]*.py") if "example" in config_of(file.stem)
 )
@@ -32,24 +32,24 @@ def own(tmp_path, monkeypatch):
 
 
 def test_names_of_priors(own):
-    assert set(shipped.priors()) == SHIPPED | {"mine"}
-    assert shipped.prior("fruits64") == ROOT / "checkpoints/fruits64"
-    assert shipped.prior("mine") == own / "mine"
+    assert set(included.priors()) == INCLUDED | {"mine"}
+    assert included.prior("fruits64") == ROOT / "checkpoints/fruits64"
+    assert included.prior("mine") == own / "mine"
     assert sj.load_prior("mine").metadata["name"] == "exact"
-    assert shipped.prior(str(own / "mine")) == own / "mine"
+    assert included.prior(str(own / "mine")) == own / "mine"
 
 
 def test_a_path_comes_before_a_name_where_it_holds_a_prior(own, tmp_path):
     photos = tmp_path / "here/fruits64"
     photos.mkdir()
-    assert shipped.prior("fruits64") == ROOT / "checkpoints/fruits64"
+    assert included.prior("fruits64") == ROOT / "checkpoints/fruits64"
     shutil.copy(own / "mine/prior.json", photos)
-    assert shipped.prior("fruits64").resolve() == photos
+    assert included.prior("fruits64").resolve() == photos
 
 
-def test_a_shipped_prior_comes_before_one_of_the_user(own):
+def test_an_included_prior_comes_before_one_of_the_user(own):
     (own / "mine").rename(own / "fruits64")
-    assert shipped.prior("fruits64") == ROOT / "checkpoints/fruits64"
+    assert included.prior("fruits64") == ROOT / "checkpoints/fruits64"
 
 
 def test_an_unknown_prior_lists_the_names(own):
@@ -63,23 +63,23 @@ def test_a_conversion_by_name_goes_to_the_priors_of_the_user(own, capsys):
     assert modes.run(config, "church", "convert") == 0
     assert (own / "church/prior.json").is_file()
     assert f"prior     {own / 'church'}" in capsys.readouterr().out
-    assert shipped.new_prior("./church").resolve() == own.parent / "here/church"
-    assert shipped.new_prior(own / "a/b") == own / "a/b"
-    assert "'fruits64' is the name of a shipped prior" in refused(config, "fruits64", "convert")
+    assert included.new_prior("./church").resolve() == own.parent / "here/church"
+    assert included.new_prior(own / "a/b") == own / "a/b"
+    assert "'fruits64' is the name of an included prior" in refused(config, "fruits64", "convert")
 
 
 def test_names_of_configs(own):
-    assert shipped.config("strokes") == ROOT / "configs/strokes.py"
+    assert included.config("strokes") == ROOT / "configs/strokes.py"
     (own.parent / "here/strokes.py").write_text("")
-    assert shipped.config("strokes.py").resolve() == own.parent / "here/strokes.py"
+    assert included.config("strokes.py").resolve() == own.parent / "here/strokes.py"
     for name in ("strok", "configs/strokes.py"):
         with pytest.raises(ValueError, match="there is no file .*did you mean '.*strokes"):
-            shipped.config(name)
+            included.config(name)
 
 
 def test_the_list_names_everything(own):
     text = "\n".join(listing.lines())
-    for name in (*SHIPPED, "mine", *shipped.configs(), "paper-ve", "leditspp", str(own)):
+    for name in (*INCLUDED, "mine", *included.configs(), "paper-ve", "leditspp", str(own)):
         assert name in text
     assert "classes daisy, dandelion, rose, sunflower, tulip" in text
     for name in ("flowers64", "fruits64", "fruits64-text", "exact"):

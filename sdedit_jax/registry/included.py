@@ -1,4 +1,4 @@
-"""Names of configs and priors into files: a path, else what the package ships, else the user's own.
+"""Names of configs and priors into files: a path, else an included one, else one of the user.
 
 The folders `configs`, `checkpoints` and `examples` are inside the installed package. In a checkout
 they stand beside it.
@@ -20,7 +20,7 @@ MARKS = ("prior.json", "model_index.json")
 
 
 def folder(kind: str) -> Path:
-    """The folder `configs`, `checkpoints` or `examples` that the package ships."""
+    """The folder `configs`, `checkpoints` or `examples` that the package includes."""
     package = Path(__file__).parent.parent
     inside = package / kind
     return inside if inside.is_dir() else package.parent / kind
@@ -34,13 +34,13 @@ def user_priors() -> Path:
 
 
 def configs() -> dict[str, Path]:
-    """The shipped configs by name."""
+    """The included configs by name."""
     files = sorted(folder("configs").glob("*.py"))
     return {file.stem: file for file in files if file.stem != "__init__"}
 
 
 def priors() -> dict[str, Path]:
-    """The priors by name: the shipped ones, then those of the user."""
+    """The priors by name: the included ones, then those of the user."""
     found: dict[str, Path] = {}
     for where in (folder("checkpoints"), user_priors()):
         for one in sorted(where.glob("*/")):
@@ -53,7 +53,7 @@ def config(name: str) -> Path:
     """The config file of a name.
 
     Args:
-        name: a path, or the name of a shipped config.
+        name: a path, or the name of an included config.
 
     Raises:
         ValueError: neither of them exists.
@@ -87,21 +87,21 @@ def new_prior(name: str | Path) -> Path:
     """Where a prior is written: `name` as a path, or for a bare name, among the user's own.
 
     Raises:
-        ValueError: a shipped prior has this name.
+        ValueError: an included prior has this name.
     """
     path = user_path(name)
     if path != Path(path.name) or str(name).startswith("."):
         return path
     if (folder("checkpoints") / path).is_dir():
         raise ValueError(
-            f"workdir: {path.name!r} is the name of a shipped prior; give another, or a path such"
+            f"workdir: {path.name!r} is the name of an included prior; give another, or a path such"
             f" as ./{path.name}"
         )
     return user_priors() / path
 
 
 def example(path: str) -> str:
-    """A path of `examples/`: in the current folder if it is there, else the shipped one."""
+    """A path of `examples/`: in the current folder if it is there, else the included one."""
     return path if Path(path).exists() else str(folder("examples").parent / path)
 
 
