@@ -325,6 +325,15 @@ def test_noise_fill_has_the_kept_pixels_law_and_is_repeatable(tmp_path):
     assert np.array_equal(got.fitted, again.fitted)
 
 
+def test_a_fill_without_kept_pixels_names_the_remedy(tmp_path):
+    path = write(tmp_path / "a.png", noise(0, (8, 8)))
+    white = {"mask": write(tmp_path / "m.png", np.full((8, 8), 255, np.uint8))}
+    for rule in ("smooth", "mean", "noise"):
+        with pytest.raises(ValueError, match=f"fill .{rule}. needs kept .*options.fill=original"):
+            inpaint.make(path, {**white, "fill": rule}, (8, 8), "crop")
+    assert (inpaint.make(path, {**white, "fill": "original"}, (8, 8), "crop").mask == 1).all()
+
+
 def test_original_fill_and_soft_masks(tmp_path):
     photo = noise(0, (16, 16))
     mask = (np.arange(256).reshape(16, 16)).astype(np.uint8)
