@@ -84,8 +84,8 @@ def check_mask(mask: np.ndarray, name: str) -> None:
         raise ValueError(f"{name} is black everywhere; white marks what may change")
     if most < 128:
         warn(
-            f"{name}: its brightest level is {most} of 255, so little of the change stays; white"
-            " (255) is what may change fully"
+            f"{name}: its brightest level is {most} of 255, so {most / 255:.0%} of the change stays"
+            " at most; make it white (255) where the edit may change"
         )
 
 
