@@ -568,6 +568,25 @@ def test_a_cast_shadow_belongs_to_the_background():
     assert (levels & ~wanted).sum() > 500  # distance from the ground alone takes the shadow along
 
 
+@pytest.mark.parametrize("scale", [1, 3])
+@pytest.mark.parametrize("noise_std", [0, 2])
+@pytest.mark.parametrize(
+    ("grey", "blur", "shadow"),
+    [(110, 1, 0), (200, 1.5, 0), (160, 3, 0), (110, 2, 0.45), (130, 1, 0.45), (160, 0.7, 0.45)],
+)
+def test_a_grey_object_with_a_blurred_rim_is_no_shadow(grey, blur, shadow, noise_std, scale):
+    """A disc, alone or over its soft shadow, at two sizes of the picture."""
+    y, x = np.mgrid[: 96 * scale, : 128 * scale] / scale
+    dark = shadow * np.exp(-(((y - 74) / 9) ** 2) - ((x - 66) / 26) ** 2)
+    disc = (y - 48) ** 2 + (x - 64) ** 2 <= 20**2
+    share = ndimage.gaussian_filter(disc.astype(float), blur * scale)[..., None]
+    picture = np.array([240, 236, 230]) * (1 - dark[..., None]) * (1 - share) + grey * share
+    picture += np.random.default_rng(0).normal(0, noise_std, picture.shape)
+    found = recolor.foreground(np.clip(np.rint(picture), 0, 255).astype(np.uint8), 24)
+    assert found[ndimage.binary_erosion(disc, iterations=3 * scale)].all()
+    assert (found & disc).sum() / (found | disc).sum() > 0.8
+
+
 @few
 @given(seed=seeds, count=st.integers(2, 6))
 def test_otsu_is_the_best_of_all_thresholds(seed, count):
