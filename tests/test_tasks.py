@@ -787,6 +787,28 @@ def test_foreground_is_what_stands_on_the_ground(tmp_path):
     assert (got.fitted[thing][:, 1] > got.fitted[thing][:, 0]).all()
 
 
+@pytest.mark.parametrize(
+    "given",
+    ["#ff0000, 00ff00", "'#ff0000','#00ff00'", "[#ff0000;#00ff00]", "('red', \"lime\",)"]
+    + [["red", "lime"], ("#f00,#0f0",), ["'f00'", "0f0"]],
+)
+def test_a_palette_may_be_any_list(given):
+    """With or without quotes and brackets, from a command line or from Python."""
+    chosen = common.read_options(recolor.Options, {"palette": given})
+    assert [images.color(text) for text in chosen.palette] == [(255, 0, 0), (0, 255, 0)]
+
+
+@pytest.mark.parametrize("given", ["", (), (""), "[]", None])
+def test_an_empty_palette_is_none(given):
+    assert common.read_options(recolor.Options, {"palette": given}).palette == ()
+
+
+@pytest.mark.parametrize("given", [112233, (112233,), [112233, 445566]])
+def test_a_palette_of_numbers_is_told_how_to_write_it(given):
+    with pytest.raises(ValueError, match="texts, got 112233; put quotes around each, as in palet"):
+        common.read_options(recolor.Options, {"palette": given})
+
+
 def test_recolor_errors(tmp_path):
     path = write(tmp_path / "a.png", np.full((8, 8, 3), 9, np.uint8))
     with pytest.raises(ValueError, match="one of the task options palette and reference"):
@@ -957,7 +979,7 @@ def test_a_mask_may_be_a_region_of_a_map(tmp_path):
         assert np.array_equal(read(where), wanted)
     with pytest.raises(ValueError, match="no such file"):
         read(str(tmp_path / "run#1" / "none.png"))
-    with pytest.raises(ValueError, match="palette must be strings, got 112233; quote"):
+    with pytest.raises(ValueError, match="palette must be texts, got 112233; put quotes"):
         common.read_options(recolor.Options, {"palette": (112233, 445566)})
     for where, told in ((f"{file}#blue", "no pixel of #0000ff"), (f"{file}#rod", "CSS name")):
         with pytest.raises(ValueError, match=told):
