@@ -313,6 +313,45 @@ def test_jpeg_mask_has_pure_ends(name, tmp_path):
     assert np.array_equal(images.read_mask(path, (64, 64)), grey / 255)
 
 
+@pytest.mark.parametrize("label", [1, 2, 16])
+def test_a_label_map_as_jpeg_is_refused_with_its_brightest_level(label, tmp_path):
+    """A file of the program, a path and an open picture of Python; a black one is black."""
+    grey = np.zeros((32, 32), np.uint8)
+    grey[8:24, 8:24] = label
+    for value, told in ((grey, "brightest level is .* white"), (0 * grey, "is black everywhere")):
+        path = tmp_path / "m.jpg"
+        Image.fromarray(value).save(path, quality=95)
+        chosen = common.MaskOptions(mask=str(path))
+        for read in (
+            lambda p, chosen=chosen: common.read_mask(chosen, "a.png", (32, 32)),
+            lambda p: arrays.mask_of(p, (32, 32)),
+            lambda p: arrays.mask_of(Image.open(p), (32, 32)),
+        ):
+            with pytest.raises(ValueError, match=f"mask.*{told}"):
+                read(path)
+
+
+def test_an_open_jpeg_is_the_mask_of_its_file(tmp_path):
+    path = saved(Image.fromarray(np.eye(32, dtype=np.uint8) * 255), tmp_path / "m.jpg")
+    mask = arrays.mask_of(path, (32, 32))
+    assert (mask == 0).any() and np.array_equal(mask, arrays.mask_of(Image.open(path), (32, 32)))
+
+
+def test_three_axes_are_one_mask_or_several_by_the_proportions_of_the_pictures():
+    wide, rng = (8, 12), np.random.default_rng(0)
+    half, every = rng.random((4, 6, 1)), rng.random((4, 8, 12))
+    with pytest.warns(UserWarning, match="mask has 4x6 .* it is resized"):
+        one = arrays.masks(half, [wide] * 4, True)  # as many rows as pictures
+        assert len(one) == 4 and all(np.array_equal(m, arrays.mask_of(half, wide)) for m in one)
+    for mask in (every, every[..., None]):
+        found = arrays.masks(mask, [wide] * 4, True)
+        assert np.array_equal(found, every.astype(np.float32))
+    narrow = rng.random((4, 12, 1))  # of pictures one pixel wide, and of no picture 4 x 12
+    assert np.array_equal(arrays.masks(narrow, [(12, 1)] * 4, True), narrow.astype(np.float32))
+    with pytest.raises(ValueError, match="one for all or one for each of 4, got 3"):
+        arrays.masks(every[:3], [wide] * 4, True)
+
+
 # Growing, feathering, pasting
 
 

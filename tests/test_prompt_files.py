@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sdedit_jax.modes.ledits import FIELDS
-from sdedit_jax.modes.prompt_files import by_id, read
+from sdedit_jax.modes.prompt_files import by_id, naming, read
 from sdedit_jax.priors.conditioning import Prompt
 
 SHORT = (Prompt._fields, "prompt")
@@ -87,3 +87,34 @@ def test_names_may_have_suffixes_and_folders():
     assert by_id({"apple": 1}, both, "x") == {"apple": 1}
     with pytest.raises(ValueError, match="'apple.png' in x: several inputs are called 'apple'"):
         by_id({"apple.png": 1}, both, "x")
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ({"scale": None}, "scale of 'a' in .*p.json must be a finite number, got None"),
+        ({"scale": "7"}, "scale of 'a' in .*p.json must be a finite number, got '7'"),
+        ({"scale": True}, "scale of 'a' in .*p.json must be a finite number, got True"),
+        ({"scale": float("inf")}, "scale of 'a' in .*p.json must be a finite number, got inf"),
+        ({"prompt": 3}, "prompt of 'a' in .*p.json must be a text, got 3"),
+        (None, "'a' in .*p.json must be a text or an object of .*, got None"),
+    ],
+)
+def test_a_wrong_value_is_named_with_file_entry_and_field(tmp_path, entry, told):
+    with pytest.raises(ValueError, match=f"prompts: {told}"):
+        read(written(tmp_path / "p.json", json.dumps({"a": entry})), *SHORT)
+    with pytest.raises(ValueError, match="concepts of 'a' in .*p.json must be texts, got 3"):
+        read(written(tmp_path / "p.json", '{"a": {"concepts": 3}}'), FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("file", "own", "told"),
+    [
+        ("", {}, "wrong"),
+        ("p.json", {"a": {}}, "prompts: 'a' in p.json: wrong"),
+        ("p.json", {"b": {}}, "prompts: 'a' has no entry in p.json: wrong"),
+    ],
+)
+def test_an_error_names_the_entry_of_the_input(file, own, told):
+    with pytest.raises(ValueError, match=f"^{told}$"), naming(file, own, "a"):
+        raise ValueError("wrong")

@@ -325,6 +325,15 @@ def test_noise_fill_has_the_kept_pixels_law_and_is_repeatable(tmp_path):
     assert np.array_equal(got.fitted, again.fitted)
 
 
+def test_a_fill_without_kept_pixels_names_the_remedy(tmp_path):
+    path = write(tmp_path / "a.png", noise(0, (8, 8)))
+    white = {"mask": write(tmp_path / "m.png", np.full((8, 8), 255, np.uint8))}
+    for rule in ("smooth", "mean", "noise"):
+        with pytest.raises(ValueError, match=f"fill .{rule}. needs kept .*options.fill=original"):
+            inpaint.make(path, {**white, "fill": rule}, (8, 8), "crop")
+    assert (inpaint.make(path, {**white, "fill": "original"}, (8, 8), "crop").mask == 1).all()
+
+
 def test_original_fill_and_soft_masks(tmp_path):
     photo = noise(0, (16, 16))
     mask = (np.arange(256).reshape(16, 16)).astype(np.uint8)
@@ -559,6 +568,25 @@ def test_a_cast_shadow_belongs_to_the_background():
     assert (levels & ~wanted).sum() > 500  # distance from the ground alone takes the shadow along
 
 
+@pytest.mark.parametrize("scale", [1, 3])
+@pytest.mark.parametrize("noise_std", [0, 2])
+@pytest.mark.parametrize(
+    ("grey", "blur", "shadow"),
+    [(110, 1, 0), (200, 1.5, 0), (160, 3, 0), (110, 2, 0.45), (130, 1, 0.45), (160, 0.7, 0.45)],
+)
+def test_a_grey_object_with_a_blurred_rim_is_no_shadow(grey, blur, shadow, noise_std, scale):
+    """A disc, alone or over its soft shadow, at two sizes of the picture."""
+    y, x = np.mgrid[: 96 * scale, : 128 * scale] / scale
+    dark = shadow * np.exp(-(((y - 74) / 9) ** 2) - ((x - 66) / 26) ** 2)
+    disc = (y - 48) ** 2 + (x - 64) ** 2 <= 20**2
+    share = ndimage.gaussian_filter(disc.astype(float), blur * scale)[..., None]
+    picture = np.array([240, 236, 230]) * (1 - dark[..., None]) * (1 - share) + grey * share
+    picture += np.random.default_rng(0).normal(0, noise_std, picture.shape)
+    found = recolor.foreground(np.clip(np.rint(picture), 0, 255).astype(np.uint8), 24)
+    assert found[ndimage.binary_erosion(disc, iterations=3 * scale)].all()
+    assert (found & disc).sum() / (found | disc).sum() > 0.8
+
+
 @few
 @given(seed=seeds, count=st.integers(2, 6))
 def test_otsu_is_the_best_of_all_thresholds(seed, count):
@@ -759,6 +787,28 @@ def test_foreground_is_what_stands_on_the_ground(tmp_path):
     assert (got.fitted[thing][:, 1] > got.fitted[thing][:, 0]).all()
 
 
+@pytest.mark.parametrize(
+    "given",
+    ["#ff0000, 00ff00", "'#ff0000','#00ff00'", "[#ff0000;#00ff00]", "('red', \"lime\",)"]
+    + [["red", "lime"], ("#f00,#0f0",), ["'f00'", "0f0"]],
+)
+def test_a_palette_may_be_any_list(given):
+    """With or without quotes and brackets, from a command line or from Python."""
+    chosen = common.read_options(recolor.Options, {"palette": given})
+    assert [images.color(text) for text in chosen.palette] == [(255, 0, 0), (0, 255, 0)]
+
+
+@pytest.mark.parametrize("given", ["", (), (""), "[]", None])
+def test_an_empty_palette_is_none(given):
+    assert common.read_options(recolor.Options, {"palette": given}).palette == ()
+
+
+@pytest.mark.parametrize("given", [112233, (112233,), [112233, 445566]])
+def test_a_palette_of_numbers_is_told_how_to_write_it(given):
+    with pytest.raises(ValueError, match="texts, got 112233; put quotes around each, as in palet"):
+        common.read_options(recolor.Options, {"palette": given})
+
+
 def test_recolor_errors(tmp_path):
     path = write(tmp_path / "a.png", np.full((8, 8, 3), 9, np.uint8))
     with pytest.raises(ValueError, match="one of the task options palette and reference"):
@@ -929,7 +979,7 @@ def test_a_mask_may_be_a_region_of_a_map(tmp_path):
         assert np.array_equal(read(where), wanted)
     with pytest.raises(ValueError, match="no such file"):
         read(str(tmp_path / "run#1" / "none.png"))
-    with pytest.raises(ValueError, match="palette must be strings, got 112233; quote"):
+    with pytest.raises(ValueError, match="palette must be texts, got 112233; put quotes"):
         common.read_options(recolor.Options, {"palette": (112233, 445566)})
     for where, told in ((f"{file}#blue", "no pixel of #0000ff"), (f"{file}#rod", "CSS name")):
         with pytest.raises(ValueError, match=told):

@@ -24,6 +24,8 @@ CHANNELS = ("auto", "luminance", "alpha")
 """What a mask is read from, see `mask_levels`."""
 ONE_COLOR = 8
 """Levels by which the luminance of a brush may vary. Premultiplied colours are rounded."""
+NEAR = 16
+"""Levels by which JPEG may miss black and white in a mask."""
 ORIENTATION = 0x0112  # the EXIF tag
 TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -183,20 +185,40 @@ def read_mask(
     size and the same proportions is resized.
 
     JPEG cannot store pure black and white next to an edge. In JPEG data, levels within 16 of black
-    or white are therefore moved there. The format is detected from the data, not from the file's
-    name.
+    or white are therefore moved there, and a label map is no mask. The format is detected from the
+    data, not from the file's name.
 
     Args:
         path: picture file.
         size: (height, width) of the mask's picture, after EXIF rotation.
         invert: black (or transparent) may change instead of white (or opaque).
         channel: one of CHANNELS, see `mask_levels`.
+
+    Raises:
+        ValueError: the file cannot be read, has other proportions, or is JPEG and dark everywhere.
     """
     image, name = _open(_bytes(user_path(path)), str(path)), f"mask {path}"
     grey = mask_levels(_picture(image), name, channel)
-    if image.format == "JPEG":
-        grey = np.where(grey <= 16, 0, np.where(grey >= 239, 255, grey))
-    return mask_at(from_levels(grey, invert), size, name)
+    return mask_at(from_levels(pure_ends(grey, image.format, name), invert), size, name)
+
+
+def pure_ends(grey: np.ndarray, format: str | None, name: str = "mask") -> np.ndarray:
+    """The levels of a mask, uint8 [H, W]; in JPEG data those near black and white are moved there.
+
+    Args:
+        format: of the data; None: they are no file's.
+
+    Raises:
+        ValueError: all levels of JPEG data are near black, as in a label map.
+    """
+    if format != "JPEG":
+        return grey
+    if 0 < grey.max(initial=0) <= NEAR:
+        raise ValueError(
+            f"{name}: its brightest level is {grey.max()} of 255, which JPEG does not keep apart"
+            " from black; save a PNG that is white (255) where the edit may change"
+        )
+    return np.where(grey <= NEAR, 0, np.where(grey >= 255 - NEAR, 255, grey)).astype(np.uint8)
 
 
 def mask_levels(picture: Picture, name: str = "mask", channel: str = "auto") -> np.ndarray:

@@ -243,15 +243,22 @@ def agrees(name: str, found: Size, wanted: Size) -> bool:
     """
     if tuple(found) == tuple(wanted):
         return True
+    sizes = f"{size_text(found)} pixels (height x width), the picture has {size_text(wanted)}"
+    if not proportional(found, wanted):
+        raise ValueError(f"{name} has {sizes}; both must have the same proportions")
+    warn(f"{name} has {sizes}; it is resized")
+    return False
+
+
+def proportional(found: Size, wanted: Size) -> bool:
+    """Whether two sizes have the same proportions, within 1 % or the rounding of their sides."""
+    if not all(found):
+        return False
     ratio = found[0] * wanted[1] / (found[1] * wanted[0])
     # sides that were scaled together and rounded differ by up to half a pixel each
     away = abs(found[0] / wanted[0] - found[1] / wanted[1])
     rounded = away < 0.5 / wanted[0] + 0.5 / wanted[1]
-    sizes = f"{size_text(found)} pixels (height x width), the picture has {size_text(wanted)}"
-    if not (0.99 <= ratio <= 1.01 or rounded):
-        raise ValueError(f"{name} has {sizes}; both must have the same proportions")
-    warn(f"{name} has {sizes}; it is resized")
-    return False
+    return 0.99 <= ratio <= 1.01 or rounded
 
 
 def resize_mask(mask: np.ndarray, size: Size) -> np.ndarray:

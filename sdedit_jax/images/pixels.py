@@ -1,5 +1,6 @@
 """Pixel arithmetic: units, colours, alpha, morphology of masks, pasting with exact kept pixels."""
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -84,8 +85,8 @@ def check_mask(mask: np.ndarray, name: str) -> None:
         raise ValueError(f"{name} is black everywhere; white marks what may change")
     if most < 128:
         warn(
-            f"{name}: its brightest level is {most} of 255, so little of the change stays; white"
-            " (255) is what may change fully"
+            f"{name}: its brightest level is {most} of 255, so {most / 255:.0%} of the change stays"
+            " at most; make it white (255) where the edit may change"
         )
 
 
@@ -96,9 +97,11 @@ def in_levels(mask: np.ndarray) -> np.ndarray:
 
 
 def color(text: str) -> tuple[int, int, int]:
-    """A colour by hexadecimal code ("#c81e1e", "#c22") or CSS name, as three levels."""
+    """A colour by hexadecimal code ("#c81e1e", "c81e1e", "#c22") or CSS name, as three levels."""
+    text = text.strip()
+    code = re.fullmatch("[0-9a-fA-F]+", text)
     try:
-        return ImageColor.getrgb(text.strip())[:3]
+        return ImageColor.getrgb(f"#{text}" if code else text)[:3]
     except ValueError as error:
         raise ValueError(f"color must be #rrggbb or a CSS name, got {text!r}") from error
 

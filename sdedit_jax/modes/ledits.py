@@ -108,15 +108,10 @@ class LEDITSKind:
         """Check the prompts of an input: errors in them stop the run.
 
         Raises:
-            ValueError: naming the input where its entry is in the file of prompts.
+            ValueError: naming the input where there is a file of prompts.
         """
-        try:
+        with prompt_files.naming(self.config.prompts, self.own, path.stem):
             self._prompts(self._fields(path.stem))
-        except ValueError as error:
-            if path.stem not in self.own:
-                raise
-            file = self.config.prompts
-            raise ValueError(f"prompts: {path.stem!r} in {file}: {error}") from None
 
     def read(self, path: Path, name: str) -> Input:
         return self.read_with(path, name, self._fields(path.stem))

@@ -4,13 +4,15 @@ A table is CSV with commas, semicolons or tabs. Its columns are the name and the
 header, the name and the prompt.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from sdedit_jax.modes.files import find_inputs
+from sdedit_jax.priors import conditioning
 from sdedit_jax.text import json_file, table
 from sdedit_jax.text.spelling import hint
 
@@ -29,6 +31,25 @@ def of_inputs(config: ConfigDict, fields: Sequence[str], short: str = "") -> dic
     """
     found = read(config.prompts, fields, short)
     return by_id(found, find_inputs(config), config.prompts) if found else {}
+
+
+@contextlib.contextmanager
+def naming(file: str, own: Mapping[str, Any], id: str) -> Iterator[None]:
+    """While active, an error about the prompts of an input names its entry in the file of prompts.
+
+    Args:
+        file: "": there is none. own: the entries by the ids of inputs.
+
+    Raises:
+        ValueError: the error with the file and the input.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if not file:
+            raise
+        entry = f"{id!r} in {file}" if id in own else f"{id!r} has no entry in {file}"
+        raise ValueError(f"prompts: {entry}: {error}") from None
 
 
 def by_id(entries: Mapping[str, Any], paths: Sequence[Path], file: str) -> dict[str, Any]:
@@ -136,6 +157,7 @@ def _entry(file: str, name: str, entry: Any, fields: Sequence[str], short: str) 
 def _value(field: str, value: Any, where: str) -> Any:
     """A field of an entry; null leaves a text open."""
     if field == "scale":
+        conditioning.check_scale(value, f"prompts: scale {where}")
         return value
     many = field in LISTS and isinstance(value, list)
     texts = ["" if text is None else text for text in (value if many else [value])]

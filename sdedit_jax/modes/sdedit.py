@@ -103,7 +103,9 @@ class SDEditKind:
         return lines
 
     def check_input(self, path: Path) -> None:
-        del path
+        if self.default is not None:
+            with prompt_files.naming(self.config.prompts, self.own, path.stem):
+                conditioning.check_prompt(self._prompt(path.stem))
 
     def read(self, path: Path, name: str) -> Input:
         config = self.config
@@ -331,14 +333,8 @@ def _prompts(config: ConfigDict, prior: Prior, guided: bool) -> dict[str, Any] |
     default = Prompt(config.prompt, config.negative_prompt, config.guidance.scale)
     entries = prompt_files.of_inputs(config, Prompt._fields, "prompt")
     own = {name: default._replace(**entry) for name, entry in entries.items()}
+    conditioning.check_scale(default.scale)
     every = [default, *own.values()]
-    for prompt in every:
-        conditioning.check_scale(prompt.scale)
-        if prompt.negative_prompt and prompt.scale == 1:
-            raise ValueError(
-                f"negative_prompt: {prompt.negative_prompt!r} has no effect at guidance.scale 1;"
-                " give another scale"
-            )
     conditioning.warn(prior, [text for prompt in every for text in prompt[:2]])
     return {
         "default": default,

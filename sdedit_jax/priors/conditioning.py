@@ -303,15 +303,35 @@ def remarks(prior: Prior, texts: Sequence[str | Embedded]) -> list[str]:
     return found
 
 
-def check_scale(scale: float) -> None:
+def check_scale(scale: float, field: str = "guidance.scale") -> None:
     """Check that a guidance scale is a finite number.
+
+    Args:
+        field: its name in messages.
 
     Raises:
         ValueError: it is not.
     """
     number = isinstance(scale, int | float | np.number) and not isinstance(scale, bool)
     if not number or not math.isfinite(scale):
-        raise ValueError(f"guidance.scale must be a finite number, got {scale!r}")
+        raise ValueError(f"{field} must be a finite number, got {scale!r}")
+
+
+def check_prompt(prompt: Prompt, field: str = "guidance.scale") -> None:
+    """Check the scale of a prompt.
+
+    Args:
+        field: its name in messages.
+
+    Raises:
+        ValueError: it is not a finite number, or the negative prompt has no effect at it.
+    """
+    check_scale(prompt.scale, field)
+    if prompt.negative_prompt and prompt.scale == 1:
+        raise ValueError(
+            f"negative_prompt: {prompt.negative_prompt!r} has no effect at {field} 1; give another"
+            " scale"
+        )
 
 
 def prompt_cond(prior: Prior, prompt: Prompt) -> CFGCond:

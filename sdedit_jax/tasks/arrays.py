@@ -136,12 +136,16 @@ def masks(mask: Any, sizes: Sequence[Size], many: bool) -> list[np.ndarray | Non
 
     Args:
         mask: None, [H, W] or [H, W, 1], a PIL image, a path; or a list of these, or [B, H, W] or
-            [B, H, W, 1], for a batch. White (1, 255) = may change.
+            [B, H, W, 1], for a batch. White (1, 255) = may change. An array of three axes is one
+            mask if its last axis is 1 and the others have the proportions of each picture.
         sizes: of the pictures.
+
+    Raises:
+        ValueError: another number of masks than of pictures, or see `mask_of`.
     """
     if mask is None or isinstance(mask, str | Path | Image.Image):
         each = [mask] * len(sizes)
-    elif many and (isinstance(mask, list | tuple) or _is_batch(np.shape(mask), sizes)):
+    elif many and (isinstance(mask, list | tuple) or not _is_one(np.shape(mask), sizes)):
         each = list(mask)
     else:
         each = [mask] * len(sizes)
@@ -150,9 +154,12 @@ def masks(mask: Any, sizes: Sequence[Size], many: bool) -> list[np.ndarray | Non
     return [None if m is None else mask_of(m, size) for m, size in zip(each, sizes, strict=True)]
 
 
-def _is_batch(shape: tuple[int, ...], sizes: Sequence[Size]) -> bool:
-    one = len(shape) == 2 or (len(shape) == 3 and shape == (*sizes[0], 1))
-    return not one and len(shape) > 2 and shape[0] == len(sizes)
+def _is_one(shape: tuple[int, ...], sizes: Sequence[Size]) -> bool:
+    """Whether an array of this shape is one mask for all pictures."""
+    if len(shape) != 3:
+        return len(shape) < 3
+    fits = all(images.proportional(shape[:2], size) for size in sizes)
+    return shape[-1] == 1 and (fits or shape[0] != len(sizes))
 
 
 def mask_of(mask: Any, size: Size, field: str = "mask") -> np.ndarray:
@@ -166,7 +173,8 @@ def mask_of(mask: Any, size: Size, field: str = "mask") -> np.ndarray:
         images.check_mask(flat, f"{field} {mask}")
         return flat
     if isinstance(mask, Image.Image):
-        mask = images.mask_levels(images.from_pil(mask, field), field)
+        grey = images.mask_levels(images.from_pil(mask, field), field)
+        mask = images.pure_ends(grey, mask.format, field)
     mask = np.asarray(mask)
     flat = mask[..., 0] if mask.ndim == 3 and mask.shape[-1] == 1 else mask
     if flat.ndim != 2 or 0 in flat.shape:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-import string
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -170,18 +170,8 @@ def _typed(name: str, value: object, default: object) -> object:
     """The value, converted to the default's type; None gives the default, a list a tuple."""
     if value is None:
         return default
-    if isinstance(default, tuple) and isinstance(value, list | tuple) and len(value) == 1:
-        value = value[0]  # the command line passes "a,b" as a tuple of one string
-    if isinstance(default, tuple) and isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    if isinstance(default, tuple) and isinstance(value, list | tuple):
-        strange = [part for part in value if not isinstance(part, str)]
-        if strange:
-            raise ValueError(
-                f"task option {name} must be strings, got {strange[0]!r}; quote strings that look"
-                f" like numbers, as in {name}=\"'#112233','#445566'\""
-            )
-        return tuple(value)
+    if isinstance(default, tuple):
+        return _texts(name, value)
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(default, str) and isinstance(value, Path):
@@ -190,6 +180,27 @@ def _typed(name: str, value: object, default: object) -> object:
         kind = type(default).__name__
         raise ValueError(f"task option {name} must be of type {kind}, got {value!r}")
     return value
+
+
+def _texts(name: str, value: object) -> tuple[str, ...]:
+    """The texts of a list: separated by commas, with or without quotes and brackets.
+
+    The command line passes "a,b" as a tuple of one string.
+    """
+    every = list(value) if isinstance(value, list | tuple) else [value]
+    if strange := [part for part in every if not isinstance(part, str)]:
+        raise ValueError(
+            f"task option {name} must be texts, got {strange[0]!r}; put quotes around each, as in"
+            f" {name}=\"'#112233','#445566'\""
+        )
+    parts = (part.strip(" '\"") for text in every for part in re.split("[,;]", _bare(text)))
+    return tuple(part for part in parts if part)
+
+
+def _bare(text: str) -> str:
+    """A text without brackets around it."""
+    text = text.strip()
+    return text[1:-1] if text[:1] + text[-1:] in ("[]", "()") else text
 
 
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -256,8 +267,7 @@ def read_mask(chosen: MaskOptions, path: str | Path, size: Size) -> np.ndarray |
         file = images.paired(where, path, "mask", suffix)
         mask = images.read_mask(file, size, chosen.invert, chosen.mask_channel)
     else:
-        is_code = all(digit in string.hexdigits for digit in text)
-        region = images.color(sign + text if is_code else text)
+        region = images.color(text)
         file = images.paired(maps, path, "mask", suffix)
         mask = images.read_region(file, region, size, chosen.invert)
     images.check_mask(mask, f"the mask {where}")

@@ -22,7 +22,10 @@ def filled(photo: np.ndarray, mask: np.ndarray, rule: str) -> np.ndarray:
         ValueError: the mask keeps no pixel.
     """
     if not (mask == 0).any():
-        raise ValueError(f"the mask covers the whole picture; fill {rule!r} needs kept pixels")
+        raise ValueError(
+            f"the mask covers the whole picture, and fill {rule!r} needs kept pixels; give"
+            " --config.options.fill=original, or a mask with black"
+        )
     fill = fill_smooth if rule == "smooth" else fill_mean
     return fill(photo, mask > 0)
 

@@ -13,6 +13,10 @@ from sdedit_jax.tasks.regions import rim, spread
 TRANSFERS = ("histogram", "statistics")
 AUTO = "auto"
 SHADE = 0.4  # the darkest shadow, as a share of the background's brightness
+# shares of the picture's shorter side: half the width of the softest rim of an object, and half
+# the width of the gaps in a rim that are closed
+RIM, GAP = 0.06, 0.03
+STEEP = 1.4  # a change is a rim if it is at most this times as deep as its steepest part goes on
 
 
 @dataclass(frozen=True)
@@ -89,21 +93,36 @@ def foreground(photo: np.ndarray, threshold: int) -> np.ndarray:
 
     The background is connected with the border and differs by at most `threshold` levels from the
     border's median colour, or from a shade of it that begins softly: a cast shadow. White
-    highlights inside the object belong to the object.
+    highlights inside the object belong to the object. So do narrow gaps in its rim, where object
+    and shadow are equally bright.
     """
     border = np.concatenate([photo[0], photo[-1], photo[:, 0], photo[:, -1]])
     color = np.median(border, axis=0)
     other = np.abs(photo - color).max(axis=-1) > threshold
-    return spread(rim(other.shape), other & ~_shadow(photo, color, threshold)) < 0
+    soft, shadow = _shadows(photo, color, threshold)
+    gap = max(1, round(GAP * min(other.shape)))
+    wide = images.grow(images.shrink(~other | shadow, gap), gap)
+    ground = spread(rim(other.shape), other & ~(shadow & wide)) >= 0
+    beside = images.grow(ground, max(1, gap // 3)) & (~other | soft)
+    return spread(ground, ~(ground | beside)) < 0
 
 
-def _shadow(photo: np.ndarray, color: np.ndarray, threshold: int) -> np.ndarray:
-    """Pixels whose colour is a shade of `color`, and whose brightness changes softly around them.
+def _shadows(photo: np.ndarray, color: np.ndarray, threshold: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels whose colour is a shade of `color` without a sharp rim, and those without any rim.
 
-    An object in a shade of the background has a sharp rim.
+    An object in a shade of the background has a rim, which may be blurred: the brightness changes
+    within RIM, while that of a shadow goes on changing.
     """
     brightness = photo @ color / max(color @ color, 1)
     shade = np.abs(photo - brightness[..., None] * color).max(axis=-1) <= threshold / 2
     level = brightness * color.max()
-    soft = images.grow(level, 1) - images.shrink(level, 1) <= threshold
-    return shade & soft & (brightness > SHADE) & (brightness <= 1)
+    soft = shade & (_swing(level, 1) <= threshold) & (brightness > SHADE) & (brightness <= 1)
+    width = max(4, round(RIM * min(level.shape)))
+    near, depth = max(1, width // 3), _swing(level, width)
+    steepest = _swing(level, near) * width / (2 * near)
+    return soft, soft & ((depth <= threshold) | (depth >= STEEP * steepest))
+
+
+def _swing(level: np.ndarray, radius: int) -> np.ndarray:
+    """The difference of the largest and the smallest value within `radius` pixels."""
+    return images.grow(level, radius) - images.shrink(level, radius)
