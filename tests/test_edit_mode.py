@@ -220,6 +220,20 @@ def test_results_are_not_overwritten_without_being_asked(tmp_path):
     assert (tmp_path / "apple_guide.png").read_bytes() == before["apple_guide.png"]
 
 
+def test_the_sheet_has_no_column_of_white_masks(tmp_path):
+    """Beside the labels: input, guide and two results, of 16 pixels and a gap each."""
+    cherry = "examples/strokes/cherry.png"
+    assert run(small("strokes", input=cherry, sheet_scale=1), tmp_path / "a") == 0
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    mask[4:9] = 255
+    Image.fromarray(mask).resize(Image.open(ROOT / cherry).size, 0).save(tmp_path / "mask.png")
+    masked = small("inpaint", input=cherry, sheet_scale=1, options__mask=str(tmp_path / "mask.png"))
+    assert run(masked, tmp_path / "b") == 0
+    wide, wider = (picture(tmp_path / x / "sheet.png").shape[1] for x in "ab")
+    assert SIZE <= wider - wide < 2 * SIZE
+    assert not shows(picture(tmp_path / "a/sheet.png"), np.full((SIZE, SIZE, 3), 255, np.uint8))
+
+
 def test_a_second_run_with_other_inputs_keeps_the_first_sheet(tmp_path):
     assert run(small("inpaint", samples=1), tmp_path) == 0
     assert run(small("composite", samples=1), tmp_path) == 0
