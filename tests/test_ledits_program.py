@@ -346,7 +346,7 @@ def test_a_run_edits_every_photo_in_one_program(photos, tmp_path, capsys):
     (tmp_path / "moved.png").rename(photos.parent / "half.png")
     shown = capsys.readouterr().out
     assert "verdict   bit-equal" in shown
-    assert "maps      2 of (8, 8, 4) for 2 photo(s), kept by device: 0.00 MB on the device" in shown
+    assert "maps      2 of 8x8x4 for 2 photos, kept by device: 0.00 MB on the device" in shown
     assert "'a cat' to 'a cat', +dog:scale=3:warmup=1:threshold=0.5,-cat" in shown
 
 
@@ -519,7 +519,7 @@ def test_where_the_maps_are_kept_changes_nothing(maps, photos, tmp_path):
         ),
         ({"preset": "ledits-app", "skip": 2.0}, "skip must be in [0, 1] of 2 steps, got 2"),
         ({"maps": "disk"}, "maps must be one of ['device', 'host', 'keys'], got 'disk'"),
-        ({"masks": "a.png,b.png"}, "masks: one for each of 1 concepts at most"),
+        ({"masks": "a.png,b.png"}, "masks: one for each of 1 concept at most"),
         ({"prompts": "nowhere.json"}, "prompts: cannot read nowhere.json"),
         ({"batch": 0}, "batch must be at least 1, got 0"),
         ({"sheet_scale": -1}, "sheet_scale must be at least 0, got -1"),

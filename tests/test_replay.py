@@ -281,7 +281,7 @@ def test_a_record_replays_all_of_its_results_or_some(made, capsys, tmp_path, mon
     code, told = replayed(made / "record.json", capsys, tmp_path / "again")
     assert code == 0 and told.count("verdict   bit-equal") == 2
     assert len(opened) == 1  # both results have the same settings
-    assert "2 of 2 pictures are equal" in told
+    assert "2 of 2 pictures equal" in told
     assert names(tmp_path / "again") == ["apple_0.png", "apple_1.png"]
     code, told = replayed(made / "record.json", capsys, only="apple_1")
     assert code == 0 and told.count("verdict") == 1
@@ -297,7 +297,7 @@ def test_a_record_replays_results_whose_files_are_gone_or_changed(made, capsys):
     code, told = replayed(made / "record.json", capsys)
     assert code == 1
     assert "bit-equal, by the sha256 of the picture, whose file is gone" in told
-    assert "note      apple_1.png was changed" in told and "1 of 2 pictures are equal" in told
+    assert "note      apple_1.png was changed" in told and "1 of 2 pictures equal" in told
 
 
 @pytest.mark.parametrize("mode", ["edit", "sweep"])
@@ -312,8 +312,8 @@ def test_a_bad_result_of_a_record_does_not_end_the_others(made, capsys):
     (made / "apple_0.png").write_bytes(b"hello")
     code = run(config_of("base", input=str(made / "record.json")), None, "replay")
     out, wrong = capsys.readouterr()
-    assert code == 1 and "1 of 2 pictures are equal" in out
-    assert "error: 1 picture(s) could not be made" in wrong and "apple_0.png" in wrong
+    assert code == 1 and "1 of 2 pictures equal" in out
+    assert "error: 1 picture could not be made" in wrong and "apple_0.png" in wrong
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_a_run_records_its_prompts_and_replays_bit_for_bit(photos, tmp_path, cap
     assert [p["prompts"]["prompt"] for p in noted(out)["pictures"]] == ["a cat", "a dog"]
     assert noted(out)["evaluations"] == 4
     shown = capsys.readouterr().out
-    assert "prompt    'a cat' against 'bad', scale 7.5; 1 inputs have their own" in shown
+    assert "prompt    'a cat' against 'bad', scale 7.5; own prompts for 1 input" in shown
     file.unlink()
     for name in ("one", "two"):
         again = config_of("base", input=str(out / f"{name}_0.png"), devices=1)

@@ -21,6 +21,7 @@ from sdedit_jax.modes.jobs import Done, Failed, run
 from sdedit_jax.modes.session import Input, Job, Kind, header, read_inputs
 from sdedit_jax.pipeline.outputs import given_out, on_background
 from sdedit_jax.priors.prior import describe
+from sdedit_jax.text.spelling import counted
 
 
 def edit(config: ConfigDict, target: Target) -> int:
@@ -125,7 +126,7 @@ def record(kind: Kind, done: Sequence[Done], target: Target) -> Any:
 def report(bad: Sequence[str], code: int = 0) -> int:
     """Print what failed; the exit code."""
     if bad:
-        print(f"error: {len(bad)} picture(s) could not be made:", file=sys.stderr)
+        print(f"error: {counted(len(bad), 'picture')} could not be made:", file=sys.stderr)
         for line in bad:
             print(f"  {line}", file=sys.stderr)
     return code or (1 if bad else 0)

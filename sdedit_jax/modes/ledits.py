@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from sdedit_jax import registry
 from sdedit_jax.edits import inversion
 from sdedit_jax.edits.inversion import Request
-from sdedit_jax.images import Size
+from sdedit_jax.images import Size, size_text
 from sdedit_jax.modes import prompt_files
 from sdedit_jax.modes.session import (
     Input,
@@ -38,6 +38,7 @@ from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.tasks import TaskInput, common
 from sdedit_jax.text.concept_parser import NUMBERS, as_text, check_number, parse
+from sdedit_jax.text.spelling import counted
 
 OF_A_SWEEP = {"scale": "sweep.scale", "seed": "sweep.seeds", "samples": "sweep.seeds"}
 
@@ -86,21 +87,21 @@ class LEDITSKind:
         config, plan, numbers = self.config, self.resolved.plan, self._numbers()
         concept, removal = (numbers.pop(name, {}) for name in ("concept", "removal"))
         guidance = numbers.pop("guidance")
-        settings = ", ".join(f"{name} {value}" for name, value in numbers.items())
-        removed = f", removed: {removal}" if removal else ""
+        removed = f"; removed: {_listed(removal)}" if removal else ""
         count = min(config.batch, len(jobs))
         shape = ledits_settings.state_shape(self.prior, (*self.size, self.prior.shape[-1]))
         size = inversion.map_bytes(plan, shape, count)
         total = total_evaluations(self.pipeline(self.shapes(jobs)))
         prompts = {job.input.name: _line(job.input.extra.prompts) for job in jobs}
         return [
-            f"preset    {config.preset}: {settings}",
-            f"guidance  {guidance}, concepts: {concept}{removed}",
+            f"preset    {config.preset}: {_listed(numbers)}",
+            f"guidance  {guidance}; concepts: {_listed(concept) or 'none'}{removed}",
             *self._defaults(),
             f"strength  {described(self.prior.process, self.resolved.t0)}",
-            f"maps      {plan.steps} of {shape} for {count} photo(s), kept by {config.maps}:"
-            f" {size.device / 1e6:.2f} MB on the device, {size.host / 1e6:.2f} MB on the host",
-            f"steps     {plan.steps} each way, {total} evaluations of the network",
+            f"maps      {plan.steps} of {size_text(shape)} for {counted(count, 'photo')}, kept by"
+            f" {config.maps}: {size.device / 1e6:.2f} MB on the device, {size.host / 1e6:.2f} MB on"
+            " the host",
+            f"steps     {plan.steps} each way, {counted(total, 'evaluation')} of the network",
             *(f"{name:<10}{line}" for name, line in list(prompts.items())[:8]),
         ]
 
@@ -244,7 +245,8 @@ class LEDITSKind:
         ledits_settings.check_prompts(self.resolved.recipe, made)
         ledits_settings.check_change(self.resolved.recipe, made)
         if len(_files(fields["masks"])) > len(concepts):
-            raise ValueError(f"masks: one for each of {len(concepts)} concepts at most")
+            many = counted(len(concepts), "concept")
+            raise ValueError(f"masks: one for each of {many} at most, got {fields['masks']!r}")
         return made
 
 
@@ -293,6 +295,11 @@ def _line(prompts: Prompts) -> str:
     concepts = ",".join(map(as_text, prompts.concepts)) or "no concepts"
     to = f" to {prompts.prompt!r}" if prompts.prompt else ""
     return f"{prompts.source_prompt!r}{to}, {concepts}"
+
+
+def _listed(numbers: Mapping[str, Any]) -> str:
+    """Numbers with their names in one line."""
+    return ", ".join(f"{name} {value}" for name, value in numbers.items())
 
 
 def _fields_of(extra: Extra) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from sdedit_jax.priors.conditioning import CFGCond, Prompt
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.tasks import TaskInput
 from sdedit_jax.tasks.common import Photo, assemble
+from sdedit_jax.text.spelling import counted
 
 UNITS = ("sigma", "snr_db", "step")
 """Units in which a config may give the strength instead of t0."""
@@ -90,8 +91,8 @@ class SDEditKind:
         total = total_evaluations(self.pipeline({}))
         lines = [
             f"strength  {shown}",
-            f"sampler   {s.rule}{corrected}, {s.grid} grid, {self.resolved.plan.n} steps x"
-            f" {s.repeats} repeat(s) = {total} evaluations, hold {s.hold}",
+            f"sampler   {s.rule}{corrected}, {s.grid} grid, {counted(self.resolved.plan.n, 'step')}"
+            f" x {counted(s.repeats, 'repeat')} = {counted(total, 'evaluation')}, hold {s.hold}",
         ]
         if self.cond is not None:
             labels = ", ".join(f"{name} {value:g}" for name, value in _labels(self.cond).items())
@@ -210,7 +211,7 @@ class SDEditKind:
     def _prompts_line(self) -> str:
         prompt, negative, scale = self.default
         line = f"{prompt!r}" + (f" against {negative!r}, scale {scale:g}" if self.guided else "")
-        return line + (f"; {len(self.own)} inputs have their own" if self.own else "")
+        return line + (f"; own prompts for {counted(len(self.own), 'input')}" if self.own else "")
 
     @property
     def _bounded(self) -> bool:

@@ -29,7 +29,7 @@ from sdedit_jax.priors.conditioning import CFGCond, Prompt
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.tasks import TaskInput, arrays
 from sdedit_jax.text.concept_parser import parse
-from sdedit_jax.text.spelling import one_of
+from sdedit_jax.text.spelling import counted, one_of
 
 
 class Maps(NamedTuple):
@@ -396,7 +396,8 @@ def _concept_masks(mask: Any, items: Sequence[TaskInput], count: int) -> list[li
         raise ValueError("mask: there are no concepts that it could bound")
     nested = isinstance(mask, list | tuple) and any(isinstance(m, list | tuple) for m in mask)
     if nested and len(mask) != len(items):
-        raise ValueError(f"mask: one list for each of {len(items)} photos, got {len(mask)}")
+        photos = counted(len(items), "photo")
+        raise ValueError(f"mask: one list for each of {photos}, got {len(mask)}")
     each_photo = list(mask) if nested else [mask] * len(items)
     return [_masks_of(m, item, count) for m, item in zip(each_photo, items, strict=True)]
 
@@ -466,7 +467,8 @@ def _inverted(
     listed = isinstance(maps.of, list)
     if listed != many or (many and len(maps.of) != len(items)):
         count = len(maps.of) if listed else 1
-        raise ValueError(f"inverted: the maps are of {count} photo(s), the call has {len(items)}")
+        photos = counted(count, "photo")
+        raise ValueError(f"inverted: the maps are of {photos}, the call has {len(items)}")
     rows = list(zip(maps.x, maps.zs, maps.of, strict=True)) if many else [tuple(maps)]
     shape = ledits_settings.state_shape(resolved.prior, items[0].guide.image.shape)
     for (x, _, of), item in zip(rows, items, strict=True):

@@ -22,7 +22,7 @@ from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import Embedded
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.text.concept_parser import NUMBERS, Concept, as_text, check_number
-from sdedit_jax.text.spelling import one_of
+from sdedit_jax.text.spelling import counted, one_of
 
 DEFAULTS = {"cooldown": None, "weight": 1.0, "momentum": 0.0, "beta": 0.0}
 """Numbers of a concept that neither the concept nor the preset gives."""
@@ -314,7 +314,8 @@ def rows(
 
 def _masks(size: tuple[int, int], masks: Sequence[Any], count: int) -> np.ndarray:
     if len(masks) > count:
-        raise ValueError(f"masks: one for each of {count} concepts at most, got {len(masks)}")
+        concepts = counted(count, "concept")
+        raise ValueError(f"masks: one for each of {concepts} at most, got {len(masks)}")
     everywhere = np.ones((*size, 1), np.float32)
     filled = [*masks, *[None] * (count - len(masks))]
     drawn = [everywhere if mask is None else np.asarray(mask, np.float32) for mask in filled]
