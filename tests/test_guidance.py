@@ -154,7 +154,7 @@ def test_what_a_predictor_gets_as_its_condition():
     assert class_cond(known, 3, "", 1.0) == 3
     for against, number in (("null", 10), ("5", 5), (5, 5), (np.int64(0), 0)):
         assert class_cond(known, 3, against, 2.5) == CFGCond(3, number, 2.5)
-    assert class_cond(None, 7, 8, 1.0) == CFGCond(7, 8, 1.0)  # a prior without a card
+    assert class_cond(None, 7, 8, 2.0) == CFGCond(7, 8, 2.0)  # a prior without a card
     assert class_cond(known, "", "", 1.0) is None and class_cond(known, "3", "", 1.0) == 3
     assert class_cond(FLOWERS, "rose", "", 1.0) == class_cond(FLOWERS, "1", "", 1.0) == 1
     assert class_cond(FLOWERS, "rose", "daisy", 2.0) == CFGCond(1, 0, 2.0)
@@ -185,6 +185,7 @@ def test_what_a_predictor_gets_as_its_condition():
         (FLOWERS, ("dasy", "", 1.0), "cond: a class is one of ['daisy', 'rose'], or its number"),
         (FLOWERS, ("2", "", 1.0), "cond must be in [0, 1], got 2"),
         (Classes(10), (3, 4, np.inf), "guidance.scale must be finite, got inf"),
+        (Classes(10), (3, 4, 1.0), "guidance.against: 4 has no effect at guidance.scale 1"),
     ],
 )
 def test_bad_labels_give_one_clear_error(classes, arguments, told):
@@ -301,7 +302,7 @@ def test_the_labels_matter_as_the_formula_says(at_root, tmp_path):
     three, five = made("three", cond="3"), made("five", cond="5")
     assert levels(three, five) > 5
     at = {"cond": "3", "guidance__against": "5"}
-    assert levels(made("one", **at), three) <= 1
+    assert levels(made("one", guidance__scale=1.0001, **at), three) <= 1
     assert levels(made("zero", guidance__scale=0.0, **at), five) <= 1
     far = made("far", guidance__scale=3.0, **at)
     assert levels(far, three) > 5 and levels(far, five) > levels(three, five)
@@ -325,7 +326,9 @@ def test_other_labels_and_scales_compile_nothing():
     edit = functools.partial(sj.edit, counted, known(), steps=3, t0=0.9)
     seen = [edit(cond=3, against=1, scale=2.0)]
     once = len(traces)
-    seen += [edit(cond=c, against=a, scale=s) for c, a, s in ((0, 5, 0.5), (4, 0, 1.0), (2, 4, -1))]
+    seen += [
+        edit(cond=c, against=a, scale=s) for c, a, s in ((0, 5, 0.5), (4, 0, 1.01), (2, 4, -1))
+    ]
     assert len(traces) == once
     assert all(levels(a, b) > 1 for a, b in zip(seen, seen[1:], strict=False))
 

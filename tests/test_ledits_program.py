@@ -550,7 +550,15 @@ def test_prompts_and_numbers_compile_nothing(photos):
     others = [
         sj.ledits(prior, before, "+dog:7:0", steps=2, slots=2),
         sj.ledits(prior, before, "+cat:9:0:0.2", "a dog", "a cat", steps=2, slots=2, t0=0.4),
-        sj.ledits(prior, before, "+cat:7:0,-dog:4:0", steps=2, slots=2, source_scale=2.0),
+        sj.ledits(
+            prior,
+            before,
+            "+cat:7:0,-dog:4:0",
+            steps=2,
+            slots=2,
+            source_scale=2.0,
+            source_prompt="a",
+        ),
         sj.ledits(prior, before, "+cat:7:0", steps=2, slots=2, mask=mask),
         sj.ledits(prior, before, "", "a dog", steps=2, slots=2, seed=4, target_scale=3.0),
     ]
@@ -573,6 +581,15 @@ def test_prompts_and_numbers_compile_nothing(photos):
         assert np.array_equal(edited, others[3])
     with pytest.raises(ValueError, match="mask is black everywhere"):
         sj.ledits(prior, before, "+cat", steps=2, mask=np.zeros((SIDE, SIDE), bool))
+    for given, told in (
+        ({"concepts": "+cat", "source_scale": 2.0}, "source_scale: .* without source_prompt"),
+        ({"concepts": "+cat", "target_scale": 2.0}, "target_scale: .* without prompt or negative"),
+        ({"prompt": "cat", "warmup": 2}, "warmup: it has no effect without concepts"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            sj.ledits(prior, before, steps=2, **given)
+    with pytest.raises(ValueError, match="source_scale: it has no effect without source_prompt"):
+        sj.invert(prior, before, steps=2, source_scale=2.0)
     with pytest.raises(ValueError, match="size must be .*multiples of 2, got 3"):
         sj.ledits(prior, before, "+cat", size=3)
     with pytest.raises(TypeError, match="unexpected argument 'treshold'; did you mean 'threshold'"):

@@ -138,12 +138,17 @@ def test_values_reach_the_config(parsed, monkeypatch):
         ("sweep", ["samples=2"], "samples: a sweep takes sweep.seeds instead, got 2"),
         ("sweep", ["t0=0.3"], "t0: a sweep takes sweep.t0 instead, got 0.3"),
         ("replay", ["t0=0.3"], "t0: is the recipe's in a replay, got 0.3"),
+        ("edit", ["configs/ledits.py", "scale=3.0"], "scale: it has no effect without concepts"),
+        ("edit", ["configs/ledits.py", "prompt=a", "source_scale=3.0"], "without source_prompt"),
     ],
 )
-def test_fields_without_effect_are_refused(mode, arguments, told, parsed):
-    _, config = parsed(*(f"--config.{argument}" for argument in arguments))
+def test_fields_without_effect_are_refused(mode, arguments, told, parsed, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    file = [f"--config={argument}" for argument in arguments if argument.endswith(".py")]
+    fields = [argument for argument in arguments if not argument.endswith(".py")]
+    _, config = parsed(*file, *(f"--config.{field}" for field in fields))
     given = config_flags.get_override_values(flags.FLAGS["config"])
-    assert len(given) == len(arguments)
+    assert len(given) == len(fields)
     with pytest.raises(ValueError, match=re.escape(told)):
         check.check(mode, config, given)
 

@@ -278,6 +278,9 @@ def check_sweep(config: ConfigDict) -> None:
 def check_given(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
     """Check fields of the command line; see check.check."""
     check_opaque(config, given)
+    if not config.prompts:
+        prompts = Prompts(*(config[name] for name in FIELDS[:3]), parse(config.concepts))
+        ledits_settings.check_used([prompts], given)
     if mode == "sweep":
         refuse_given(given, {f: f"a sweep takes {o} instead" for f, o in OF_A_SWEEP.items()})
 

@@ -85,9 +85,11 @@ def text_call(
     prompts = conditioning.texts(prior, "prompt", prompt, count)
     negatives = conditioning.texts(prior, "negative_prompt", negative_prompt, count)
     scales = each("scale", scale, count, Real)
+    rows = [Prompt(*row) for row in zip(prompts, negatives, scales, strict=True)]
+    for row in rows:
+        conditioning.check_prompt(row, "scale")
     conditioning.warn(prior, [*prompts, *negatives])
-    rows = zip(prompts, negatives, scales, strict=True)
-    conds = [conditioning.prompt_cond(prior, Prompt(*row)) for row in rows]
+    conds = [conditioning.prompt_cond(prior, row) for row in rows]
     return _sdedit_call(registry.guided(prior), conds, 0.6, **given)
 
 
@@ -151,9 +153,11 @@ def invert_call(
     resolved = ledits_settings.resolve(prior, preset, _numbers(numbers))
     items, many = _items(prior, image, None, given)
     sources = conditioning.texts(prior, "source_prompt", source_prompt, len(items))
+    prompts = [Prompts(source) for source in sources]
+    ledits_settings.check_used(prompts, [n for n in numbers if numbers[n] is not None])
     requests = [
-        _ledits_request(resolved, item, Prompts(source), None, 0)
-        for item, source in zip(items, sources, strict=True)
+        _ledits_request(resolved, item, own, None, 0)
+        for item, own in zip(items, prompts, strict=True)
     ]
     keys = _keys(items, [0], given)
 
@@ -203,6 +207,7 @@ def ledits_call(
     masks = _concept_masks(mask, items, len(prompts[0].concepts))
     for own in prompts:
         ledits_settings.check_change(resolved.recipe, own)
+    ledits_settings.check_used(prompts, [n for n in names if given[n] is not None])
     slots, masks = _slots(slots, len(prompts[0].concepts), masks)
     samples, found = _samples(given), _inverted(inverted, resolved, preset, items, many)
     requests = [

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -286,6 +286,29 @@ def check_change(made: Recipe, prompts: Prompts) -> None:
     takes = ["a prompt"] * (made.guidance not in MASKS)
     takes += ['concepts such as "+green:7,-red:5"'] * bool(made.concept)
     raise ValueError(f"prompt, concepts: nothing would change; give {' or '.join(takes)}")
+
+
+def check_used(every: Sequence[Prompts], given: Iterable[str]) -> None:
+    """Check that the given numbers have an effect on one of the photos.
+
+    Args:
+        every: the prompts of each photo. given: the names of numbers.
+
+    Raises:
+        ValueError: a number is for prompts or concepts that no photo has.
+    """
+    parts = {
+        "source_scale": ("source_prompt", any(one.source_prompt for one in every)),
+        "target_scale": (
+            "prompt or negative_prompt",
+            any(one.prompt or one.negative_prompt for one in every),
+        ),
+        **dict.fromkeys(NUMBERS, ("concepts", any(one.concepts for one in every))),
+    }
+    for name in given:
+        needs, there = parts.get(name, ("", True))
+        if not there:
+            raise ValueError(f"{name}: it has no effect without {needs}; give both, or neither")
 
 
 def rows(
