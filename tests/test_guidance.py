@@ -31,6 +31,7 @@ from sdedit_jax import registry
 from sdedit_jax.diffusion import sde
 from sdedit_jax.diffusion.solvers import Prediction
 from sdedit_jax.guidance import CFG
+from sdedit_jax.modes.sdedit import classes_line
 from sdedit_jax.nets.functional import network
 from sdedit_jax.priors import analytic, prior
 from sdedit_jax.priors.analytic import GaussianPredictor
@@ -279,7 +280,7 @@ def test_an_edit_with_two_labels(at_root, tmp_path, capsys):
     config = labelled(cond="3", guidance__against="5", guidance__scale=2.0)
     assert run(config, tmp_path / "out") == 0
     printed = capsys.readouterr().out
-    assert "class     label 3, against 5, scale 2" in printed and "= 6 evaluations" in printed
+    assert "class     3 against 5, scale 2" in printed and "= 6 evaluations" in printed
     told = {"label": 3, "against": 5, "scale": 2.0}
     record = noted(tmp_path / "out")
     assert record["class"] == told and record["evaluations"] == 6
@@ -292,6 +293,16 @@ def test_an_edit_with_two_labels(at_root, tmp_path, capsys):
     assert levels(same, picture(file)) <= 1
     code, told = replayed(file, capsys)
     assert code == 0 and "bit-equal" in told
+
+
+def test_classes_are_printed_by_their_names():
+    flowers = Classes(3, 3, ("daisy", "rose", "tulip"))
+    assert classes_line(flowers, np.int32(1)) == "rose (1)"
+    pair = CFGCond(np.int32(1), np.int32(2), np.float32(2))
+    assert classes_line(flowers, pair) == "rose (1) against tulip (2), scale 2"
+    null = pair._replace(uncond=np.int32(3))
+    assert classes_line(flowers, null) == "rose (1) against no class (3), scale 2"
+    assert classes_line(Classes(6), pair) == classes_line(None, pair) == "1 against 2, scale 2"
 
 
 def test_the_labels_matter_as_the_formula_says(at_root, tmp_path):

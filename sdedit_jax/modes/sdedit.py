@@ -36,7 +36,7 @@ from sdedit_jax.pipeline.base import total_evaluations
 from sdedit_jax.pipeline.outputs import check_visible, finished
 from sdedit_jax.pipeline.sdedit import SDEditPipeline
 from sdedit_jax.priors import conditioning
-from sdedit_jax.priors.conditioning import CFGCond, Prompt
+from sdedit_jax.priors.conditioning import CFGCond, Classes, Prompt
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.tasks import TaskInput
 from sdedit_jax.tasks.common import Photo, assemble
@@ -95,8 +95,7 @@ class SDEditKind:
             f" x {counted(s.repeats, 'repeat')} = {counted(total, 'evaluation')}, hold {s.hold}",
         ]
         if self.cond is not None:
-            labels = ", ".join(f"{name} {value:g}" for name, value in _labels(self.cond).items())
-            lines.append(f"class     {labels}")
+            lines.append(f"class     {classes_line(registry.classes(self.prior), self.cond)}")
         if self.default is not None:
             lines.append(f"prompt    {self._prompts_line()}")
         if self.config.preset == "official":
@@ -349,6 +348,20 @@ def _blends(item: TaskInput) -> bool:
     """Whether a grey part of the mask blends the edit with a picture that is not the guide."""
     grey_part = (item.mask > 0) & (item.mask < 1)
     return bool((item.fitted != item.kept)[grey_part].any())
+
+
+def classes_line(known: Classes | None, cond: Any) -> str:
+    """The classes of an edit by their names, with their numbers in brackets."""
+    if not isinstance(cond, CFGCond):
+        return _name(known, int(cond))
+    label, against = (_name(known, int(one)) for one in cond[:2])
+    return f"{label} against {against}, scale {float(cond.scale):g}"
+
+
+def _name(known: Classes | None, label: int) -> str:
+    if known and label == known.null:
+        return f"no class ({label})"
+    return f"{known.names[label]} ({label})" if known and known.names else str(label)
 
 
 def _labels(cond: Any) -> dict[str, float] | None:
