@@ -217,9 +217,11 @@ def test_what_belongs_to_a_picture_comes_back_in_a_result(tmp_path, capsys):
     options = {"options__mask": "", "output": "original", "samples": 1}
     config = small("inpaint", input=str(tmp_path / "in"), **options)
     assert run(config, tmp_path / "out") == 0
-    texts = capsys.readouterr().err
-    for part in ("mask beside it is used", "in the alpha channel alone", "it is resized"):
-        assert part in texts
+    printed = capsys.readouterr()
+    for part in ("in the alpha channel alone", "it is resized"):
+        assert part in printed.err
+    assert "masks     1 of 1 input has a mask beside it" in printed.out
+    assert "of other inputs" not in printed.err
     result = Image.open(tmp_path / "out" / "apple_0.png")
     after = np.asarray(result)
     assert after.shape == before.shape and result.info["icc_profile"] == profile
@@ -277,7 +279,7 @@ def test_a_record_says_the_same_as_the_recipes(made):
 
 def test_a_record_replays_all_of_its_results_or_some(made, capsys, tmp_path, monkeypatch):
     opened, real = [], kinds.open_kind
-    monkeypatch.setattr(kinds, "open_kind", lambda *a: opened.append(a) or real(*a))
+    monkeypatch.setattr(kinds, "open_kind", lambda *a, **k: opened.append(a) or real(*a, **k))
     code, told = replayed(made / "record.json", capsys, tmp_path / "again")
     assert code == 0 and told.count("verdict   bit-equal") == 2
     assert len(opened) == 1  # both results have the same settings

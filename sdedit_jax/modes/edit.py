@@ -11,6 +11,7 @@ from sdedit_jax import images, provenance
 from sdedit_jax.modes import kinds, signals
 from sdedit_jax.modes.files import (
     Target,
+    list_inputs,
     needed,
     plain,
     refuse_existing,
@@ -37,10 +38,11 @@ def edit(config: ConfigDict, target: Target) -> int:
     if "input" not in config:
         raise ValueError("config: this one edits no pictures; see configs/, or give another --mode")
     refuse_own_folder(config, target.folder)
-    kind = kinds.open_kind(config)
-    inputs, bad = read_inputs(kind)
+    listing = list_inputs(config)
+    kind = kinds.open_kind(config, listing.inputs)
+    inputs, bad = read_inputs(kind, listing)
     jobs = [Job(one, cut, config.seed, k) for one in inputs for k, cut in enumerate(kind.cuts)]
-    refuse_existing(planned(kind, jobs, target), target.overwrite, needed(config))
+    refuse_existing(planned(kind, jobs, target), target.overwrite, needed(config, listing.inputs))
     sheet_name = target.free("sheet.png")
     done, failed, code = make(kind, jobs, target)
     if done:

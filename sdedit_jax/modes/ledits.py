@@ -68,6 +68,7 @@ class LEDITSKind:
     resolved: ledits_settings.Resolved
     own: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     sweep: ClassVar[tuple[str, str]] = ("scale", "scale")
+    masked_beside: ClassVar[bool] = False
     memory_hint: ClassVar[str] = ", and so does --config.maps=host or keys"
 
     @property
@@ -250,8 +251,14 @@ class LEDITSKind:
         return made
 
 
-def open_kind(config: ConfigDict, recipe: Mapping[str, Any] | None = None) -> LEDITSKind:
-    """Load the prior and resolve preset and numbers; a replay has the prior's own of its recipe."""
+def open_kind(
+    config: ConfigDict, inputs: Sequence[Path] = (), recipe: Mapping[str, Any] | None = None
+) -> LEDITSKind:
+    """Load the prior and resolve preset and numbers; a replay has the prior's own of its recipe.
+
+    Args:
+        inputs: that a file of prompts may name.
+    """
     check_common(config)
     numbers = {name: config[name] for name in (*OWN, *SCALES, *NUMBERS)}
     ledits_settings.recipe(config.preset, numbers)
@@ -261,7 +268,7 @@ def open_kind(config: ConfigDict, recipe: Mapping[str, Any] | None = None) -> LE
     prior = open_prior(config, attention=config.attention)
     stored = None if recipe is None else recipe.get("defaults", {})
     resolved = ledits_settings.resolve(prior, config.preset, numbers, config.maps, stored)
-    own = prompt_files.of_inputs(config, FIELDS)
+    own = prompt_files.of_inputs(config.prompts, inputs, FIELDS)
     return LEDITSKind(config, prior, size_of(config, prior), resolved, own)
 
 

@@ -105,7 +105,7 @@ def replay_one(
     then = recipe_config(config, recipe, path)
     settings = provenance.dumps([plain(then), (recipe.get("prompts") or {}).get("guided")])
     if settings not in opened:
-        opened[settings] = kinds.open_kind(then, recipe)
+        opened[settings] = kinds.open_kind(then, recipe=recipe)
     kind = opened[settings]
     with signals.catch() as caught:
         made = again(kind, recipe, find_input(kind, recipe, path), caught.stop)

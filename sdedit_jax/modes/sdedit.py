@@ -74,6 +74,10 @@ class SDEditKind:
     memory_hint: ClassVar[str] = ""
 
     @property
+    def masked_beside(self) -> bool:
+        return registry.reads_mask_beside(self.config.task, self.config.options)
+
+    @property
     def cuts(self) -> list[str]:
         return [f"_{k}" for k in range(self.config.samples)]
 
@@ -234,10 +238,13 @@ class SDEditKind:
         }
 
 
-def open_kind(config: ConfigDict, recipe: Mapping[str, Any] | None = None) -> SDEditKind:
+def open_kind(
+    config: ConfigDict, inputs: Sequence[Path] = (), recipe: Mapping[str, Any] | None = None
+) -> SDEditKind:
     """Load the prior and resolve strength and sampler.
 
     Args:
+        inputs: that a file of prompts may name.
         recipe: of a replay, which guides where the first run did.
     """
     check_common(config)
@@ -245,7 +252,7 @@ def open_kind(config: ConfigDict, recipe: Mapping[str, Any] | None = None) -> SD
     prior, guide = open_prior(config), config.guidance
     size = size_of(config, prior)
     replayed = bool(((recipe or {}).get("prompts") or {}).get("guided"))
-    prompts = _prompts(config, prior, replayed)
+    prompts = _prompts(config, prior, inputs, replayed)
     cond = None if prompts else registry.condition(prior, config.cond, guide.against, guide.scale)
     prior = settings.preset_process(prior, config.preset)
     t0 = _strength(config, prior)
@@ -314,7 +321,9 @@ def _strength(config: ConfigDict, prior: Prior) -> float:
     return strength.to_t0(prior.process, **(given or {"t0": config.t0}))
 
 
-def _prompts(config: ConfigDict, prior: Prior, guided: bool) -> dict[str, Any] | None:
+def _prompts(
+    config: ConfigDict, prior: Prior, inputs: Sequence[Path], guided: bool
+) -> dict[str, Any] | None:
     """The prompts of a config; None for a prior that reads none.
 
     Raises:
@@ -331,7 +340,7 @@ def _prompts(config: ConfigDict, prior: Prior, guided: bool) -> dict[str, Any] |
             "cond, guidance.against: the prior reads prompts; give prompt and negative_prompt"
         )
     default = Prompt(config.prompt, config.negative_prompt, config.guidance.scale)
-    entries = prompt_files.of_inputs(config, Prompt._fields, "prompt")
+    entries = prompt_files.of_inputs(config.prompts, inputs, Prompt._fields, "prompt")
     own = {name: default._replace(**entry) for name, entry in entries.items()}
     conditioning.check_scale(default.scale)
     every = [default, *own.values()]

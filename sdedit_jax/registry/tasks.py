@@ -1,6 +1,7 @@
 """Tasks by name."""
 
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 from sdedit_jax.registry.names import pick
@@ -15,21 +16,27 @@ from sdedit_jax.tasks import (
     sketch,
     strokes,
 )
-from sdedit_jax.tasks.common import Size, TaskInput
+from sdedit_jax.tasks.common import MaskOptions, Size, TaskInput
 
-TASKS: dict[str, Callable[[str, Mapping[str, Any], Size, str], TaskInput]] = {
-    "strokes": strokes.make,
-    "scribble": scribble.make,
-    "composite": composite.make,
-    "inpaint": inpaint.make,
-    "outpaint": outpaint.make,
-    "photo": photo.make,
-    "recolor": recolor.make,
-    "sketch": sketch.make,
-    "simulate": simulate.make,
+TASKS: Mapping[str, ModuleType] = {
+    "strokes": strokes,
+    "scribble": scribble,
+    "composite": composite,
+    "inpaint": inpaint,
+    "outpaint": outpaint,
+    "photo": photo,
+    "recolor": recolor,
+    "sketch": sketch,
+    "simulate": simulate,
 }
 
 
 def task(name: str) -> Callable[[str, Mapping[str, Any], Size, str], TaskInput]:
     """The task of a name: (path, options, size, fit) -> TaskInput."""
-    return pick(TASKS, name, "task")
+    return pick(TASKS, name, "task").make
+
+
+def reads_mask_beside(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether a task with these options reads the mask beside an input."""
+    takes = issubclass(pick(TASKS, name, "task").Options, MaskOptions)
+    return takes and not options.get("mask")
