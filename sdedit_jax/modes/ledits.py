@@ -183,10 +183,7 @@ class LEDITSKind:
         beside = {"_reconstruction": back, "_photo": item.fitted}
         masks = zip(_mask_endings(extra), [m for m in extra.masks if m is not None], strict=True)
         beside |= {end: grey(m[..., 0]) for end, m in masks}
-        line = (
-            f"RMS {entry['rms']:.4f}, reconstruction {error['rms']:.4f}"
-            f" (latent {error['latent_error']:.1e} of {error['latent_largest']:.2f})"
-        )
+        line = f"RMS {entry['rms']:.4f}, RMS of the reconstruction {error['rms']:.4f}"
         return Made(output, beside, entry, line)
 
     def recipe(self, job: Job) -> dict[str, Any]:
