@@ -11,7 +11,7 @@ def get_config() -> ConfigDict:
     config.example.input = "examples/recolor"
     config.example.options = ConfigDict({"reference": "examples/recolor/references/green.jpg"})
     config.example.unless = ("palette",)
-    config.options.palette = ()  # colours from dark to light: ("#5a1010", "#d8c020")
+    config.options.palette = ""  # colours from dark to light: "#5a1010,#d8c020"
     config.options.reference = ""  # a picture, or a folder of pictures by the inputs' stems
     config.options.transfer = "histogram"  # histogram | statistics (of reference)
     # auto: foreground on plain ground; a file or folder; "": the mask beside the input, or all

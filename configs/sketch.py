@@ -14,7 +14,7 @@ def get_config() -> ConfigDict:
     config.options.lines = "free"  # free | held
     config.options.threshold = 0  # luminance below which a pixel is a line; 0: by Otsu's method
     config.options.grow = 0.75  # of held lines: pixels of the edit by which they are grown
-    config.options.colors = ()  # of the regions between the lines, the largest first
+    config.options.colors = ""  # of the regions between the lines, the largest first
     config.options.hints = ""  # file or folder: colours with alpha, which spread up to the lines
     config.t0 = 0.6
     return config

@@ -163,7 +163,8 @@ def text_edit(
         prompt: the target, one for all or one for each, as text or as its embedding [M, K]; "":
             none.
         negative_prompt: guidance leads away from it; given as prompt is.
-        scale: guidance scale: 0 is the negative prompt alone, 1 the prompt alone.
+        scale: guidance scale: 0 is the negative prompt alone, 1 the prompt alone. It must be 1
+            without prompts, and another number with a negative prompt.
         clip_skip: the last layers of the text encoder that are left out.
         t0: strength in [0, 1]; 0.6 where none is given.
 

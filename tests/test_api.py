@@ -143,7 +143,7 @@ def test_a_drawn_seed_is_printed_and_gives_the_same_again(exact, noise, capsys):
         ({"strength": 0.5}, "strength is of the presets of diffusers"),
         ({"seed": [1, 2]}, "seed: one for all or one for each of 1, got 2"),
         ({"image": []}, "got an empty list"),
-        ({"size": (16, 17)}, r"size must be \(16, 16\) with this prior|size must be"),
+        ({"size": (16, 17)}, r"size must be 16x16 .* with this prior, got 16x17|size must be"),
         (
             {"mask": np.ones((3, 4))},
             "mask has 3x4 pixels .*, the picture has 16x16; both must have",

@@ -171,7 +171,7 @@ def test_the_good_files_of_a_folder_are_done_and_the_bad_ones_listed(bad, tmp_pa
     made = [f"{name}_{end}.png" for name in ("a", "z") for end in ("0", "guide", "mask")]
     assert names(tmp_path / "out") == sorted([*made, "record.json", "sheet.png"])
     lines = capsys.readouterr().err.splitlines()
-    start = lines.index("error: 4 picture(s) could not be made:")
+    start = lines.index("error: 4 pictures could not be made:")
     listed = lines[start + 1 : start + 5]
     for (stem, line), text in zip(sorted(told.items()), listed, strict=True):
         assert f"{stem}.png" in text and line in text
@@ -197,7 +197,7 @@ def test_bad_names_are_listed_before_the_others_are_done(mode, tmp_path, capsys)
     out, wrong = capsys.readouterr()
     for told in (*NAMES.values(), "gone.png: no such file"):
         assert told in wrong and told in out.split("device    ")[0]
-    assert "error: 3 picture(s) could not be made:" in wrong
+    assert "error: 3 pictures could not be made:" in wrong
 
 
 def test_a_single_bad_name_is_one_line_in_program_and_python(tmp_path):

@@ -419,5 +419,5 @@ def test_captions_that_are_not_whole(tmp_path, rng, table, told):
 def test_masks_beside_pictures_are_no_pictures(tmp_path, rng):
     for name in ("a", "a_mask", "b_mask", "c"):
         Image.fromarray(pictures(rng, 1)[0]).save(tmp_path / f"{name}.png")
-    with pytest.warns(UserWarning, match="1 masks beside their pictures are left out, such as a_"):
+    with pytest.warns(UserWarning, match="left out 1 mask beside pictures, such as a_"):
         assert len(source(tmp_path)) == 3

@@ -31,6 +31,7 @@ from sdedit_jax import registry
 from sdedit_jax.diffusion import sde
 from sdedit_jax.diffusion.solvers import Prediction
 from sdedit_jax.guidance import CFG
+from sdedit_jax.modes.sdedit import classes_line
 from sdedit_jax.nets.functional import network
 from sdedit_jax.priors import analytic, prior
 from sdedit_jax.priors.analytic import GaussianPredictor
@@ -154,7 +155,7 @@ def test_what_a_predictor_gets_as_its_condition():
     assert class_cond(known, 3, "", 1.0) == 3
     for against, number in (("null", 10), ("5", 5), (5, 5), (np.int64(0), 0)):
         assert class_cond(known, 3, against, 2.5) == CFGCond(3, number, 2.5)
-    assert class_cond(None, 7, 8, 1.0) == CFGCond(7, 8, 1.0)  # a prior without a card
+    assert class_cond(None, 7, 8, 2.0) == CFGCond(7, 8, 2.0)  # a prior without a card
     assert class_cond(known, "", "", 1.0) is None and class_cond(known, "3", "", 1.0) == 3
     assert class_cond(FLOWERS, "rose", "", 1.0) == class_cond(FLOWERS, "1", "", 1.0) == 1
     assert class_cond(FLOWERS, "rose", "daisy", 2.0) == CFGCond(1, 0, 2.0)
@@ -185,6 +186,7 @@ def test_what_a_predictor_gets_as_its_condition():
         (FLOWERS, ("dasy", "", 1.0), "cond: a class is one of ['daisy', 'rose'], or its number"),
         (FLOWERS, ("2", "", 1.0), "cond must be in [0, 1], got 2"),
         (Classes(10), (3, 4, np.inf), "guidance.scale must be finite, got inf"),
+        (Classes(10), (3, 4, 1.0), "guidance.against: 4 has no effect at guidance.scale 1"),
     ],
 )
 def test_bad_labels_give_one_clear_error(classes, arguments, told):
@@ -278,7 +280,7 @@ def test_an_edit_with_two_labels(at_root, tmp_path, capsys):
     config = labelled(cond="3", guidance__against="5", guidance__scale=2.0)
     assert run(config, tmp_path / "out") == 0
     printed = capsys.readouterr().out
-    assert "class     label 3, against 5, scale 2" in printed and "= 6 evaluations" in printed
+    assert "class     3 against 5, scale 2" in printed and "= 6 evaluations" in printed
     told = {"label": 3, "against": 5, "scale": 2.0}
     record = noted(tmp_path / "out")
     assert record["class"] == told and record["evaluations"] == 6
@@ -293,6 +295,16 @@ def test_an_edit_with_two_labels(at_root, tmp_path, capsys):
     assert code == 0 and "bit-equal" in told
 
 
+def test_classes_are_printed_by_their_names():
+    flowers = Classes(3, 3, ("daisy", "rose", "tulip"))
+    assert classes_line(flowers, np.int32(1)) == "rose (1)"
+    pair = CFGCond(np.int32(1), np.int32(2), np.float32(2))
+    assert classes_line(flowers, pair) == "rose (1) against tulip (2), scale 2"
+    null = pair._replace(uncond=np.int32(3))
+    assert classes_line(flowers, null) == "rose (1) against no class (3), scale 2"
+    assert classes_line(Classes(6), pair) == classes_line(None, pair) == "1 against 2, scale 2"
+
+
 def test_the_labels_matter_as_the_formula_says(at_root, tmp_path):
     def made(name, **changes):
         assert run(labelled(samples=1, **changes), tmp_path / name) == 0
@@ -301,7 +313,7 @@ def test_the_labels_matter_as_the_formula_says(at_root, tmp_path):
     three, five = made("three", cond="3"), made("five", cond="5")
     assert levels(three, five) > 5
     at = {"cond": "3", "guidance__against": "5"}
-    assert levels(made("one", **at), three) <= 1
+    assert levels(made("one", guidance__scale=1.0001, **at), three) <= 1
     assert levels(made("zero", guidance__scale=0.0, **at), five) <= 1
     far = made("far", guidance__scale=3.0, **at)
     assert levels(far, three) > 5 and levels(far, five) > levels(three, five)
@@ -325,7 +337,9 @@ def test_other_labels_and_scales_compile_nothing():
     edit = functools.partial(sj.edit, counted, known(), steps=3, t0=0.9)
     seen = [edit(cond=3, against=1, scale=2.0)]
     once = len(traces)
-    seen += [edit(cond=c, against=a, scale=s) for c, a, s in ((0, 5, 0.5), (4, 0, 1.0), (2, 4, -1))]
+    seen += [
+        edit(cond=c, against=a, scale=s) for c, a, s in ((0, 5, 0.5), (4, 0, 1.01), (2, 4, -1))
+    ]
     assert len(traces) == once
     assert all(levels(a, b) > 1 for a, b in zip(seen, seen[1:], strict=False))
 

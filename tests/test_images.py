@@ -565,7 +565,7 @@ def test_fit_names_wrong_values():
     with pytest.raises(ValueError, match="fit must be one of .*'zoom'"):
         images.fit(picture(0, (4, 4)), (4, 4), "zoom")
     for size in ((0, 4), 4, (4,), (4, 4, 3), (4, 2.0), "44", (True, 4), None):
-        with pytest.raises(ValueError, match=r"size must be \(height, width\), two positive whole"):
+        with pytest.raises(ValueError, match="size must be height and width, two positive whole"):
             images.fit(picture(0, (4, 4)), size, "crop")
     with pytest.raises(ValueError, match=r"result must have size \(4, 6\), got \(6, 4\)"):
         rgb, place = picture(0, (4, 6)), images.place((4, 6), (4, 6), "crop")
@@ -574,9 +574,7 @@ def test_fit_names_wrong_values():
 
 def test_sizes_are_multiples_of_the_stride():
     assert images.check_size([64, np.int64(96)], 8) == (64, 96)
-    with pytest.raises(
-        ValueError, match=r"config.size must .* two positive multiples of 8, got \(6"
-    ):
+    with pytest.raises(ValueError, match=r"config.size must .* two positive multiples of 8, got 6"):
         images.check_size((64, 60), 8, "config.size")
 
 

@@ -346,7 +346,7 @@ def test_a_run_edits_every_photo_in_one_program(photos, tmp_path, capsys):
     (tmp_path / "moved.png").rename(photos.parent / "half.png")
     shown = capsys.readouterr().out
     assert "verdict   bit-equal" in shown
-    assert "maps      2 of (8, 8, 4) for 2 photo(s), kept by device: 0.00 MB on the device" in shown
+    assert "maps      2 of 8x8x4 for 2 photos, kept by device: 0.00 MB on the device" in shown
     assert "'a cat' to 'a cat', +dog:scale=3:warmup=1:threshold=0.5,-cat" in shown
 
 
@@ -519,7 +519,7 @@ def test_where_the_maps_are_kept_changes_nothing(maps, photos, tmp_path):
         ),
         ({"preset": "ledits-app", "skip": 2.0}, "skip must be in [0, 1] of 2 steps, got 2"),
         ({"maps": "disk"}, "maps must be one of ['device', 'host', 'keys'], got 'disk'"),
-        ({"masks": "a.png,b.png"}, "masks: one for each of 1 concepts at most"),
+        ({"masks": "a.png,b.png"}, "masks: one for each of 1 concept at most"),
         ({"prompts": "nowhere.json"}, "prompts: cannot read nowhere.json"),
         ({"batch": 0}, "batch must be at least 1, got 0"),
         ({"sheet_scale": -1}, "sheet_scale must be at least 0, got -1"),
@@ -550,7 +550,15 @@ def test_prompts_and_numbers_compile_nothing(photos):
     others = [
         sj.ledits(prior, before, "+dog:7:0", steps=2, slots=2),
         sj.ledits(prior, before, "+cat:9:0:0.2", "a dog", "a cat", steps=2, slots=2, t0=0.4),
-        sj.ledits(prior, before, "+cat:7:0,-dog:4:0", steps=2, slots=2, source_scale=2.0),
+        sj.ledits(
+            prior,
+            before,
+            "+cat:7:0,-dog:4:0",
+            steps=2,
+            slots=2,
+            source_scale=2.0,
+            source_prompt="a",
+        ),
         sj.ledits(prior, before, "+cat:7:0", steps=2, slots=2, mask=mask),
         sj.ledits(prior, before, "", "a dog", steps=2, slots=2, seed=4, target_scale=3.0),
     ]
@@ -573,6 +581,15 @@ def test_prompts_and_numbers_compile_nothing(photos):
         assert np.array_equal(edited, others[3])
     with pytest.raises(ValueError, match="mask is black everywhere"):
         sj.ledits(prior, before, "+cat", steps=2, mask=np.zeros((SIDE, SIDE), bool))
+    for given, told in (
+        ({"concepts": "+cat", "source_scale": 2.0}, "source_scale: .* without source_prompt"),
+        ({"concepts": "+cat", "target_scale": 2.0}, "target_scale: .* without prompt or negative"),
+        ({"prompt": "cat", "warmup": 2}, "warmup: it has no effect without concepts"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            sj.ledits(prior, before, steps=2, **given)
+    with pytest.raises(ValueError, match="source_scale: it has no effect without source_prompt"):
+        sj.invert(prior, before, steps=2, source_scale=2.0)
     with pytest.raises(ValueError, match="size must be .*multiples of 2, got 3"):
         sj.ledits(prior, before, "+cat", size=3)
     with pytest.raises(TypeError, match="unexpected argument 'treshold'; did you mean 'threshold'"):

@@ -10,7 +10,7 @@ from absl import flags
 from ml_collections import config_flags
 from program import ROOT, config_of, exact_prior, names, refused
 
-from sdedit_jax import modes
+from sdedit_jax import images, modes
 from sdedit_jax.modes import check, command_line
 from sdedit_jax.tasks.common import read_options
 from sdedit_jax.tasks.recolor import Options
@@ -123,7 +123,8 @@ def test_values_reach_the_config(parsed, monkeypatch):
     line, config = parsed(*arguments, "--config.sweep.t0=(0.1,0.2)")
     assert line == ""
     assert (config.t0, config.sigma, config.sampler.steps) == (0.25, 2.0, 7)
-    assert tuple(config.options.palette) == ("red", "#00ff00") and config.options.reference == ""
+    options = read_options(Options, config.options.to_dict())
+    assert options.palette == ("red", "#00ff00") and options.reference == ""
     assert tuple(config.sweep.t0) == (0.1, 0.2)
 
 
@@ -137,12 +138,17 @@ def test_values_reach_the_config(parsed, monkeypatch):
         ("sweep", ["samples=2"], "samples: a sweep takes sweep.seeds instead, got 2"),
         ("sweep", ["t0=0.3"], "t0: a sweep takes sweep.t0 instead, got 0.3"),
         ("replay", ["t0=0.3"], "t0: is the recipe's in a replay, got 0.3"),
+        ("edit", ["configs/ledits.py", "scale=3.0"], "scale: it has no effect without concepts"),
+        ("edit", ["configs/ledits.py", "prompt=a", "source_scale=3.0"], "without source_prompt"),
     ],
 )
-def test_fields_without_effect_are_refused(mode, arguments, told, parsed):
-    _, config = parsed(*(f"--config.{argument}" for argument in arguments))
+def test_fields_without_effect_are_refused(mode, arguments, told, parsed, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    file = [f"--config={argument}" for argument in arguments if argument.endswith(".py")]
+    fields = [argument for argument in arguments if not argument.endswith(".py")]
+    _, config = parsed(*file, *(f"--config.{field}" for field in fields))
     given = config_flags.get_override_values(flags.FLAGS["config"])
-    assert len(given) == len(arguments)
+    assert len(given) == len(fields)
     with pytest.raises(ValueError, match=re.escape(told)):
         check.check(mode, config, given)
 
@@ -165,13 +171,22 @@ def test_fields_with_an_effect_are_allowed(mode, given):
     check.check(mode, config, given)
 
 
-def test_a_palette_is_given_with_commas(parsed, monkeypatch):
+@pytest.mark.parametrize(
+    "given",
+    [
+        "red,#00ff00",
+        "#ff0000,#00ff00",
+        "'#ff0000','#00ff00'",
+        "[red, #00ff00]",
+        "('red','#00ff00')",
+    ],
+)
+def test_a_palette_is_given_in_any_usual_form(given, parsed, monkeypatch):
     monkeypatch.chdir(ROOT)
-    fields = ["--config=configs/recolor.py", "--config.options.palette=red,#00ff00"]
-    line, config = parsed(*fields)
+    line, config = parsed("--config=configs/recolor.py", f"--config.options.palette={given}")
     assert line == ""
     options = read_options(Options, config.options.to_dict())
-    assert options.palette == ("red", "#00ff00")
+    assert [images.color(one) for one in options.palette] == [(255, 0, 0), (0, 255, 0)]
 
 
 def test_without_a_config_the_base_is_taken(parsed):

@@ -223,9 +223,11 @@ def test_what_belongs_to_a_picture_comes_back_in_a_result(tmp_path, capsys):
     options = {"options__mask": "", "output": "original", "samples": 1}
     config = inpainting(tmp_path / "in", **options)
     assert run(config, tmp_path / "out") == 0
-    texts = capsys.readouterr().err
-    for part in ("mask beside it is used", "in the alpha channel alone", "it is resized"):
-        assert part in texts
+    printed = capsys.readouterr()
+    for part in ("in the alpha channel alone", "it is resized"):
+        assert part in printed.err
+    assert "masks     1 of 1 input has a mask beside it" in printed.out
+    assert "of other inputs" not in printed.err
     result = Image.open(tmp_path / "out" / "apple_0.png")
     after = np.asarray(result)
     assert after.shape == before.shape and result.info["icc_profile"] == profile
@@ -283,11 +285,11 @@ def test_a_record_says_the_same_as_the_recipes(made):
 
 def test_a_record_replays_all_of_its_results_or_some(made, capsys, tmp_path, monkeypatch):
     opened, real = [], kinds.open_kind
-    monkeypatch.setattr(kinds, "open_kind", lambda *a: opened.append(a) or real(*a))
+    monkeypatch.setattr(kinds, "open_kind", lambda *a, **k: opened.append(a) or real(*a, **k))
     code, told = replayed(made / "record.json", capsys, tmp_path / "again")
     assert code == 0 and told.count("verdict   bit-equal") == 2
     assert len(opened) == 1  # both results have the same settings
-    assert "2 of 2 pictures are equal" in told
+    assert "2 of 2 pictures equal" in told
     assert names(tmp_path / "again") == ["apple_0.png", "apple_1.png"]
     code, told = replayed(made / "record.json", capsys, only="apple_1")
     assert code == 0 and told.count("verdict") == 1
@@ -303,7 +305,7 @@ def test_a_record_replays_results_whose_files_are_gone_or_changed(made, capsys):
     code, told = replayed(made / "record.json", capsys)
     assert code == 1
     assert "bit-equal, by the sha256 of the picture, whose file is gone" in told
-    assert "note      apple_1.png was changed" in told and "1 of 2 pictures are equal" in told
+    assert "note      apple_1.png was changed" in told and "1 of 2 pictures equal" in told
 
 
 @pytest.mark.parametrize("mode", ["edit", "sweep"])
@@ -318,8 +320,8 @@ def test_a_bad_result_of_a_record_does_not_end_the_others(made, capsys):
     (made / "apple_0.png").write_bytes(b"hello")
     code = run(config_of("base", input=str(made / "record.json")), None, "replay")
     out, wrong = capsys.readouterr()
-    assert code == 1 and "1 of 2 pictures are equal" in out
-    assert "error: 1 picture(s) could not be made" in wrong and "apple_0.png" in wrong
+    assert code == 1 and "1 of 2 pictures equal" in out
+    assert "error: 1 picture could not be made" in wrong and "apple_0.png" in wrong
 
 
 @pytest.mark.parametrize(

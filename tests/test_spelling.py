@@ -77,3 +77,11 @@ def test_python_hints_at_arguments_and_values():
         sj.edit(prior, picture, smaples=2)
     with pytest.raises(ValueError, match="did you mean 'stretch'"):
         sj.edit(prior, picture, fit="strech")
+
+
+def test_counts_have_their_nouns():
+    assert [spelling.counted(n, "picture") for n in (0, 1, 2)] == [
+        "0 pictures",
+        "1 picture",
+        "2 pictures",
+    ]

@@ -492,15 +492,13 @@ def test_the_mask_beside_a_picture_is_its_mask(tmp_path):
     """Without options.mask, in a folder of masks, and with another suffix."""
     path, mask = write(tmp_path / "a.png", noise(0, (8, 8))), square((8, 8), 1, 2, 4)
     write(tmp_path / "a_mask.png", mask)
-    with pytest.warns(UserWarning, match="the mask beside it is used, a_mask.png"):
-        assert np.array_equal(inpaint.make(path, {}, (8, 8), "crop").mask, mask / 255)
+    assert np.array_equal(inpaint.make(path, {}, (8, 8), "crop").mask, mask / 255)
     folder = {"mask": str(tmp_path)}
     assert np.array_equal(inpaint.make(path, folder, (8, 8), "crop").mask, mask / 255)
     with pytest.raises(ValueError, match=r"a mask beside .*a.png, a-m.png"):
         inpaint.make(path, {"mask_suffix": "-m"}, (8, 8), "crop")
     write(tmp_path / "a-m.png", 255 - mask)
-    with pytest.warns(UserWarning, match="a-m.png"):
-        got = inpaint.make(path, {"mask_suffix": "-m"}, (8, 8), "crop")
+    got = inpaint.make(path, {"mask_suffix": "-m"}, (8, 8), "crop")
     assert np.array_equal(got.mask, 1 - mask / 255)
     assert photo.make(path, {"mask_suffix": ""}, (8, 8), "crop").mask.all()
 

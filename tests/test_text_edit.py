@@ -64,7 +64,7 @@ def test_a_run_records_its_prompts_and_replays_bit_for_bit(photos, tmp_path, cap
     assert [p["prompts"]["prompt"] for p in noted(out)["pictures"]] == ["a cat", "a dog"]
     assert noted(out)["evaluations"] == 4
     shown = capsys.readouterr().out
-    assert "prompt    'a cat' against 'bad', scale 7.5; 1 inputs have their own" in shown
+    assert "prompt    'a cat' against 'bad', scale 7.5; own prompts for 1 input" in shown
     file.unlink()
     for name in ("one", "two"):
         again = config_of("base", input=str(out / f"{name}_0.png"), devices=1)
@@ -148,6 +148,7 @@ def test_a_long_prompt_says_what_is_cut(photos, tmp_path, capsys):
         ({"prior": None, "negative_prompt": "a"}, "negative_prompt: the prior does not read texts"),
         ({"cond": "1"}, "cond, guidance.against: the prior reads prompts"),
         ({"negative_prompt": "a", "guidance__scale": 1.0}, "negative_prompt: 'a' has no effect"),
+        ({}, "prompt: guidance.scale 7.5 has no effect without a prompt; give prompt or negative"),
         ({"guidance__scale": float("nan")}, "guidance.scale must be a finite number, got nan"),
         ({"prompts": "nowhere.json"}, "prompts: cannot read nowhere.json"),
         ({"strength": 0.5}, "strength is of the presets of diffusers; give t0, got 0.5"),
@@ -172,6 +173,8 @@ def test_bad_prompts_are_refused_in_one_line(changes, told, photos, tmp_path):
         ('{"one": 3}', "prompts: 'one' in"),
         ('{"one": {"text": "a"}}', "must be a text or an object of ['prompt',"),
         ('{"one": {"prompt": 3}}', "prompts: prompt of 'one' in"),
+        ('{"one": "a"}', "prompts: 'two' has no entry in"),
+        ('{"one": "a", "two": {"negative_prompt": "b", "scale": 1}}', "prompts: 'two' in"),
         ('{"three": "a"}', "names ['three'], and no input has this name"),
         ("[]", "must hold a JSON object of names"),
     ],
@@ -248,6 +251,13 @@ def test_prompts_as_embeddings(photos):
             sj.text_edit(prior, before, prompt)
     with pytest.raises(TypeError, match="prompt must be a string or an embedding"):
         sj.text_edit(prior, before, 3)
+    for texts, scale, told in [
+        (("",), 7.5, "prompt: scale 7.5 has no effect without a prompt"),
+        (("a", "b"), 1.0, "negative_prompt: 'b' has no effect at scale 1"),
+        (("a", "b"), float("nan"), "scale must be a finite number, got nan"),
+    ]:
+        with pytest.raises(ValueError, match=told):
+            sj.text_edit(prior, before, *texts, scale=scale)
 
 
 def test_clip_skip(photos, tmp_path):

@@ -195,10 +195,10 @@ def test_half_precision_is_kept_as_it_is(tmp_path):
         assert np.array_equal(tensor.astype(np.float64), content[str(kind)].double().numpy())
 
 
-def test_without_torch_its_extra_is_asked_for(tmp_path, monkeypatch):
+def test_without_torch_its_installation_is_named(tmp_path, monkeypatch):
     file = saved(tmp_path / "x.pth", RAW)
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ValueError, match=r'pip install "sdedit_jax\[convert\]"'):
+    with pytest.raises(ValueError, match="x.pth is a torch file; to read it: pip install torch"):
         readers.read(file)
 
 

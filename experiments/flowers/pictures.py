@@ -39,9 +39,8 @@ def classes(prior: sj.Prior) -> np.ndarray:
     names = prior.metadata["data"]["labels"]
     guide = images.fit(images.flatten(images.read(painting)), prior.shape[:2])[0]
     rows = [
-        [guide]
-        + [sj.edit(prior, guide, t0=0.6, cond=name, against="null", scale=scale) for name in names]
-        for scale in (1.0, 3.0)
+        [guide] + [sj.edit(prior, guide, t0=0.6, cond=name, **guided) for name in names]
+        for guided in ({}, {"against": "null", "scale": 3.0})
     ]
     return images.contact_sheet(rows, ["scale 1", "scale 3"], ["painting", *names], scale=2)
 

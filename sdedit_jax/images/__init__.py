@@ -41,7 +41,15 @@ from sdedit_jax.images.fitting import (
     to_cell,
     unfit,
 )
-from sdedit_jax.images.inputs import MASK_SUFFIX, find_inputs, mask_beside, output_names, paired
+from sdedit_jax.images.inputs import (
+    MASK_SUFFIX,
+    Listing,
+    find_inputs,
+    list_inputs,
+    mask_beside,
+    output_names,
+    paired,
+)
 from sdedit_jax.images.paths import expand, shown, user_path
 from sdedit_jax.images.pixels import (
     WHITE,
@@ -69,6 +77,7 @@ __all__ = [
     "CHANNELS",
     "FITS",
     "FORMATS",
+    "Listing",
     "MASK_SUFFIX",
     "PART",
     "WHITE",
@@ -98,6 +107,7 @@ __all__ = [
     "in_grey",
     "in_levels",
     "in_window",
+    "list_inputs",
     "luminance",
     "mask_beside",
     "mask_levels",

@@ -59,7 +59,8 @@ def check_size(size: Sequence[int], stride: int = 1, field: str = "size") -> Siz
     if len(pair) == 2 and whole and all(n > 0 and n % stride == 0 for n in pair):
         return int(pair[0]), int(pair[1])
     numbers = "positive whole numbers" if stride == 1 else f"positive multiples of {stride}"
-    raise ValueError(f"{field} must be (height, width), two {numbers}, got {size!r}")
+    shown = size_text(pair) if whole and pair else repr(size)
+    raise ValueError(f"{field} must be height and width, two {numbers}, got {shown}")
 
 
 def place(source: Size, size: Size, rule: str) -> Placement:

@@ -4,6 +4,7 @@ import glob
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from sdedit_jax.images.files import is_own
 from sdedit_jax.images.paths import user_path
@@ -15,7 +16,23 @@ MASK_SUFFIX = "_mask"
 """What the stem of a mask adds to that of its picture."""
 
 
+class Listing(NamedTuple):
+    """The picture files of a file name, a folder or a glob.
+
+    Attributes:
+        inputs: those that are edited. masks: those that are masks of others by their names.
+    """
+
+    inputs: list[Path]
+    masks: list[Path]
+
+
 def find_inputs(pattern: str | Path, mask_suffix: str = MASK_SUFFIX) -> list[Path]:
+    """The inputs of a file name, a folder or a glob; see `list_inputs`."""
+    return list_inputs(pattern, mask_suffix).inputs
+
+
+def list_inputs(pattern: str | Path, mask_suffix: str = MASK_SUFFIX) -> Listing:
     """The picture files of a file name, a folder or a glob, sorted.
 
     Folders and globs give the files that end in .png, .jpg, .jpeg or .webp (any case). Hidden files
@@ -30,7 +47,7 @@ def find_inputs(pattern: str | Path, mask_suffix: str = MASK_SUFFIX) -> list[Pat
         raise ValueError("input: give a picture, a folder or a glob")
     path = user_path(pattern)
     if path.is_file():
-        return [path]
+        return Listing([path], [])
     names = path.iterdir() if path.is_dir() else _matches(path)
     found = sorted(name for name in names if _is_picture(name))
     if not found:
@@ -38,7 +55,8 @@ def find_inputs(pattern: str | Path, mask_suffix: str = MASK_SUFFIX) -> list[Pat
         raise ValueError(f"input: no PNG, JPEG or WebP picture {kind} {str(pattern)!r}")
     beside = (file for folder in {path.parent for path in found} for file in folder.iterdir())
     stems = {file.with_suffix("") for file in beside if _is_picture(file)}
-    return [path for path in found if not _is_mask_of_one(path, stems, mask_suffix)]
+    masks = [path for path in found if _is_mask_of_one(path, stems, mask_suffix)]
+    return Listing([path for path in found if path not in masks], masks)
 
 
 def _is_mask_of_one(path: Path, stems: set[Path], suffix: str) -> bool:

@@ -1,7 +1,7 @@
 """Pixel arithmetic: units, colours, alpha, morphology of masks, pasting with exact kept pixels."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,9 +34,9 @@ class Picture(NamedTuple):
         return self.rgb if self.alpha is None else np.dstack([self.rgb, self.alpha])
 
 
-def size_text(size: tuple[int, int]) -> str:
-    """A size (height, width) in messages: "HEIGHTxWIDTH"."""
-    return f"{size[0]}x{size[1]}"
+def size_text(size: Sequence[int]) -> str:
+    """A size (height, width), or a shape, in messages: "HEIGHTxWIDTH"."""
+    return "x".join(map(str, size))
 
 
 def to_unit(pixels: np.ndarray) -> np.ndarray:

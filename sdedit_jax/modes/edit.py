@@ -11,6 +11,7 @@ from sdedit_jax import images, provenance
 from sdedit_jax.modes import kinds, signals
 from sdedit_jax.modes.files import (
     Target,
+    list_inputs,
     needed,
     plain,
     refuse_existing,
@@ -21,6 +22,7 @@ from sdedit_jax.modes.jobs import Done, Failed, run
 from sdedit_jax.modes.session import Input, Job, Kind, header, read_inputs
 from sdedit_jax.pipeline.outputs import given_out, on_background
 from sdedit_jax.priors.prior import describe
+from sdedit_jax.text.spelling import counted
 
 
 def edit(config: ConfigDict, target: Target) -> int:
@@ -36,10 +38,11 @@ def edit(config: ConfigDict, target: Target) -> int:
     if "input" not in config:
         raise ValueError("config: this one edits no pictures; see configs/, or give another --mode")
     refuse_own_folder(config, target.folder)
-    kind = kinds.open_kind(config)
-    inputs, bad = read_inputs(kind)
+    listing = list_inputs(config)
+    kind = kinds.open_kind(config, listing.inputs)
+    inputs, bad = read_inputs(kind, listing)
     jobs = [Job(one, cut, config.seed, k) for one in inputs for k, cut in enumerate(kind.cuts)]
-    refuse_existing(planned(kind, jobs, target), target.overwrite, needed(config))
+    refuse_existing(planned(kind, jobs, target), target.overwrite, needed(config, listing.inputs))
     sheet_name = target.free("sheet.png")
     done, failed, code = make(kind, jobs, target)
     if done:
@@ -125,7 +128,7 @@ def record(kind: Kind, done: Sequence[Done], target: Target) -> Any:
 def report(bad: Sequence[str], code: int = 0) -> int:
     """Print what failed; the exit code."""
     if bad:
-        print(f"error: {len(bad)} picture(s) could not be made:", file=sys.stderr)
+        print(f"error: {counted(len(bad), 'picture')} could not be made:", file=sys.stderr)
         for line in bad:
             print(f"  {line}", file=sys.stderr)
     return code or (1 if bad else 0)

@@ -102,13 +102,12 @@ def refuse_existing(files: Sequence[Path], overwrite: bool, needed: Sequence[Pat
         )
 
 
-def needed(config: ConfigDict) -> list[Path]:
-    """The files that a config edits, and those that it names beside them."""
+def needed(config: ConfigDict, inputs: Sequence[Path]) -> list[Path]:
+    """The inputs of a config, and the files that it names beside them."""
     options = config.get("options") or {}
     named = [*options.values(), config.get("prompts"), *str(config.get("masks", "")).split(",")]
     files = [Path(name.split("#")[0]) for name in named if name and isinstance(name, str)]
     inside = [file for folder in files if folder.is_dir() for file in folder.iterdir()]
-    inputs = find_inputs(config)
     masks = [images.mask_beside(path, mask_suffix(config)) for path in inputs]
     return [*inputs, *files, *inside, *(mask for mask in masks if mask)]
 
@@ -118,9 +117,9 @@ def mask_suffix(config: ConfigDict) -> str:
     return config.options.mask_suffix if "options" in config else images.MASK_SUFFIX
 
 
-def find_inputs(config: ConfigDict) -> list[Path]:
-    """The inputs of a config."""
-    return images.find_inputs(config.input, mask_suffix(config))
+def list_inputs(config: ConfigDict) -> images.Listing:
+    """The inputs of a config, and the masks of others among its files."""
+    return images.list_inputs(config.input, mask_suffix(config))
 
 
 def sheet(

@@ -13,6 +13,7 @@ from sdedit_jax.modes.files import plain
 from sdedit_jax.modes.session import Job, Kind, Made
 from sdedit_jax.pipeline import executor
 from sdedit_jax.pipeline.base import Event, Finished, total_evaluations
+from sdedit_jax.text.spelling import counted
 
 FORMAT = 3
 """Of recipes; raised when older ones cannot be replayed."""
@@ -51,7 +52,8 @@ def run(
         if finished is None:
             return
         if finished.compile_seconds > 0.01:
-            print(f"compiled  {finished.compile_seconds:.1f} s for {rows} picture(s) at a time")
+            pictures = counted(rows, "picture")
+            print(f"compiled  {finished.compile_seconds:.1f} s for {pictures} at a time")
         used = executor.devices_for(rows, kind.config.devices)
         for i, job in enumerate(batch):
             row = jax.tree.map(lambda a, i=i: a[i], finished.result)
@@ -84,7 +86,7 @@ def run_batch(
         except jax.errors.JaxRuntimeError as error:
             text = str(error).strip().splitlines()[0]
             raise ValueError(
-                f"batch: the device failed with {rows} picture(s) at a time ({text});"
+                f"batch: the device failed with {counted(rows, 'picture')} at a time ({text});"
                 f" a smaller --config.batch needs less memory{kind.memory_hint}"
             ) from None
     return None

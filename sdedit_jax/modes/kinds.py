@@ -1,10 +1,11 @@
 """The kinds of edits: the method of a config -> its module, in this one place.
 
-A module has `open_kind(config, recipe=None) -> Kind`, `check_sweep(config)`, `check_given(mode,
+A module has `open_kind(config, inputs, recipe) -> Kind`, `check_sweep(config)`, `check_given(mode,
 config, given)` and `restore(config, recipe)`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -26,13 +27,15 @@ def module_of(config: ConfigDict) -> ModuleType:
     return registry.pick(KINDS, config.get("method", "sdedit"), "method")
 
 
-def open_kind(config: ConfigDict, recipe: Mapping[str, Any] | None = None) -> Kind:
+def open_kind(
+    config: ConfigDict, inputs: Sequence[Path] = (), recipe: Mapping[str, Any] | None = None
+) -> Kind:
     """The kind of edit of a config, its prior loaded and its settings resolved.
 
     Args:
-        recipe: of a replay.
+        inputs: that a file of prompts may name. recipe: of a replay.
 
     Raises:
         ValueError: an unknown method, or a setting out of its range.
     """
-    return module_of(config).open_kind(config, recipe)
+    return module_of(config).open_kind(config, inputs, recipe)

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from sdedit_jax import registry
 from sdedit_jax.edits import inversion
 from sdedit_jax.edits.inversion import Request
-from sdedit_jax.images import Size
+from sdedit_jax.images import Size, size_text
 from sdedit_jax.modes import prompt_files
 from sdedit_jax.modes.session import (
     Input,
@@ -38,6 +38,7 @@ from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.tasks import TaskInput, common
 from sdedit_jax.text.concept_parser import NUMBERS, as_text, check_number, parse
+from sdedit_jax.text.spelling import counted
 
 OF_A_SWEEP = {"scale": "sweep.scale", "seed": "sweep.seeds", "samples": "sweep.seeds"}
 
@@ -67,6 +68,7 @@ class LEDITSKind:
     resolved: ledits_settings.Resolved
     own: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     sweep: ClassVar[tuple[str, str]] = ("scale", "scale")
+    masked_beside: ClassVar[bool] = False
     memory_hint: ClassVar[str] = ", and so does --config.maps=host or keys"
 
     @property
@@ -86,21 +88,21 @@ class LEDITSKind:
         config, plan, numbers = self.config, self.resolved.plan, self._numbers()
         concept, removal = (numbers.pop(name, {}) for name in ("concept", "removal"))
         guidance = numbers.pop("guidance")
-        settings = ", ".join(f"{name} {value}" for name, value in numbers.items())
-        removed = f", removed: {removal}" if removal else ""
+        removed = f"; removed: {_listed(removal)}" if removal else ""
         count = min(config.batch, len(jobs))
         shape = ledits_settings.state_shape(self.prior, (*self.size, self.prior.shape[-1]))
         size = inversion.map_bytes(plan, shape, count)
         total = total_evaluations(self.pipeline(self.shapes(jobs)))
         prompts = {job.input.name: _line(job.input.extra.prompts) for job in jobs}
         return [
-            f"preset    {config.preset}: {settings}",
-            f"guidance  {guidance}, concepts: {concept}{removed}",
+            f"preset    {config.preset}: {_listed(numbers)}",
+            f"guidance  {guidance}; concepts: {_listed(concept) or 'none'}{removed}",
             *self._defaults(),
             f"strength  {described(self.prior.process, self.resolved.t0)}",
-            f"maps      {plan.steps} of {shape} for {count} photo(s), kept by {config.maps}:"
-            f" {size.device / 1e6:.2f} MB on the device, {size.host / 1e6:.2f} MB on the host",
-            f"steps     {plan.steps} each way, {total} evaluations of the network",
+            f"maps      {plan.steps} of {size_text(shape)} for {counted(count, 'photo')}, kept by"
+            f" {config.maps}: {size.device / 1e6:.2f} MB on the device, {size.host / 1e6:.2f} MB on"
+            " the host",
+            f"steps     {plan.steps} each way, {counted(total, 'evaluation')} of the network",
             *(f"{name:<10}{line}" for name, line in list(prompts.items())[:8]),
         ]
 
@@ -181,10 +183,7 @@ class LEDITSKind:
         beside = {"_reconstruction": back, "_photo": item.fitted}
         masks = zip(_mask_endings(extra), [m for m in extra.masks if m is not None], strict=True)
         beside |= {end: grey(m[..., 0]) for end, m in masks}
-        line = (
-            f"RMS {entry['rms']:.4f}, reconstruction {error['rms']:.4f}"
-            f" (latent {error['latent_error']:.1e} of {error['latent_largest']:.2f})"
-        )
+        line = f"RMS {entry['rms']:.4f}, RMS of the reconstruction {error['rms']:.4f}"
         return Made(output, beside, entry, line)
 
     def recipe(self, job: Job) -> dict[str, Any]:
@@ -244,12 +243,19 @@ class LEDITSKind:
         ledits_settings.check_prompts(self.resolved.recipe, made)
         ledits_settings.check_change(self.resolved.recipe, made)
         if len(_files(fields["masks"])) > len(concepts):
-            raise ValueError(f"masks: one for each of {len(concepts)} concepts at most")
+            many = counted(len(concepts), "concept")
+            raise ValueError(f"masks: one for each of {many} at most, got {fields['masks']!r}")
         return made
 
 
-def open_kind(config: ConfigDict, recipe: Mapping[str, Any] | None = None) -> LEDITSKind:
-    """Load the prior and resolve preset and numbers; a replay has the prior's own of its recipe."""
+def open_kind(
+    config: ConfigDict, inputs: Sequence[Path] = (), recipe: Mapping[str, Any] | None = None
+) -> LEDITSKind:
+    """Load the prior and resolve preset and numbers; a replay has the prior's own of its recipe.
+
+    Args:
+        inputs: that a file of prompts may name.
+    """
     check_common(config)
     numbers = {name: config[name] for name in (*OWN, *SCALES, *NUMBERS)}
     ledits_settings.recipe(config.preset, numbers)
@@ -259,7 +265,7 @@ def open_kind(config: ConfigDict, recipe: Mapping[str, Any] | None = None) -> LE
     prior = open_prior(config, attention=config.attention)
     stored = None if recipe is None else recipe.get("defaults", {})
     resolved = ledits_settings.resolve(prior, config.preset, numbers, config.maps, stored)
-    own = prompt_files.of_inputs(config, FIELDS)
+    own = prompt_files.of_inputs(config.prompts, inputs, FIELDS)
     return LEDITSKind(config, prior, size_of(config, prior), resolved, own)
 
 
@@ -276,6 +282,9 @@ def check_sweep(config: ConfigDict) -> None:
 def check_given(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
     """Check fields of the command line; see check.check."""
     check_opaque(config, given)
+    if not config.prompts:
+        prompts = Prompts(*(config[name] for name in FIELDS[:3]), parse(config.concepts))
+        ledits_settings.check_used([prompts], given)
     if mode == "sweep":
         refuse_given(given, {f: f"a sweep takes {o} instead" for f, o in OF_A_SWEEP.items()})
 
@@ -293,6 +302,11 @@ def _line(prompts: Prompts) -> str:
     concepts = ",".join(map(as_text, prompts.concepts)) or "no concepts"
     to = f" to {prompts.prompt!r}" if prompts.prompt else ""
     return f"{prompts.source_prompt!r}{to}, {concepts}"
+
+
+def _listed(numbers: Mapping[str, Any]) -> str:
+    """Numbers with their names in one line."""
+    return ", ".join(f"{name} {value}" for name, value in numbers.items())
 
 
 def _fields_of(extra: Extra) -> dict[str, Any]:

@@ -9,9 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from sdedit_jax.modes.files import find_inputs
 from sdedit_jax.priors import conditioning
 from sdedit_jax.text import json_file, table
 from sdedit_jax.text.spelling import hint
@@ -23,14 +20,15 @@ NAMES = ("name", "file", "file_name", "filename", "image", "input", "path", "id"
 """Headers of the column of names in a table."""
 
 
-def of_inputs(config: ConfigDict, fields: Sequence[str], short: str = "") -> dict[str, Any]:
-    """The entries of `config.prompts`, by the ids of the inputs; see `read`.
+def of_inputs(
+    file: str, inputs: Sequence[Path], fields: Sequence[str], short: str = ""
+) -> dict[str, Any]:
+    """The entries of a file, by the ids of the inputs; see `read`.
 
     Raises:
         ValueError: see `read`; a name that no input has, or that is written twice.
     """
-    found = read(config.prompts, fields, short)
-    return by_id(found, find_inputs(config), config.prompts) if found else {}
+    return by_id(read(file, fields, short), inputs, file)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from sdedit_jax.modes.session import Input, Job, Kind
 from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.pipeline.outputs import given_out
 from sdedit_jax.text import json_file
-from sdedit_jax.text.spelling import one_of
+from sdedit_jax.text.spelling import counted, one_of
 from sdedit_jax.weights import load
 
 TOLERANCE = 1
@@ -53,7 +53,7 @@ def replay(config: ConfigDict, target: Target | None) -> int:
             failed.append(f"{result.path.name}: {error}")
         if codes and codes[-1] > 1:  # a signal
             break
-    print(f"replayed  {codes.count(0)} of {len(results)} pictures are equal")
+    print(f"replayed  {codes.count(0)} of {counted(len(results), 'picture')} equal")
     return report(failed, max(codes, default=0))
 
 
@@ -107,7 +107,7 @@ def replay_one(
     then = recipe_config(config, recipe, path)
     settings = provenance.dumps([plain(then), (recipe.get("prompts") or {}).get("guided")])
     if settings not in opened:
-        opened[settings] = kinds.open_kind(then, recipe)
+        opened[settings] = kinds.open_kind(then, recipe=recipe)
     kind = opened[settings]
     with signals.catch() as caught:
         made = again(kind, recipe, find_input(kind, recipe, path), caught.stop)
@@ -227,7 +227,8 @@ def compared(
         how = "bit-equal" if same else "differs, and cannot be measured"
         return same, f"{how}, by the sha256 of the picture, whose file is gone"
     if before.shape != after.shape:
-        raise ValueError(f"input: the picture has size {before.shape}, the replay {after.shape}")
+        was, now = images.size_text(before.shape), images.size_text(after.shape)
+        raise ValueError(f"input: the picture has size {was}, the replay {now}")
     worst = int(np.abs(before.astype(int) - after).max())
     if worst == 0:
         return True, "bit-equal"

@@ -36,10 +36,11 @@ from sdedit_jax.pipeline.base import total_evaluations
 from sdedit_jax.pipeline.outputs import check_visible, finished
 from sdedit_jax.pipeline.sdedit import SDEditPipeline
 from sdedit_jax.priors import conditioning
-from sdedit_jax.priors.conditioning import CFGCond, Prompt
+from sdedit_jax.priors.conditioning import CFGCond, Classes, Prompt
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.tasks import TaskInput
 from sdedit_jax.tasks.common import Photo, assemble
+from sdedit_jax.text.spelling import counted
 
 UNITS = ("sigma", "snr_db", "step")
 """Units in which a config may give the strength instead of t0."""
@@ -73,6 +74,10 @@ class SDEditKind:
     memory_hint: ClassVar[str] = ""
 
     @property
+    def masked_beside(self) -> bool:
+        return registry.reads_mask_beside(self.config.task, self.config.options)
+
+    @property
     def cuts(self) -> list[str]:
         return [f"_{k}" for k in range(self.config.samples)]
 
@@ -90,12 +95,11 @@ class SDEditKind:
         total = total_evaluations(self.pipeline({}))
         lines = [
             f"strength  {shown}",
-            f"sampler   {s.rule}{corrected}, {s.grid} grid, {self.resolved.plan.n} steps x"
-            f" {s.repeats} repeat(s) = {total} evaluations, hold {s.hold}",
+            f"sampler   {s.rule}{corrected}, {s.grid} grid, {counted(self.resolved.plan.n, 'step')}"
+            f" x {counted(s.repeats, 'repeat')} = {counted(total, 'evaluation')}, hold {s.hold}",
         ]
         if self.cond is not None:
-            labels = ", ".join(f"{name} {value:g}" for name, value in _labels(self.cond).items())
-            lines.append(f"class     {labels}")
+            lines.append(f"class     {classes_line(registry.classes(self.prior), self.cond)}")
         if self.default is not None:
             lines.append(f"prompt    {self._prompts_line()}")
         if self.config.preset == "official":
@@ -210,7 +214,7 @@ class SDEditKind:
     def _prompts_line(self) -> str:
         prompt, negative, scale = self.default
         line = f"{prompt!r}" + (f" against {negative!r}, scale {scale:g}" if self.guided else "")
-        return line + (f"; {len(self.own)} inputs have their own" if self.own else "")
+        return line + (f"; own prompts for {counted(len(self.own), 'input')}" if self.own else "")
 
     @property
     def _bounded(self) -> bool:
@@ -234,10 +238,13 @@ class SDEditKind:
         }
 
 
-def open_kind(config: ConfigDict, recipe: Mapping[str, Any] | None = None) -> SDEditKind:
+def open_kind(
+    config: ConfigDict, inputs: Sequence[Path] = (), recipe: Mapping[str, Any] | None = None
+) -> SDEditKind:
     """Load the prior and resolve strength and sampler.
 
     Args:
+        inputs: that a file of prompts may name.
         recipe: of a replay, which guides where the first run did.
     """
     check_common(config)
@@ -245,7 +252,7 @@ def open_kind(config: ConfigDict, recipe: Mapping[str, Any] | None = None) -> SD
     prior, guide = open_prior(config), config.guidance
     size = size_of(config, prior)
     replayed = bool(((recipe or {}).get("prompts") or {}).get("guided"))
-    prompts = _prompts(config, prior, replayed)
+    prompts = _prompts(config, prior, inputs, replayed)
     cond = None if prompts else registry.condition(prior, config.cond, guide.against, guide.scale)
     prior = settings.preset_process(prior, config.preset)
     t0 = _strength(config, prior)
@@ -314,7 +321,9 @@ def _strength(config: ConfigDict, prior: Prior) -> float:
     return strength.to_t0(prior.process, **(given or {"t0": config.t0}))
 
 
-def _prompts(config: ConfigDict, prior: Prior, guided: bool) -> dict[str, Any] | None:
+def _prompts(
+    config: ConfigDict, prior: Prior, inputs: Sequence[Path], guided: bool
+) -> dict[str, Any] | None:
     """The prompts of a config; None for a prior that reads none.
 
     Raises:
@@ -331,7 +340,7 @@ def _prompts(config: ConfigDict, prior: Prior, guided: bool) -> dict[str, Any] |
             "cond, guidance.against: the prior reads prompts; give prompt and negative_prompt"
         )
     default = Prompt(config.prompt, config.negative_prompt, config.guidance.scale)
-    entries = prompt_files.of_inputs(config, Prompt._fields, "prompt")
+    entries = prompt_files.of_inputs(config.prompts, inputs, Prompt._fields, "prompt")
     own = {name: default._replace(**entry) for name, entry in entries.items()}
     conditioning.check_scale(default.scale)
     every = [default, *own.values()]
@@ -348,6 +357,20 @@ def _blends(item: TaskInput) -> bool:
     """Whether a grey part of the mask blends the edit with a picture that is not the guide."""
     grey_part = (item.mask > 0) & (item.mask < 1)
     return bool((item.fitted != item.kept)[grey_part].any())
+
+
+def classes_line(known: Classes | None, cond: Any) -> str:
+    """The classes of an edit by their names, with their numbers in brackets."""
+    if not isinstance(cond, CFGCond):
+        return _name(known, int(cond))
+    label, against = (_name(known, int(one)) for one in cond[:2])
+    return f"{label} against {against}, scale {float(cond.scale):g}"
+
+
+def _name(known: Classes | None, label: int) -> str:
+    if known and label == known.null:
+        return f"no class ({label})"
+    return f"{known.names[label]} ({label})" if known and known.names else str(label)
 
 
 def _labels(cond: Any) -> dict[str, float] | None:

@@ -3,7 +3,7 @@
 import functools
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -18,7 +18,7 @@ from sdedit_jax.diffusion.noise import check_seed
 from sdedit_jax.diffusion.sde import SDE
 from sdedit_jax.diffusion.strength import Strength
 from sdedit_jax.images import Size
-from sdedit_jax.modes.files import find_inputs, mask_suffix
+from sdedit_jax.modes.files import mask_suffix
 from sdedit_jax.pipeline.base import Pipeline
 from sdedit_jax.pipeline.cache import use_cache
 from sdedit_jax.pipeline.executor import devices_for
@@ -26,6 +26,7 @@ from sdedit_jax.pipeline.outputs import OUTPUTS, Output
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.prior import Prior, describe
 from sdedit_jax.tasks import TaskInput
+from sdedit_jax.text.spelling import counted
 from sdedit_jax.weights import load
 
 LONGEST = 200
@@ -91,6 +92,10 @@ class Kind(Protocol):
     size: Size
     sweep: tuple[str, str]
     memory_hint: str
+
+    @property
+    def masked_beside(self) -> bool:
+        """Whether the mask beside an input is read."""
 
     @property
     def cuts(self) -> list[str]:
@@ -229,20 +234,13 @@ def described(process: SDE, t0: float) -> Strength:
 # --- inputs ---------------------------------------------------------------------------------------
 
 
-def read_inputs(kind: Kind) -> tuple[list[Input], list[str]]:
+def read_inputs(kind: Kind, listing: images.Listing) -> tuple[list[Input], list[str]]:
     """The inputs, and one line for each that could not be read.
 
     Raises:
-        ValueError: there is no input, or none can be read and the reason is the same for all.
+        ValueError: none can be read and the reason is the same for all.
     """
-    config = kind.config
-    paths = find_inputs(config)
-    masks = sorted(set(images.find_inputs(config.input, "")) - set(paths))
-    if masks:
-        warn(
-            f"input: {len(masks)} file(s) are masks of other inputs and not edited, such as"
-            f" {masks[0].name}; options.mask_suffix sets their suffix"
-        )
+    paths, used = listing.inputs, set()
     for path in paths:
         kind.check_input(path)
     found, bad, reasons = [], [], set()
@@ -250,15 +248,37 @@ def read_inputs(kind: Kind) -> tuple[list[Input], list[str]]:
         try:
             check_length(name)
             found.append(kind.read(path, name))
+            if kind.masked_beside:
+                used.add(images.mask_beside(path, mask_suffix(kind.config)))
         except (ValueError, OSError) as error:
             own, text = images.shown(path), str(error)
             bad.append(text if own in text else f"{own}: {text}")
             reasons.add(str(error))
     if not found and len(reasons) == 1:
         raise ValueError(reasons.pop())
+    introduce_masks(used - {None}, listing.masks, len(found))
     for line in bad:
         print(f"left out  {line}")
     return found, bad
+
+
+def introduce_masks(used: Collection[Path], masks: Sequence[Path], inputs: int) -> None:
+    """Print how many inputs have a mask beside them.
+
+    Args:
+        used: these masks. masks: all files that are masks by their names. inputs: their number.
+
+    Warns:
+        UserWarning: files that are masks by their names, and neither edited nor used.
+    """
+    if used:
+        has = "has" if len(used) == 1 else "have"
+        print(f"masks     {len(used)} of {counted(inputs, 'input')} {has} a mask beside it")
+    if left := [mask for mask in masks if mask not in used]:
+        warn(
+            f"input: {counted(len(left), 'file')} not edited, as masks of other inputs by name,"
+            f" such as {left[0].name}; options.mask_suffix sets their suffix"
+        )
 
 
 def check_length(name: str) -> None:

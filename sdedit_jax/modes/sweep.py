@@ -7,7 +7,14 @@ from ml_collections import ConfigDict
 
 from sdedit_jax.modes import kinds
 from sdedit_jax.modes.edit import make, planned, record, report
-from sdedit_jax.modes.files import Target, needed, refuse_existing, refuse_own_folder, sheet
+from sdedit_jax.modes.files import (
+    Target,
+    list_inputs,
+    needed,
+    refuse_existing,
+    refuse_own_folder,
+    sheet,
+)
 from sdedit_jax.modes.jobs import Done
 from sdedit_jax.modes.session import Input, Job, Kind, read_inputs
 from sdedit_jax.pipeline.outputs import on_background
@@ -23,10 +30,11 @@ def sweep(config: ConfigDict, target: Target) -> int:
         raise ValueError("config: this one has no sweep; see configs/ for those that edit pictures")
     kinds.module_of(config).check_sweep(config)
     refuse_own_folder(config, target.folder)
-    kind = kinds.open_kind(config)
+    listing = list_inputs(config)
+    kind = kinds.open_kind(config, listing.inputs)
     field, letter = kind.sweep
     _check_values(config, field)
-    inputs, bad = read_inputs(kind)
+    inputs, bad = read_inputs(kind, listing)
     values = config.sweep[field]
     jobs = [
         Job(one, f"_{letter}{value:g}_s{seed}", seed, 0, value)
@@ -35,7 +43,7 @@ def sweep(config: ConfigDict, target: Target) -> int:
         for seed in config.sweep.seeds
     ]
     files = planned(kind, jobs, target, ["_sweep"])
-    refuse_existing(files, target.overwrite, needed(config))
+    refuse_existing(files, target.overwrite, needed(config, listing.inputs))
     done, failed, code = make(kind, jobs, target)
     for one in inputs:
         own = [d for d in done if d.job.input is one]

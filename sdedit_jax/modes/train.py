@@ -7,10 +7,12 @@ from ml_collections import ConfigDict
 
 from sdedit_jax import registry
 from sdedit_jax.diffusion.noise import drawn_seed
+from sdedit_jax.images import size_text
 from sdedit_jax.modes import signals
 from sdedit_jax.modes.files import Target, plain
 from sdedit_jax.pipeline import ledits_settings
 from sdedit_jax.pipeline.cache import use_cache
+from sdedit_jax.text.spelling import counted
 from sdedit_jax.training import autoencoder, history, pixel_prior, text_prior
 from sdedit_jax.training.augment import Augment
 from sdedit_jax.training.data import Source, source
@@ -169,9 +171,9 @@ RECORDED = ("objective", "optimizer", "augment", "run")
 
 def introduce(job: Job, **networks: Any) -> None:
     """Print the data and the networks, each given by its parameters' shapes."""
-    shape, names = job.data.images[0].shape, f", {len(job.data.names)} labels"
-    origin = job.origin["source"] + (names if job.data.names else "")
-    print(f"data      {len(job.data)} pictures of {shape}, {origin}")
+    shape, names = size_text(job.data.images[0].shape), counted(len(job.data.names), "label")
+    origin = job.origin["source"] + (f", {names}" if job.data.names else "")
+    print(f"data      {counted(len(job.data), 'picture')} of {shape}, {origin}")
     for line in [*job.data.skipped, *(job.held_out.skipped if job.held_out else ())]:
         print(f"left out  {line}")
     for name, shapes in networks.items():
@@ -212,7 +214,10 @@ def read(config: ConfigDict, split: str, side: int) -> Source:
     )  # fmt: skip
     shape = found.images[0].shape[:2]
     if shape != (side, side):
-        raise ValueError(f"data: the pictures are {shape}, the network's are {side}; set data.size")
+        raise ValueError(
+            f"data: the pictures are {size_text(shape)}, the network's are {side}x{side}; set"
+            " data.size"
+        )
     return found
 
 
@@ -224,7 +229,7 @@ def check_labels(config: ConfigDict, data: Source) -> None:
     """
     classes = config.net.num_classes
     if classes != (len(data.names) or None):
-        found = f"{len(data.names)} labels" if data.names else "no labels"
+        found = counted(len(data.names), "label") if data.names else "no labels"
         raise ValueError(
             f"net.num_classes must be the number of labels, or None without data.labels; got"
             f" {classes}, the data have {found}"

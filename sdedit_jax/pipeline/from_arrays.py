@@ -29,7 +29,7 @@ from sdedit_jax.priors.conditioning import CFGCond, Prompt
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.tasks import TaskInput, arrays
 from sdedit_jax.text.concept_parser import parse
-from sdedit_jax.text.spelling import one_of
+from sdedit_jax.text.spelling import counted, one_of
 
 
 class Maps(NamedTuple):
@@ -85,9 +85,11 @@ def text_call(
     prompts = conditioning.texts(prior, "prompt", prompt, count)
     negatives = conditioning.texts(prior, "negative_prompt", negative_prompt, count)
     scales = each("scale", scale, count, Real)
+    rows = [Prompt(*row) for row in zip(prompts, negatives, scales, strict=True)]
+    for row in rows:
+        conditioning.check_prompt(row, "scale")
     conditioning.warn(prior, [*prompts, *negatives])
-    rows = zip(prompts, negatives, scales, strict=True)
-    conds = [conditioning.prompt_cond(prior, Prompt(*row)) for row in rows]
+    conds = [conditioning.prompt_cond(prior, row) for row in rows]
     return _sdedit_call(registry.guided(prior), conds, 0.6, **given)
 
 
@@ -151,9 +153,11 @@ def invert_call(
     resolved = ledits_settings.resolve(prior, preset, _numbers(numbers))
     items, many = _items(prior, image, None, given)
     sources = conditioning.texts(prior, "source_prompt", source_prompt, len(items))
+    prompts = [Prompts(source) for source in sources]
+    ledits_settings.check_used(prompts, [n for n in numbers if numbers[n] is not None])
     requests = [
-        _ledits_request(resolved, item, Prompts(source), None, 0)
-        for item, source in zip(items, sources, strict=True)
+        _ledits_request(resolved, item, own, None, 0)
+        for item, own in zip(items, prompts, strict=True)
     ]
     keys = _keys(items, [0], given)
 
@@ -203,6 +207,7 @@ def ledits_call(
     masks = _concept_masks(mask, items, len(prompts[0].concepts))
     for own in prompts:
         ledits_settings.check_change(resolved.recipe, own)
+    ledits_settings.check_used(prompts, [n for n in names if given[n] is not None])
     slots, masks = _slots(slots, len(prompts[0].concepts), masks)
     samples, found = _samples(given), _inverted(inverted, resolved, preset, items, many)
     requests = [
@@ -396,7 +401,8 @@ def _concept_masks(mask: Any, items: Sequence[TaskInput], count: int) -> list[li
         raise ValueError("mask: there are no concepts that it could bound")
     nested = isinstance(mask, list | tuple) and any(isinstance(m, list | tuple) for m in mask)
     if nested and len(mask) != len(items):
-        raise ValueError(f"mask: one list for each of {len(items)} photos, got {len(mask)}")
+        photos = counted(len(items), "photo")
+        raise ValueError(f"mask: one list for each of {photos}, got {len(mask)}")
     each_photo = list(mask) if nested else [mask] * len(items)
     return [_masks_of(m, item, count) for m, item in zip(each_photo, items, strict=True)]
 
@@ -466,7 +472,8 @@ def _inverted(
     listed = isinstance(maps.of, list)
     if listed != many or (many and len(maps.of) != len(items)):
         count = len(maps.of) if listed else 1
-        raise ValueError(f"inverted: the maps are of {count} photo(s), the call has {len(items)}")
+        photos = counted(count, "photo")
+        raise ValueError(f"inverted: the maps are of {photos}, the call has {len(items)}")
     rows = list(zip(maps.x, maps.zs, maps.of, strict=True)) if many else [tuple(maps)]
     shape = ledits_settings.state_shape(resolved.prior, items[0].guide.image.shape)
     for (x, _, of), item in zip(rows, items, strict=True):

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +22,7 @@ from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import Embedded
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.text.concept_parser import NUMBERS, Concept, as_text, check_number
-from sdedit_jax.text.spelling import one_of
+from sdedit_jax.text.spelling import counted, one_of
 
 DEFAULTS = {"cooldown": None, "weight": 1.0, "momentum": 0.0, "beta": 0.0}
 """Numbers of a concept that neither the concept nor the preset gives."""
@@ -288,6 +288,29 @@ def check_change(made: Recipe, prompts: Prompts) -> None:
     raise ValueError(f"prompt, concepts: nothing would change; give {' or '.join(takes)}")
 
 
+def check_used(every: Sequence[Prompts], given: Iterable[str]) -> None:
+    """Check that the given numbers have an effect on one of the photos.
+
+    Args:
+        every: the prompts of each photo. given: the names of numbers.
+
+    Raises:
+        ValueError: a number is for prompts or concepts that no photo has.
+    """
+    parts = {
+        "source_scale": ("source_prompt", any(one.source_prompt for one in every)),
+        "target_scale": (
+            "prompt or negative_prompt",
+            any(one.prompt or one.negative_prompt for one in every),
+        ),
+        **dict.fromkeys(NUMBERS, ("concepts", any(one.concepts for one in every))),
+    }
+    for name in given:
+        needs, there = parts.get(name, ("", True))
+        if not there:
+            raise ValueError(f"{name}: it has no effect without {needs}; give both, or neither")
+
+
 def rows(
     prior: Prior,
     made: Recipe,
@@ -314,7 +337,8 @@ def rows(
 
 def _masks(size: tuple[int, int], masks: Sequence[Any], count: int) -> np.ndarray:
     if len(masks) > count:
-        raise ValueError(f"masks: one for each of {count} concepts at most, got {len(masks)}")
+        concepts = counted(count, "concept")
+        raise ValueError(f"masks: one for each of {concepts} at most, got {len(masks)}")
     everywhere = np.ones((*size, 1), np.float32)
     filled = [*masks, *[None] * (count - len(masks))]
     drawn = [everywhere if mask is None else np.asarray(mask, np.float32) for mask in filled]

@@ -117,7 +117,8 @@ def class_cond(
         scale: guidance scale: 0 is `against` alone, 1 `label` alone.
 
     Raises:
-        ValueError: a label that the network does not know, or a scale without two labels.
+        ValueError: a label that the network does not know, a scale without two labels, or one at
+            which the second has no effect.
     """
     label = _number(classes, label, "cond")
     if against in (None, ""):
@@ -130,7 +131,12 @@ def class_cond(
         raise ValueError(f"cond: guidance against {against!r} requires a label in cond too")
     if not np.isfinite(scale):
         raise ValueError(f"guidance.scale must be finite, got {scale}")
-    return CFGCond(np.int32(label), np.int32(_against(classes, against)), np.float32(scale))
+    other = _against(classes, against)
+    if scale == 1:
+        raise ValueError(
+            f"guidance.against: {against!r} has no effect at guidance.scale 1; give another scale"
+        )
+    return CFGCond(np.int32(label), np.int32(other), np.float32(scale))
 
 
 def _number(classes: Classes | None, value: int | str | None, field: str) -> int | None:
@@ -318,15 +324,20 @@ def check_scale(scale: float, field: str = "guidance.scale") -> None:
 
 
 def check_prompt(prompt: Prompt, field: str = "guidance.scale") -> None:
-    """Check the scale of a prompt.
+    """Check that the scale of a prompt is a number, and that scale and texts have an effect.
 
     Args:
-        field: its name in messages.
+        field: the name of the scale in messages.
 
     Raises:
-        ValueError: it is not a finite number, or the negative prompt has no effect at it.
+        ValueError: it is not, or they have none.
     """
     check_scale(prompt.scale, field)
+    if prompt.scale != 1 and not (prompt.prompt or prompt.negative_prompt):
+        raise ValueError(
+            f"prompt: {field} {prompt.scale:g} has no effect without a prompt; give prompt or"
+            f" negative_prompt, or {field} 1 for an edit without any"
+        )
     if prompt.negative_prompt and prompt.scale == 1:
         raise ValueError(
             f"negative_prompt: {prompt.negative_prompt!r} has no effect at {field} 1; give another"

@@ -136,7 +136,10 @@ class Prior:
             return self.shape[:2]
         height, width = images.check_size(size, max(self.stride, 1))
         if not self.stride and (height, width) != self.shape[:2]:
-            raise ValueError(f"size must be {self.shape[:2]} with this prior, got {tuple(size)}")
+            raise ValueError(
+                f"size must be {images.size_text(self.shape[:2])} (height x width) with this prior,"
+                f" got {images.size_text(size)}"
+            )
         return height, width
 
     def __repr__(self) -> str:

@@ -27,7 +27,7 @@ from sdedit_jax.registry.priors import (
     text_of,
     with_attention,
 )
-from sdedit_jax.registry.tasks import TASKS, default_options, task
+from sdedit_jax.registry.tasks import TASKS, default_options, reads_mask_beside, task
 
 __all__ = [
     "EXACT",
@@ -50,6 +50,7 @@ __all__ = [
     "latent_prior_of",
     "part_of",
     "pick",
+    "reads_mask_beside",
     "prior_of",
     "process",
     "size_of",

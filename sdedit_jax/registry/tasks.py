@@ -17,9 +17,9 @@ from sdedit_jax.tasks import (
     sketch,
     strokes,
 )
-from sdedit_jax.tasks.common import Size, TaskInput
+from sdedit_jax.tasks.common import MaskOptions, Size, TaskInput
 
-TASKS: dict[str, ModuleType] = {
+TASKS: Mapping[str, ModuleType] = {
     "strokes": strokes,
     "scribble": scribble,
     "composite": composite,
@@ -41,3 +41,9 @@ def task(name: str) -> Callable[[str, Mapping[str, Any], Size, str], TaskInput]:
 def default_options(name: str) -> dict[str, Any]:
     """The options of a task with their defaults."""
     return dataclasses.asdict(pick(TASKS, name, "task").Options())
+
+
+def reads_mask_beside(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether a task with these options reads the mask beside an input."""
+    takes = issubclass(pick(TASKS, name, "task").Options, MaskOptions)
+    return takes and not options.get("mask")

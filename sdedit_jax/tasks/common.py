@@ -251,16 +251,12 @@ def read_mask(chosen: MaskOptions, path: str | Path, size: Size) -> np.ndarray |
 
     Raises:
         ValueError: the mask cannot be read, has other proportions, or is black everywhere.
-
-    Warns:
-        UserWarning: the mask beside the input is used.
     """
     where, suffix = chosen.mask, chosen.mask_suffix
     if not where:
         beside = images.mask_beside(path, suffix)
         if beside is None:
             return None
-        warn(f"{path}: the mask beside it is used, {beside.name}")
         where = str(beside)
     maps, sign, text = where.rpartition("#")
     if not sign or "/" in text or images.user_path(where).exists():

@@ -1,4 +1,4 @@
-"""Names that are not known: the error, with the known name of the most similar spelling."""
+"""Words of messages: unknown names with the known name of the most similar spelling, counts."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -32,6 +32,11 @@ def hint_path(path: str | Path, there: Iterable[Path]) -> str:
     """The end of a message about a path that does not exist, by the names of those that do."""
     shown = {one.name: str(one) for one in there}
     return hint(Path(path).name, shown, shown)
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: "1 picture", "2 pictures"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def one_of(field: str, value: Any, allowed: Iterable[Any]) -> Any:

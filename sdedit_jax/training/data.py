@@ -22,8 +22,17 @@ import numpy as np
 
 from sdedit_jax.caution import warn
 from sdedit_jax.diffusion.noise import seed_word
-from sdedit_jax.images import FORMATS, MASK_SUFFIX, Picture, decode, fit, flatten, luminance
-from sdedit_jax.text.spelling import one_of
+from sdedit_jax.images import (
+    FORMATS,
+    MASK_SUFFIX,
+    Picture,
+    decode,
+    fit,
+    flatten,
+    luminance,
+    size_text,
+)
+from sdedit_jax.text.spelling import counted, one_of
 from sdedit_jax.training import captions
 from sdedit_jax.training.augment import Augment, draw, draw_more, stack
 
@@ -122,8 +131,8 @@ def _checked(
         kept += [image] * small
     if broken and not (skip_broken and rows):
         raise ValueError(
-            f"data: {'; '.join(broken)} ({len(broken)} of {len(images)} pictures); mend them, or"
-            " leave them out with data.skip_broken"
+            f"data: {'; '.join(broken)} ({len(broken)} of {counted(len(images), 'picture')}); mend"
+            " them, or leave them out with data.skip_broken"
         )
     numbers = None if numbers is None else numbers[rows]
     left = replace(images, keys=[images.keys[i] for i in rows])
@@ -253,7 +262,8 @@ def _from_files(path: Path, split: str | None, labels: str | None, size: int | N
     missing = [name for name in kept if name not in texts]
     if missing:
         raise ValueError(
-            f"data: {path} has no caption for {missing[0]} ({len(missing)} of {len(kept)} pictures)"
+            f"data: {path} has no caption for {missing[0]} ({len(missing)} of"
+            f" {counted(len(kept), 'picture')})"
         )
     classes = tuple(sorted(set(texts.values())))
     number = {text: i for i, text in enumerate(classes)}
@@ -267,7 +277,8 @@ def _without_masks(pictures: list[str]) -> list[str]:
     photos = {name: posixpath.splitext(name)[0].removesuffix(MASK_SUFFIX) for name in pictures}
     masks = [n for n, photo in photos.items() if photo in stems and photo != n.rsplit(".", 1)[0]]
     if masks:
-        warn(f"data: {len(masks)} masks beside their pictures are left out, such as {masks[0]}")
+        left_out = counted(len(masks), "mask")
+        warn(f"data: left out {left_out} beside pictures, such as {masks[0]}")
     return [name for name in pictures if name not in set(masks)]
 
 
@@ -348,6 +359,6 @@ def _of_one_size(images: Sequence[np.ndarray]) -> np.ndarray:
     """
     for image in images:
         if image.shape != images[0].shape:
-            sizes = f"{images[0].shape[:2]} and {image.shape[:2]}"
+            sizes = f"{size_text(images[0].shape[:2])} and {size_text(image.shape[:2])}"
             raise ValueError(f"data: pictures of several sizes, {sizes}; give `size`")
     return np.stack(images)

@@ -158,7 +158,7 @@ def encoded(first: First, data: Source, mirror: bool, workdir: Path) -> Source:
         np.save(aside, np.concatenate([_latents(first, data, flip) for flip in flips]))
         aside.replace(file)
     found = np.load(file)
-    print(f"latents   {len(found)} of {found.shape[1:]}, std {found.std():.3f}")
+    print(f"latents   {len(found)} of {images.size_text(found.shape[1:])}, std {found.std():.3f}")
     return Source(found, np.concatenate([data.labels] * (1 + mirror)), data.names)
 
 
