@@ -1,6 +1,7 @@
 """Sources against the pictures written; the stream against its definition; exact warps."""
 
 import json
+import warnings
 import zipfile
 from collections import Counter
 
@@ -421,3 +422,16 @@ def test_masks_beside_pictures_are_no_pictures(tmp_path, rng):
         Image.fromarray(pictures(rng, 1)[0]).save(tmp_path / f"{name}.png")
     with pytest.warns(UserWarning, match="left out 1 mask beside pictures, such as a_"):
         assert len(source(tmp_path)) == 3
+
+
+@pytest.mark.parametrize(("wide", "warned"), [(31, False), (33, True)])
+def test_crops_that_show_less_than_a_quarter_are_counted(wide, warned, tmp_path):
+    """The square of an 8 x 33 picture is 8 / 33 of it; that of an 8 x 31 picture is 8 / 31."""
+    for name, width in (("a", wide), ("b", 8), ("c", wide)):
+        Image.fromarray(np.full((8, width, 3), 9, np.uint8)).save(tmp_path / f"{name}.png")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        source(tmp_path, size=8)
+    told = [str(one.message) for one in caught]
+    line = "data: the crop shows less than 25% of 2 pictures, such as a.png"
+    assert told == ([line] if warned else [])

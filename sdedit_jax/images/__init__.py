@@ -22,6 +22,7 @@ from sdedit_jax.images.files import (
 )
 from sdedit_jax.images.fitting import (
     FITS,
+    LEAST_SHARE,
     Placement,
     Size,
     agrees,
@@ -77,6 +78,7 @@ __all__ = [
     "CHANNELS",
     "FITS",
     "FORMATS",
+    "LEAST_SHARE",
     "Listing",
     "MASK_SUFFIX",
     "PART",

@@ -213,6 +213,10 @@ def in_window(mask: np.ndarray, placement: Placement) -> np.ndarray:
     return out
 
 
+LEAST_SHARE = 0.25
+"""Fits that show less of a picture than this share give a warning."""
+
+
 def share(placement: Placement) -> float:
     """The share of the input's pixels that the fit shows."""
     return np.prod(placement.window[2:]) / np.prod(placement.source)

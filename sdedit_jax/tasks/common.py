@@ -26,6 +26,7 @@ class Photo(NamedTuple):
         rgb: uint8 [H, W, 3], composited over the background.
         source: the picture as it was read.
         background: colour behind transparent parts.
+        margin: colour of the margin of fit "pad"; None repeats the edge.
         opaque: whether an edit makes transparent parts opaque where it may change pixels.
         detail: whether an edit that is enlarged keeps the detail of the guide.
     """
@@ -33,6 +34,7 @@ class Photo(NamedTuple):
     rgb: np.ndarray
     source: images.Picture
     background: Color = images.WHITE
+    margin: Color | None = None
     opaque: bool = False
     detail: bool = True
 
@@ -208,16 +210,12 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     spelling.one_of(f"task option {name}", value, allowed)
 
 
-def background_of(text: str) -> Color | None:
-    """The colour of the option `background`; "" is None."""
-    return images.color(text) if text else None
-
-
 def read_photo(path: str | Path, chosen: Options) -> Photo:
     """Read an input picture."""
     source, background = images.read(path), images.color(chosen.background or "#ffffff")
     flat = images.flatten(source, background)
-    return Photo(flat, source, background, chosen.opaque, chosen.detail)
+    margin = background if chosen.background else None
+    return Photo(flat, source, background, margin, chosen.opaque, chosen.detail)
 
 
 def read_flat(path: str | Path, background: str = "") -> np.ndarray:
@@ -277,7 +275,7 @@ def place(path: str | Path, photo: Photo, size: Size, fit: str) -> images.Placem
         UserWarning: the fit shows less than a quarter of it.
     """
     placement = images.place(photo.size, size, fit)
-    if images.share(placement) < 0.25:
+    if images.share(placement) < images.LEAST_SHARE:
         warn(
             f"{path or 'image'}: fit {fit!r} shows {images.share(placement):.1%} of its"
             f" {images.size_text(photo.size)} pixels (height x width) at"
@@ -299,7 +297,6 @@ def assemble(
     mask: np.ndarray | None,
     photo: Photo,
     placement: images.Placement,
-    background: str = "",
     *,
     detail: bool = True,
     painted: np.ndarray | None = None,
@@ -315,7 +312,6 @@ def assemble(
         mask: float32 [H, W] at the input's size; None is 1 everywhere.
         photo: the input picture.
         placement: of the input in the edit.
-        background: colour of the margin of fit "pad"; "" repeats the edge.
         detail: whether an edit that is enlarged to the input's size keeps the guide's detail.
         painted: bool [H, W], pixels whose detail is not kept, because they are strokes.
         kept: what stays where the mask is 0, uint8 [H, W, 3]; None: the photo.
@@ -324,10 +320,10 @@ def assemble(
     if not wide.any():
         raise ValueError(f"the mask of {path or 'image'} keeps everything: nothing may change")
     small = images.fit_mask(wide, placement, f"mask of {path}" if path else "mask")
-    below, color = photo.rgb if kept is None else kept, background_of(background)
+    below, margin = photo.rgb if kept is None else kept, photo.margin
     large = picture if mask is None else np.where(wide[..., None] > 0, picture, below)
-    fitted = images.fit_rgb(large, placement, color)
-    stays = fitted if large is below or mask is None else images.fit_rgb(below, placement, color)
+    fitted = images.fit_rgb(large, placement, margin)
+    stays = fitted if large is below or mask is None else images.fit_rgb(below, placement, margin)
     if painted is not None:
         rim = images.grow(painted, math.ceil(placement.scale))
         large = np.where(rim[..., None], images.enlarged(fitted, large, placement), large)

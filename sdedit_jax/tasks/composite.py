@@ -44,7 +44,7 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
         raise ValueError(f"patch at x={chosen.x}, y={chosen.y} shows nothing on {path}")
     placement = common.place(path, photo, size, fit)
     mask = common.grow(alpha > 0, chosen.seam, placement)
-    return common.assemble(path, guide, mask, photo, placement, chosen.background)
+    return common.assemble(path, guide, mask, photo, placement)
 
 
 def _scaled(patch: images.Picture, scale: float) -> images.Picture:

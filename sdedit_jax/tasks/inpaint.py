@@ -40,5 +40,5 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
         )
     placement = common.place(path, photo, size, fit)
     guide = photo.rgb if chosen.fill == "original" else filled(photo.rgb, mask, chosen.fill)
-    ready = common.assemble(path, guide, mask, photo, placement, chosen.background)
+    ready = common.assemble(path, guide, mask, photo, placement)
     return add_noise(ready) if chosen.fill == "noise" else ready

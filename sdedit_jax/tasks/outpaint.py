@@ -55,7 +55,7 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
     photo = photo._replace(rgb=canvas, source=_padded(photo.source, canvas, border > 0, chosen))
     placement = common.place(path, photo, size, fit)
     _check_window(placement)
-    ready = common.assemble(path, canvas, mask, photo, placement, chosen.background)
+    ready = common.assemble(path, canvas, mask, photo, placement)
     return add_noise(ready) if chosen.fill == "noise" else ready
 
 

@@ -60,7 +60,7 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
         )
     guide = _recolored(path, photo.rgb, mask > 0, chosen)
     placement = common.place(path, photo, size, fit)
-    return common.assemble(path, guide, mask, photo, placement, chosen.background)
+    return common.assemble(path, guide, mask, photo, placement)
 
 
 def _mask(path: str, photo: common.Photo, chosen: Options) -> np.ndarray:

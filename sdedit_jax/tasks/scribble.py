@@ -52,7 +52,7 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
     if not mask.any():
         raise ValueError(f"no strokes found for {path}")
     painted = strokes if strokes.any() else mask > 0
-    return common.assemble(path, guide, mask, photo, placement, chosen.background, painted=painted)
+    return common.assemble(path, guide, mask, photo, placement, painted=painted)
 
 
 def _painting(path: str, photo: np.ndarray, chosen: Options) -> tuple[np.ndarray, np.ndarray]:

@@ -31,9 +31,7 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
     chosen = common.read_options(Options, options)
     photo = common.read_photo(path, chosen)
     placement = common.place(path, photo, size, fit)
-    ready = common.assemble(
-        path, photo.rgb, None, photo, placement, chosen.background, detail=False
-    )
+    ready = common.assemble(path, photo.rgb, None, photo, placement, detail=False)
     return common.with_guide(ready, simulate(ready.fitted, chosen.colors, chosen.median))
 
 

@@ -57,9 +57,7 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
                 f"the lines of {path}, grown by {chosen.grow} pixels, cover all of it; give lower"
                 " task options grow or threshold"
             )
-    ready = common.assemble(
-        path, guide, mask, drawing, placement, chosen.background, detail=False, kept=guide
-    )
+    ready = common.assemble(path, guide, mask, drawing, placement, detail=False, kept=guide)
     if mask is None:
         return ready
     # at the input's size only the lines are kept, without a rim of paper

@@ -12,6 +12,4 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
     chosen = common.read_options(Options, options)
     painting = common.read_photo(path, chosen)
     placement = common.place(path, painting, size, fit)
-    return common.assemble(
-        path, painting.rgb, None, painting, placement, chosen.background, detail=False
-    )
+    return common.assemble(path, painting.rgb, None, painting, placement, detail=False)

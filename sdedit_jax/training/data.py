@@ -24,12 +24,14 @@ from sdedit_jax.caution import warn
 from sdedit_jax.diffusion.noise import seed_word
 from sdedit_jax.images import (
     FORMATS,
+    LEAST_SHARE,
     MASK_SUFFIX,
     Picture,
     decode,
     fit,
     flatten,
     luminance,
+    share,
     size_text,
 )
 from sdedit_jax.text.spelling import counted, one_of
@@ -85,6 +87,7 @@ def source(
             those of captions.csv, metadata.jsonl or .txt files, see captions.py. Numbers do not
             depend on `split`.
         size: crop the middle square and resize to size x size; None keeps the pictures unchanged.
+            Pictures of which the square is less than a quarter give a warning.
         memory: sets of at most this many bytes are decoded once and kept. In larger ones a broken
             picture is found when it is read, or with `skip_broken` at once.
         skip_broken: leave out broken pictures.
@@ -117,10 +120,11 @@ def _checked(
     rows: list[int] = []
     kept: list[np.ndarray] = []
     broken: list[str] = []
+    narrow: list[str] = []
     small = True
     for i in range(len(images)):
         try:
-            image = images[i]
+            image, shows = images.fitted(i)
         except ValueError as error:
             broken.append(str(error).removeprefix("data: "))
             continue
@@ -128,12 +132,16 @@ def _checked(
         if not small and not skip_broken:
             return Source(images, numbers, names)
         rows.append(i)
+        narrow += [str(images.keys[i])] * bool(shows < LEAST_SHARE)
         kept += [image] * small
     if broken and not (skip_broken and rows):
         raise ValueError(
             f"data: {'; '.join(broken)} ({len(broken)} of {counted(len(images), 'picture')}); mend"
             " them, or leave them out with data.skip_broken"
         )
+    if narrow:
+        many = counted(len(narrow), "picture")
+        warn(f"data: the crop shows less than {LEAST_SHARE:.0%} of {many}, such as {narrow[0]}")
     numbers = None if numbers is None else numbers[rows]
     left = replace(images, keys=[images.keys[i] for i in rows])
     return Source(_of_one_size(kept) if small else left, numbers, names, tuple(broken))
@@ -218,8 +226,12 @@ class _Decoded(Sequence):
         return len(self.keys)
 
     def __getitem__(self, i: int) -> np.ndarray:
-        rgb = _decode(self.read(self.keys[i]), self.size, str(self.keys[i]))
-        return rgb if self.channels == 3 else luminance(rgb)[..., None]
+        return self.fitted(i)[0]
+
+    def fitted(self, i: int) -> tuple[np.ndarray, float]:
+        """A picture, and the share of it that the crop shows."""
+        rgb, shows = _decode(self.read(self.keys[i]), self.size, str(self.keys[i]))
+        return (rgb if self.channels == 3 else luminance(rgb)[..., None]), shows
 
 
 class _Files:
@@ -333,12 +345,15 @@ def _is_tfds_name(name: str) -> bool:
     return bool(first) and (known or any((Path(folder) / first).is_dir() for folder in folders))
 
 
-def _decode(data: bytes | np.ndarray, size: int | None, name: str) -> np.ndarray:
+def _decode(data: bytes | np.ndarray, size: int | None, name: str) -> tuple[np.ndarray, float]:
     try:
         rgb = flatten(_picture(data, name))
     except ValueError as error:
         raise ValueError(f"data: {error}") from error
-    return rgb if size is None else fit(rgb, (size, size))[0]
+    if size is None:
+        return rgb, 1.0
+    fitted, placement = fit(rgb, (size, size))
+    return fitted, share(placement)
 
 
 def _picture(data: bytes | np.ndarray, name: str) -> Picture:
