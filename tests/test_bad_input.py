@@ -71,7 +71,7 @@ def at_root(monkeypatch):
         ("compute", "foo", "compute must be one of ['bfloat16', 'float32', 'tf32'], got 'foo'"),
         ("prior", "no/such", "no/such/prior.json does not exist"),
         ("input", "no/such.png", "'no/such.png'"),
-        ("preset", "official", "runs 1000 t0 = 500 steps, sampler.steps asks for 4"),
+        ("preset", "official", "runs 1000 t0 = 500 steps, sampler.steps is 4"),
     ],
 )
 def test_a_field_out_of_its_range_is_named(field, value, told, tmp_path):

@@ -271,7 +271,7 @@ def changed(file, **fields):
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (without("vae"), r"source: .*model lacks the folder vae/, which model_index.json asks for"),
+        (without("vae"), r"source: .*model lacks the folder vae/, which model_index.json names"),
         (without("text_encoder"), "lacks the folder text_encoder/"),
         (without("scheduler"), r"do not contain \['scheduler \(scheduler/scheduler_config.json"),
         (without("tokenizer"), r"tokenizer: .*tokenizer holds neither vocab.json and merges.txt"),

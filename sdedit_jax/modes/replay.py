@@ -44,11 +44,11 @@ def replay(config: ConfigDict, target: Target | None) -> int:
         refuse_existing(files, target.overwrite, [result.path for result in results])
     if len(results) == 1:
         return replay_one(config, results[0], target, {})
-    codes, failed, opened = [], [], {}
+    codes, failed, loaded = [], [], {}
     for result in results:
         print(f"picture   {result.path.name}")
         try:
-            codes.append(replay_one(config, result, target, opened))
+            codes.append(replay_one(config, result, target, loaded))
         except (ValueError, OSError, FloatingPointError) as error:
             failed.append(f"{result.path.name}: {error}")
         if codes and codes[-1] > 1:  # a signal
@@ -93,12 +93,12 @@ def results_of(path: Path, only: str) -> list[Result]:
 
 
 def replay_one(
-    config: ConfigDict, result: Result, target: Target | None, opened: dict[str, Kind]
+    config: ConfigDict, result: Result, target: Target | None, loaded: dict[str, Kind]
 ) -> int:
     """Make one result again and compare; the exit code.
 
     Args:
-        opened: kinds by their settings, so that results of equal ones load the prior once.
+        loaded: kinds by their settings, so that results of equal ones load the prior once.
     """
     path, recipe = result
     before = images.read(path).pixels if path.is_file() else None
@@ -106,9 +106,9 @@ def replay_one(
         print(f"note      {path.name} was changed after it was made")
     then = recipe_config(config, recipe, path)
     settings = provenance.dumps([plain(then), (recipe.get("prompts") or {}).get("guided")])
-    if settings not in opened:
-        opened[settings] = kinds.open_kind(then, recipe=recipe)
-    kind = opened[settings]
+    if settings not in loaded:
+        loaded[settings] = kinds.open_kind(then, recipe=recipe)
+    kind = loaded[settings]
     with signals.catch() as caught:
         made = again(kind, recipe, find_input(kind, recipe, path), caught.stop)
     if made is None:
@@ -210,8 +210,8 @@ def verdict(
     Args:
         before: None: the file is gone, and its sha256 in the recipe is compared.
     """
-    equal, told = compared(before, after, recipe)
-    print(f"verdict   {told}")
+    equal, how = compared(before, after, recipe)
+    print(f"verdict   {how}")
     now = provenance.environment(kind.config.compute)
     for line in provenance.differences(recipe["environment"], now):
         print(f"environment differs: {line}")

@@ -53,13 +53,13 @@ def train(config: ConfigDict, target: Target) -> int:
     return caught.exit_code
 
 
-def seed_of(asked: int, workdir: Path) -> int:
+def seed_of(given: int, workdir: Path) -> int:
     """The seed of a run; for -1 that of the run in workdir, or else a drawn one."""
-    if asked != -1:
-        return drawn_seed(asked)
+    if given != -1:
+        return drawn_seed(given)
     found = history.seed(workdir) if newest_step(workdir) is not None else None
     if found is None:
-        found = drawn_seed(asked)
+        found = drawn_seed(given)
         print(f"seed      {found}, drawn")
     return found
 

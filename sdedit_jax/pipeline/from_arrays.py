@@ -293,10 +293,10 @@ def _keys(items: Sequence[TaskInput], samples: Sequence[int], given: Mapping[str
     ]
 
 
-def _seeds(asked: Any, count: int) -> list[int]:
-    """A seed for each picture. -1 draws one, and prints it; given for all, it draws one for all."""
-    many = isinstance(asked, list | tuple | np.ndarray)
-    seeds = each("seed", asked, count, Integral)
+def _seeds(given: Any, count: int) -> list[int]:
+    """A seed for each picture. -1 draws one, and prints it; a single -1 draws one for all."""
+    many = isinstance(given, list | tuple | np.ndarray)
+    seeds = each("seed", given, count, Integral)
     found = [drawn_seed(seed) for seed in seeds] if many else [drawn_seed(seeds[0])] * count
     if found != seeds:
         print(f"seed      {found if many else found[0]}, drawn")

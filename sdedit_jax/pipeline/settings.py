@@ -146,8 +146,7 @@ def _of_preset(preset: str, given: Mapping[str, Any], t0: float, prefix: str) ->
         own = max(round(1000 * t0), 1)
         if given.setdefault("steps", own) != own:
             raise ValueError(
-                f'preset "official" runs 1000 t0 = {own} steps, {prefix}steps asks for'
-                f" {given['steps']}"
+                f'preset "official" runs 1000 t0 = {own} steps, {prefix}steps is {given["steps"]}'
             )
     if prefix:  # fields of a config that hold their default were not given
         defaults = _defaults()
@@ -201,8 +200,8 @@ def resolve(prior: Prior, s: Sampling, t0: float) -> Resolved:
         grid = TimestepGrid(own, n, grid.skip)
         n, t0 = grid.count, grid.start
     plan = SDEdit(prior.static, solver, grid, n, s.hold, s.repeats, s.corrector, s.final)
-    settled = dataclasses.replace(s, rule=solver)
-    return Resolved(prior, plan, t0, as_strings(settled))
+    resolved = dataclasses.replace(s, rule=solver)
+    return Resolved(prior, plan, t0, as_strings(resolved))
 
 
 def as_strings(s: Sampling) -> Sampling:

@@ -76,7 +76,7 @@ def reads_texts(path: str | Path) -> bool:
 def _read_pipeline(path: Path, read_file: ReadFile | None) -> Source:
     for part in PARTS:
         if not (path / part).is_dir() and not averages.folder_of(path / part).is_dir():
-            raise ValueError(f"source: {path} lacks the folder {part}/, which {INDEX} asks for")
+            raise ValueError(f"source: {path} lacks the folder {part}/, which {INDEX} names")
     found = {part: _read_home(path / part, read_file) for part in PARTS}
     tensors = {f"{p}.{n}": a for p, s in found.items() for n, a in s.tensors.items()}
     left_out = {name: why for s in found.values() for name, why in s.left_out.items()}
