@@ -162,6 +162,8 @@ def test_whole_numbers_serve_as_fractions():
         ("ancestral( eta = 1.0 )", "ancestral"),
         ("ancestral(eta=0.0)", "ddim"),
         ("dpmpp_2m_sde(clip_x0=False)", "dpmpp_2m_sde(clip_x0=False)"),
+        ("dpmpp_2m_sde(order=3)", "dpmpp_3m_sde"),
+        ("dpmpp_3m(form='exact')", "dpmpp_3m(form='exact')"),
         ("heun()", "heun"),
     ],
 )

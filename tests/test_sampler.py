@@ -263,7 +263,7 @@ def after(seen):
 
 def test_chunks_equal_one_scan_bit_for_bit(rng):
     """Nine steps in chunks of three with a traced start, with solver memory and a mask."""
-    process, rule = sde.VP(), solvers.DPMpp2MSDE()
+    process, rule = sde.VP(), solvers.DPMpp()
     grid = grids.Uniform()(process, jnp.float32(0.6), N)
     noise = ReplayNoise(jnp.asarray(rng.normal(size=(N, 2, *SHAPE)), jnp.float32))
     hold = KnownRegion(jnp.zeros(SHAPE), jnp.asarray(rng.random(SHAPE), jnp.float32))

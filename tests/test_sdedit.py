@@ -34,7 +34,7 @@ PROCESSES = {
 
 def plan(process, shape, solver=None, grid=None, n=6, **options):
     prior = gaussian(process, jnp.full(shape, M), S)
-    return SDEdit(prior, solver or solvers.DPMpp2MSDE(), grid or grids.Uniform(), n, **options)
+    return SDEdit(prior, solver or solvers.DPMpp(), grid or grids.Uniform(), n, **options)
 
 
 def compiled(made, noise=None):
@@ -130,7 +130,7 @@ def test_law_tends_to_the_posterior(process):
     for n in (24, 48):
         values, z0, z = law_probes(n)
         grid = grids.UniformLogSNR(0.02)
-        made = plan(ours, (n + 3, 1, 1), solvers.DPMpp2MSDE(), grid, n, hold=None)
+        made = plan(ours, (n + 3, 1, 1), solvers.DPMpp(), grid, n, hold=None)
         noise = recorded(z0[None, :, None, None], z[None, :, None, :, None, None])
         image = jnp.asarray(values, jnp.float32)[:, None, None]
         out = compiled(made, noise)(Request(t0, everywhere(image)))
@@ -164,7 +164,7 @@ def test_full_strength_draws_from_a_mixture(process):
     means = rng.normal(size=(3, *shape))
     weights = np.array([0.5, 0.3, 0.2])
     prior = mixture(process, means, 0.2, weights)
-    made = SDEdit(prior, solvers.DPMpp2MSDE(), grids.UniformLogSNR(0.02), 64, hold=None)
+    made = SDEdit(prior, solvers.DPMpp(), grids.UniformLogSNR(0.02), 64, hold=None)
     request = Request(1.0, everywhere(jnp.zeros(shape)))
     keys = jax.random.split(KEY, n)
     edit = pure.edit(made)

@@ -26,7 +26,8 @@ SOLVERS = {
     "half": solvers.Ancestral(eta=0.5),
     "ddpm": solvers.Ancestral(),
     "clipped": solvers.Ancestral(clip_x0=True),
-    "dpmpp": solvers.DPMpp2MSDE(),
+    "dpmpp": solvers.DPMpp(),
+    "dpmpp 3m": solvers.DPMpp(3, sde=False),
     "heun": solvers.Heun(),
     "plms": solvers.PLMS(),
     "euler": solvers.EulerMaruyama(),
@@ -95,7 +96,7 @@ def test_the_first_step_from_pure_noise(name, rng):
 
 
 @pytest.mark.parametrize("grid", [grids.Karras(), grids.UniformLogSNR(), grids.Uniform()])
-@pytest.mark.parametrize("name", ["ddim", "dpmpp", "ddpm", "heun"])
+@pytest.mark.parametrize("name", ["ddim", "dpmpp", "dpmpp 3m", "ddpm", "heun"])
 def test_whole_runs_give_the_data(name, grid):
     """From pure noise to N(MEAN, STD^2), up to 5 standard errors and what 200 steps cost."""
     plan = grid(PROCESS, jnp.float32(1.0), 200)

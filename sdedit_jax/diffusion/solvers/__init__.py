@@ -2,7 +2,7 @@
 
 from sdedit_jax.diffusion.solvers.ancestral import VARIANCES, Ancestral
 from sdedit_jax.diffusion.solvers.base import Predict, Prediction, Solver, StatefulPredictor, Step
-from sdedit_jax.diffusion.solvers.dpmpp import DPMpp2MSDE
+from sdedit_jax.diffusion.solvers.dpmpp import DPMpp
 from sdedit_jax.diffusion.solvers.euler import EulerMaruyama, ProbabilityFlow, flow_drift
 from sdedit_jax.diffusion.solvers.heun import Heun
 from sdedit_jax.diffusion.solvers.plms import PLMS
@@ -12,7 +12,7 @@ __all__ = [
     "PLMS",
     "VARIANCES",
     "Ancestral",
-    "DPMpp2MSDE",
+    "DPMpp",
     "EulerMaruyama",
     "Heun",
     "Predict",
