@@ -144,7 +144,7 @@ def test_official_runs_a_thousand_t0_steps():
     ],
 )
 def test_a_wrong_sampler_is_named_with_what_is_allowed(values, told, prior):
-    told = told or r"sampler.rule must be one of \['ancestral', .*'reverse_diffusion'\], got"
+    told = told or r"sampler.rule must be one of \['ancestral', .*'unipc'\], got"
     with pytest.raises(ValueError, match=told):
         settings.resolve(prior, settings.sampling(values), 0.5)
 
@@ -164,6 +164,8 @@ def test_whole_numbers_serve_as_fractions():
         ("dpmpp_2m_sde(clip_x0=False)", "dpmpp_2m_sde(clip_x0=False)"),
         ("dpmpp_2m_sde(order=3)", "dpmpp_3m_sde"),
         ("dpmpp_3m(form='exact')", "dpmpp_3m(form='exact')"),
+        ("sa_solver(tau=0)", "sa_solver(tau=0)"),
+        ("unipc(order=3)", "unipc(order=3)"),
         ("heun()", "heun"),
     ],
 )

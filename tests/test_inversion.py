@@ -37,6 +37,7 @@ SOLVERS = {
     "euler_maruyama": solvers.EulerMaruyama(),
     "dpmpp": solvers.DPMpp(),
     "dpmpp_3m": solvers.DPMpp(3),
+    "sa_solver": solvers.SASolver(0.7),
 }
 LEARNED = solvers.Ancestral(variance="learned")
 DDIM_SOLVER = solvers.Ancestral(eta=0.0)

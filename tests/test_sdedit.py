@@ -67,6 +67,31 @@ def drawn(made, shape, seed=0):
     return recorded(rng.normal(size=(made.repeats, *shape)), steps)
 
 
+MULTISTEP = [
+    solvers.DPMpp(3), solvers.DPMpp(3, sde=False), solvers.UniPC(3), solvers.SASolver(0.5),
+    solvers.SASolver(1.0, 3, 4),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("process", [sde.VE(0.02, 10.0), sde.SubVP(), sde.linear_table()])
+@pytest.mark.parametrize("solver", MULTISTEP)
+def test_multistep_solvers_with_masks_repeats_and_keys(process, solver, rng):
+    """The kept part is the guide; a picture of a batch is that of its own key alone."""
+    made = plan(process, (4, 4, 3), solver, repeats=2)
+    guides = jnp.stack([picture(rng), picture(rng)])
+    mask = jnp.zeros((4, 4, 1)).at[:2].set(1.0)
+    edit, keys = pure.edit(made), jax.random.split(KEY)
+
+    def one(guide, key):
+        return edit(made.prior.params, Request(jnp.float32(0.6), Guide(guide, mask)), key).image
+
+    every = jit(jax.vmap(one))(guides, keys)
+    assert np.isfinite(every).all()
+    np.testing.assert_array_equal(every[:, 2:], guides[:, 2:])
+    for guide, key, image in zip(guides, keys, every, strict=True):
+        np.testing.assert_allclose(image, jit(one)(guide, key), atol=2e-5)
+
+
 # --- the law on Gaussian data ---------------------------------------------------------------------
 
 ALGORITHMS = {

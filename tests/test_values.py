@@ -66,6 +66,11 @@ VALUES = {
         lambda: solvers.DPMpp(3), lambda: solvers.DPMpp(sde=False),
         lambda: solvers.DPMpp(form="exact"),
     ]),
+    "unipc": (solvers.UniPC, [lambda: solvers.UniPC(3), lambda: solvers.UniPC(variant="bh1")]),
+    "sa": (solvers.SASolver, [
+        lambda: solvers.SASolver(0.5), lambda: solvers.SASolver(predictor=3),
+        lambda: solvers.SASolver(corrector=0), lambda: solvers.SASolver(form="released"),
+    ]),
     "reverse diffusion": (solvers.ReverseDiffusion, [lambda: solvers.ReverseDiffusion(True)]),
     "euler": (solvers.EulerMaruyama, [solvers.ProbabilityFlow]),
     "flow": (solvers.ProbabilityFlow, [solvers.Heun]),

@@ -21,6 +21,8 @@ from sdedit_jax.diffusion.solvers import (
     Heun,
     ProbabilityFlow,
     ReverseDiffusion,
+    SASolver,
+    UniPC,
 )
 from sdedit_jax.registry.names import KINDS, check_kind, pick
 from sdedit_jax.text.spelling import hint
@@ -56,6 +58,8 @@ SOLVERS: dict[str, Callable[..., Any]] = {
     "dpmpp_3m": functools.partial(DPMpp, order=3, sde=False, clip_x0=True),
     "dpmpp_2m_sde": functools.partial(DPMpp, order=2, sde=True, clip_x0=True),
     "dpmpp_3m_sde": functools.partial(DPMpp, order=3, sde=True, clip_x0=True),
+    "unipc": functools.partial(UniPC, clip_x0=True),
+    "sa_solver": functools.partial(SASolver, clip_x0=True),
     "plms": PLMS,
     "diffusers_ddim": functools.partial(SchedulerStep, "ddim"),
     "diffusers_ddpm": functools.partial(SchedulerStep, "ddpm", 1.0),

@@ -7,6 +7,8 @@ from sdedit_jax.diffusion.solvers.euler import EulerMaruyama, ProbabilityFlow, f
 from sdedit_jax.diffusion.solvers.heun import Heun
 from sdedit_jax.diffusion.solvers.plms import PLMS
 from sdedit_jax.diffusion.solvers.reverse_diffusion import ReverseDiffusion
+from sdedit_jax.diffusion.solvers.sa import SASolver
+from sdedit_jax.diffusion.solvers.unipc import UniPC
 
 __all__ = [
     "PLMS",
@@ -19,8 +21,10 @@ __all__ = [
     "Prediction",
     "ProbabilityFlow",
     "ReverseDiffusion",
+    "SASolver",
     "Solver",
     "StatefulPredictor",
     "Step",
+    "UniPC",
     "flow_drift",
 ]

@@ -4,14 +4,19 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 
 from sdedit_jax.diffusion.sde import CLEAN, SDE
 from sdedit_jax.diffusion.solvers.base import Predict, Prediction, Step, denoised
-from sdedit_jax.diffusion.solvers.multistep import History, Moments, Rule, history, multistep
-
-FORMS = ("released", "exact")
+from sdedit_jax.diffusion.solvers.multistep import (
+    FORMS,
+    History,
+    Moments,
+    Rule,
+    history,
+    linear_by_midpoint,
+    multistep,
+)
 
 
 @jax.tree_util.register_static
@@ -71,6 +76,5 @@ class DPMpp:
 
 
 def _released(moments: Moments, y: Array, degree: Array) -> Moments:
-    del y
-    linear = jnp.where(degree == 1, moments[0] / 2, moments[1])
-    return [moments[0], linear, *(m / 2 for m in moments[2:])]
+    value, slope, *more = linear_by_midpoint(moments, y, degree)
+    return [value, slope, *(m / 2 for m in more)]

@@ -21,6 +21,9 @@ from jax import Array
 from sdedit_jax.diffusion.sde import CLEAN, SDE, level, transition
 from sdedit_jax.diffusion.solvers.base import Step
 
+FORMS = ("released", "exact")
+"""Weights of a step: those of the authors' code, or the integral of the polynomial."""
+
 _ENDLESS = 1e30
 """h of a step from a level without signal, or to the clean end."""
 
@@ -108,6 +111,17 @@ def moments(y: Array, n: int) -> Moments:
         by_parts = 1 - p * found[-1] / jnp.maximum(y, 2.0)
         found.append(jnp.where(y < 2, small / (p + 1) * series, by_parts))
     return found
+
+
+def linear_by_h(moments: Moments, y: Array, degree: Array) -> Moments:
+    """The weight of the slope is k h / 2 where the polynomial is linear."""
+    return [moments[0], jnp.where(degree == 1, y / 2, moments[1]), *moments[2:]]
+
+
+def linear_by_midpoint(moments: Moments, y: Array, degree: Array) -> Moments:
+    """The weight of the slope is half of that of the value where the polynomial is linear."""
+    del y
+    return [moments[0], jnp.where(degree == 1, moments[0] / 2, moments[1]), *moments[2:]]
 
 
 def _correction(memory: History, x0: Array, rule: Rule) -> Array:
