@@ -245,6 +245,24 @@ def heun(form: Form, eps_of: Callable, x: Any, t: float, s: float) -> Any:
     return as_ * (u + (n_next - n) * (d + eps_of(as_ * ahead, s)) / 2)
 
 
+def edm(sigmas: list, churn: float, noise: float, eps_of: Callable, u: Any, z: Any) -> Any:
+    """Karras et al. Algorithm 2 in u = x / alpha from sigmas[0], already raised; ends at the last.
+
+    sigmas: t_0 .. t_N; each but the first is raised by 1 + churn after the step that reaches it,
+    with the z of this step.
+    """
+    t = sigmas[0]
+    for i, below in enumerate(sigmas[1:]):
+        d = eps_of(u, t)
+        ahead = u + (below - t) * d
+        if below == 0:
+            return ahead
+        u = u + (below - t) * (d + eps_of(ahead, below)) / 2
+        t = below * (1 + churn)
+        u = u + np.sqrt(t**2 - below**2) * noise * z[i]
+    return u
+
+
 # --- Gaussian data --------------------------------------------------------------------------------
 
 

@@ -167,6 +167,7 @@ def test_whole_numbers_serve_as_fractions():
         ("sa_solver(tau=0)", "sa_solver(tau=0)"),
         ("unipc(order=3)", "unipc(order=3)"),
         ("heun()", "heun"),
+        ("heun(churn=0.1)", "heun(churn=0.1)"),
     ],
 )
 def test_a_part_and_its_string(text, short):

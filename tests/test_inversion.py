@@ -38,6 +38,7 @@ SOLVERS = {
     "dpmpp": solvers.DPMpp(),
     "dpmpp_3m": solvers.DPMpp(3),
     "sa_solver": solvers.SASolver(0.7),
+    "churn": solvers.Heun(0.3),
 }
 LEARNED = solvers.Ancestral(variance="learned")
 DDIM_SOLVER = solvers.Ancestral(eta=0.0)

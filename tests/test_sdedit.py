@@ -67,15 +67,15 @@ def drawn(made, shape, seed=0):
     return recorded(rng.normal(size=(made.repeats, *shape)), steps)
 
 
-MULTISTEP = [
+MANY = [
     solvers.DPMpp(3), solvers.DPMpp(3, sde=False), solvers.UniPC(3), solvers.SASolver(0.5),
-    solvers.SASolver(1.0, 3, 4),
+    solvers.SASolver(1.0, 3, 4), solvers.Heun(0.2),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("process", [sde.VE(0.02, 10.0), sde.SubVP(), sde.linear_table()])
-@pytest.mark.parametrize("solver", MULTISTEP)
-def test_multistep_solvers_with_masks_repeats_and_keys(process, solver, rng):
+@pytest.mark.parametrize("solver", MANY)
+def test_solvers_with_masks_repeats_and_keys(process, solver, rng):
     """The kept part is the guide; a picture of a batch is that of its own key alone."""
     made = plan(process, (4, 4, 3), solver, repeats=2)
     guides = jnp.stack([picture(rng), picture(rng)])

@@ -19,6 +19,7 @@ from sdedit_jax.diffusion import grids, sampler, sde, solvers
 from sdedit_jax.diffusion.correctors import Langevin
 from sdedit_jax.diffusion.noise import Purpose, ReplayNoise, ZeroNoise
 from sdedit_jax.diffusion.solvers import Prediction, multistep
+from sdedit_jax.diffusion.strength import noise_to_signal
 from sdedit_jax.priors.analytic import gaussian
 
 HERE, TABLE = Path(__file__).parent, sde.scaled_linear_table()
@@ -180,6 +181,61 @@ def test_conditional_mean_is_exact_at_any_step(process, solver):
     assert got.gain == pytest.approx(want.gain, rel=1e-4, abs=1e-6)
 
 
+# --- EDM's churn ----------------------------------------------------------------------------------
+
+CHURN = {"ve": sde.VE(0.02, 10.0), "vp": sde.VP(), "subvp": sde.SubVP(), "table": TABLE}
+
+
+@pytest.mark.parametrize("process", CHURN)
+@pytest.mark.parametrize("end", [0.1, sde.CLEAN])
+def test_churn_is_algorithm_2_of_edm(process, end):
+    """Raised levels of EDM are the grid's: the same affine map in float64."""
+    ours, churn, noise = CHURN[process], 0.3, 1.007
+    times = (*even(0.9, 0.2, 7), end)
+    ratios = np.asarray(noise_to_signal(ours, jnp.asarray(times, jnp.float32)), np.float64)
+    x, z = oracles.probes(len(times) - 1)
+
+    def eps_of(u, ratio):
+        return ratio * (u - M) / (S**2 + ratio**2)
+
+    alphas = [float(sde.level(ours, times[i])[0]) for i in (0, -1)]
+    sigmas = [ratios[0], *(ratios[1:] / (1 + churn))]
+    u = oracles.edm(sigmas, churn, noise, eps_of, x / alphas[0], z)
+    got = measured(ours, solvers.Heun(churn, noise), times, "sample")
+    close(got, oracles.affine(alphas[1] * u), 1e-4)
+
+
+@pytest.mark.parametrize("process", ["ve", "vp"])
+def test_churn_keeps_the_marginals(process):
+    """The std of x_s from x_t of the exact law, with order 2."""
+    ours, form = PROCESSES[process]
+    (at, st), (ae, se) = form.at(0.8), form.at(0.2)
+    errors = []
+    for n in (12, 24):
+        got = measured(ours, solvers.Heun(0.05), even(0.8, 0.2, n), "sample")
+        std = np.hypot(got.gain * np.hypot(at * S, st), got.std)
+        errors.append(abs(std / np.hypot(ae * S, se) - 1))
+    assert errors[0] < 0.02 and np.log2(errors[0] / errors[1]) > 1.5
+
+
+def test_churn_has_a_range(rng):
+    """S_tmin and S_tmax of EDM: outside of them the step is that of the flow."""
+    x, eps = picture(rng), Prediction(picture(rng))
+    step = functools.partial(
+        one_step, process=sde.VP(), x=x, prediction=eps, predict=lambda x, t: eps
+    )
+    ratio = float(noise_to_signal(sde.VP(), 0.5)) / 1.2
+    flow, churned = step(solvers.Heun()), step(solvers.Heun(0.2))
+    assert np.all(churned.std > 0) and not np.any(flow.std)
+    for low, high, wanted in [
+        (ratio * 1.01, np.inf, flow), (0.0, ratio * 0.99, flow),
+        (ratio * 0.99, ratio * 1.01, churned),
+    ]:  # fmt: skip
+        got = step(solvers.Heun(0.2, churn_from=low, churn_to=high))
+        close(got.mean, wanted.mean, 1e-6)
+        close(got.std, wanted.std, 1e-6)
+
+
 # --- tables: the formulas of the originals --------------------------------------------------------
 
 
@@ -337,6 +393,9 @@ def test_errors_name_the_argument():
     with pytest.raises(ValueError, match="order must be 2 or 3, got 4"):
         solvers.DPMpp(4)
     for made, wrong in [
+        (lambda: solvers.Heun(0.5), r"churn must be in \[0, sqrt\(2\) - 1\], got 0.5"),
+        (lambda: solvers.Heun(noise=0.0), "noise must be above 0 and finite, got 0.0"),
+        (lambda: solvers.Heun(churn_from=2.0, churn_to=1.0), "below churn_to, got 2.0 and 1.0"),
         (lambda: solvers.UniPC(1), "order must be 2 or 3, got 1"),
         (lambda: solvers.UniPC(variant="bh3"), "variant must be one of .*'bh2'.*got 'bh3'"),
         (lambda: solvers.SASolver(-0.5), "tau must be at least 0 and finite, got -0.5"),

@@ -74,7 +74,7 @@ VALUES = {
     "reverse diffusion": (solvers.ReverseDiffusion, [lambda: solvers.ReverseDiffusion(True)]),
     "euler": (solvers.EulerMaruyama, [solvers.ProbabilityFlow]),
     "flow": (solvers.ProbabilityFlow, [solvers.Heun]),
-    "heun": (solvers.Heun, [solvers.PLMS]),
+    "heun": (solvers.Heun, [solvers.PLMS, lambda: solvers.Heun(0.1)]),
     "plms": (solvers.PLMS, [solvers.Heun]),
     "uniform": (grids.Uniform, [lambda: grids.Uniform("zero"), grids.Karras]),
     "karras": (grids.Karras, [lambda: grids.Karras(5.0), lambda: grids.Karras(sigma_end=0.1)]),

@@ -32,6 +32,7 @@ SOLVERS = {
     "sa": solvers.SASolver(0.5),
     "sa flow": solvers.SASolver(0.0, 3, 3),
     "heun": solvers.Heun(),
+    "churn": solvers.Heun(0.1),
     "plms": solvers.PLMS(),
     "euler": solvers.EulerMaruyama(),
     "flow": solvers.ProbabilityFlow(),
