@@ -141,6 +141,7 @@ def test_official_runs_a_thousand_t0_steps():
         ({"rule": "ancestral(variance='foo')"}, "variance must be one of"),
         ({"grid": "karras(sigma_end=0.0)"}, "sigma_end must be above 0"),
         ({"corrector": "langevin(norm='foo')"}, "norm must be one of"),
+        ({"noise_by": "index"}, r"sampler.noise_by must be one of \['step', 'time'\], got 'index'"),
     ],
 )
 def test_a_wrong_sampler_is_named_with_what_is_allowed(values, told, prior):

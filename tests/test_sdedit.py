@@ -92,6 +92,20 @@ def test_solvers_with_masks_repeats_and_keys(process, solver, rng):
         np.testing.assert_allclose(image, jit(one)(guide, key), atol=2e-5)
 
 
+def test_noise_by_time_follows_one_path(rng):
+    """12 and 48 steps of one key are nearer by time than by step, with a mask."""
+    guide, mask = picture(rng), jnp.zeros((4, 4, 1)).at[:2].set(1.0)
+
+    def made(n, noise_by):
+        own = plan(sde.VP(), guide.shape, solvers.Ancestral(), n=n, noise_by=noise_by)
+        return compiled(own)(Request(0.6, Guide(guide, mask))).image
+
+    path, number = (
+        np.abs(made(12, noise_by) - made(48, noise_by)).mean() for noise_by in ("time", "step")
+    )
+    assert path < number / 2
+
+
 # --- the law on Gaussian data ---------------------------------------------------------------------
 
 ALGORITHMS = {
