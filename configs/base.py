@@ -57,6 +57,8 @@ def get_config() -> ConfigDict:
     config.sampler.hold = "level"  # noise of the kept region: level | paper | official | diffusers
     config.sampler.repeats = 1  # the paper's K
     config.sampler.final = "mean"  # mean | sample: the last step
+    # step | time: by time, runs with other numbers of steps follow one Brownian path
+    config.sampler.noise_by = "step"
     # --mode=sweep
     config.sweep = ConfigDict()
     config.sweep.t0 = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)

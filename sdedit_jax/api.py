@@ -64,6 +64,7 @@ def edit(
     hold: str | None = None,
     repeats: int | None = None,
     final: str | None = None,
+    noise_by: str | None = None,
     batch: int = 16,
     devices: int = 0,
     as_pil: bool = False,
@@ -99,7 +100,7 @@ def edit(
             warning where no value is below 0.
         noise: recorded noise in the place of the seed's, with a leading axis B for a batch.
         rule, grid, corrector: parts as strings such as "ancestral(eta=0.5)", or as values.
-        hold, repeats, final: other fields of pipeline.settings.Sampling.
+        hold, repeats, final, noise_by: other fields of pipeline.settings.Sampling.
         batch: pictures at a time. devices: local devices to use; 0: all.
         as_pil: PIL images out. cancel: a token that stops the edit after the current chunk.
 
@@ -150,6 +151,7 @@ def text_edit(
     hold: str | None = None,
     repeats: int | None = None,
     final: str | None = None,
+    noise_by: str | None = None,
     clip_skip: int | None = None,
     batch: int = 16,
     devices: int = 0,

@@ -162,6 +162,78 @@ def dpmpp_2m_sde(form: Form, memory: Any, x: Any, eps: Any, t: float, s: float) 
     return mean, ss * np.sqrt(1 - np.exp(-2 * h)), (x0, h)
 
 
+def _moments(y: float) -> tuple[float, float, float]:
+    """-phi_1, phi_2 and -phi_3 of the released code of DPM-Solver++ for e^{-y}."""
+    one = np.expm1(-y)
+    return -one, one / y + 1, 0.5 - (one / y + 1) / y
+
+
+def released(values: list, lams: list, h: float, k: float) -> float:
+    """The x0 part of a step, by the formulas of the released DPM-Solver++ (2M midpoint, 3M)."""
+    phi = _moments(k * h)
+    if len(values) == 1:
+        return phi[0] * values[0]
+    r0 = (lams[0] - lams[1]) / h
+    first = (values[0] - values[1]) / r0
+    if len(values) == 2:
+        return phi[0] * (values[0] + first / 2)
+    r1 = (lams[1] - lams[2]) / h
+    second = (values[1] - values[2]) / r1
+    slope = first + r0 / (r0 + r1) * (first - second)
+    return phi[0] * values[0] + phi[1] * slope + phi[2] * (first - second) / (r0 + r1)
+
+
+def exact(values: list, lams: list, h: float, k: float, start: float = 0.0) -> float:
+    """The integral of k e^{-k (h - u)} times the Lagrange polynomial, by Gauss's rule.
+
+    u = 0 is lams[0] less `start`.
+    """
+    points, weights = np.polynomial.legendre.leggauss(40)
+    u, dens = h * (points + 1) / 2, h * weights / 2
+    total, nodes = 0.0, np.array(lams) - lams[0] + start
+    for i, value in enumerate(values):
+        others = np.delete(nodes, i)
+        shape = np.prod([(u - o) / (nodes[i] - o) for o in others], axis=0) * np.ones_like(u)
+        total = total + value * np.sum(dens * k * np.exp(-k * (h - u)) * shape)
+    return total
+
+
+def midpoint(values: list, lams: list, h: float, k: float, start: float = 0.0) -> float:
+    """As `exact`, with the slope of two values at half of -phi_1 (B_2 of UniPC, a_1 = 1/2)."""
+    if len(values) != 2:
+        return exact(values, lams, h, k, start)
+    base, slope = values[1 if start else 0], (values[0] - values[1]) / (lams[0] - lams[1]) * h
+    return -np.expm1(-k * h) * (base + slope / 2)
+
+
+def multistep(order: int, tau: float, part: Callable = exact, corrector: int = 0) -> Callable:
+    """SA-Solver's predictor and corrector (2309.05019, algorithm 1); tau 0 of the flow.
+
+    The corrector does the last step again from its beginning, with the same noise.
+    """
+    k = 1 + tau**2
+
+    def step(form: Form, memory: Any, x: Any, eps: Any, t: float, s: float) -> tuple:
+        (at, st), (as_, ss) = form.at(t), form.at(s)
+        values, lams, last = memory or ([], [], None)
+        values, lams = [(x - st * eps) / at, *values], [np.log(at / st), *lams]
+        if last is not None and corrector:
+            decayed, h, predicted = last
+            n = min(corrector + 1, len(values))
+            again = decayed + at * part(values[:n], lams[:n], h, k, h)
+            x = again + (x - predicted)
+        if ss == 0:
+            return as_ * values[0], 0.0, None
+        h = np.log(as_ / ss) - lams[0]
+        decayed = ss / st * np.exp(-(tau**2) * h) * x
+        n = min(order, len(values))
+        mean = decayed + as_ * part(values[:n], lams[:n], h, k)
+        std = ss * np.sqrt(-np.expm1(-2 * tau**2 * h))
+        return mean, std, (values, lams, (decayed, h, mean))
+
+    return step
+
+
 def heun(form: Form, eps_of: Callable, x: Any, t: float, s: float) -> Any:
     """Karras et al. Algorithm 1 in u = x / alpha, n = sigma / alpha: du/dn = eps; x at s."""
     (at, st), (as_, ss) = form.at(t), form.at(s)
@@ -171,6 +243,24 @@ def heun(form: Form, eps_of: Callable, x: Any, t: float, s: float) -> Any:
     if n_next == 0:
         return as_ * ahead
     return as_ * (u + (n_next - n) * (d + eps_of(as_ * ahead, s)) / 2)
+
+
+def edm(sigmas: list, churn: float, noise: float, eps_of: Callable, u: Any, z: Any) -> Any:
+    """Karras et al. Algorithm 2 in u = x / alpha from sigmas[0], already raised; ends at the last.
+
+    sigmas: t_0 .. t_N; each but the first is raised by 1 + churn after the step that reaches it,
+    with the z of this step.
+    """
+    t = sigmas[0]
+    for i, below in enumerate(sigmas[1:]):
+        d = eps_of(u, t)
+        ahead = u + (below - t) * d
+        if below == 0:
+            return ahead
+        u = u + (below - t) * (d + eps_of(ahead, below)) / 2
+        t = below * (1 + churn)
+        u = u + np.sqrt(t**2 - below**2) * noise * z[i]
+    return u
 
 
 # --- Gaussian data --------------------------------------------------------------------------------

@@ -141,10 +141,11 @@ def test_official_runs_a_thousand_t0_steps():
         ({"rule": "ancestral(variance='foo')"}, "variance must be one of"),
         ({"grid": "karras(sigma_end=0.0)"}, "sigma_end must be above 0"),
         ({"corrector": "langevin(norm='foo')"}, "norm must be one of"),
+        ({"noise_by": "index"}, r"sampler.noise_by must be one of \['step', 'time'\], got 'index'"),
     ],
 )
 def test_a_wrong_sampler_is_named_with_what_is_allowed(values, told, prior):
-    told = told or r"sampler.rule must be one of \['ancestral', .*'reverse_diffusion'\], got"
+    told = told or r"sampler.rule must be one of \['ancestral', .*'unipc'\], got"
     with pytest.raises(ValueError, match=told):
         settings.resolve(prior, settings.sampling(values), 0.5)
 
@@ -162,7 +163,12 @@ def test_whole_numbers_serve_as_fractions():
         ("ancestral( eta = 1.0 )", "ancestral"),
         ("ancestral(eta=0.0)", "ddim"),
         ("dpmpp_2m_sde(clip_x0=False)", "dpmpp_2m_sde(clip_x0=False)"),
+        ("dpmpp_2m_sde(order=3)", "dpmpp_3m_sde"),
+        ("dpmpp_3m(form='exact')", "dpmpp_3m(form='exact')"),
+        ("sa_solver(tau=0)", "sa_solver(tau=0)"),
+        ("unipc(order=3)", "unipc(order=3)"),
         ("heun()", "heun"),
+        ("heun(churn=0.1)", "heun(churn=0.1)"),
     ],
 )
 def test_a_part_and_its_string(text, short):

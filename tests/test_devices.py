@@ -28,7 +28,7 @@ def plan_and_params():
     """The plan of an edit, and its params."""
     means = np.random.default_rng(0).uniform(-1, 1, (4, *SHAPE))
     prior = mixture(sde.VP(), means, 0.3)
-    return SDEdit(prior, solvers.DPMpp2MSDE(), grids.Uniform(), 5, hold=None), prior.params
+    return SDEdit(prior, solvers.DPMpp(), grids.Uniform(), 5, hold=None), prior.params
 
 
 @functools.cache

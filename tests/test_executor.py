@@ -40,7 +40,7 @@ def chunked(pipeline, request, chunk):
 @functools.cache
 def sdedit_case():
     """(plan, request, Edited): two repeats with a soft mask and a solver with memory."""
-    plan = SDEdit(PRIOR, solvers.DPMpp2MSDE(), grids.Uniform(), N, repeats=2)
+    plan = SDEdit(PRIOR, solvers.DPMpp(), grids.Uniform(), N, repeats=2)
     mask = np.random.default_rng(1).choice([0.0, 0.25, 1.0], (*SHAPE[:2], 1)).astype(np.float32)
     request = sdedit.Request(np.float32(0.5), Guide(picture(), mask))
     return plan, request, jax.jit(pure.edit(plan))(PRIOR.params, request, KEY)
@@ -70,7 +70,7 @@ def shifted(params, x, t, cond):
 @functools.cache
 def ledits_case():
     """(plan, request, edit, its reconstruction)."""
-    plan = Inversion(PRIOR, PRIOR.predict, shifted, solvers.DPMpp2MSDE(),
+    plan = Inversion(PRIOR, PRIOR.predict, shifted, solvers.DPMpp(),
                      grids.Above(grids.Uniform()), N)  # fmt: skip
     request = inversion.Request(np.float32(0.5), picture(), None, np.float32(0.3))
     same = dataclasses.replace(plan, target=plan.source)

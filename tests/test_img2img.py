@@ -14,10 +14,11 @@ from recorded import TABLE, close, player
 import sdedit_jax as sj
 from sdedit_jax import guidance
 from sdedit_jax.diffusion import masking, sampler, solvers, timesteps
-from sdedit_jax.diffusion.grids import Grid
+from sdedit_jax.diffusion.grids import Grid, Karras
 from sdedit_jax.diffusion.noise import ReplayNoise, ZeroNoise
 from sdedit_jax.diffusion.sampler import advance, begin, reverse
-from sdedit_jax.diffusion.sde import CLEAN, perturb
+from sdedit_jax.diffusion.sde import CLEAN, eps_from_v, perturb
+from sdedit_jax.diffusion.strength import noise_to_signal
 from sdedit_jax.pipeline import settings
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import Prompt
@@ -179,7 +180,7 @@ def test_sde_dpm_solver_takes_the_recorded_predictions(io):
     prior = prior.replace(metadata={"scheduler": {"steps_offset": 1, "set_alpha_to_one": False}})
     grid, solver = preset_grid(prior, told, "diffusers-dpmpp")
     np.testing.assert_array_equal(np.round(1000 * grid.t - 1), steps)
-    assert solver == solvers.DPMpp2MSDE()
+    assert solver == solvers.DPMpp()
     noise = ReplayNoise(own["step_noise"][:, None])
 
     def predict(x, t):
@@ -229,6 +230,59 @@ def test_pndm_takes_the_recorded_predictions(name, skip):
         law, memory = solver.step(TABLE, memory, x, solvers.Prediction(said[i]), t[i], s[i])
         x = law.mean
         close(x, channels_last(own["prev_sample"][i, 0]), 1e-5)
+
+
+FLOWS = [
+    "dpmpp2m_leading", "dpmpp2m_linspace_n20", "dpmpp2m_begin4", "dpmpp2m_sigma_min",
+    "dpmpp2m_karras", "dpmpp2m_heun", "dpmpp3m_n20", "dpmpp2m_v",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_dpm_solver_of_the_flow_takes_the_recorded_predictions(name):
+    """DPM-Solver++ 2M and 3M of diffusers on all its timesteps, from recorded outputs."""
+    case = json.loads(golden_folder("io_schedulers.json").read_text())[name]
+    with np.load(golden_folder("io_schedulers.npz")) as file:
+        own = {n.partition("__")[2]: a for n, a in file.items() if n.startswith(f"{name}__")}
+    config, n, said = case["config"], len(own["timesteps_all"]), own["model_output"][:, 0]
+    clean = config["final_sigmas_type"] == "zero"
+    way = timesteps.Timesteps("dpmpp", config["timestep_spacing"], config["steps_offset"], clean)
+    if config["use_karras_sigmas"]:
+        low = float(noise_to_signal(TABLE, 0.001))
+        t, s = Karras(sigma_end=low)(TABLE, jnp.float32(1), n)
+        np.testing.assert_allclose(noise_to_signal(TABLE, t), own["sigmas"][:-1], rtol=1e-4)
+    else:
+        np.testing.assert_array_equal(timesteps.steps(way, n), own["timesteps_all"])
+        t, s = (jnp.asarray(a) for a in timesteps.times(way, n, case["begin_index"]))
+    solver = solvers.DPMpp(
+        config["solver_order"], sde=False, first_order_to=CLEAN if clean else float(s[-1]),
+        form="exact" if config["solver_type"] == "heun" else "released",
+    )  # fmt: skip
+    x, said = channels_last(own["sample"][0]), channels_last(said)
+    memory = solver.init(x)
+    for i in range(len(t)):
+        velocity = config["prediction_type"] == "v_prediction"
+        eps = eps_from_v(TABLE, x, t[i], said[i]) if velocity else said[i]
+        law, memory = solver.step(TABLE, memory, x, solvers.Prediction(eps), t[i], s[i])
+        x = law.mean
+        assert not np.any(law.std)
+        close(x, channels_last(own["prev_sample"][i, 0]), LATENTS)
+
+
+def test_dpm_solver_of_the_flow_is_the_pipelines(io):
+    """img2img with 2M: each latent of the pipeline, from its recorded predictions."""
+    case = "dpmpp2m_s08"
+    told, (steps, own) = io[0][case], recorded_case(io[1], case)
+    prior = player(steps, own["model_output"][:, None])
+    prior = prior.replace(metadata={"scheduler": {"steps_offset": 1, "set_alpha_to_one": False}})
+    grid, _ = preset_grid(prior, told, "diffusers-dpmpp")
+    np.testing.assert_array_equal(np.round(1000 * grid.t - 1), steps)
+    states = reverse(
+        lambda x, t: prior.predict(prior.params, x, t, 0), prior.process,
+        solvers.DPMpp(sde=False), grid, ZeroNoise(), own["init_latents"],
+        final="sample", observe=after,
+    )[1]  # fmt: skip
+    close(states, own["latents"], LATENTS)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,10 @@ SOLVERS = {
     "large": solvers.Ancestral(variance="large"),
     "reverse_diffusion": solvers.ReverseDiffusion(),
     "euler_maruyama": solvers.EulerMaruyama(),
-    "dpmpp": solvers.DPMpp2MSDE(),
+    "dpmpp": solvers.DPMpp(),
+    "dpmpp_3m": solvers.DPMpp(3),
+    "sa_solver": solvers.SASolver(0.7),
+    "churn": solvers.Heun(0.3),
 }
 LEARNED = solvers.Ancestral(variance="learned")
 DDIM_SOLVER = solvers.Ancestral(eta=0.0)
@@ -193,7 +196,7 @@ def test_the_photo_comes_back(rng, name):
     prior = mixture(sde.VP(), rng.uniform(-1, 1, (2, *SHAPE)), 0.2)
     x0 = photo(rng)
     back, inverted = round_trip(alone(prior, SOLVERS[name]), x0)
-    np.testing.assert_allclose(back, x0, atol=1e-5)
+    np.testing.assert_allclose(back, x0, atol=2e-5)  # multistep solvers extrapolate rounding
     assert np.isfinite(inverted.zs).all()
 
 

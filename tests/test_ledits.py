@@ -163,7 +163,7 @@ def test_the_last_step_of_the_authors_with_few_steps(golden):
     a = arrays(golden("io_leditspp_original.npz"))
     eps = arrays(golden("sd_leditspp_estimates.npz"), "orig_inv_uncond__")["eps"]
     made = ledits.recipe("leditspp-original", n=10, skip=0.2)
-    made = made._replace(solver=solvers.DPMpp2MSDE(first_order_to=0.001))
+    made = made._replace(solver=solvers.DPMpp(first_order_to=0.001))
     prior = player(a["timesteps"], eps[:, None])
     plan = ledits.plan(prior, made)
     request = ledits.request(made, a["x0"][..., :1], source=0, empty=0, many=NONE)

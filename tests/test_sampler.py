@@ -16,6 +16,7 @@ from sdedit_jax.diffusion.masking import KnownRegion
 from sdedit_jax.diffusion.noise import (
     SLOT,
     InferNoise,
+    PathNoise,
     Purpose,
     ReplayNoise,
     SampleNoise,
@@ -143,6 +144,54 @@ def of_replay(shape, purpose, call=0, before=0):
 KERNEL = Step(jnp.zeros((5, 5, 1)), jnp.ones(()))
 
 
+def increments(times, side=40):
+    """sqrt(t - s) z [steps, side^2] of the steps between these times, and their lengths."""
+    times = jnp.asarray(times, jnp.float32)
+    noise = PathNoise(jax.random.key(5), Grid(times[:-1], times[1:]))
+    kernel = Step(jnp.zeros((side, side, 1)), jnp.ones(()))
+    z = jax.lax.map(lambda i: noise.step(i, kernel), jnp.arange(len(times) - 1))
+    lengths = -np.diff(np.asarray(times, np.float64))
+    return np.asarray(z).reshape(len(lengths), -1), lengths
+
+
+def test_noise_of_a_path_is_the_same_in_longer_steps():
+    """W(t) - W(s) is the sum over the steps between; its z are independent and standard normal."""
+    fine, lengths = increments(np.arange(48, -1, -1) / 64)
+    coarse, long = increments(np.arange(48, -1, -6) / 64)
+    added = (np.sqrt(lengths)[:, None] * fine).reshape(8, 6, -1).sum(1)
+    np.testing.assert_allclose(np.sqrt(long)[:, None] * coarse, added, atol=2e-6)
+    count = fine.shape[1]
+    assert stats.kstest(fine.ravel(), "norm").pvalue > 1e-3
+    seen = np.corrcoef(fine)[np.triu_indices(48, 1)] * np.sqrt(count)
+    assert np.abs(seen).max() < 5 and abs(seen.std() - 1) < 0.1
+    uneven, _ = increments([0.83, 0.4101, 0.41, 0.0003, 0.0])
+    assert np.all(np.abs(uneven.std(1) - 1) < 5 / np.sqrt(2 * count))
+    assert not np.array_equal(*increments([0.5, 0.5, 0.5])[0])  # no length: a draw of the step
+
+
+@pytest.mark.parametrize("process", [sde.VE(0.02, 10.0), sde.VP()])
+@pytest.mark.parametrize("solver", [solvers.Ancestral(), solvers.DPMpp(), solvers.SASolver()])
+def test_runs_on_one_path_converge(process, solver):
+    """Twice the steps on one path is nearer than on noise by the step, and ever nearer."""
+    prior = gaussian(process, jnp.full((16, 16, 1), 0.3), 0.5)
+    x = sde.perturb(process, 0.3, 0.7, jax.random.normal(jax.random.key(0), (16, 16, 1)))
+
+    def run(n, make):
+        times = jnp.linspace(0.7, 0.1, n + 1)
+        grid = Grid(times[:-1], times[1:])
+        noise = make(grid)
+        run = sampler.reverse(prior.predictor(), process, solver, grid, noise, x, final="sample")
+        return np.asarray(run[0].x)
+
+    def apart(make):
+        runs = [run(n, make) for n in (8, 32, 128)]
+        return [np.sqrt(np.mean((a - b) ** 2)) for a, b in zip(runs, runs[1:], strict=False)]
+
+    key = jax.random.key(1)
+    path, number = apart(lambda grid: PathNoise(key, grid)), apart(lambda grid: SampleNoise(key))
+    assert path[1] < path[0] / 1.8 and path[1] < number[1] / 4
+
+
 def test_noise_depends_on_key_step_purpose_and_call_alone():
     """The draws of the step, of hooks before and after it, and of each of their calls differ."""
 
@@ -263,7 +312,7 @@ def after(seen):
 
 def test_chunks_equal_one_scan_bit_for_bit(rng):
     """Nine steps in chunks of three with a traced start, with solver memory and a mask."""
-    process, rule = sde.VP(), solvers.DPMpp2MSDE()
+    process, rule = sde.VP(), solvers.DPMpp()
     grid = grids.Uniform()(process, jnp.float32(0.6), N)
     noise = ReplayNoise(jnp.asarray(rng.normal(size=(N, 2, *SHAPE)), jnp.float32))
     hold = KnownRegion(jnp.zeros(SHAPE), jnp.asarray(rng.random(SHAPE), jnp.float32))

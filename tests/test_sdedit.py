@@ -34,7 +34,7 @@ PROCESSES = {
 
 def plan(process, shape, solver=None, grid=None, n=6, **options):
     prior = gaussian(process, jnp.full(shape, M), S)
-    return SDEdit(prior, solver or solvers.DPMpp2MSDE(), grid or grids.Uniform(), n, **options)
+    return SDEdit(prior, solver or solvers.DPMpp(), grid or grids.Uniform(), n, **options)
 
 
 def compiled(made, noise=None):
@@ -65,6 +65,45 @@ def drawn(made, shape, seed=0):
     rng = np.random.default_rng(seed)
     steps = rng.normal(size=(made.repeats, made.n, 2, *shape))
     return recorded(rng.normal(size=(made.repeats, *shape)), steps)
+
+
+MANY = [
+    solvers.DPMpp(3), solvers.DPMpp(3, sde=False), solvers.UniPC(3), solvers.SASolver(0.5),
+    solvers.SASolver(1.0, 3, 4), solvers.Heun(0.2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("process", [sde.VE(0.02, 10.0), sde.SubVP(), sde.linear_table()])
+@pytest.mark.parametrize("solver", MANY)
+def test_solvers_with_masks_repeats_and_keys(process, solver, rng):
+    """The kept part is the guide; a picture of a batch is that of its own key alone."""
+    made = plan(process, (4, 4, 3), solver, repeats=2)
+    guides = jnp.stack([picture(rng), picture(rng)])
+    mask = jnp.zeros((4, 4, 1)).at[:2].set(1.0)
+    edit, keys = pure.edit(made), jax.random.split(KEY)
+
+    def one(guide, key):
+        return edit(made.prior.params, Request(jnp.float32(0.6), Guide(guide, mask)), key).image
+
+    every = jit(jax.vmap(one))(guides, keys)
+    assert np.isfinite(every).all()
+    np.testing.assert_array_equal(every[:, 2:], guides[:, 2:])
+    for guide, key, image in zip(guides, keys, every, strict=True):
+        np.testing.assert_allclose(image, jit(one)(guide, key), atol=2e-5)
+
+
+def test_noise_by_time_follows_one_path(rng):
+    """12 and 48 steps of one key are nearer by time than by step, with a mask."""
+    guide, mask = picture(rng), jnp.zeros((4, 4, 1)).at[:2].set(1.0)
+
+    def made(n, noise_by):
+        own = plan(sde.VP(), guide.shape, solvers.Ancestral(), n=n, noise_by=noise_by)
+        return compiled(own)(Request(0.6, Guide(guide, mask))).image
+
+    path, number = (
+        np.abs(made(12, noise_by) - made(48, noise_by)).mean() for noise_by in ("time", "step")
+    )
+    assert path < number / 2
 
 
 # --- the law on Gaussian data ---------------------------------------------------------------------
@@ -130,7 +169,7 @@ def test_law_tends_to_the_posterior(process):
     for n in (24, 48):
         values, z0, z = law_probes(n)
         grid = grids.UniformLogSNR(0.02)
-        made = plan(ours, (n + 3, 1, 1), solvers.DPMpp2MSDE(), grid, n, hold=None)
+        made = plan(ours, (n + 3, 1, 1), solvers.DPMpp(), grid, n, hold=None)
         noise = recorded(z0[None, :, None, None], z[None, :, None, :, None, None])
         image = jnp.asarray(values, jnp.float32)[:, None, None]
         out = compiled(made, noise)(Request(t0, everywhere(image)))
@@ -164,7 +203,7 @@ def test_full_strength_draws_from_a_mixture(process):
     means = rng.normal(size=(3, *shape))
     weights = np.array([0.5, 0.3, 0.2])
     prior = mixture(process, means, 0.2, weights)
-    made = SDEdit(prior, solvers.DPMpp2MSDE(), grids.UniformLogSNR(0.02), 64, hold=None)
+    made = SDEdit(prior, solvers.DPMpp(), grids.UniformLogSNR(0.02), 64, hold=None)
     request = Request(1.0, everywhere(jnp.zeros(shape)))
     keys = jax.random.split(KEY, n)
     edit = pure.edit(made)

@@ -41,7 +41,7 @@ def predictor():
 
 
 def an_sdedit(**given):
-    made = SDEdit(prior(), solvers.DPMpp2MSDE(), grids.Karras(), 4, corrector=correctors.Langevin())
+    made = SDEdit(prior(), solvers.DPMpp(), grids.Karras(), 4, corrector=correctors.Langevin())
     return dataclasses.replace(made, **given)
 
 
@@ -61,13 +61,20 @@ VALUES = {
         lambda: solvers.Ancestral(clip_x0=True), lambda: solvers.Ancestral(linear_eta=True),
         solvers.EulerMaruyama,
     ]),
-    "dpmpp": (solvers.DPMpp2MSDE, [
-        lambda: solvers.DPMpp2MSDE(clip_x0=True), lambda: solvers.DPMpp2MSDE(first_order_to=0.1),
+    "dpmpp": (solvers.DPMpp, [
+        lambda: solvers.DPMpp(clip_x0=True), lambda: solvers.DPMpp(first_order_to=0.1),
+        lambda: solvers.DPMpp(3), lambda: solvers.DPMpp(sde=False),
+        lambda: solvers.DPMpp(form="exact"),
+    ]),
+    "unipc": (solvers.UniPC, [lambda: solvers.UniPC(3), lambda: solvers.UniPC(variant="bh1")]),
+    "sa": (solvers.SASolver, [
+        lambda: solvers.SASolver(0.5), lambda: solvers.SASolver(predictor=3),
+        lambda: solvers.SASolver(corrector=0), lambda: solvers.SASolver(form="released"),
     ]),
     "reverse diffusion": (solvers.ReverseDiffusion, [lambda: solvers.ReverseDiffusion(True)]),
     "euler": (solvers.EulerMaruyama, [solvers.ProbabilityFlow]),
     "flow": (solvers.ProbabilityFlow, [solvers.Heun]),
-    "heun": (solvers.Heun, [solvers.PLMS]),
+    "heun": (solvers.Heun, [solvers.PLMS, lambda: solvers.Heun(0.1)]),
     "plms": (solvers.PLMS, [solvers.Heun]),
     "uniform": (grids.Uniform, [lambda: grids.Uniform("zero"), grids.Karras]),
     "karras": (grids.Karras, [lambda: grids.Karras(5.0), lambda: grids.Karras(sigma_end=0.1)]),
@@ -232,7 +239,7 @@ def test_equal_plans_share_the_programs_of_the_executor():
 
     def run(t0, seed):
         own, rng = prior(), np.random.default_rng(seed)
-        plan = SDEdit(own.static, solvers.DPMpp2MSDE(), grids.Karras(), 4)
+        plan = SDEdit(own.static, solvers.DPMpp(), grids.Karras(), 4)
         image = rng.uniform(-1, 1, (1, *SHAPE)).astype(np.float32)
         guide = Guide(image, np.ones((1, *SHAPE[:2], 1), np.float32))
         request = sdedit.Request(np.full(1, t0, np.float32), guide)
@@ -279,7 +286,7 @@ HOOKS = {
 
 @pytest.mark.parametrize("hooks", HOOKS)
 @pytest.mark.parametrize(
-    "solver", [solvers.Ancestral(), solvers.DPMpp2MSDE(), solvers.Heun(), solvers.PLMS()]
+    "solver", [solvers.Ancestral(), solvers.DPMpp(), solvers.Heun(), solvers.PLMS()]
 )
 def test_the_loop_keeps_no_path(solver, hooks):
     own = prior()
@@ -301,7 +308,7 @@ def test_edits_keep_no_path():
     """SDEdit; the replay of an inversion, and both together. The inversion alone keeps its maps."""
     own = prior()
     image, cond = jnp.zeros(SHAPE), jnp.float32(0)
-    plan = SDEdit(own, solvers.DPMpp2MSDE(), grids.Karras(), N, repeats=2)
+    plan = SDEdit(own, solvers.DPMpp(), grids.Karras(), N, repeats=2)
     request = sdedit.Request(0.5, Guide(image, jnp.ones((*SHAPE[:2], 1))))
     assert paths_in(pure.edit(plan), own.params, request, KEY) == 0
 

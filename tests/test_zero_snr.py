@@ -26,8 +26,13 @@ SOLVERS = {
     "half": solvers.Ancestral(eta=0.5),
     "ddpm": solvers.Ancestral(),
     "clipped": solvers.Ancestral(clip_x0=True),
-    "dpmpp": solvers.DPMpp2MSDE(),
+    "dpmpp": solvers.DPMpp(),
+    "dpmpp 3m": solvers.DPMpp(3, sde=False),
+    "unipc": solvers.UniPC(3),
+    "sa": solvers.SASolver(0.5),
+    "sa flow": solvers.SASolver(0.0, 3, 3),
     "heun": solvers.Heun(),
+    "churn": solvers.Heun(0.1),
     "plms": solvers.PLMS(),
     "euler": solvers.EulerMaruyama(),
     "flow": solvers.ProbabilityFlow(),
@@ -88,14 +93,14 @@ def test_the_first_step_from_pure_noise(name, rng):
     solver = SOLVERS[name]
     step, _ = solver.step(PROCESS, solver.init(x), x, predict(x, t), t, s, predict)
     alpha, sigma = sde.level(PROCESS, s)
-    eta = {"half": 0.5, "ddpm": 1.0, "clipped": 1.0, "dpmpp": 1.0}.get(name, 0.0)
+    eta = {"half": 0.5, "ddpm": 1.0, "clipped": 1.0, "dpmpp": 1.0, "sa": 1.0}.get(name, 0.0)
     along = np.sqrt(1 - eta**2) * sigma * x
     np.testing.assert_allclose(step.mean, alpha * MEAN + along, atol=1e-6)
     np.testing.assert_allclose(step.std, eta * sigma, atol=1e-6)
 
 
 @pytest.mark.parametrize("grid", [grids.Karras(), grids.UniformLogSNR(), grids.Uniform()])
-@pytest.mark.parametrize("name", ["ddim", "dpmpp", "ddpm", "heun"])
+@pytest.mark.parametrize("name", ["ddim", "dpmpp", "dpmpp 3m", "unipc", "sa", "ddpm", "heun"])
 def test_whole_runs_give_the_data(name, grid):
     """From pure noise to N(MEAN, STD^2), up to 5 standard errors and what 200 steps cost."""
     plan = grid(PROCESS, jnp.float32(1.0), 200)

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from sdedit_jax.diffusion.grids import Grid
 from sdedit_jax.diffusion.solvers.base import Step
 
 
@@ -60,6 +61,72 @@ class SampleNoise:
     ) -> Array:
         step_key = jax.random.fold_in(self.key, index)
         return jax.random.normal(jax.random.fold_in(step_key, int(purpose) + call), shape)
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["key", "grid"], meta_fields=[])
+@dataclass(frozen=True)
+class PathNoise:
+    """Noise of one Brownian path W(t) of a key: z = (W(t) - W(s)) / sqrt(t - s) in a step.
+
+    Runs with other numbers of steps follow the same path, so their results converge picture by
+    picture. The clean end is t = 0. Steps of no length, and hooks, draw as with `SampleNoise`.
+
+    Attributes:
+        key: decides the path on [0, 1].
+        grid: the steps, in which `index` counts.
+    """
+
+    key: Array
+    grid: Grid
+
+    def step(self, index: Array, kernel: Step) -> Array:
+        shape, path = kernel.mean.shape, jax.random.fold_in(self.key, PATH)
+        t, s = (_ticks(times[index]) for times in self.grid)
+        between = brownian(path, t, shape) - brownian(path, s, shape)
+        length = (t - s) / TICKS
+        fresh = self.draw(index, Purpose.STEP, 0, shape)
+        return jnp.where(t > s, between / jnp.sqrt(jnp.where(t > s, length, 1.0)), fresh)
+
+    def draw(
+        self, index: Array, purpose: Purpose, call: Array | int, shape: tuple[int, ...]
+    ) -> Array:
+        return SampleNoise(self.key).draw(index, purpose, call, shape)
+
+
+LEVELS = 20
+TICKS = 1 << LEVELS
+"""The path is known at the multiples of 1 / TICKS."""
+PATH = (1 << 31) - 1
+"""What a key is folded with for its path; no step has this index."""
+
+
+def brownian(key: Array, tick: Array, shape: tuple[int, ...]) -> Array:
+    """W(tick / TICKS) of standard Brownian paths [shape] on [0, 1], by halving (Levy).
+
+    Each midpoint has a draw of its own, fold_in(key, its number): nothing is stored.
+    """
+
+    def halve(level: Array, found: tuple) -> tuple:
+        low, left, right, node = found
+        half = TICKS >> (level + 1)
+        z = jax.random.normal(jax.random.fold_in(key, node), shape)
+        middle = (left + right) / 2 + jnp.sqrt(half / TICKS / 2) * z
+        up = tick >= low + half
+        return (
+            low + half * up,
+            jnp.where(up, middle, left),
+            jnp.where(up, right, middle),
+            2 * node + up,
+        )
+
+    end = jax.random.normal(jax.random.fold_in(key, 0), shape)
+    start = (jnp.zeros((), jnp.int32), jnp.zeros(shape), end, jnp.ones((), jnp.int32))
+    left = jax.lax.fori_loop(0, LEVELS, halve, start)[1]
+    return jnp.where(tick == TICKS, end, left)
+
+
+def _ticks(t: Array) -> Array:
+    return jnp.round(jnp.maximum(t, 0.0) * TICKS).astype(jnp.int32)
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["z"], meta_fields=["before"])

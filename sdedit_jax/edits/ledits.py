@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sdedit_jax.diffusion.grids import Above, Listed, MakeGrid, Uniform, UniformLogSNR
-from sdedit_jax.diffusion.solvers import Ancestral, DPMpp2MSDE, Solver
+from sdedit_jax.diffusion.solvers import Ancestral, DPMpp, Solver
 from sdedit_jax.diffusion.timesteps import TimestepGrid, Timesteps
 from sdedit_jax.edits.inversion import Inversion, Request
 from sdedit_jax.guidance.cfg import CFG
@@ -117,7 +117,7 @@ def ddim_inversion(n: int = 50, t0: float = 0.64) -> Recipe:
 def leditspp_recipe(n: int = 20, t0: float = 0.85) -> Recipe:
     """Ours: n steps even in log-SNR from t0, exact, M1 M2 at all times."""
     grid = Above(UniformLogSNR(sigma_end=0.05))
-    return Recipe(n, DPMpp2MSDE(), grid, "intersect", _PLUS, t0=t0, intersect_to=1.0)
+    return Recipe(n, DPMpp(), grid, "intersect", _PLUS, t0=t0, intersect_to=1.0)
 
 
 def leditspp_diffusers(n: int = 30, skip: float = 0.15) -> Recipe:
@@ -128,7 +128,7 @@ def leditspp_diffusers(n: int = 30, skip: float = 0.15) -> Recipe:
     """
     total = int(n * (1 + skip))
     grid = TimestepGrid(_DPM, total)
-    made = Recipe(total, DPMpp2MSDE(), grid, "intersect", _PLUS, total - n, zero_last=True)
+    made = Recipe(total, DPMpp(), grid, "intersect", _PLUS, total - n, zero_last=True)
     return made._replace(source_scale=1 - 3.5)
 
 
@@ -140,7 +140,7 @@ def leditspp_original(n: int = 50, skip: float = 0.1) -> Recipe:
     whatever the size.
     """
     steps = np.linspace(1000 - 1000 * skip - 1, 1, n).astype(int).tolist()
-    return Recipe(n, DPMpp2MSDE(), Listed(tuple(steps)), "noise", _PLUS)
+    return Recipe(n, DPMpp(), Listed(tuple(steps)), "noise", _PLUS)
 
 
 PRESETS: Mapping[str, Callable[..., Recipe]] = {

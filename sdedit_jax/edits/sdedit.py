@@ -15,14 +15,16 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sdedit_jax.diffusion.grids import MakeGrid
+from sdedit_jax.diffusion.grids import Grid, MakeGrid
 from sdedit_jax.diffusion.masking import OF_START, KnownRegion
-from sdedit_jax.diffusion.noise import Noise, ReplayNoise, SampleNoise
+from sdedit_jax.diffusion.noise import Noise, PathNoise, ReplayNoise, SampleNoise
 from sdedit_jax.diffusion.sampler import Hook, Observation, State, advance, begin
 from sdedit_jax.diffusion.sde import level, perturb
 from sdedit_jax.diffusion.solvers import Solver
 from sdedit_jax.images.guide import Guide
 from sdedit_jax.priors.prior import Prior, mask_of_state
+
+NOISE_BY = ("step", "time")
 
 
 class Recorded(NamedTuple):
@@ -79,15 +81,20 @@ class Randomness(NamedTuple):
     steps: Callable[[Array], Noise]
 
 
-def sample(key: Array, shape: tuple[int, ...]) -> Randomness:
-    """Noise from the image's key: repeat k uses fold_in(key, k) alone."""
+def sample(key: Array, shape: tuple[int, ...], path: Grid | None = None) -> Randomness:
+    """Noise from the image's key: repeat k uses fold_in(key, k) alone.
+
+    Args:
+        path: the steps, where the noise is that of a Brownian path in time.
+    """
 
     def part(k: Array, purpose: int) -> Array:
         return jax.random.fold_in(jax.random.fold_in(key, k), purpose)
 
-    return Randomness(
-        lambda k: jax.random.normal(part(k, 0), shape), lambda k: SampleNoise(part(k, 1))
-    )
+    def steps(k: Array) -> Noise:
+        return SampleNoise(part(k, 1)) if path is None else PathNoise(part(k, 1), path)
+
+    return Randomness(lambda k: jax.random.normal(part(k, 0), shape), steps)
 
 
 @jax.tree_util.register_static
@@ -102,6 +109,8 @@ class SDEdit:
         repeats: the paper's K.
         corrector: a hook before each step, such as correctors.Langevin, or None.
         final: whether the last step takes its mean or a sample.
+        noise_by: what decides the noise of a step: its number, "step", or its times on one Brownian
+            path, "time".
     """
 
     prior: Prior
@@ -112,6 +121,7 @@ class SDEdit:
     repeats: int = 1
     corrector: Hook | None = None
     final: str = "mean"
+    noise_by: str = "step"
 
     @property
     def evaluations(self) -> int:
@@ -127,10 +137,16 @@ class SDEdit:
 def randomness_of(plan: SDEdit, request: Request, key: Array) -> Randomness:
     """The noise of a prepared request: the recorded one where it has one, else the key's."""
     if request.noise is None:
-        return sample(key, request.guide.image.shape)
+        path = steps_of(plan, request) if plan.noise_by == "time" else None
+        return sample(key, request.guide.image.shape, path)
     start, loop = jnp.asarray(request.noise.start), jnp.asarray(request.noise.steps)
     before = plan.corrector.evaluations if plan.corrector else 0
     return Randomness(lambda k: start[k], lambda k: ReplayNoise(loop[k], before))
+
+
+def steps_of(plan: SDEdit, request: Request) -> Grid:
+    """The steps of a run of the plan."""
+    return plan.grid(plan.prior.process, jnp.asarray(request.t0, jnp.float32), plan.n)
 
 
 def prepare(plan: SDEdit, params: Any, request: Request) -> Request:
@@ -185,7 +201,7 @@ def steps(
         lambda x, t: plan.prior.predict(params, x, t, request.cond),
         process,
         plan.solver,
-        plan.grid(process, jnp.asarray(request.t0, jnp.float32), plan.n),
+        steps_of(plan, request),
         noise.steps(k),
         state,
         first=first,

@@ -111,7 +111,7 @@ def _sdedit_call(
     items, many = _items(prior, image, mask, given)
     prior = settings.preset_process(prior, preset)
     t0 = _t0(prior, usual, preset, t0, {name: given[name] for name in ("sigma", "snr_db", "step")})
-    names = ("steps", "rule", "grid", "corrector", "hold", "repeats", "final")
+    names = ("steps", "rule", "grid", "corrector", "hold", "repeats", "final", "noise_by")
     if strength is not None:
         number("strength", strength, 0, 1)
     s = settings.sampling({name: given[name] for name in names}, preset, t0, strength, "")

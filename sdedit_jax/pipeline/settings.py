@@ -10,7 +10,7 @@ from sdedit_jax.diffusion.grids import MakeGrid
 from sdedit_jax.diffusion.sde import VE, VP, Tabulated
 from sdedit_jax.diffusion.solvers import PLMS, Ancestral, Solver
 from sdedit_jax.diffusion.timesteps import TimestepGrid, Timesteps
-from sdedit_jax.edits.sdedit import SDEdit
+from sdedit_jax.edits.sdedit import NOISE_BY, SDEdit
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.registry import sampler_parts
 from sdedit_jax.registry.sampler_parts import CORRECTORS, GRIDS, SOLVERS, Scheduler, SchedulerStep
@@ -28,6 +28,7 @@ class Sampling:
         hold: the noise of the kept region, one of masking.MODES.
         repeats: the paper's K.
         final: whether the last step takes its mean or a sample, one of sampler.FINALS.
+        noise_by: whether a step's number or its times decide its noise, one of sdedit.NOISE_BY.
     """
 
     rule: str | Solver = "dpmpp_2m_sde"
@@ -37,6 +38,7 @@ class Sampling:
     hold: str = "level"
     repeats: int = 1
     final: str = "mean"
+    noise_by: str = "step"
 
 
 class Resolved(NamedTuple):
@@ -170,7 +172,8 @@ def _check(s: Sampling, prefix: str) -> None:
     for name in ("steps", "repeats"):
         if getattr(s, name) < 1:
             raise ValueError(f"{prefix}{name} must be at least 1, got {getattr(s, name)}")
-    for name, allowed in {"hold": masking.MODES, "final": sampler.FINALS}.items():
+    named = {"hold": masking.MODES, "final": sampler.FINALS, "noise_by": NOISE_BY}
+    for name, allowed in named.items():
         registry.pick(dict.fromkeys(allowed), getattr(s, name), f"{prefix}{name}")
 
 
@@ -199,7 +202,8 @@ def resolve(prior: Prior, s: Sampling, t0: float) -> Resolved:
             s = dataclasses.replace(s, final="mean")  # its step 0 draws no noise
         grid = TimestepGrid(own, n, grid.skip)
         n, t0 = grid.count, grid.start
-    plan = SDEdit(prior.static, solver, grid, n, s.hold, s.repeats, s.corrector, s.final)
+    end = (s.hold, s.repeats, s.corrector, s.final, s.noise_by)
+    plan = SDEdit(prior.static, solver, grid, n, *end)
     resolved = dataclasses.replace(s, rule=solver)
     return Resolved(prior, plan, t0, as_strings(resolved))
 

@@ -16,11 +16,13 @@ from sdedit_jax.diffusion.correctors import Langevin
 from sdedit_jax.diffusion.solvers import (
     PLMS,
     Ancestral,
-    DPMpp2MSDE,
+    DPMpp,
     EulerMaruyama,
     Heun,
     ProbabilityFlow,
     ReverseDiffusion,
+    SASolver,
+    UniPC,
 )
 from sdedit_jax.registry.names import KINDS, check_kind, pick
 from sdedit_jax.text.spelling import hint
@@ -52,7 +54,12 @@ SOLVERS: dict[str, Callable[..., Any]] = {
     "euler_maruyama": EulerMaruyama,
     "probability_flow": ProbabilityFlow,
     "heun": Heun,
-    "dpmpp_2m_sde": functools.partial(DPMpp2MSDE, clip_x0=True),
+    "dpmpp_2m": functools.partial(DPMpp, order=2, sde=False, clip_x0=True),
+    "dpmpp_3m": functools.partial(DPMpp, order=3, sde=False, clip_x0=True),
+    "dpmpp_2m_sde": functools.partial(DPMpp, order=2, sde=True, clip_x0=True),
+    "dpmpp_3m_sde": functools.partial(DPMpp, order=3, sde=True, clip_x0=True),
+    "unipc": functools.partial(UniPC, clip_x0=True),
+    "sa_solver": functools.partial(SASolver, clip_x0=True),
     "plms": PLMS,
     "diffusers_ddim": functools.partial(SchedulerStep, "ddim"),
     "diffusers_ddpm": functools.partial(SchedulerStep, "ddpm", 1.0),

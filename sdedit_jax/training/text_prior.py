@@ -14,7 +14,7 @@ from sdedit_jax import images
 from sdedit_jax.diffusion import sde
 from sdedit_jax.diffusion.grids import Karras
 from sdedit_jax.diffusion.noise import seed_key
-from sdedit_jax.diffusion.solvers import DPMpp2MSDE, Prediction
+from sdedit_jax.diffusion.solvers import DPMpp, Prediction
 from sdedit_jax.guidance.cfg import CFG
 from sdedit_jax.nets.functional import Network, network
 from sdedit_jax.priors.adapters import DDPM
@@ -188,7 +188,7 @@ def drawing(model: Model, vae: Autoencoder, sheet: Sheet) -> Callable[[Any, Any,
     predict = CFG(DDPM(model.unet, model.process, model.levels))
     net = model.unet.config
     prior = Prior(model.process, predict, None, (net.sample_size, net.sample_size, net.in_channels))
-    solver, grid = DPMpp2MSDE(), Karras(sigma_end=0.03)
+    solver, grid = DPMpp(), Karras(sigma_end=0.03)
     run = sheets.samples(prior, rule=solver, grid=grid, steps=sheet.steps)
     ids = jnp.stack([model.tokens.encode(text).ids for text in (*sheet.texts, "")])
     encode = jax.jit(lambda params, ids: model.encoder.apply(params, ids).tokens)

@@ -99,6 +99,11 @@ def clipped(process: SDE, x: Array, t: Array, eps: Array) -> tuple[Array, Array]
     return x0, eps_from_x0(process, x, t, x0)
 
 
+def denoised(process: SDE, x: Array, t: Array, eps: Array, clip: bool) -> Array:
+    """The predicted x0, clipped to [-1, 1] or not."""
+    return clipped(process, x, t, eps)[0] if clip else x0_from_eps(process, x, t, eps)
+
+
 def dt(t: Array, s: Array) -> Array:
     """t - s, with s = 0 for the clean end."""
     return t - jnp.where(s == CLEAN, 0.0, s)

@@ -1,66 +1,80 @@
-"""DPM-Solver++ for diffusion SDEs (Lu et al., 2211.01095, section 5)."""
+"""DPM-Solver++ for the probability flow and the reverse SDE (Lu et al., 2211.01095)."""
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 
-from sdedit_jax.diffusion.sde import CLEAN, SDE, level, transition, x0_from_eps
-from sdedit_jax.diffusion.solvers.base import Predict, Prediction, Step, clipped
-
-
-class _Last(NamedTuple):
-    """The x0 and the step h of the last step, and whether there was one."""
-
-    x0: Array
-    h: Array
-    started: Array
+from sdedit_jax.diffusion.sde import CLEAN, SDE
+from sdedit_jax.diffusion.solvers.base import Predict, Prediction, Step, denoised
+from sdedit_jax.diffusion.solvers.multistep import (
+    FORMS,
+    History,
+    Moments,
+    Rule,
+    history,
+    linear_by_midpoint,
+    multistep,
+)
 
 
 @jax.tree_util.register_static
 @dataclass(frozen=True)
-class DPMpp2MSDE:
-    """SDE-DPM-Solver++ 2M, midpoint form.
+class DPMpp:
+    """DPM-Solver++ 2M and 3M, and SDE-DPM-Solver++ 2M and 3M.
 
+    2M of the SDE in its released form (section 5 of the paper; 2M of the flow is Algorithm 2):
     x_s = (sigma_s / sigma_t) q x + alpha_s (1 - q^2) D + sigma_s sqrt(1 - q^2) z, q = e^{-h},
     D = x0 + h / (2 h_last) (x0 - x0_last). The first step and a step to the clean end are of first
     order.
 
     Attributes:
+        order: 2 or 3, the predictions that a step uses.
+        sde: whether it solves the reverse SDE or the probability flow.
         clip_x0: clip the predicted x0 to [-1, 1].
         first_order_to: steps to this time or below it are of first order. diffusers takes its last
             step so when it has fewer than 15 (lower_order_final).
+        form: "released": the weights of the authors' code. With two predictions they are those of
+            the midpoint. With three the quadratic term has half its weight, so 3M has order 2.
+            "exact": the integral of the polynomial, "heun" of diffusers for 2M. 3M of the flow then
+            has order 3.
     """
 
+    order: int = 2
+    sde: bool = True
     clip_x0: bool = False
     first_order_to: float = CLEAN
+    form: str = "released"
     evaluations: ClassVar[int] = 1
 
-    def init(self, x: Array) -> _Last:
-        return _Last(jnp.zeros_like(x), jnp.ones(()), jnp.zeros((), bool))
+    def __post_init__(self) -> None:
+        if self.order not in (2, 3):
+            raise ValueError(f"order must be 2 or 3, got {self.order}")
+        if self.form not in FORMS:
+            raise ValueError(f"form must be one of {list(FORMS)}, got {self.form!r}")
+
+    def init(self, x: Array) -> History:
+        return history(x, self.order - 1)
 
     def step(
         self,
         process: SDE,
-        memory: _Last,
+        memory: History,
         x: Array,
         prediction: Prediction,
         t: Array,
         s: Array,
         predict: Predict | None = None,
-    ) -> tuple[Step, _Last]:
+    ) -> tuple[Step, History]:
         del predict
-        sigma_t, (alpha_s, sigma_s) = level(process, t)[1], level(process, s)
-        _, q, fresh = transition(process, t, s)
-        clean = q == 0  # or from a level without signal
-        # h = -log q loses its digits near q = 1, where 1 - q^2 has them
-        h = jnp.where(q > 0.7, -jnp.log1p(-fresh) / 2, -jnp.log(jnp.where(clean, 1.0, q)))
-        eps = prediction.eps
-        x0 = clipped(process, x, t, eps)[0] if self.clip_x0 else x0_from_eps(process, x, t, eps)
-        second = memory.started & ~clean & (memory.h > 0)  # equal times give h = 0
-        second &= s > self.first_order_to
-        ahead = jnp.where(second, h / (2 * memory.h), 0.0)
-        mean = sigma_s / sigma_t * q * x + alpha_s * fresh * (x0 + ahead * (x0 - memory.x0))
-        return Step(mean, sigma_s * jnp.sqrt(fresh)), _Last(x0, h, jnp.ones((), bool))
+        rule = Rule(self.order, 1.0 if self.sde else 0.0, first_order_to=self.first_order_to)
+        if self.form == "released":
+            rule = rule._replace(weigh=_released)
+        x0 = denoised(process, x, t, prediction.eps, self.clip_x0)
+        return multistep(process, memory, x, x0, t, s, rule)
+
+
+def _released(moments: Moments, y: Array, degree: Array) -> Moments:
+    value, slope, *more = linear_by_midpoint(moments, y, degree)
+    return [value, slope, *(m / 2 for m in more)]
