@@ -1,10 +1,6 @@
 """Image editing with diffusion (SDE) priors in JAX."""
 
 import importlib.metadata
-from pathlib import Path
-
-if not Path(__file__).with_name("configs").is_dir():
-    __path__.append(str(Path(__file__).parent.parent))  # a checkout: configs/ is beside the package
 
 from sdedit_jax.api import Done, edit, invert, ledits, load_prior, stream, text_edit
 from sdedit_jax.diffusion.grids import Grid
@@ -17,8 +13,10 @@ from sdedit_jax.pipeline.base import Cancelled, Event
 from sdedit_jax.pipeline.cache import use_cache
 from sdedit_jax.priors.analytic import gaussian, mixture
 from sdedit_jax.priors.prior import Prior
+from sdedit_jax.registry import included
 from sdedit_jax.weights.convert import convert
 
+included.register_configs()
 __version__ = importlib.metadata.version("sdedit_jax")
 
 __all__ = [

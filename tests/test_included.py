@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,7 +66,28 @@ def test_a_conversion_by_name_goes_to_the_priors_of_the_user(own, capsys):
     assert f"prior     {own / 'church'}" in capsys.readouterr().out
     assert included.new_prior("./church").resolve() == own.parent / "here/church"
     assert included.new_prior(own / "a/b") == own / "a/b"
+    for path in (Path("church"), "church/"):  # a path, and what a shell completes to
+        assert included.new_prior(path).resolve() == own.parent / "here/church"
     assert "'fruits64' is the name of an included prior" in refused(config, "fruits64", "convert")
+
+
+def test_a_name_that_a_prior_here_would_hide_is_refused(own, tmp_path):
+    shutil.copytree(own / "mine", tmp_path / "here/church")
+    with pytest.raises(ValueError, match="'church' is the name of a prior here"):
+        included.new_prior("church")
+
+
+def test_a_broken_prior_does_not_end_the_list(own):
+    for name, text in (("bad", "{"), ("odd", '{"size": 5}')):
+        (own / name).mkdir()
+        (own / name / "prior.json").write_text(text)
+    rows = [line for line in listing.lines() if line.split()[:1] in (["bad"], ["odd"])]
+    assert len(rows) == 2 and all("cannot be read: " in row for row in rows)
+
+
+def test_the_folder_examples_of_a_user_is_not_the_included_one(own, tmp_path):
+    (tmp_path / "here/examples/strokes").mkdir(parents=True)
+    assert included.example("examples/strokes") == str(ROOT / "examples/strokes")
 
 
 def test_names_of_configs(own):
@@ -106,7 +128,6 @@ def test_an_own_input_takes_no_option_of_the_example(name):
 @pytest.mark.parametrize("name", EDITS)
 def test_the_example_is_found_from_any_folder(name, own):
     config = resolve(config_of(name), "edit")
-    assert (ROOT / "examples") in (ROOT / config.input).parents or config.input
     named = [config.input, *(v for v in config.get("options", {}).values() if "/" in str(v))]
     assert all(str(path).startswith(str(ROOT / "examples")) for path in named)
 
@@ -124,12 +145,17 @@ def test_the_example_is_found_from_any_folder(name, own):
         ("outpaint", {"right": 8}, {"left": 0, "right": 8}),
         ("inpaint", {"fill": "mean"}, {"mask": "masks", "fill": "mean"}),
         ("composite", {}, {"patch": "star.png", "y": 0.22}),
-        ("composite", {"y": 0.7}, {"patch": "star.png", "y": 0.7}),
+        ("composite", {"y": 0.5}, {"patch": "star.png", "y": 0.5}),
+        ("composite", {"y": 0.0}, {"patch": "star.png", "y": 0.0}),
+        ("recolor", {"task": "strokes"}, {"reference": ""}),
+        ("sketch", {"task": "recolor"}, {"hints": ""}),
     ],
 )
 def test_options_of_the_example_give_way(name, changes, wanted, monkeypatch):
     monkeypatch.chdir(ROOT)
-    config = config_of(name, **{f"options__{field}": value for field, value in changes.items()})
+    task = {"task": changes.pop("task")} if "task" in changes else {}
+    own = {f"options__{field}": value for field, value in changes.items()}
+    config = config_of(name, **task, **own)
     options = resolve(config, "edit").options
     for field, value in wanted.items():
         found = options[field]

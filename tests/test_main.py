@@ -189,6 +189,14 @@ def test_a_palette_is_given_in_any_usual_form(given, parsed, monkeypatch):
     assert [images.color(one) for one in options.palette] == [(255, 0, 0), (0, 255, 0)]
 
 
+@pytest.mark.parametrize("last", [["--config=inpaint"], ["--config", "inpaint"], ["--flagfile=f"]])
+def test_the_last_config_counts_wherever_it_stands(last, parsed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "f").write_text("--config=inpaint\n")
+    line, config = parsed("--config=strokes", *last, "--config.t0=0.25")
+    assert line == "" and (config.task, config.t0) == ("inpaint", 0.25)
+
+
 def test_without_a_config_the_base_is_taken(parsed):
     line, config = parsed("--mode=replay", "--config.input=out/x.png")
     assert line == "" and config.input == "out/x.png" and config.task == "strokes"

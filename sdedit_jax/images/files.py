@@ -216,7 +216,7 @@ def pure_ends(grey: np.ndarray, format: str | None, name: str = "mask") -> np.nd
     if 0 < grey.max(initial=0) <= NEAR:
         raise ValueError(
             f"{name}: its brightest level is {grey.max()} of 255, which JPEG does not keep apart"
-            " from black; save a PNG that is white (255) where the edit may change"
+            " from black; save a PNG of black and white (255)"
         )
     return np.where(grey <= NEAR, 0, np.where(grey >= 255 - NEAR, 255, grey)).astype(np.uint8)
 

@@ -56,7 +56,8 @@ def list_inputs(pattern: str | Path, mask_suffix: str = MASK_SUFFIX) -> Listing:
     beside = (file for folder in {path.parent for path in found} for file in folder.iterdir())
     stems = {file.with_suffix("") for file in beside if _is_picture(file)}
     masks = [path for path in found if _is_mask_of_one(path, stems, mask_suffix)]
-    return Listing([path for path in found if path not in masks], masks)
+    chosen = set(masks)
+    return Listing([path for path in found if path not in chosen], masks)
 
 
 def _is_mask_of_one(path: Path, stems: set[Path], suffix: str) -> bool:

@@ -91,17 +91,21 @@ def parse(argv: Sequence[str]) -> list[str]:
 
 
 def with_config(argv: Sequence[str]) -> list[str]:
-    """The arguments with the file of the config that they name, or else of the base config."""
-    argv = list(argv)
-    for i, argument in enumerate(argv):
-        found = re.fullmatch(r"(--?config)(?:=(.*))?", argument)
-        if found:
-            name = found[2] if found[2] is not None else "".join(argv[i + 1 : i + 2])
-            del argv[i + 1 : i + 1 + (found[2] is None)]
-            name, colon, parameter = name.partition(":")
-            argv[i] = f"{found[1]}={included.config(name)}{colon}{parameter}"
-            return argv
-    return [*argv[:1], f"--config={included.config('base')}", *argv[1:]]
+    """The arguments, flag files read, with the file of the last config named, else the base's."""
+    program, *rest = argv
+    rest = flags.FLAGS.read_flags_from_files(rest, force_gnu=False)
+    kept, name = [], "base"
+    while rest:
+        argument = rest.pop(0)
+        found = re.fullmatch(r"--?config(?:=(.*))?", argument)
+        if not found:
+            kept.append(argument)
+        elif found[1] is not None:
+            name = found[1]
+        else:
+            name = rest.pop(0) if rest else ""
+    name, colon, parameter = name.partition(":")
+    return [program, f"--config={included.config(name)}{colon}{parameter}", *kept]
 
 
 def name_configs() -> None:

@@ -24,7 +24,7 @@ def resolve(config: ConfigDict, mode: str) -> ConfigDict:
         example = found.example
         with found.unlocked():
             del found.example
-        if mode in ("edit", "sweep") and not found.input:
+        if mode in ("edit", "sweep") and not found.input and example:
             found = with_example(found, example)
     return with_seeds(found)
 
@@ -32,18 +32,23 @@ def resolve(config: ConfigDict, mode: str) -> ConfigDict:
 def with_example(config: ConfigDict, example: ConfigDict) -> ConfigDict:
     """The config with the input of its example, and with the options that belong to it.
 
-    They hold where an option has its default, unless one of the options `example.unless` is set.
+    They hold where an option is unset, unless one of the options `example.unless` is set.
     """
     config.input = included.example(example.input)
     print(f"input     {config.input}, the example of this config")
     options = example.get("options", {})
-    if not options or any(config.options[name] for name in example.get("unless", ())):
+    if not options or any(config.options.get(name) for name in example.get("unless", ())):
         return config
     defaults = registry.default_options(config.task)
     for name, value in options.items():
-        if config.options[name] == defaults[name]:
+        if name in defaults and _unset(config.options.get(name), defaults[name]):
             config.options[name] = included.example(value) if isinstance(value, str) else value
     return config
+
+
+def _unset(value: Any, default: Any) -> bool:
+    """Whether nobody has set an option: None, or empty or 0 where that is the default."""
+    return value is None or (not value and not default)
 
 
 def at_home(config: ConfigDict) -> ConfigDict:

@@ -18,7 +18,7 @@ EMA = {True: "averaged (EMA)", False: "raw, not averaged", None: "as they are"}
 def convert(config: ConfigDict, target: Target) -> int:
     """Convert config.source to the prior's folder workdir, and print a report."""
     if "source" not in config or "card" not in config:
-        raise ValueError("config: --mode=convert needs --config=configs/convert.py")
+        raise ValueError("config: --mode=convert needs --config=convert")
     if not config.source:
         raise ValueError("source: give a file, a folder or hf:owner/name")
     use_cache(config.cache)

@@ -36,7 +36,7 @@ def edit(config: ConfigDict, target: Target) -> int:
         else 0. What is finished is kept.
     """
     if "input" not in config:
-        raise ValueError("config: this one edits no pictures; see configs/, or give another --mode")
+        raise ValueError("config: this one edits no pictures; see --list, or give another --mode")
     refuse_own_folder(config, target.folder)
     listing = list_inputs(config)
     kind = kinds.open_kind(config, listing.inputs)

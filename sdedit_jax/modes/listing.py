@@ -41,8 +41,10 @@ def _prior(folder: Path) -> str:
     where = f"; {card}" if card.is_file() else ""
     if not (folder / "prior.json").is_file():
         return f"Stable Diffusion layout, reads prompts{where}"
-    metadata = store.read_metadata(folder)
-    return "; ".join(_facts(metadata)) + where
+    try:
+        return "; ".join(_facts(store.read_metadata(folder))) + where
+    except (ValueError, TypeError, AttributeError, OSError) as error:
+        return f"cannot be read: {error}"
 
 
 def _facts(metadata: Mapping[str, Any]) -> Iterator[str]:

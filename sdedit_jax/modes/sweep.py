@@ -27,7 +27,7 @@ def sweep(config: ConfigDict, target: Target) -> int:
     further files of each input and record.json. All cells run in one compiled program.
     """
     if "sweep" not in config:
-        raise ValueError("config: this one has no sweep; see configs/ for those that edit pictures")
+        raise ValueError("config: this one has no sweep; see --list for those that edit pictures")
     kinds.module_of(config).check_sweep(config)
     refuse_own_folder(config, target.folder)
     listing = list_inputs(config)

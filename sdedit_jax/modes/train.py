@@ -40,7 +40,7 @@ def train(config: ConfigDict, target: Target) -> int:
     """
     workdir = target.folder
     if "data" not in config or "run" not in config:
-        raise ValueError("config: --mode=train needs one for training, e.g. configs/train.py")
+        raise ValueError("config: --mode=train needs one for training, such as --config=train")
     if not config.data.source:
         raise ValueError("data.source: give a folder or zip of photos, or a tfds name")
     name = config.get("stage", "prior")

@@ -4,7 +4,10 @@ The folders `configs`, `checkpoints` and `examples` are inside the installed pac
 they stand beside it.
 """
 
+import importlib.util
 import os
+import re
+import sys
 from pathlib import Path
 
 import platformdirs
@@ -44,7 +47,7 @@ def priors() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for where in (folder("checkpoints"), user_priors()):
         for one in sorted(where.glob("*/")):
-            if _is_prior(one):
+            if _is_prior(one) and not one.name.startswith("."):
                 found.setdefault(one.name, one)
     return found
 
@@ -86,24 +89,40 @@ def prior(name: str | Path) -> Path:
 def new_prior(name: str | Path) -> Path:
     """Where a prior is written: `name` as a path, or for a bare name, among the user's own.
 
+    Args:
+        name: a path; a string without a slash is a name.
+
     Raises:
-        ValueError: an included prior has this name.
+        ValueError: an included prior, or one in the current folder, has this name.
     """
     path = user_path(name)
-    if path != Path(path.name) or str(name).startswith("."):
+    if isinstance(name, Path) or name.startswith((".", "~")) or re.search(r"[/\\]", name):
         return path
-    if (folder("checkpoints") / path).is_dir():
-        raise ValueError(
-            f"workdir: {path.name!r} is the name of an included prior; give another, or a path such"
-            f" as ./{path.name}"
-        )
-    return user_priors() / path
+    for taken, what in ((folder("checkpoints"), "an included prior"), (Path(), "a prior here")):
+        if _is_prior(taken / name):
+            raise ValueError(
+                f"workdir: {name!r} is the name of {what}; give another, or a path such as ./{name}"
+            )
+    return user_priors() / name
 
 
 def example(path: str) -> str:
-    """A path of `examples/`: in the current folder if it is there, else the included one."""
-    return path if Path(path).exists() else str(folder("examples").parent / path)
+    """A path of the included `examples/`; in the root of a checkout it stays as it is."""
+    here = Path("examples").resolve() == folder("examples").resolve()
+    return path if here else str(folder("examples").parent / path)
 
 
 def _is_prior(path: Path) -> bool:
     return any((path / mark).is_file() for mark in MARKS)
+
+
+def register_configs() -> None:
+    """Let a checkout import its configs as `sdedit_jax.configs`, as an installed package does."""
+    file, name = folder("configs") / "__init__.py", "sdedit_jax.configs"
+    if file.parent.parent == Path(__file__).parent.parent or not file.is_file():
+        return
+    where = [str(file.parent)]
+    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=where)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.modules[name] = sys.modules["sdedit_jax"].configs = module

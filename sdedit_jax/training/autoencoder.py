@@ -161,6 +161,6 @@ def report_of(folder: str | Path) -> dict[str, Any]:
     file = Path(folder) / "training.json"
     if not file.is_file():
         raise ValueError(
-            f"vae: cannot read {file}, which the first stage (configs/train_vae.py) writes"
+            f"vae: cannot read {file}, which the first stage (--config=train_vae) writes"
         )
     return json_file.read_object(file, "vae")

@@ -87,7 +87,8 @@ def source(
             those of captions.csv, metadata.jsonl or .txt files, see captions.py. Numbers do not
             depend on `split`.
         size: crop the middle square and resize to size x size; None keeps the pictures unchanged.
-            Pictures of which the square is less than a quarter give a warning.
+            Pictures of which the square is less than a quarter give a warning, in sets that are
+            decoded at once.
         memory: sets of at most this many bytes are decoded once and kept. In larger ones a broken
             picture is found when it is read, or with `skip_broken` at once.
         skip_broken: leave out broken pictures.
