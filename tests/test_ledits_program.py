@@ -382,9 +382,10 @@ def test_a_prior_has_defaults_of_its_own(own_numbers, photos, tmp_path, capsys):
     other, threshold = made("other", threshold=0.75)
     assert threshold == 0.75 and levels(own, other) > 0
     assert "defaults  " not in capsys.readouterr().out
-    assert made("plus", preset="leditspp")[1] == 0.25
-    assert made("app", preset="ledits-app", skip=0)[1] == 0.95  # a preset without numbers
     loaded = load.load_prior(prior)
+    for preset, wanted in (("leditspp", 0.25), ("ledits-app", 0.95)):  # the last has no numbers
+        resolved = ledits_settings.resolve(loaded, preset, {})
+        assert resolved.recipe.concept["threshold"] == wanted
     again = sj.ledits(loaded, one, "+cat:7:0", steps=2, batch=2, devices=1)
     assert np.array_equal(own, again)
 
