@@ -35,8 +35,9 @@ WORKDIR = flags.DEFINE_string("workdir", "", "Folder for results, created if mis
 MODE = flags.DEFINE_string("mode", "edit", f"What to do: {', '.join(MODES)}.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace results of an earlier run.")
 KEEP = flags.DEFINE_bool("keep", False, "Keep earlier results: write to WORKDIR/run-2, run-3 ..")
-OWN = ("config", "workdir", "mode", "overwrite", "keep", "list")
 LIST = flags.DEFINE_bool("list", False, "List configs, priors and presets, and end.")
+OWN = ("config", "workdir", "mode", "overwrite", "keep", "list")
+"""The names of these flags."""
 
 
 def start() -> None:

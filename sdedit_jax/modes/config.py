@@ -74,10 +74,7 @@ def with_seeds(config: ConfigDict) -> ConfigDict:
         if given == -1:
             print(f"seed      {config.seed}, drawn")
     if "sweep" in config and -1 in config.sweep.seeds:
-        config.sweep.seeds = tuple(_drawn(seed) for seed in config.sweep.seeds)
+        seeds = (drawn_seed(seed) if seed == -1 else seed for seed in config.sweep.seeds)
+        config.sweep.seeds = tuple(seeds)
         print(f"seeds     {config.sweep.seeds}, drawn")
     return config
-
-
-def _drawn(seed: Any) -> Any:
-    return drawn_seed(seed) if seed == -1 else seed

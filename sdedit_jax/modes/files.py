@@ -135,22 +135,15 @@ def sheet(
     Args:
         scale: pixels per pixel of a result; 0: results are at least 128 pixels long.
     """
-    masks = [column == "mask" for column in columns]
-    if all(cell is None or (cell == 255).all() for cell in _cells(rows, masks)):
-        columns = [column for column, mask in zip(columns, masks, strict=True) if not mask]
-        rows = [_cells([row], [not mask for mask in masks]) for row in rows]
+    if "mask" in columns:
+        i = columns.index("mask")
+        if all(row[i] is None or (row[i] == 255).all() for row in rows):
+            columns, *rows = ([*line[:i], *line[i + 1 :]] for line in (columns, *rows))
     last = [[cell for cell in row if cell is not None][-1] for row in rows]
     longest = min(max(max(cell.shape[:2]) for cell in last), CELL)
     side = longest * (scale or max(1, 128 // longest))
     cells = [[None if cell is None else images.to_cell(cell, side) for cell in row] for row in rows]
     return images.contact_sheet(cells, names, columns)
-
-
-def _cells(
-    rows: Sequence[Sequence[np.ndarray | None]], chosen: Sequence[bool]
-) -> list[np.ndarray | None]:
-    """The cells of the chosen columns of all rows."""
-    return [cell for row in rows for cell, of in zip(row, chosen, strict=True) if of]
 
 
 def plain(config: ConfigDict) -> dict[str, Any]:

@@ -1,27 +1,23 @@
 """DPM-Solver++ for the probability flow and the reverse SDE (Lu et al., 2211.01095)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import jax
 from jax import Array
 
-from sdedit_jax.diffusion.sde import CLEAN, SDE
-from sdedit_jax.diffusion.solvers.base import Predict, Prediction, Step, denoised
+from sdedit_jax.diffusion.sde import CLEAN
 from sdedit_jax.diffusion.solvers.multistep import (
     FORMS,
-    History,
     Moments,
+    Multistep,
     Rule,
-    history,
     linear_by_midpoint,
-    multistep,
 )
 
 
 @jax.tree_util.register_static
 @dataclass(frozen=True)
-class DPMpp:
+class DPMpp(Multistep):
     """DPM-Solver++ 2M and 3M, and SDE-DPM-Solver++ 2M and 3M.
 
     2M of the SDE in its released form (section 5 of the paper; 2M of the flow is Algorithm 2):
@@ -46,7 +42,6 @@ class DPMpp:
     clip_x0: bool = False
     first_order_to: float = CLEAN
     form: str = "released"
-    evaluations: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if self.order not in (2, 3):
@@ -54,25 +49,14 @@ class DPMpp:
         if self.form not in FORMS:
             raise ValueError(f"form must be one of {list(FORMS)}, got {self.form!r}")
 
-    def init(self, x: Array) -> History:
-        return history(x, self.order - 1)
+    @property
+    def kept(self) -> int:
+        return self.order - 1
 
-    def step(
-        self,
-        process: SDE,
-        memory: History,
-        x: Array,
-        prediction: Prediction,
-        t: Array,
-        s: Array,
-        predict: Predict | None = None,
-    ) -> tuple[Step, History]:
-        del predict
+    def rule(self, t: Array) -> Rule:
+        del t
         rule = Rule(self.order, 1.0 if self.sde else 0.0, first_order_to=self.first_order_to)
-        if self.form == "released":
-            rule = rule._replace(weigh=_released)
-        x0 = denoised(process, x, t, prediction.eps, self.clip_x0)
-        return multistep(process, memory, x, x0, t, s, rule)
+        return rule._replace(weigh=_released) if self.form == "released" else rule
 
 
 def _released(moments: Moments, y: Array, degree: Array) -> Moments:

@@ -13,13 +13,13 @@ prediction at its end, and adds the difference to the state.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 import jax.numpy as jnp
 from jax import Array
 
 from sdedit_jax.diffusion.sde import CLEAN, SDE, level, transition
-from sdedit_jax.diffusion.solvers.base import Step
+from sdedit_jax.diffusion.solvers.base import Predict, Prediction, Step, denoised
 
 FORMS = ("released", "exact")
 """Weights of a step: those of the authors' code, or the integral of the polynomial."""
@@ -64,6 +64,41 @@ class Rule(NamedTuple):
     corrector: int = 0
     weigh: Callable[[Moments, Array, Array], Moments] = lambda moments, y, degree: moments
     first_order_to: float = CLEAN
+
+
+class Multistep(Protocol):
+    """What the multistep solvers share; each of them gives its rule.
+
+    Attributes:
+        clip_x0: clip the predicted x0 to [-1, 1].
+    """
+
+    clip_x0: bool
+    evaluations: ClassVar[int] = 1
+
+    @property
+    def kept(self) -> int:
+        """How many predictions of earlier steps the memory has room for."""
+
+    def rule(self, t: Array) -> Rule:
+        """The rule of a step from t."""
+
+    def init(self, x: Array) -> History:
+        return history(x, self.kept)
+
+    def step(
+        self,
+        process: SDE,
+        memory: History,
+        x: Array,
+        prediction: Prediction,
+        t: Array,
+        s: Array,
+        predict: Predict | None = None,
+    ) -> tuple[Step, History]:
+        del predict
+        x0 = denoised(process, x, t, prediction.eps, self.clip_x0)
+        return multistep(process, memory, x, x0, t, s, self.rule(t))
 
 
 def history(x: Array, n: int) -> History:

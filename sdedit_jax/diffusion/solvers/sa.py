@@ -2,26 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import jax
 from jax import Array
 
-from sdedit_jax.diffusion.sde import SDE
-from sdedit_jax.diffusion.solvers.base import Predict, Prediction, Step, denoised
 from sdedit_jax.diffusion.solvers.multistep import (
     FORMS,
-    History,
+    Multistep,
     Rule,
-    history,
     linear_by_h,
-    multistep,
 )
 
 
 @jax.tree_util.register_static
 @dataclass(frozen=True)
-class SASolver:
+class SASolver(Multistep):
     """SA-Predictor and SA-Corrector (algorithm 1, eq. 14 and 17), one evaluation a step.
 
     The corrector does the last step again with the same noise and the prediction at its end.
@@ -41,7 +36,6 @@ class SASolver:
     corrector: int = 2
     clip_x0: bool = False
     form: str = "exact"
-    evaluations: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if not callable(self.tau) and not 0 <= self.tau < float("inf"):
@@ -54,24 +48,12 @@ class SASolver:
         if self.form not in FORMS:
             raise ValueError(f"form must be one of {list(FORMS)}, got {self.form!r}")
 
-    def init(self, x: Array) -> History:
-        return history(x, max(self.predictor, self.corrector, 2) - 1)
+    @property
+    def kept(self) -> int:
+        return max(self.predictor, self.corrector, 2) - 1
 
-    def step(
-        self,
-        process: SDE,
-        memory: History,
-        x: Array,
-        prediction: Prediction,
-        t: Array,
-        s: Array,
-        predict: Predict | None = None,
-    ) -> tuple[Step, History]:
-        del predict
+    def rule(self, t: Array) -> Rule:
         rule = Rule(self.predictor, self.tau(t) if callable(self.tau) else self.tau)
         if self.corrector:
             rule = rule._replace(corrector=self.corrector - 1)
-        if self.form == "released":
-            rule = rule._replace(weigh=linear_by_h)
-        x0 = denoised(process, x, t, prediction.eps, self.clip_x0)
-        return multistep(process, memory, x, x0, t, s, rule)
+        return rule._replace(weigh=linear_by_h) if self.form == "released" else rule
