@@ -63,6 +63,13 @@ def get_config() -> ConfigDict:
     config.sweep = ConfigDict()
     config.sweep.t0 = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
     config.sweep.seeds = (0, 1, 2, 3)
+    # --mode=autotune: every rule with every grid and number of steps, as far as the budget goes
+    config.budget = 600.0  # seconds
+    config.autotune = ConfigDict()
+    config.autotune.rules = ("dpmpp_2m_sde", "dpmpp_3m_sde", "sa_solver", "dpmpp_2m")
+    config.autotune.grids = ("karras", "log_snr")
+    config.autotune.steps = (5, 8, 12, 20, 35)
+    config.autotune.reference = 100  # steps of the reference
     # the machine
     config.batch = 16  # pictures at a time, on all devices
     config.devices = 0  # local devices to use; 0: all

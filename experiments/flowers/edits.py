@@ -66,7 +66,7 @@ def edits(prior: sj.Prior, guides: np.ndarray, t0: float, count: int, steps: int
 def measure_against(photos: Source, network: sj.Prior) -> Measure:
     """uint8 [N, H, W, 3] -> KID against the photos, by the name of the features."""
     sets = {
-        "hand": lambda x: np.concatenate([f(x) for f in features.HAND_MADE.values()], axis=1),
+        "hand": features.hand_made,
         network.metadata["name"]: lambda x: prior_features(network, x),
     }
     reference = {name: make(images.to_unit(photos.images)) for name, make in sets.items()}

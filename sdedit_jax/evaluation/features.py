@@ -68,6 +68,33 @@ HAND_MADE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 """The feature sets that need no network, by name."""
 
 
+def hand_made(images: np.ndarray) -> np.ndarray:
+    """All sets of HAND_MADE beside each other: float32 [B, H, W, 3] in [-1, 1] -> [B, D]."""
+    return np.concatenate([make(images) for make in HAND_MADE.values()], axis=1)
+
+
+def pixel_statistics(images: np.ndarray) -> np.ndarray:
+    """Mean and spread of the colours, and the fine detail at four scales.
+
+    The detail of a scale is the root mean square of what a mean over 2 x 2 pixels takes away; each
+    scale has half the size of the last one.
+
+    Args:
+        images: float32 [B, H, W, C] in [-1, 1], H and W multiples of 16.
+
+    Returns:
+        float32 [B, 2 C + 4].
+    """
+    x = np.asarray(images, np.float32)
+    found = [x.mean((1, 2)), x.std((1, 2))]
+    for _ in range(4):
+        half = _pooled(x, x.shape[1] // 2, x.shape[2] // 2)
+        away = x - half.repeat(2, 1).repeat(2, 2)
+        found.append(np.sqrt(np.mean(away**2, axis=(1, 2, 3)))[:, None])
+        x = half
+    return np.concatenate(found, axis=1)
+
+
 def standardised(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Features [N, D] in units of the reference's [M, D] mean and standard deviation.
 
@@ -142,9 +169,10 @@ def _of_picture(
     return noted[0][0]
 
 
-def _pooled(values: np.ndarray, cells: int) -> np.ndarray:
-    """Means over cells x cells squares: [B, H, W, C] -> [B, cells, cells, C]."""
+def _pooled(values: np.ndarray, rows: int, columns: int = 0) -> np.ndarray:
+    """Means over rows x columns cells, as many columns as rows by default: -> [B, rows, .., C]."""
     b, h, w, c = values.shape
-    if h % cells or w % cells:
-        raise ValueError(f"pictures must be multiples of {cells} pixels, got {(h, w)}")
-    return values.reshape(b, cells, h // cells, cells, w // cells, c).mean((2, 4))
+    columns = columns or rows
+    if h % rows or w % columns:
+        raise ValueError(f"pictures must be multiples of {rows} x {columns} pixels, got {h} x {w}")
+    return values.reshape(b, rows, h // rows, columns, w // columns, c).mean((2, 4))

@@ -7,10 +7,13 @@ With features x_i, i = 1..n, and y_j, j = 1..m, of D numbers each and k(x, y) = 
 Its expectation is 0 for sets of one distribution, so that values below 0 occur. Functions of arrays
 alone. The name of the features (features.py) belongs beside every number.
 
+`grouped` compares the edits of each guide by themselves, with the kernel of the energy distance.
+
 References:
     Binkowski et al., Demystifying MMD GANs (1801.01401); Gretton et al. (2012), eq. 3.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -30,20 +33,34 @@ class Kid(NamedTuple):
     error: float
 
 
+Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
 def cubic_kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """(x.y / D + 1)^3 of features [N, D] and [M, D]: float64 [N, M]."""
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     return (x @ y.T / x.shape[1] + 1) ** 3
 
 
-def mmd2(x: np.ndarray, y: np.ndarray) -> float:
+def energy_kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """-|x - y| / sqrt(D) of features [N, D] and [M, D]: float64 [N, M].
+
+    Its MMD^2 is the energy distance (Szekely and Rizzo, 2013). Single rows far from all others
+    weigh less than with the cubic kernel: so it is the kernel for small sets.
+    """
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    squares = np.sum(x**2, 1)[:, None] + np.sum(y**2, 1) - 2 * x @ y.T
+    return -np.sqrt(np.maximum(squares, 0) / x.shape[1])
+
+
+def mmd2(x: np.ndarray, y: np.ndarray, kernel: Kernel = cubic_kernel) -> float:
     """The unbiased MMD^2 of features x [N, D] and y [M, D].
 
     Raises:
         ValueError: fewer than two rows, or rows of different lengths.
     """
     _check(x, y)
-    return _distance(cubic_kernel(x, x), cubic_kernel(y, y), cubic_kernel(x, y))
+    return _distance(kernel(x, x), kernel(y, y), kernel(x, y))
 
 
 def kid(
@@ -74,15 +91,45 @@ def kid(
     return Kid(float(np.mean(values)), float(np.std(values)), standard_error(x, y))
 
 
-def standard_error(x: np.ndarray, y: np.ndarray) -> float:
+def standard_error(x: np.ndarray, y: np.ndarray, kernel: Kernel = cubic_kernel) -> float:
     """The standard error of `mmd2` by the jackknife: each row of each set left out once.
 
     It takes rows as independent: edits that share a photo are not, and have a larger error.
     """
     _check(x, y)
-    kxx, kyy, kxy = cubic_kernel(x, x), cubic_kernel(y, y), cubic_kernel(x, y)
+    kxx, kyy, kxy = kernel(x, x), kernel(y, y), kernel(x, y)
     variance = _jackknife(kxx, kxy) + _jackknife(kyy, kxy.T)
     return float(np.sqrt(variance))
+
+
+def grouped(
+    x: np.ndarray,
+    y: np.ndarray,
+    of_x: np.ndarray,
+    of_y: np.ndarray,
+    kernel: Kernel = energy_kernel,
+) -> tuple[float, float]:
+    """The mean over groups of `mmd2` between the rows of x and of y in a group; standard error.
+
+    With the edits of each guide as a group it compares their laws given the guide: what differs
+    between guides adds nothing to its error.
+
+    Args:
+        x, y: features [N, D] and [M, D]. of_x, of_y: the group of each row, [N] and [M].
+
+    Raises:
+        ValueError: other groups in x than in y, or fewer than three rows in one.
+    """
+    names = np.unique(of_x)
+    if not np.array_equal(names, np.unique(of_y)):
+        raise ValueError(f"groups must be the same in x and y, got {names} and {np.unique(of_y)}")
+    pairs = [(x[of_x == name], y[of_y == name]) for name in names]
+    least = min(len(rows) for pair in pairs for rows in pair)
+    if least < 3:
+        raise ValueError(f"groups must have at least 3 rows in x and in y, got {least}")
+    errors = [standard_error(*pair, kernel) for pair in pairs]
+    value = float(np.mean([mmd2(*pair, kernel) for pair in pairs]))
+    return value, float(np.sqrt(np.sum(np.square(errors)))) / len(names)
 
 
 def _jackknife(own: np.ndarray, cross: np.ndarray) -> float:

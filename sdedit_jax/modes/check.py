@@ -11,6 +11,8 @@ from sdedit_jax.modes.session import refuse_given
 OF_A_REPLAY = ("input", "only", "prior", "devices", "cache")
 """Fields that a replay takes from its config; the others are the recipe's."""
 
+FOUND_BY_AUTOTUNE = ("sampler.rule", "sampler.grid", "sampler.steps")
+
 
 def check(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
     """Check that the fields given on the command line have an effect in this mode.
@@ -28,5 +30,11 @@ def check(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
         refuse_given(given, dict.fromkeys(other, "is the recipe's in a replay"))
     elif "only" in given:
         refuse_given(given, {"only": "is for --mode=replay"})
-    if mode in ("edit", "sweep") and "input" in config:
+    if mode == "autotune":
+        refuse_given(given, dict.fromkeys(FOUND_BY_AUTOTUNE, "is found by --mode=autotune"))
+        refuse_given(given, {"samples": "--mode=autotune takes as many as the budget allows"})
+    else:
+        own = [name for name in given if name == "budget" or name.startswith("autotune.")]
+        refuse_given(given, dict.fromkeys(own, "is for --mode=autotune"))
+    if mode in ("edit", "sweep", "autotune") and "input" in config:
         kinds.module_of(config).check_given(mode, config, given)

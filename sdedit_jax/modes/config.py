@@ -13,6 +13,10 @@ TEXTS = ("prompt", "negative_prompt", "source_prompt", "concepts", "name", "cred
 """Fields that hold no paths."""
 
 
+EXAMPLES = ("edit", "sweep", "autotune")
+"""Modes that take the example of a config where no input is given."""
+
+
 def resolve(config: ConfigDict, mode: str) -> ConfigDict:
     """A copy of a config with every value that the run uses.
 
@@ -24,7 +28,7 @@ def resolve(config: ConfigDict, mode: str) -> ConfigDict:
         example = found.example
         with found.unlocked():
             del found.example
-        if mode in ("edit", "sweep") and not found.input and example:
+        if mode in EXAMPLES and not found.input and example:
             found = with_example(found, example)
     return with_seeds(found)
 

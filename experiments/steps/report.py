@@ -1,0 +1,206 @@
+"""Tables and plots of experiments/steps.
+
+python experiments/steps/report.py --workdir=FOLDER
+
+Reads oracle.jsonl beside this file, and the pictures of pictures.py in the workdir. Writes
+pictures.jsonl, oracle.png and pictures.png beside this file, and prints the tables as Markdown.
+"""
+
+import argparse
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import sdedit_jax as sj
+from sdedit_jax import images
+from sdedit_jax.evaluation import features, kid
+from sdedit_jax.evaluation.network import prior_features
+
+HERE = Path(__file__).parent
+PRIORS = ("fruits64", "flowers64")
+NETWORK = "fruits64"
+BEST = "dpmpp_2m_sde_karras"
+
+
+def main() -> None:
+    """Measure the pictures, print and draw."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--workdir", type=Path, required=True)
+    args = parser.parse_args()
+    oracle = lines(HERE / "oracle.jsonl")
+    tell_oracle(oracle)
+    draw_oracle(oracle).savefig(HERE / "oracle.png", dpi=110)
+    rows = [row for prior in PRIORS for row in compared(args.workdir / prior)]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (HERE / "pictures.jsonl").write_text(text, encoding="utf-8")
+    tell_pictures(rows)
+    draw_pictures(rows).savefig(HERE / "pictures.png", dpi=110)
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    """The rows of a file of JSON lines."""
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+# --- the oracle -----------------------------------------------------------------------------------
+
+
+def tell_oracle(rows: Sequence[dict[str, Any]]) -> None:
+    """A table for each process and t0: the distance in units of the distance of two exact sets."""
+    for process, t0 in itertools.product(("ve", "vp"), (0.3, 0.5, 0.7)):
+        own = [r for r in rows if r["process"] == process and r["t0"] == t0]
+        (floor,) = (r["sw"] for r in own if r["solver"] == "exact")
+        counts = sorted({r["evaluations"] for r in own} - {0})
+        print(f"\n{process.upper()}, t0 {t0}: SW_2 / {floor:.4f}, by evaluations\n")
+        print(f"| solver, grid | {' | '.join(map(str, counts))} | order |")
+        print("|---" * (len(counts) + 2) + "|")
+        table = {}
+        for r in own:
+            if r["solver"] != "exact":
+                table.setdefault((r["solver"], r["grid"]), {})[r["evaluations"]] = r["sw"]
+        for (solver, grid), found in sorted(table.items(), key=lambda kv: sum(kv[1].values())):
+            cells = [f"{found[n] / floor:.2f}" if n in found else "" for n in counts]
+            print(f"| {solver}, {grid} | {' | '.join(cells)} | {order(found, floor)} |")
+
+
+def order(found: dict[int, float], floor: float) -> str:
+    """The slope of log distance against log evaluations, where the distance is above the floor.
+
+    The floor is taken from the squared distance; points below 1.5 floors are left out.
+    """
+    points = [(n, sw**2 - floor**2) for n, sw in found.items() if sw > 1.5 * floor]
+    if len(points) < 3:
+        return ""
+    x, y = np.log(np.array(points).T)
+    return f"{-np.polyfit(x, y / 2, 1)[0]:.1f}"
+
+
+def draw_oracle(rows: Sequence[dict[str, Any]]) -> Figure:
+    """Distance against evaluations, for both processes, t0 0.5 and 0.7, on the grid karras."""
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    axes = figure.subplots(2, 2, sharex=True, sharey="row")
+    for (process, t0), ax in zip(
+        itertools.product(("ve", "vp"), (0.5, 0.7)), axes.ravel(), strict=True
+    ):
+        own = [r for r in rows if (r["process"], r["t0"]) == (process, t0)]
+        (floor,) = (r["sw"] for r in own if r["solver"] == "exact")
+        for i, solver in enumerate(dict.fromkeys(r["solver"] for r in own)):
+            points = sorted(
+                (r["evaluations"], r["sw"])
+                for r in own
+                if r["solver"] == solver and r["grid"] == "karras"
+            )
+            if points and solver != "exact":
+                style = "-" if i <= 10 else "--"
+                ax.plot(*zip(*points, strict=True), style, marker=".", label=solver)
+        ax.axhline(floor, color="0.5", ls=":", label="two exact sets")
+        ax.set(xscale="log", yscale="log", title=f"{process.upper()}, t0 {t0}")
+    for ax in axes[-1]:
+        ax.set_xlabel("network evaluations")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("SW_2 to the exact law")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", fontsize="small")
+    return figure
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+
+def compared(folder: Path) -> list[dict[str, Any]]:
+    """Each set of a prior against the reference: its own seed's against the other seeds'."""
+    sets = {path.name: load(path) for path in sorted(folder.iterdir())}
+    seeds = [name for name in sets if name.startswith(f"{BEST}_250_")]
+    first, second = seeds
+    reference = {name: np.concatenate([sets[s][name] for s in seeds]) for name in sets[first]}
+    rows = [row(folder.name, "floor", 250, sets[first], sets[second], reference)]
+    for name, own in sets.items():
+        if name not in seeds:
+            solver, n, _ = name.rsplit("_", 2)
+            rows.append(row(folder.name, solver, int(n), own, reference, reference))
+    return rows
+
+
+def load(path: Path) -> dict[str, np.ndarray]:
+    """Features by name; all samples of a guide stand in the order of the guides."""
+    files = sorted(path.glob("*.npy"))
+    pictures = images.to_unit(np.concatenate([np.load(file) for file in files]))
+    network = sj.load_prior(NETWORK)
+    return {
+        "hand": features.hand_made(pictures),
+        "network": prior_features(network, pictures),
+        "statistics": features.pixel_statistics(pictures),
+    }
+
+
+def row(
+    prior: str, solver: str, n: int, x: dict[str, Any], y: dict[str, Any], scale: dict[str, Any]
+) -> dict[str, Any]:
+    """Distances between two sets, by features: KID, and the energy distance given the guide."""
+    found = {"prior": prior, "solver": solver, "n": n, "edits": len(x["hand"])}
+    guides = 64
+    for name in x:
+        a, b = (features.standardised(v[name], scale[name]) for v in (x, y))
+        of_a, of_b = (np.arange(len(v)) % guides for v in (a, b))
+        found[f"kid_{name}"] = round(kid.mmd2(a, b), 5)
+        found[f"kid_{name}_error"] = round(kid.standard_error(a, b), 5)
+        value, error = of_groups(a, b, of_a, of_b)
+        found[f"energy_{name}"], found[f"energy_{name}_error"] = round(value, 5), round(error, 5)
+    return found
+
+
+def of_groups(a: Any, b: Any, of_a: Any, of_b: Any) -> tuple[float, float]:
+    """The energy distance given the guide; its error from the spread over the guides."""
+    pairs = [(a[of_a == g], b[of_b == g]) for g in np.unique(of_a)]
+    each = [kid.mmd2(*pair, kid.energy_kernel) for pair in pairs]
+    return float(np.mean(each)), float(np.std(each) / np.sqrt(len(each)))
+
+
+def tell_pictures(rows: Sequence[dict[str, Any]]) -> None:
+    """A table for each prior."""
+    names = ["kid_hand", "kid_network", "energy_hand", "energy_network", "energy_statistics"]
+    for prior in PRIORS:
+        print(f"\n{prior}\n\n| solver | N | {' | '.join(names)} |\n|---|---{'|---' * len(names)}|")
+        for r in sorted(
+            (r for r in rows if r["prior"] == prior), key=lambda r: (r["n"], r["solver"])
+        ):
+            cells = [f"{r[n]:.4f} +- {r[n + '_error']:.4f}" for n in names]
+            print(f"| {r['solver']} | {r['n']} | {' | '.join(cells)} |")
+
+
+def draw_pictures(rows: Sequence[dict[str, Any]]) -> Figure:
+    """The energy distance given the guide against evaluations, by prior and features."""
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    names = ("hand", "network", "statistics")
+    axes = figure.subplots(len(PRIORS), len(names), sharex=True)
+    for (prior, name), ax in zip(itertools.product(PRIORS, names), axes.ravel(), strict=True):
+        own = [r for r in rows if r["prior"] == prior]
+        for solver in dict.fromkeys(r["solver"] for r in own):
+            points = sorted(
+                (r["n"], r[f"energy_{name}"], r[f"energy_{name}_error"])
+                for r in own
+                if r["solver"] == solver
+            )
+            if solver == "floor":
+                ax.axhline(points[0][1], color="0.5", ls=":", label="two references")
+            elif len(points) > 1:
+                ax.errorbar(*zip(*points, strict=True), marker=".", capsize=2, label=solver)
+        ax.set(xscale="log", title=f"{prior}, {name}")
+        ax.set_xticks([5, 8, 12, 20, 35], ["5", "8", "12", "20", "35"])
+        ax.minorticks_off()
+    for ax in axes[-1]:
+        ax.set_xlabel("network evaluations")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("energy distance to the reference")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", fontsize="small")
+    return figure
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,414 @@
+"""--mode=autotune: the best solver, number of steps and grid for a prior and pictures, measured.
+
+Two independent sets of edits with many steps are the reference; the distance between them is the
+noise floor. A candidate is good where its distance to the reference is not above that floor. The
+distance is the energy distance on hand-made features, between edits of the same input.
+"""
+
+import dataclasses
+import io
+import itertools
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from sdedit_jax import images
+from sdedit_jax.caution import warn
+from sdedit_jax.evaluation import features, kid
+from sdedit_jax.modes import jobs as batches
+from sdedit_jax.modes import kinds
+from sdedit_jax.modes.files import Target, list_inputs, needed, plain, refuse_existing
+from sdedit_jax.modes.jobs import Done
+from sdedit_jax.modes.sdedit import SDEditKind
+from sdedit_jax.modes.session import Input, Job, header, read_inputs
+from sdedit_jax.pipeline import settings
+from sdedit_jax.text.spelling import counted
+
+FILES = ("autotune.json", "autotune.md", "autotune.png", "tuned.py")
+LEAST, MOST = 16, 256
+"""Edits of a set: fewer say nothing, and more are not needed."""
+EACH = 4
+"""The least number of edits of an input."""
+SHARE = 0.9
+"""Of the budget that is planned; the rest is for reading, measuring and drawing."""
+
+
+class Candidate(NamedTuple):
+    """A solver, a grid and the number of steps."""
+
+    rule: str
+    grid: str
+    steps: int
+
+
+class Measured(NamedTuple):
+    """A candidate, measured.
+
+    Attributes:
+        candidate: its settings.
+        evaluations: network evaluations of an edit.
+        seconds: of an edit, in a batch, without compilation.
+        distance: energy distance to the reference. error: its standard error.
+    """
+
+    candidate: Candidate
+    evaluations: int
+    seconds: float
+    distance: float
+    error: float
+
+
+class Plan(NamedTuple):
+    """What the budget allows.
+
+    Attributes:
+        jobs: the edits of a set. reference: steps of the reference. seconds: estimated, of all.
+    """
+
+    jobs: int
+    reference: int
+    seconds: float
+
+
+def autotune(config: ConfigDict, target: Target) -> int:
+    """Measure candidates within `budget` seconds; write the table, the plot and a config that runs.
+
+    Returns:
+        0, or 1 where an input could not be read.
+    """
+    begun = time.perf_counter()
+    check(config)
+    listing = list_inputs(config)
+    kind = kinds.open_kind(config, listing.inputs)
+    files = [target.folder / name for name in FILES]
+    refuse_existing(files, target.overwrite, needed(config, listing.inputs))
+    inputs, bad = read_inputs(kind, listing)
+    check_size(kind)
+    print("\n".join(header(kind, config.batch)))
+    candidates = candidates_of(config)
+    trial = Trial(kind, inputs, candidates[0])
+    left = config.budget - (time.perf_counter() - begun)
+    plan = planned(trial, candidates, config.autotune.reference, left)
+    print(
+        f"plan      {counted(len(candidates), 'candidate')}, {counted(plan.jobs, 'edit')} each,"
+        f" reference with {plan.reference} steps, about {plan.seconds:.0f} s"
+    )
+    best = usual(plan.reference)
+    sets = [features_of(trial.edits(best, plan.jobs, seed)) for seed in (1, 2)]
+    whole, count = np.concatenate(sets), len(trial.inputs)
+    floor = Measured(best, *trial.cost(best), *distance(*sets, whole, count))
+    print(f"floor     {floor.distance:.4f} +- {floor.error:.4f}, between two references")
+    found, skipped = [], []
+    for one in candidates:
+        if time.perf_counter() - begun + trial.estimate(one, plan.jobs) > config.budget:
+            skipped.append(one)
+            continue
+        made = features_of(trial.edits(one, plan.jobs, 3))
+        found.append(Measured(one, *trial.cost(one), *distance(made, whole, whole, count)))
+        print(line(found[-1]))
+    if not found:
+        raise ValueError(
+            f"budget: {config.budget:g} s were used up before a candidate was measured"
+        )
+    chosen = choose(found, floor)
+    print(f"chosen    {line(chosen)}")
+    write(target, config, found, skipped, floor, chosen, plan)
+    return 1 if bad else 0
+
+
+def check(config: ConfigDict) -> None:
+    """Check the fields of the mode.
+
+    Raises:
+        ValueError: an edit of another kind, a preset, or a field out of its range.
+    """
+    if "autotune" not in config or config.get("method", "sdedit") != "sdedit":
+        raise ValueError("autotune: is for configs of SDEdit; this config has no such sampler")
+    if config.preset:
+        raise ValueError(f"preset: {config.preset!r} fixes the sampler that autotune finds")
+    if not config.budget > 0:
+        raise ValueError(f"budget must be above 0 seconds, got {config.budget:g}")
+    for name in ("rules", "grids", "steps"):
+        if not config.autotune[name]:
+            raise ValueError(f"autotune.{name} must not be empty")
+    if config.autotune.reference <= max(config.autotune.steps):
+        raise ValueError(
+            f"autotune.reference must be above {max(config.autotune.steps)}, the largest of"
+            f" autotune.steps, got {config.autotune.reference}"
+        )
+
+
+def check_size(kind: SDEditKind) -> None:
+    """Raise ValueError for a size of the edit that the features cannot measure."""
+    if any(side % 8 for side in kind.size):
+        raise ValueError(f"size: autotune needs multiples of 8 pixels, got {kind.size}")
+
+
+def candidates_of(config: ConfigDict) -> list[Candidate]:
+    """All combinations, the cheapest first: the budget may cut off the last ones."""
+    given = config.autotune
+    parts = itertools.product(sorted(given.steps), given.grids, given.rules)
+    return [Candidate(rule, grid, steps) for steps, grid, rule in parts]
+
+
+def spread(inputs: Sequence[Input], most: int) -> list[Input]:
+    """All inputs, or `most` of them at equal distances."""
+    rows = np.linspace(0, len(inputs) - 1, min(len(inputs), most)).astype(int)
+    return [inputs[row] for row in rows]
+
+
+def usual(steps: int) -> Candidate:
+    """The default solver and grid."""
+    return Candidate(settings.Sampling.rule, settings.Sampling.grid, steps)
+
+
+# --- edits ----------------------------------------------------------------------------------------
+
+
+class Trial:
+    """Edits of the inputs with any candidate, and what they took; `first` is run at once.
+
+    Attributes:
+        kind: the edit of the config. inputs: at most MOST / EACH.
+        seconds: of an evaluation of one picture in a batch; compile: of a candidate's programs.
+    """
+
+    def __init__(self, kind: SDEditKind, inputs: Sequence[Input], first: Candidate) -> None:
+        self.kind, self.inputs, self.taken = kind, spread(inputs, MOST // EACH), {}
+        start = time.perf_counter()
+        self.edits(first, kind.config.batch, 0)
+        evaluations, seconds = self.cost(first)
+        whole = time.perf_counter() - start
+        self.seconds = seconds / evaluations
+        self.compile = whole - seconds * kind.config.batch
+
+    def edits(self, one: Candidate, count: int, seed: int) -> np.ndarray:
+        """`count` edits uint8 [count, H, W, 3], the inputs in turn.
+
+        Raises:
+            FloatingPointError: the model gave NaN.
+        """
+        places = (divmod(k, len(self.inputs)) for k in range(count))
+        rows = [Job(self.inputs[i], "", seed, sample) for sample, i in places]
+        made = list(batches.run(self._kind(one), rows))
+        failed = [row.reason for row in made if not isinstance(row, Done)]
+        if failed:
+            raise FloatingPointError(failed[0])
+        self.taken[one] = float(np.median([row.entry["seconds"] for row in made]))
+        return np.stack([row.made.output.fitted for row in made])
+
+    def cost(self, one: Candidate) -> tuple[int, float]:
+        """Evaluations and seconds of an edit that was made."""
+        return self._kind(one).resolved.plan.nfe, self.taken[one]
+
+    def estimate(self, one: Candidate, count: int) -> float:
+        """The seconds of a set of edits."""
+        return self.compile + self._kind(one).resolved.plan.nfe * count * self.seconds
+
+    def _kind(self, one: Candidate) -> SDEditKind:
+        resolved = self.kind.resolved
+        values = dataclasses.asdict(resolved.sampling) | one._asdict()
+        s = settings.sampling(values)
+        return dataclasses.replace(
+            self.kind, resolved=settings.resolve(resolved.prior, s, resolved.t0)
+        )
+
+
+def planned(trial: Trial, candidates: Sequence[Candidate], reference: int, left: float) -> Plan:
+    """The largest sets of edits with which all candidates fit into the seconds that are left.
+
+    Where not even the smallest sets fit, the last candidates are left out.
+
+    Raises:
+        ValueError: the budget does not allow the reference and one candidate.
+    """
+    config, best = trial.kind.config, usual(reference)
+    every = [best, best, *candidates]
+
+    def seconds(rows: Sequence[Candidate], count: int) -> float:
+        return sum(trial.estimate(one, count) for one in rows)
+
+    fewest = max(LEAST, EACH * len(trial.inputs))
+    least = seconds(every[:3], fewest) / SHARE
+    if least > left:
+        raise ValueError(
+            f"budget: {config.budget:g} s are too few here; the reference and one candidate need"
+            f" about {config.budget - left + least:.0f} s"
+        )
+    counts = [n for n in range(fewest, MOST + 1, 16) if seconds(every, n) <= SHARE * left]
+    count = max(counts, default=fewest)
+    return Plan(count, reference, seconds(every, count))
+
+
+# --- distances ------------------------------------------------------------------------------------
+
+
+def features_of(pictures: np.ndarray) -> np.ndarray:
+    """Hand-made features [N, D] of uint8 [N, H, W, 3]."""
+    return features.hand_made(images.to_unit(pictures))
+
+
+def distance(
+    x: np.ndarray, y: np.ndarray, reference: np.ndarray, inputs: int
+) -> tuple[float, float]:
+    """The mean over the inputs of the unbiased energy distance of their edits; standard error.
+
+    Args:
+        x, y: features of edits, of the inputs in turn. reference: in whose units they are taken.
+    """
+    x, y = (features.standardised(rows, reference) for rows in (x, y))
+    of_x, of_y = (np.arange(len(rows)) % len(x) % inputs for rows in (x, y))
+    return kid.grouped(x, y, of_x, of_y)
+
+
+def choose(found: Sequence[Measured], floor: Measured) -> Measured:
+    """The candidate of the fewest evaluations within two standard errors of the floor.
+
+    Among those of as many evaluations it is the nearest one. Where none is within, or all are, it
+    is the nearest of all.
+
+    Warns:
+        UserWarning: all are within: the budget is too small to tell the candidates apart.
+    """
+    good = [m for m in found if m.distance - max(floor.distance, 0.0) <= 2 * m.error]
+    if 0 < len(good) < len(found):
+        return min(good, key=lambda m: (m.evaluations, m.distance))
+    if good:
+        warn(
+            "budget: no candidate can be told from the noise floor; with more seconds more edits"
+            " are compared"
+        )
+    return min(found, key=lambda m: m.distance)
+
+
+def pareto(found: Sequence[Measured]) -> list[Measured]:
+    """Those that no other one beats in evaluations and distance, by evaluations."""
+    best, front = float("inf"), []
+    for one in sorted(found, key=lambda m: (m.evaluations, m.distance)):
+        if one.distance < best:
+            best = one.distance
+            front.append(one)
+    return front
+
+
+# --- results --------------------------------------------------------------------------------------
+
+
+def line(one: Measured) -> str:
+    """A measured candidate, for the screen."""
+    rule, grid, steps = one.candidate
+    return (
+        f"{rule}, {grid}, {counted(steps, 'step')}: {counted(one.evaluations, 'evaluation')},"
+        f" {one.seconds:.3f} s, distance {one.distance:.4f} +- {one.error:.4f}"
+    )
+
+
+def write(
+    target: Target,
+    config: ConfigDict,
+    found: Sequence[Measured],
+    skipped: Sequence[Candidate],
+    floor: Measured,
+    chosen: Measured,
+    plan: Plan,
+) -> None:
+    """The files of FILES."""
+    rows = [{**m.candidate._asdict(), **m._asdict(), "candidate": None} for m in (*found, floor)]
+    rows = [{k: v for k, v in row.items() if k != "candidate"} for row in rows]
+    body = {
+        "config": plain(config),
+        "edits": plan.jobs,
+        "features": sorted(features.HAND_MADE),
+        "floor": rows.pop(),
+        "candidates": rows,
+        "not_measured": [one._asdict() for one in skipped],
+        "chosen": chosen.candidate._asdict(),
+    }
+    record = target.json(FILES[0], body)
+    text = table(found, skipped, floor, chosen)
+    images.write_bytes(target.folder / FILES[1], text.encode(), target.overwrite)
+    images.write_bytes(target.folder / FILES[2], plot(found, floor, chosen), target.overwrite)
+    path = target.folder / FILES[3]
+    images.write_bytes(path, program(config, chosen.candidate).encode(), target.overwrite)
+    print(f"record {record}\nconfig {path}; run it with --config={path}")
+
+
+def table(
+    found: Sequence[Measured], skipped: Sequence[Candidate], floor: Measured, chosen: Measured
+) -> str:
+    """The table as Markdown; the candidates of the Pareto front are bold."""
+    front = pareto(found)
+    head = ["solver", "grid", "steps", "evaluations", "seconds", "distance", "standard error"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for m in sorted(found, key=lambda m: (m.evaluations, m.distance)):
+        bold = "**" if m in front else ""
+        mark = " (chosen)" if m is chosen else ""
+        rule, grid, steps = m.candidate
+        cells = [f"{bold}{rule}{bold}{mark}", grid, steps, m.evaluations, f"{m.seconds:.3f}"]
+        lines.append(f"| {' | '.join(map(str, cells))} | {m.distance:.4f} | {m.error:.4f} |")
+    lines += ["", f"Noise floor: {line(floor)}."]
+    lines += [f"Not measured within the budget: {', '.join(one)}." for one in _names(skipped)]
+    return "\n".join(lines) + "\n"
+
+
+def _names(skipped: Sequence[Candidate]) -> Iterator[list[str]]:
+    if skipped:
+        yield [f"{one.rule} {one.grid} {one.steps}" for one in skipped]
+
+
+def plot(found: Sequence[Measured], floor: Measured, chosen: Measured) -> bytes:
+    """Distance against evaluations as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.5, 4.5), layout="constrained")
+    canvas, axes = FigureCanvasAgg(figure), figure.subplots()
+    for rule, grid in dict.fromkeys((m.candidate.rule, m.candidate.grid) for m in found):
+        own = [m for m in found if m.candidate[:2] == (rule, grid)]
+        x, y, e = zip(*((m.evaluations, m.distance, m.error) for m in own), strict=True)
+        axes.errorbar(x, y, e, marker="o", ms=4, capsize=2, label=f"{rule}, {grid}")
+    axes.axhline(max(floor.distance, 0.0), color="0.5", ls="--", label="noise floor")
+    axes.plot(chosen.evaluations, chosen.distance, "k*", ms=14, label="chosen")
+    axes.set(xlabel="network evaluations of an edit", ylabel="energy distance to the reference")
+    axes.set(xscale="log")
+    ticks = sorted({m.evaluations for m in found})
+    axes.set_xticks(ticks, [str(n) for n in ticks], minor=False)
+    axes.minorticks_off()
+    figure.legend(fontsize="small", loc="outside right upper")
+    out = io.BytesIO()
+    canvas.print_png(out)
+    return out.getvalue()
+
+
+def program(config: ConfigDict, chosen: Candidate) -> str:
+    """A config file: the config of the run with the chosen sampler."""
+    from sdedit_jax.configs import base
+
+    values = plain(config)
+    values["sampler"] |= chosen._asdict()
+    for own in ("budget", "autotune"):
+        del values[own]
+    changed = differing(values, plain(base.get_config()))
+    lines = ",\n".join(f"    {name!r}: {value!r}" for name, value in changed.items())
+    return (
+        '"""Written by --mode=autotune: its config with the sampler that it chose."""\n'
+        "\nfrom ml_collections import ConfigDict\n\nfrom sdedit_jax.configs import base\n\n"
+        f"CHANGED = {{\n{lines},\n}}\n\n\n"
+        "def get_config() -> ConfigDict:\n    config = base.get_config()\n"
+        "    with config.unlocked():\n        config.update(CHANGED)\n    return config\n"
+    )
+
+
+def differing(values: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that differ from the default ones, in nested parts too."""
+    found = {}
+    for name, value in values.items():
+        usual = default.get(name)
+        if isinstance(value, dict) and isinstance(usual, dict):
+            value, usual = differing(value, usual), {}
+        if value != usual:
+            found[name] = value
+    return found

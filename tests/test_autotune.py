@@ -1,0 +1,133 @@
+"""--mode=autotune, and the distances that it uses."""
+
+import json
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import sdedit_jax as sj
+from sdedit_jax.configs import exact
+from sdedit_jax.evaluation.kid import energy_kernel, grouped, mmd2
+from sdedit_jax.evaluation.wasserstein import sliced_wasserstein
+from sdedit_jax.modes import autotune, check
+from sdedit_jax.modes.autotune import Candidate, Measured, choose
+from sdedit_jax.registry import included
+
+
+def config(**changes):
+    found = exact.get_config()
+    found.budget = 300.0
+    found.autotune.rules = ("dpmpp_2m_sde",)
+    found.autotune.grids = ("karras",)
+    found.autotune.steps = (2, 12)
+    found.autotune.reference = 20
+    for name, value in changes.items():
+        found[name] = value
+    return found
+
+
+@pytest.mark.filterwarnings("error")
+def test_enough_steps_are_found_and_the_written_config_has_them(tmp_path):
+    """On the exact prior two steps are far from the law of many, twelve are not."""
+    assert sj.run(config(), tmp_path, "autotune") == 0
+    found = json.loads((tmp_path / "autotune.json").read_text())
+    few, more = found["candidates"]
+    assert few["distance"] > found["floor"]["distance"] + 2 * few["error"]
+    assert more["distance"] < few["distance"] / 5
+    assert found["chosen"] == {"rule": "dpmpp_2m_sde", "grid": "karras", "steps": 12}
+    assert found["not_measured"] == []
+    table = (tmp_path / "autotune.md").read_text()
+    assert "**dpmpp_2m_sde** (chosen) | karras | 12 | 12 |" in table
+    scope = {}
+    exec((tmp_path / "tuned.py").read_text(), scope)
+    written, given = scope["get_config"](), config()
+    assert written.sampler.steps == 12 and written.prior == given.prior == "exact"
+    assert (written.t0, written.task) == (given.t0, given.task)
+    assert included.config(str(tmp_path / "tuned.py"))
+    with pytest.raises(ValueError, match="autotune.json exists"):
+        sj.run(config(), tmp_path, "autotune")
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"budget": 0.0}, "budget must be above 0"),
+        ({"budget": 0.5}, "budget: 0.5 s are too few here"),
+        ({"preset": "paper-ve"}, "preset: 'paper-ve' fixes the sampler"),
+    ],
+)
+def test_settings_that_cannot_be_tuned_are_refused(tmp_path, changes, match):
+    with pytest.raises(ValueError, match=match):
+        sj.run(config(**changes), tmp_path, "autotune")
+    assert not list(tmp_path.glob("autotune*"))
+
+
+def test_a_size_that_the_features_cannot_measure_is_refused():
+    with pytest.raises(ValueError, match="size: autotune needs multiples of 8"):
+        autotune.check_size(SimpleNamespace(size=(36, 64)))
+
+
+def test_options_without_effect_are_refused():
+    given = exact.get_config()
+    for mode, name in (
+        ("autotune", "sampler.steps"),
+        ("autotune", "samples"),
+        ("edit", "budget"),
+        ("sweep", "autotune.steps"),
+    ):
+        with pytest.raises(ValueError, match=name):
+            check.check(mode, given, {name: 3})
+    check.check("autotune", given, {"budget": 3.0, "autotune.steps": (3,), "t0": 0.4})
+
+
+def test_the_cheapest_good_candidate_is_chosen():
+    def one(steps, distance, error=0.01):
+        return Measured(Candidate("r", "g", steps), steps, 0.1 * steps, distance, error)
+
+    floor = one(100, 0.005)
+    assert choose([one(5, 0.2), one(8, 0.02), one(12, 0.001)], floor).evaluations == 8
+    assert choose([one(5, 0.4), one(8, 0.2), one(12, 0.3)], floor).evaluations == 8  # none is good
+    with pytest.warns(UserWarning, match="budget"):
+        assert choose([one(5, 0.2, 1.0), one(8, 0.1, 1.0)], floor).evaluations == 8
+    front = autotune.pareto([one(5, 0.2), one(8, 0.3), one(12, 0.1)])
+    assert [m.evaluations for m in front] == [5, 12]
+
+
+def test_the_energy_distance_of_normal_sets_is_that_of_the_closed_form():
+    """2 E|X - Y| - E|X - X'| - E|Y - Y'| of N(0, 1) and N(m, 1); five standard errors: 6e-7."""
+    rng, m, n = np.random.default_rng(0), 0.7, 1500
+    x, y = rng.standard_normal((n, 1)), m + rng.standard_normal((n, 1))
+    away = math.sqrt(4 / math.pi) * math.exp(-(m**2) / 4) + m * math.erf(m / 2)
+    expected = 2 * away - 2 * math.sqrt(4 / math.pi)
+    of = np.arange(n) % 5
+    value, error = grouped(x, y, of, of)
+    assert abs(value - expected) < 5 * error < 0.2
+    assert abs(mmd2(x, y, energy_kernel) - expected) < 5 * error
+    with pytest.raises(ValueError, match="at least 3 rows"):
+        grouped(x[:8], y[:8], of[:8], of[:8])
+    with pytest.raises(ValueError, match="the same in x and y"):
+        grouped(x, y, of, of + 1)
+
+
+def test_groups_are_compared_by_themselves():
+    """Sets that agree as a whole and not in their groups: two groups, exchanged."""
+    rng = np.random.default_rng(1)
+    of = np.arange(400) % 2
+    x = rng.standard_normal((400, 3)) + 3 * of[:, None]
+    y = rng.standard_normal((400, 3)) + 3 * (1 - of)[:, None]
+    assert abs(mmd2(x, y, energy_kernel)) < 0.05
+    assert grouped(x, y, of, of)[0] > 1
+
+
+def test_the_sliced_distance_of_shifted_normal_sets():
+    """SW_2^2 of N(0, I) and N(m, I) is |m|^2 / D."""
+    rng, d = np.random.default_rng(2), 6
+    m = np.full(d, 0.5)
+    x, y = rng.standard_normal((20000, d)), m + rng.standard_normal((20000, d))
+    expected = np.linalg.norm(m) / math.sqrt(d)
+    assert abs(sliced_wasserstein(x, y, directions=2000) - expected) < 0.04
+    assert sliced_wasserstein(x, x) == 0
+    with pytest.raises(ValueError, match="both be"):
+        sliced_wasserstein(x, y[:-1])
