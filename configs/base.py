@@ -45,8 +45,8 @@ def get_config() -> ConfigDict:
     # 0: against (or negative_prompt) alone; 1: cond (or prompt) alone; above 1: away from against
     config.guidance.scale = 1.0
     # the sampler
-    # paper-ve | paper-vp | official | diffusers | diffusers-eta | diffusers-ddpm | diffusers-dpmpp
-    # diffusers-pndm
+    # live | paper-ve | paper-vp | official | diffusers | diffusers-eta | diffusers-ddpm
+    # diffusers-dpmpp | diffusers-pndm
     config.preset = ""
     config.sampler = ConfigDict()
     # a part is a name, or a name with keyword arguments: "ancestral(eta=0.5)"

@@ -1,6 +1,6 @@
 """Tables and plots of experiments/steps.
 
-python experiments/steps/report.py --workdir=FOLDER
+python experiments/steps/report.py --workdir=FOLDER --data fruits64=PATH flowers64=PATH
 
 Reads oracle.jsonl beside this file, and the pictures of pictures.py in the workdir. Writes
 pictures.jsonl, oracle.png and pictures.png beside this file, and prints the tables as Markdown.
@@ -20,22 +20,26 @@ import sdedit_jax as sj
 from sdedit_jax import images
 from sdedit_jax.evaluation import features, kid
 from sdedit_jax.evaluation.network import prior_features
+from sdedit_jax.training.data import source
 
 HERE = Path(__file__).parent
 PRIORS = ("fruits64", "flowers64")
 NETWORK = "fruits64"
 BEST = "dpmpp_2m_sde_karras"
+PHOTOS = 512
 
 
 def main() -> None:
     """Measure the pictures, print and draw."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--data", nargs="+", required=True, help="PRIOR=zip or folder of photos")
     args = parser.parse_args()
     oracle = lines(HERE / "oracle.jsonl")
     tell_oracle(oracle)
     draw_oracle(oracle).savefig(HERE / "oracle.png", dpi=110)
-    rows = [row for prior in PRIORS for row in compared(args.workdir / prior)]
+    data = dict(given.split("=", 1) for given in args.data)
+    rows = [row for prior in data for row in compared(args.workdir / prior, data[prior])]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (HERE / "pictures.jsonl").write_text(text, encoding="utf-8")
     tell_pictures(rows)
@@ -112,29 +116,49 @@ def draw_oracle(rows: Sequence[dict[str, Any]]) -> Figure:
 # --- pictures -------------------------------------------------------------------------------------
 
 
-def compared(folder: Path) -> list[dict[str, Any]]:
-    """Each set of a prior against the reference: its own seed's against the other seeds'."""
+def compared(folder: Path, data: str) -> list[dict[str, Any]]:
+    """Each set of a prior against the reference, which is two sets, and against photos.
+
+    The first row is that of the one set of the reference against the other one.
+    """
     sets = {path.name: load(path) for path in sorted(folder.iterdir())}
+    photos = source(data, "train", size=64).images
+    photos = of_pictures(photos[np.linspace(0, len(photos) - 1, PHOTOS).astype(int)])
     seeds = [name for name in sets if name.startswith(f"{BEST}_250_")]
     first, second = seeds
     reference = {name: np.concatenate([sets[s][name] for s in seeds]) for name in sets[first]}
     rows = [row(folder.name, "floor", 250, sets[first], sets[second], reference)]
+    rows[0] |= to_photos(reference, photos)
     for name, own in sets.items():
         if name not in seeds:
             solver, n, _ = name.rsplit("_", 2)
-            rows.append(row(folder.name, solver, int(n), own, reference, reference))
+            found = row(folder.name, solver, int(n), own, reference, reference)
+            rows.append(found | to_photos(own, photos))
     return rows
+
+
+def to_photos(x: dict[str, Any], photos: dict[str, Any]) -> dict[str, float]:
+    """KID of a set to photos, by features, in units of the photos'."""
+    found = {}
+    for name in ("hand", "network"):
+        a, b = (features.standardised(v[name], photos[name]) for v in (x, photos))
+        found[f"photos_{name}"] = round(kid.mmd2(a, b), 4)
+        found[f"photos_{name}_error"] = round(kid.standard_error(a, b), 4)
+    return found
 
 
 def load(path: Path) -> dict[str, np.ndarray]:
     """Features by name; all samples of a guide stand in the order of the guides."""
-    files = sorted(path.glob("*.npy"))
-    pictures = images.to_unit(np.concatenate([np.load(file) for file in files]))
-    network = sj.load_prior(NETWORK)
+    return of_pictures(np.concatenate([np.load(file) for file in sorted(path.glob("*.npy"))]))
+
+
+def of_pictures(pictures: np.ndarray) -> dict[str, np.ndarray]:
+    """Features by name, of uint8 [N, H, W, 3]."""
+    x = images.to_unit(pictures)
     return {
-        "hand": features.hand_made(pictures),
-        "network": prior_features(network, pictures),
-        "statistics": features.pixel_statistics(pictures),
+        "hand": features.hand_made(x),
+        "network": prior_features(sj.load_prior(NETWORK), x),
+        "statistics": features.pixel_statistics(x),
     }
 
 
@@ -163,7 +187,8 @@ def of_groups(a: Any, b: Any, of_a: Any, of_b: Any) -> tuple[float, float]:
 
 def tell_pictures(rows: Sequence[dict[str, Any]]) -> None:
     """A table for each prior."""
-    names = ["kid_hand", "kid_network", "energy_hand", "energy_network", "energy_statistics"]
+    names = ["energy_hand", "energy_network", "energy_statistics", "kid_hand", "kid_network"]
+    names += ["photos_hand", "photos_network"]
     for prior in PRIORS:
         print(f"\n{prior}\n\n| solver | N | {' | '.join(names)} |\n|---|---{'|---' * len(names)}|")
         for r in sorted(

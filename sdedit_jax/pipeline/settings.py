@@ -58,8 +58,9 @@ class Resolved(NamedTuple):
 _DIFFUSERS = {"final": "sample", "steps": 50}
 _DDPM = "ancestral(variance='small', clip_x0=False)"
 
-# name -> (process it needs, fields of Sampling); only its number of steps may be changed
+# name -> (process it needs, "" for any; fields of Sampling); only its number of steps may be changed
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "live": ("", {"rule": "dpmpp_2m_sde", "grid": "karras", "steps": 8}),
     "paper-ve": (
         "ve",
         {"rule": "reverse_diffusion", "grid": "paper", "hold": "paper", "final": "sample"}
@@ -255,9 +256,9 @@ def takes_share(preset: str) -> bool:
 
 def preset_process(prior: Prior, preset: str) -> Prior:
     """The prior on the process that the preset is written for."""
-    if not preset:
+    name = registry.pick(PRESETS, preset, "preset")[0] if preset else ""
+    if not name:
         return prior
-    name = registry.pick(PRESETS, preset, "preset")[0]
     kinds = {"ve": VE, "vp": VP, "linear": Tabulated}
     own = prior.process
     if isinstance(own, kinds[name]) and not getattr(own, "exploding", False):
