@@ -94,6 +94,25 @@ def test_without_the_input_the_guide_beside_the_result_is_used(made, capsys):
     assert "the input of apple_0.png was not found" in told and "apple_guide.png" in told
 
 
+def test_a_strength_map_is_kept_beside_the_result(made, capsys, tmp_path):
+    """With the inputs, from the pictures beside the result, and not with another map."""
+    levels = np.tile(np.linspace(0, 255, 100).astype(np.uint8), (100, 1))
+    Image.fromarray(levels).save(made.parent / "in" / "ramp.png")
+    file = str(made.parent / "in" / "ramp.png")
+    config = inpainting(made.parent / "in" / "apple.webp", options__strength_map=file)
+    assert run(config, tmp_path / "map") == 0
+    out = tmp_path / "map"
+    assert "apple_strength.png" in names(out)
+    assert (picture(out / "apple_0.png") != picture(made / "apple_0.png")).any()
+    assert "bit-equal" in replayed(out / "apple_0.png", capsys)[1]
+    shutil.rmtree(made.parent / "in")
+    assert "bit-equal" in replayed(out / "apple_1.png", capsys)[1]
+    white = np.where(picture(out / "apple_strength.png") > 0, 255, 0).astype(np.uint8)
+    Image.fromarray(white).save(out / "apple_strength.png")
+    config = config_of("base", input=str(out / "apple_0.png"))
+    assert "strength map found is not the recipe's" in refused(config, tmp_path / "new", "replay")
+
+
 def test_a_replay_does_not_replace_its_own_input(made):
     config = config_of("base", input=str(made / "apple_0.png"))
     before = (made / "apple_0.png").read_bytes()

@@ -257,6 +257,8 @@ def open_kind(
         inputs: that a file of prompts may name.
     """
     check_common(config)
+    if given := config.options.get("strength_map"):
+        raise ValueError(f"options.strength_map: LEDITS takes no strength map, got {given!r}")
     numbers = {name: config[name] for name in (*OWN, *SCALES, *NUMBERS)}
     ledits_settings.recipe(config.preset, numbers)
     registry.pick(dict.fromkeys(inversion.KEEPS), config.maps, "maps")

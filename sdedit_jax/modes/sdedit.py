@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from ml_collections import ConfigDict
 
-from sdedit_jax import images, registry
+from sdedit_jax import images, provenance, registry
 from sdedit_jax.diffusion import strength
 from sdedit_jax.diffusion.sde import VE, level
 from sdedit_jax.edits.sdedit import Request, proposition_1
@@ -39,7 +39,7 @@ from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Classes, Prompt
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.tasks import TaskInput
-from sdedit_jax.tasks.common import Photo, assemble
+from sdedit_jax.tasks.common import Photo, assemble, read_strength_map
 from sdedit_jax.text.spelling import counted
 
 UNITS = ("sigma", "snr_db", "step")
@@ -116,6 +116,7 @@ class SDEditKind:
         options = config.options.to_dict()
         item = registry.task(config.task)(str(path), options, self.size, config.fit)
         item = item.in_channels(self.prior.shape[-1])
+        settings.check_strength_maps(config.preset, [item.guide.strength_map])
         return Input(check_visible(item, config.output), name)
 
     def candidates(self, recipe: Mapping[str, Any], path: Path) -> Iterator[Callable[[], Input]]:
@@ -131,18 +132,20 @@ class SDEditKind:
         grey = images.luminance(images.read(path.with_name(f"{name}_mask.png")).rgb)
         kept = path.with_name(f"{name}_photo.png")
         photo = images.read(kept if kept.is_file() else path.with_name(f"{name}_guide.png"))
+        shares = path.with_name(f"{name}_strength.png") if self.config.options.strength_map else ""
+        shares = read_strength_map(str(shares), path, fitted.shape[:2])
+        photo = Photo(photo.rgb, photo, strength_map=shares)
         placement = images.place(fitted.shape[:2], self.size, "stretch")
-        item = assemble(
-            id, fitted, grey / np.float32(255), Photo(photo.rgb, photo), placement
-        )._replace(id=id)
+        item = assemble(id, fitted, grey / np.float32(255), photo, placement)._replace(id=id)
         return Input(item.in_channels(self.prior.shape[-1]), name)
 
     def beside(self, one: Input) -> list[str]:
-        return ["_guide", "_mask", *["_photo"] * _blends(one.item)]
+        mapped = one.item.guide.strength_map is not None
+        return ["_guide", "_mask", *["_strength"] * mapped, *["_photo"] * _blends(one.item)]
 
     def request(self, job: Job, shapes: Mapping[str, Any]) -> Request:
         item = job.input.item
-        return Request(np.float32(self._t0(job)), item.guide, self._cond(item.id))
+        return Request(np.float32(self._t0(job)), item.guide.with_map(), self._cond(item.id))
 
     def made(self, job: Job, row: Any) -> Made:
         item, config = job.input.item, self.config
@@ -156,18 +159,20 @@ class SDEditKind:
         }
         if self.default is not None:
             entry["prompts"] = self._text(item.id)
-        mask = grey(item.mask)
         line = (
             f"L2 {entry['l2']:.2f} (RMS {entry['rms']:.4f})"
             f"  max change outside the mask {entry['max_change_outside_mask']}"
         )
-        beside = {"_guide": item.fitted, "_mask": mask}
+        beside = {"_guide": item.fitted, "_mask": grey(item.mask)}
+        if item.guide.strength_map is not None:
+            beside["_strength"] = grey(item.guide.strength_map[..., 0])
         if _blends(item):
             beside["_photo"] = item.kept
         return Made(output, beside, entry, line)
 
     def recipe(self, job: Job) -> dict[str, Any]:
         item = job.input.item
+        shares = item.guide.strength_map
         return {
             "task": self.config.task,
             "strength": described(self.prior.process, self._t0(job))._asdict(),
@@ -175,6 +180,7 @@ class SDEditKind:
             "prompts": self._text(item.id) if self.default is not None else None,
             "sampler": dataclasses.asdict(self.resolved.sampling),
             "mask": grey(item.mask),
+            "strength_map": None if shares is None else provenance.digest(grey(shares[..., 0])),
         }
 
     def record(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,7 +193,10 @@ class SDEditKind:
     def leads(self, one: Input, made: Made | None) -> dict[str, np.ndarray | None]:
         item = one.item
         mask = item.original_mask if self.config.output == "original" else item.mask
-        return {"input": item.original, "guide": item.fitted, "mask": grey(mask)}
+        leads = {"input": item.original, "guide": item.fitted, "mask": grey(mask)}
+        if item.guide.strength_map is not None:
+            leads["strength"] = grey(item.guide.strength_map[..., 0])
+        return leads
 
     def label(self, value: float, entries: Sequence[dict[str, Any]]) -> str:
         l2 = np.mean([e["l2"] for e in entries] or [np.nan])
@@ -224,8 +233,9 @@ class SDEditKind:
     def _bound(self, job: Job, row: Any) -> dict[str, Any] | str:
         """Proposition 1 of the paper beside the distance, where the paper states it."""
         item, t0 = job.input.item, self._t0(job)
-        if not self._bounded or not (item.mask == 1).all():
-            return "not stated for this run: it is for VE, one repeat and no mask"
+        whole = (item.mask == 1).all() and item.guide.strength_map is None
+        if not self._bounded or not whole:
+            return "not stated for this run: it is for VE, one repeat, no mask and no strength map"
         sigma = float(level(self.prior.process, t0)[1]) if t0 else 0.0
         distance = float(np.sum((row.image.astype(np.float64) - item.guide.image) ** 2))
         return {

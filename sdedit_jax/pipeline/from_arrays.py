@@ -99,6 +99,7 @@ def _sdedit_call(
     usual: float,
     image: Any,
     mask: Any,
+    strength_map: Any,
     t0: float | None,
     preset: str,
     strength: float | None,
@@ -108,7 +109,8 @@ def _sdedit_call(
     """SDEdit of some rows, whatever their conditions are."""
     _check_output(given)
     default_cache()
-    items, many = _items(prior, image, mask, given)
+    items, many = _items(prior, image, mask, given, strength_map)
+    settings.check_strength_maps(preset, [item.guide.strength_map for item in items])
     prior = settings.preset_process(prior, preset)
     t0 = _t0(prior, usual, preset, t0, {name: given[name] for name in ("sigma", "snr_db", "step")})
     names = ("steps", "rule", "grid", "corrector", "hold", "repeats", "final", "noise_by")
@@ -119,7 +121,7 @@ def _sdedit_call(
     recorded = _recorded(noise, resolved, items, many, given)
     samples = _samples(given)
     requests = [
-        sdedit.Request(np.float32(resolved.t0), item.guide, c, z)
+        sdedit.Request(np.float32(resolved.t0), item.guide.with_map(), c, z)
         for item, c, z in zip(items, conds, recorded, strict=True)
         for _ in samples
     ]
@@ -244,17 +246,19 @@ def _check_output(given: Mapping[str, Any]) -> None:
 
 
 def _items(
-    prior: Prior, image: Any, mask: Any, given: Mapping[str, Any]
+    prior: Prior, image: Any, mask: Any, given: Mapping[str, Any], strength_map: Any = None
 ) -> tuple[list[TaskInput], bool]:
     """The pictures with their masks, fitted to the size of the edit; and whether it is a batch."""
     batch = arrays.read(image, value_range=given["value_range"])
     one_of("fit", given["fit"], images.FITS)
     size = prior.edit_size(given["size"])
-    drawn = arrays.masks(mask, [p.rgb.shape[:2] for p in batch.pictures], batch.many)
+    sizes = [p.rgb.shape[:2] for p in batch.pictures]
+    drawn = arrays.masks(mask, sizes, batch.many)
+    maps = arrays.masks(strength_map, sizes, batch.many, "strength_map")
     ids = batch.ids
     if given["id"] is not None:
         ids = each("id", given["id"], len(batch.pictures), str)
-    rows = zip(batch.pictures, drawn, ids, strict=True)
+    rows = zip(batch.pictures, drawn, maps, ids, strict=True)
     opaque = given.get("opaque", False)
     items = [arrays.item(*row, size, given["fit"], opaque) for row in rows]
     output = given.get("output", "prior")
