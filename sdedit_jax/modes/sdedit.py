@@ -140,6 +140,9 @@ class SDEditKind:
     def beside(self, one: Input) -> list[str]:
         return ["_guide", "_mask", *["_photo"] * _blends(one.item)]
 
+    def with_strengths(self, jobs: Sequence[Job]) -> list[Job]:
+        return list(jobs)
+
     def request(self, job: Job, shapes: Mapping[str, Any]) -> Request:
         item = job.input.item
         return Request(np.float32(self._t0(job)), item.guide, self._cond(item.id))
