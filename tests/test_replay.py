@@ -25,7 +25,7 @@ from program import (
 )
 
 from sdedit_jax import images, provenance
-from sdedit_jax.modes import check, kinds
+from sdedit_jax.modes import check, kinds, sdedit
 from sdedit_jax.modes.jobs import FORMAT
 from sdedit_jax.pipeline.executor import PROGRAMS
 from sdedit_jax.weights import store
@@ -148,6 +148,24 @@ def test_a_cell_of_a_sweep_is_replayed(made, capsys, tmp_path):
     shutil.rmtree(made.parent / "in")
     code, told = replayed(tmp_path / "sweep" / "apple_t0.35_s3.png", capsys)
     assert code == 0 and "bit-equal" in told
+
+
+def test_a_strength_that_the_kind_found_is_recorded_and_replayed(
+    made, capsys, tmp_path, monkeypatch
+):
+    """Every job has its own; a replay takes that of the recipe, and finds none."""
+
+    def found(kind, jobs):
+        return [job._replace(value=0.3 + 0.1 * job.sample) for job in jobs]
+
+    out = tmp_path / "found"
+    with monkeypatch.context() as patch:
+        patch.setattr(sdedit.SDEditKind, "with_strengths", found)
+        assert run(inpainting(tmp_path / "in"), out) == 0
+    for k, t0 in enumerate((0.3, 0.4)):
+        assert noted(out)["pictures"][k]["strength"]["t0"] == pytest.approx(t0)
+        code, printed = replayed(out / f"apple_{k}.png", capsys)
+        assert code == 0 and "bit-equal" in printed
 
 
 def test_an_edited_picture_is_noticed(made, capsys):

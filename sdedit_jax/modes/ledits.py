@@ -149,6 +149,9 @@ class LEDITSKind:
     def beside(self, one: Input) -> list[str]:
         return ["_reconstruction", "_photo", *_mask_endings(one.extra)]
 
+    def with_strengths(self, jobs: Sequence[Job]) -> list[Job]:
+        return list(jobs)
+
     def request(self, job: Job, shapes: Mapping[str, Any]) -> Request:
         extra = job.input.extra
         made = self.resolved.recipe

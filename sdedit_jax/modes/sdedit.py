@@ -143,6 +143,9 @@ class SDEditKind:
         mapped = one.item.guide.strength_map is not None
         return ["_guide", "_mask", *["_strength"] * mapped, *["_photo"] * _blends(one.item)]
 
+    def with_strengths(self, jobs: Sequence[Job]) -> list[Job]:
+        return list(jobs)
+
     def request(self, job: Job, shapes: Mapping[str, Any]) -> Request:
         item = job.input.item
         return Request(np.float32(self._t0(job)), item.guide.with_map(), self._cond(item.id))
