@@ -30,6 +30,8 @@ def get_config() -> ConfigDict:
     config.sigma = config_dict.placeholder(float)  # noise-to-signal ratio
     config.snr_db = config_dict.placeholder(float)
     config.step = config_dict.placeholder(float)  # of the prior's table, or DDPM's: 0 .. 999
+    # RMS distance of each result from its guide on [0, 1] values, where it may change: finds t0
+    config.target_l2 = config_dict.placeholder(float)
     config.strength = config_dict.placeholder(float)  # presets of diffusers: share of the steps
     # prompts, for a prior that reads them
     config.prompt = ""

@@ -46,6 +46,7 @@ def edit(
     step: float | None = None,
     strength: float | None = None,
     strength_map: Any = None,
+    target_l2: float | None = None,
     preset: str = "",
     sample: int = 0,
     samples: int | None = None,
@@ -84,6 +85,9 @@ def edit(
         strength: of the presets of diffusers: the share of the steps that is run, instead of t0.
         strength_map: given as mask is: the share of t0 with which each pixel is edited, white =
             all of it; where it is black the picture is kept. None: t0 everywhere.
+        target_l2: instead of a strength, the distance that each result shall have from its guide:
+            RMS on [0, 1] values at the size of the edit, where it may change. t0 is found by trials
+            with the noise of the result, and printed. A distance that no t0 gives is refused.
         steps: number of steps, all of which are run; None: 20, or the preset's.
         preset: "" or one of pipeline.settings.PRESETS.
         seed, id, sample: the noise depends on these alone; seeds and ids one for all or one for
@@ -140,6 +144,7 @@ def text_edit(
     step: float | None = None,
     strength: float | None = None,
     strength_map: Any = None,
+    target_l2: float | None = None,
     preset: str = "",
     sample: int = 0,
     samples: int | None = None,

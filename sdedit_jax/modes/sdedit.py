@@ -11,8 +11,10 @@ from ml_collections import ConfigDict
 
 from sdedit_jax import images, provenance, registry
 from sdedit_jax.diffusion import strength
+from sdedit_jax.diffusion.noise import image_key
 from sdedit_jax.diffusion.sde import VE, level
 from sdedit_jax.edits.sdedit import Request, proposition_1
+from sdedit_jax.edits.target import Found
 from sdedit_jax.images import Size
 from sdedit_jax.modes import prompt_files
 from sdedit_jax.modes.session import (
@@ -31,9 +33,10 @@ from sdedit_jax.modes.session import (
     refuse_given,
     size_of,
 )
-from sdedit_jax.pipeline import settings
+from sdedit_jax.pipeline import settings, target
 from sdedit_jax.pipeline.base import total_evaluations
-from sdedit_jax.pipeline.outputs import check_visible, finished
+from sdedit_jax.pipeline.executor import devices_for
+from sdedit_jax.pipeline.outputs import check_visible, distance_where_free, finished
 from sdedit_jax.pipeline.sdedit import SDEditPipeline
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Classes, Prompt
@@ -141,10 +144,40 @@ class SDEditKind:
 
     def beside(self, one: Input) -> list[str]:
         mapped = one.item.guide.strength_map is not None
-        return ["_guide", "_mask", *["_strength"] * mapped, *["_photo"] * _blends(one.item)]
+        more = {"_strength": mapped, "_photo": _blends(one.item)}
+        more["_target"] = self.config.target_l2 is not None
+        return ["_guide", "_mask", *(end for end, there in more.items() if there)]
 
     def with_strengths(self, jobs: Sequence[Job]) -> list[Job]:
-        return list(jobs)
+        if self.config.target_l2 is None:
+            return list(jobs)
+        found = self._at_distance(jobs)
+        target.check_found(found, [job.name for job in jobs], self.config.target_l2)
+        trials: dict[str, dict[str, Mapping[float, float]]] = {}
+        for job, one in zip(jobs, found, strict=True):
+            trials.setdefault(job.input.name, {})[job.cut] = one.trials
+            tried = counted(len(one.trials), "trial")
+            print(f"target    {job.name}: t0 {one.t0:.4g}, distance {one.distance:.4g}, {tried}")
+        return [
+            job._replace(value=one.t0, trials=trials[job.input.name])
+            for job, one in zip(jobs, found, strict=True)
+        ]
+
+    def _at_distance(self, jobs: Sequence[Job]) -> list[Found]:
+        """The strengths at which jobs have the distance target_l2 from their guides."""
+        config = self.config
+
+        def distance(i: int, image: np.ndarray) -> float:
+            item = jobs[i].input.item
+            made = finished(image, item, feather=config.feather)
+            return distance_where_free(made.fitted, item)
+
+        keys = [image_key(job.seed, job.input.item.id, job.sample) for job in jobs]
+        return target.find(
+            self.pipeline({}), self.prior.params, [self.request(job, {}) for job in jobs], keys,
+            distance, config.target_l2, batch=config.batch,
+            devices=devices_for(config.batch, config.devices),
+        )  # fmt: skip
 
     def request(self, job: Job, shapes: Mapping[str, Any]) -> Request:
         item = job.input.item
@@ -171,6 +204,13 @@ class SDEditKind:
             beside["_strength"] = grey(item.guide.strength_map[..., 0])
         if _blends(item):
             beside["_photo"] = item.kept
+        if job.trials is not None:
+            goal, away = config.target_l2, distance_where_free(output.fitted, item)
+            tried = [list(pair) for pair in job.trials[job.cut].items()]
+            entry["target_l2"] = {"target": goal, "distance": away, "trials": tried}
+            line += f"  distance {away:.4f} of {goal:g}"
+            curves = {f"sample {cut[1:]}": list(own.items()) for cut, own in job.trials.items()}
+            beside["_target"] = images.lines(curves, "t0", "distance from the guide (RMS)", goal)
         return Made(output, beside, entry, line)
 
     def recipe(self, job: Job) -> dict[str, Any]:
@@ -268,11 +308,15 @@ def open_kind(
     prompts = _prompts(config, prior, inputs, replayed)
     cond = None if prompts else registry.condition(prior, config.cond, guide.against, guide.scale)
     prior = settings.preset_process(prior, config.preset)
+    if config.target_l2 is not None:
+        _check_target(config)
     t0 = _strength(config, prior)
     sampling = settings.sampling(config.sampler.to_dict(), config.preset, t0, config.strength)
     guided = isinstance(cond, CFGCond) or bool(prompts and prompts["guided"])
     used = registry.guided(prior, guide.name) if guided else prior
     resolved = settings.resolve(used, sampling, t0)
+    if config.target_l2 is not None:
+        target.check_grid(resolved)
     return SDEditKind(config, prior, size, resolved, cond, **(prompts or {}))
 
 
@@ -288,7 +332,7 @@ def check_sweep(config: ConfigDict) -> None:
         raise ValueError(f'preset "{config.preset}" has no t0; a sweep needs another preset')
     if config.sampler.grid.startswith("diffusers"):
         raise ValueError(f'sampler.grid "{config.sampler.grid}" has no t0; a sweep needs another')
-    for unit in UNITS:
+    for unit in (*UNITS, "target_l2"):
         if config[unit] is not None:
             raise ValueError(
                 f"{unit}: a sweep takes its strengths from sweep.t0, got {config[unit]}"
@@ -304,7 +348,7 @@ def check_given(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None
         refuse_given(given, {f: f"a sweep takes {o} instead" for f, o in OF_A_SWEEP.items()})
     if settings.takes_share(config.preset):
         refuse_given(given, {"t0": f'preset "{config.preset}" takes strength instead'})
-    found = [name for name in ("t0", *UNITS, "strength") if name in given]
+    found = [name for name in ("t0", *UNITS, "strength", "target_l2") if name in given]
     if len(found) > 1:
         values = " and ".join(f"{name} {given[name]:g}" for name in found)
         raise ValueError(f"the strength is given twice, {values}; give one of them")
@@ -322,8 +366,17 @@ def restore(config: ConfigDict, recipe: Mapping[str, Any]) -> None:
             config[name] = value
     config.sampler.steps = recipe["sampler"]["steps"]
     config.t0 = recipe["strength"]["t0"]
-    for unit in UNITS:
+    for unit in (*UNITS, "target_l2"):
         config[unit] = None
+
+
+def _check_target(config: ConfigDict) -> None:
+    """Raise ValueError unless target_l2 is a distance, and the only strength of the config."""
+    target.check(config.target_l2, config.preset)
+    given = [unit for unit in (*UNITS, "strength") if config[unit] is not None]
+    if given:
+        values = f"target_l2 {config.target_l2:g} and {given[0]} {config[given[0]]:g}"
+        raise ValueError(f"the strength is given twice, {values}; give one of them")
 
 
 def _strength(config: ConfigDict, prior: Prior) -> float:

@@ -49,6 +49,8 @@ class Job(NamedTuple):
         seed, sample: of its noise.
         value: the strength or scale of this cell of a sweep, or the strength that the kind found;
             None: the config's.
+        trials: cut -> strength -> distance, of all jobs of the input, where the kind has tried
+            some strengths.
     """
 
     input: Input
@@ -56,6 +58,7 @@ class Job(NamedTuple):
     seed: int
     sample: int = 0
     value: float | None = None
+    trials: Mapping[str, Mapping[float, float]] | None = None
 
     @property
     def name(self) -> str:
