@@ -15,6 +15,8 @@ def get_config() -> ConfigDict:
     config.options.opaque = False  # output original: make transparent parts opaque where edited
     config.options.detail = True  # output original: keep the photo's detail; False: only enlarge
     config.options.mask_suffix = "_mask"  # apple_mask.png is the mask of apple.png, and no input
+    # a grey picture, or a folder of them: each pixel has its share of t0; white: all, black: kept
+    config.options.strength_map = ""
     config.input = ""  # a file, a folder or a glob; "": the example; --mode=replay: a result
     # what is edited without an input: its `options` hold unless one of the options `unless` is set
     config.example = ConfigDict({"input": "examples/strokes"})
@@ -28,6 +30,8 @@ def get_config() -> ConfigDict:
     config.sigma = config_dict.placeholder(float)  # noise-to-signal ratio
     config.snr_db = config_dict.placeholder(float)
     config.step = config_dict.placeholder(float)  # of the prior's table, or DDPM's: 0 .. 999
+    # RMS distance of each result from its guide on [0, 1] values, where it may change: finds t0
+    config.target_l2 = config_dict.placeholder(float)
     config.strength = config_dict.placeholder(float)  # presets of diffusers: share of the steps
     # prompts, for a prior that reads them
     config.prompt = ""

@@ -45,6 +45,8 @@ def edit(
     snr_db: float | None = None,
     step: float | None = None,
     strength: float | None = None,
+    strength_map: Any = None,
+    target_l2: float | None = None,
     preset: str = "",
     sample: int = 0,
     samples: int | None = None,
@@ -81,6 +83,11 @@ def edit(
         t0: strength in [0, 1], a noise level of the prior's process; 0.5 where none is given.
         sigma, snr_db, step: the strength in another unit instead (see `strength.to_t0`).
         strength: of the presets of diffusers: the share of the steps that is run, instead of t0.
+        strength_map: given as mask is: the share of t0 with which each pixel is edited, white =
+            all of it; where it is black the picture is kept. None: t0 everywhere.
+        target_l2: instead of a strength, the distance that each result shall have from its guide:
+            RMS on [0, 1] values at the size of the edit, where it may change. t0 is found by trials
+            with the noise of the result, and printed. A distance that no t0 gives is refused.
         steps: number of steps, all of which are run; None: 20, or the preset's.
         preset: "" or one of pipeline.settings.PRESETS.
         seed, id, sample: the noise depends on these alone; seeds and ids one for all or one for
@@ -107,8 +114,9 @@ def edit(
     Returns:
         uint8 [h, w, 3] ([h, w, 4] at the own size of a picture with alpha); [B, h, w, 3] for a
         batch (a list where sizes differ), with an axis `samples` before h if it is given. Where
-        mask is 0 the fitted image is kept bit for bit.
-        Calls that differ in images, masks, strength, seeds, ids, cond or scale compile nothing new.
+        mask or strength_map is 0 the fitted image is kept bit for bit.
+        Calls that differ in images, masks, strength, maps, seeds, ids, cond or scale compile
+        nothing new.
 
     Raises:
         TypeError: an argument of another type. ValueError: one out of its range.
@@ -135,6 +143,8 @@ def text_edit(
     snr_db: float | None = None,
     step: float | None = None,
     strength: float | None = None,
+    strength_map: Any = None,
+    target_l2: float | None = None,
     preset: str = "",
     sample: int = 0,
     samples: int | None = None,

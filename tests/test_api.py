@@ -152,6 +152,14 @@ def test_a_drawn_seed_is_printed_and_gives_the_same_again(exact, noise, capsys):
         ({"mask": np.zeros((16, 16), np.uint8)}, "mask is black everywhere"),
         ({"mask": np.zeros((16, 16), bool)}, "mask is black everywhere"),
         ({"mask": np.full((16, 16), 1e-4)}, "mask is black everywhere"),
+        ({"strength_map": np.zeros((16, 16))}, "strength_map is black everywhere"),
+        ({"strength_map": np.ones((3, 4))}, "strength_map has 3x4 pixels .* 16x16"),
+        ({"strength_map": np.full((16, 16), 2.0)}, r"strength_map must be in \[0, 1\]"),
+        ({"strength_map": [np.ones((16, 16))] * 2}, r"strength_map must be \(16, 16\) like"),
+        (
+            {"strength_map": np.full((16, 16), 0.5), "preset": "official", "steps": None},
+            'strength_map: preset "official" runs 1000 t0 steps, .* largest share is 0.5; give',
+        ),
         ({"image": np.zeros((9, 9, 2))}, r"image must be \[H, W, 3\], or .*, got \(9, 9, 2\)"),
         ({"image": np.zeros((0, 5, 3))}, r"image must be .* alpha, got \(0, 5, 3\)"),
         ({"image": np.zeros((16, 16, 3), int)}, "image must be uint8 or floats"),
@@ -258,6 +266,48 @@ def test_a_batch_is_an_array_a_list_pil_images_or_paths(exact, rows, tmp_path):
         assert a.shape == b.shape
     with pytest.raises(ValueError, match="mask: one for all or one for each of 3, got 2"):
         sj.edit(exact, rows, [None, None], steps=3)
+
+
+def test_strength_maps_of_a_batch(exact, rows):
+    """Rows with another map and without one are the single calls; no map compiles anew."""
+    half, ramp = np.full((SIZE, SIZE), 0.5), np.tile(np.linspace(0, 1, SIZE), (SIZE, 1))
+    with compiled() as parts:
+        made = sj.edit(exact, rows, steps=3, t0=0.6, strength_map=[half, None, ramp])
+        same = sj.edit(exact, rows, steps=3, t0=0.3)
+        whole = sj.edit(exact, rows, steps=3, t0=0.6)
+    assert len(parts) == len(set(parts))  # each part once
+    np.testing.assert_array_equal(made[0], same[0])
+    np.testing.assert_array_equal(made[1], whole[1])
+    np.testing.assert_array_equal(made[2][:, 0], rows[2][:, 0])
+    assert (made[2][:, 1:] != rows[2][:, 1:]).any() and (made[2] != whole[2]).any()
+    one = sj.edit(exact, rows[2], steps=3, t0=0.6, strength_map=ramp)
+    assert levels(made[2], one) <= 1
+
+
+@pytest.mark.parametrize("preset", ["paper-ve", "official", "diffusers", "diffusers-pndm"])
+def test_a_strength_map_of_two_values_is_a_mask_with_presets(exact, noise, preset):
+    mask = np.zeros((SIZE, SIZE))
+    mask[3:9, 5:12] = 1
+    own = {"strength": 0.5, "steps": 4} if "diffusers" in preset else {"t0": 0.004}
+    own |= {"steps": 3} if preset == "paper-ve" else {}
+    edits = [
+        sj.edit(exact, noise, preset=preset, **own, **given)
+        for given in ({"mask": mask}, {"strength_map": mask}, {})
+    ]
+    np.testing.assert_array_equal(edits[0], edits[1])
+    assert (edits[1] != edits[2]).any()
+
+
+def test_what_a_strength_map_keeps_is_exact_at_the_pictures_own_size(exact, rng):
+    image = rng.integers(0, 256, (40, 24, 3), dtype=np.uint8)
+    shares = np.zeros((40, 24))
+    shares[15:25, 5:15] = np.linspace(0.3, 1, 10)
+    edited = sj.edit(exact, image, steps=3, strength_map=shares, output="original", feather=1)
+    np.testing.assert_array_equal(edited[shares == 0], image[shares == 0])
+    assert (edited[shares > 0] != image[shares > 0]).any()
+    mask = (shares > 0).astype(float)
+    by_map = sj.edit(exact, image, steps=3, strength_map=mask, output="original")
+    np.testing.assert_array_equal(by_map, sj.edit(exact, image, mask, steps=3, output="original"))
 
 
 def test_samples_are_an_axis_of_their_own(exact, rows):

@@ -25,7 +25,7 @@ from program import (
 )
 
 from sdedit_jax import images, provenance
-from sdedit_jax.modes import check, kinds
+from sdedit_jax.modes import check, kinds, sdedit
 from sdedit_jax.modes.jobs import FORMAT
 from sdedit_jax.pipeline.executor import PROGRAMS
 from sdedit_jax.weights import store
@@ -94,6 +94,25 @@ def test_without_the_input_the_guide_beside_the_result_is_used(made, capsys):
     assert "the input of apple_0.png was not found" in told and "apple_guide.png" in told
 
 
+def test_a_strength_map_is_kept_beside_the_result(made, capsys, tmp_path):
+    """With the inputs, from the pictures beside the result, and not with another map."""
+    levels = np.tile(np.linspace(0, 255, 100).astype(np.uint8), (100, 1))
+    Image.fromarray(levels).save(made.parent / "in" / "ramp.png")
+    file = str(made.parent / "in" / "ramp.png")
+    config = inpainting(made.parent / "in" / "apple.webp", options__strength_map=file)
+    assert run(config, tmp_path / "map") == 0
+    out = tmp_path / "map"
+    assert "apple_strength.png" in names(out)
+    assert (picture(out / "apple_0.png") != picture(made / "apple_0.png")).any()
+    assert "bit-equal" in replayed(out / "apple_0.png", capsys)[1]
+    shutil.rmtree(made.parent / "in")
+    assert "bit-equal" in replayed(out / "apple_1.png", capsys)[1]
+    white = np.where(picture(out / "apple_strength.png") > 0, 255, 0).astype(np.uint8)
+    Image.fromarray(white).save(out / "apple_strength.png")
+    config = config_of("base", input=str(out / "apple_0.png"))
+    assert "strength map found is not the recipe's" in refused(config, tmp_path / "new", "replay")
+
+
 def test_a_replay_does_not_replace_its_own_input(made):
     config = config_of("base", input=str(made / "apple_0.png"))
     before = (made / "apple_0.png").read_bytes()
@@ -129,6 +148,24 @@ def test_a_cell_of_a_sweep_is_replayed(made, capsys, tmp_path):
     shutil.rmtree(made.parent / "in")
     code, told = replayed(tmp_path / "sweep" / "apple_t0.35_s3.png", capsys)
     assert code == 0 and "bit-equal" in told
+
+
+def test_a_strength_that_the_kind_found_is_recorded_and_replayed(
+    made, capsys, tmp_path, monkeypatch
+):
+    """Every job has its own; a replay takes that of the recipe, and finds none."""
+
+    def found(kind, jobs):
+        return [job._replace(value=0.3 + 0.1 * job.sample) for job in jobs]
+
+    out = tmp_path / "found"
+    with monkeypatch.context() as patch:
+        patch.setattr(sdedit.SDEditKind, "with_strengths", found)
+        assert run(inpainting(tmp_path / "in"), out) == 0
+    for k, t0 in enumerate((0.3, 0.4)):
+        assert noted(out)["pictures"][k]["strength"]["t0"] == pytest.approx(t0)
+        code, printed = replayed(out / f"apple_{k}.png", capsys)
+        assert code == 0 and "bit-equal" in printed
 
 
 def test_an_edited_picture_is_noticed(made, capsys):

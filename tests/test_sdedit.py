@@ -19,8 +19,10 @@ from sdedit_jax.diffusion.noise import Purpose, ReplayNoise
 from sdedit_jax.edits import sdedit
 from sdedit_jax.edits.sdedit import Recorded, Request, SDEdit
 from sdedit_jax.images.guide import Guide
+from sdedit_jax.pipeline import settings
 from sdedit_jax.priors.analytic import gaussian, mixture
 from sdedit_jax.priors.prior import Prior
+from sdedit_jax.registry.sampler_parts import SOLVERS
 
 M, S = 0.4, 0.5  # the data: N(M, S^2)
 KEY = jax.random.key(0)
@@ -349,6 +351,109 @@ def test_recorded_noise_of_a_request(rng):
     told = request._replace(noise=Recorded(start, steps))
     got = edit(told, jax.random.key(9)).image  # another key changes nothing
     np.testing.assert_allclose(got, edit(request).image, atol=1e-5)
+
+
+# --- strength maps --------------------------------------------------------------------------------
+
+LISTED = {"plms": "diffusers_pndm", "diffusers_ddim": "uniform", "diffusers_ddpm": "uniform"}
+"""Grids of the solvers that are not tested on the Karras grid."""
+
+
+@functools.cache
+def by_name(rule, hold, repeats=1):
+    """request -> image: an edit by a solver of the registry, with recorded noise."""
+    prior = gaussian(sde.linear_table(), jnp.full((4, 4, 3), M), S)
+    values = {"rule": rule, "grid": LISTED.get(rule, "karras"), "steps": 5, "hold": hold}
+    s = settings.sampling({**values, "repeats": repeats})
+    resolved = settings.resolve(prior, s, 0.6)
+    edit, noise = jit(pure.edit(resolved.plan)), drawn(resolved.plan, (4, 4, 3))
+
+    def image(t0, *guide):
+        return np.asarray(
+            edit(prior.params, Request(np.float32(t0), Guide(*guide), None, noise), KEY).image
+        )
+
+    return image
+
+
+@pytest.mark.parametrize(
+    ("rule", "hold"),
+    [*((rule, "level") for rule in SOLVERS), *(("ancestral", hold) for hold in masking.MODES[1:])],
+)
+def test_strength_maps_of_one_and_two_values(rule, hold, rng):
+    """A constant map is a lower t0, a map of 0 and 1 a mask, bit for bit."""
+    image, ones = picture(rng), jnp.ones((4, 4, 1))
+    edit = by_name(rule, hold, 2 if rule == "ancestral" else 1)
+    mask = jnp.asarray(rng.choice([0.0, 1.0], (4, 4, 1)), jnp.float32)
+    t0 = 0.995 if LISTED.get(rule) == "diffusers_pndm" else 0.6
+    binary = edit(t0, image, ones, mask)
+    np.testing.assert_array_equal(binary, edit(t0, image, mask, ones))
+    assert (binary != image).any() and (binary == image)[np.asarray(mask)[..., 0] == 0].all()
+    if LISTED.get(rule) != "diffusers_pndm":  # listed steps begin at t0
+        constant = edit(t0, image, mask, 0.25 * ones)
+        np.testing.assert_array_equal(constant, edit(0.25 * t0, image, mask, ones))
+
+
+def test_a_strength_map_of_ones_is_none(rng):
+    guide, mask = picture(rng), jnp.asarray(rng.choice([0.0, 0.5, 1.0], (4, 4, 1)), jnp.float32)
+    made = plan(sde.VP(), guide.shape)
+    edit = compiled(made, drawn(made, guide.shape))
+    without, ones = (
+        edit(Request(0.5, Guide(guide, mask, shares))).image for shares in (None, 0 * mask + 1)
+    )
+    np.testing.assert_allclose(ones, without, atol=1e-6)
+
+
+def test_strength_maps_by_their_formula(rng):
+    """The algorithm in float64, with a mask that depends on the step: share t0 > s."""
+    form, hold = PROCESSES["vp"][1], "level"
+    image = np.asarray(picture(rng, 4, 6, 1), np.float64)
+    mask, shares = rng.choice([0.25, 1.0], (4, 6, 1)), rng.uniform(size=(4, 6, 1))
+    shares[0, :3], shares[3, 3] = 0.0, 0.9
+    shares = np.minimum(shares, 0.9)
+    z0, z = rng.normal(size=(4, 6, 1)), rng.normal(size=(5, 2, 4, 6, 1))
+    made = plan(sde.VP(), (4, 6, 1), solvers.Ancestral(), n=5, hold=hold)
+    guide = Guide(*(jnp.asarray(a, jnp.float32) for a in (image, mask, shares)))
+    got = compiled(made, recorded(z0[None], z[None]))(Request(0.5, guide)).image
+    t0, eps = 0.5 * 0.9, oracles.gaussian_eps(form, M, S)
+    times = [t0 * (5 - i) / 5 for i in range(5)] + [sde.CLEAN]
+    a, sigma = form.at(t0)
+    x = a * image + sigma * z0
+    for i, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
+        mean, std, _ = oracles.ddpm_step(form, None, x, eps(x, t), t, s)
+        (a, sigma), free = form.at(s), np.where(shares * 0.5 > max(s, 0), mask, 0)
+        x = mean + (i < 4) * std * z[i, 0]
+        x = free * x + (1 - free) * (a * image + sigma * z[i, 1])
+    free = np.where(shares > 0, mask, 0)
+    np.testing.assert_allclose(got, free * x + (1 - free) * image, atol=5e-5)
+    np.testing.assert_array_equal(got[0, :3], guide.image[0, :3])
+
+
+def test_strength_maps_in_latents(rng):
+    """A latent takes the largest share of its block; its other pixels are pasted afterwards."""
+    blocks = Codec(
+        lambda params, image, z=None: image.reshape(4, 2, 4, 2, 1).mean((1, 3)),
+        lambda params, x0: x0.repeat(2, 0).repeat(2, 1),
+    )
+    small = plan(sde.VP(), (4, 4, 1))
+    made = dataclasses.replace(small, prior=small.prior.replace(codec=blocks))
+    noise, image, fine = drawn(small, (4, 4, 1)), picture(rng, 8, 8, 1), rng.uniform(size=(8, 8, 1))
+    shares = fine.reshape(4, 2, 4, 2, 1).max((1, 3))
+    ones = [np.ones_like(a, np.float32) for a in (fine, shares)]
+    guides = Guide(image, ones[0], fine), Guide(blocks.encode({}, image), ones[1], shares)
+    edits = jit(pure.edit(made)), jit(pure.edit(small))
+    got, want = (
+        edit(small.prior.params, Request(0.6, jax.tree.map(jnp.float32, guide), None, noise), KEY)
+        for edit, guide in zip(edits, guides, strict=True)
+    )
+    np.testing.assert_allclose(got.image[::2, ::2], want.image, atol=1e-6)
+
+
+def test_strength_maps_without_a_level_are_refused():
+    made = plan(sde.VP(), (4, 4, 1), hold=None)
+    image = jnp.zeros((4, 4, 1))
+    with pytest.raises(ValueError, match="hold: a strength map needs one of .* got None"):
+        compiled(made)(Request(0.5, Guide(image, image + 1, image + 1)))
 
 
 # --- strength, tracing ----------------------------------------------------------------------------

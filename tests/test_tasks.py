@@ -104,6 +104,44 @@ def test_kept_pixels_of_the_guide_are_those_of_the_input(name):
 
 
 @pytest.mark.parametrize("name", RUNS)
+def test_every_task_takes_a_strength_map(name, tmp_path):
+    """It is 0 where the mask is 0, and what it keeps is kept at both sizes; white is none."""
+    plain = example(name, fit="stretch")
+    height, width = plain.original.shape[:2]
+    ramp = np.tile(np.linspace(0, 255, width).astype(np.uint8), (height, 1))
+    ramp = ramp[:, ::-1].copy()
+    ramp[:, -width // 3 :] = 0
+    got = example(name, fit="stretch", strength_map=write(tmp_path / "ramp.png", ramp))
+    shares = got.guide.strength_map
+    assert shares.shape == (*got.mask.shape, 1) and shares.dtype == np.float32
+    assert np.array_equal(shares[..., 0] > 0, got.mask > 0)
+    assert np.array_equal(got.mask > 0, got.guide.mask[..., 0] > 0) and got.mask.any()
+    assert np.array_equal(images.in_levels(shares), shares)
+    assert np.array_equal(got.fitted[got.mask == 0], got.kept[got.mask == 0])
+    assert np.array_equal(got.original_mask, plain.original_mask * (ramp > 0))
+    whole = write(tmp_path / "white.png", np.full_like(ramp, 255))
+    white = example(name, fit="stretch", strength_map=whole)
+    assert np.array_equal(white.guide.strength_map, plain.guide.mask)
+    assert np.array_equal(white.fitted, plain.fitted) and np.array_equal(white.mask, plain.mask)
+
+
+def test_a_strength_map_is_fitted_by_its_shares_above_zero(tmp_path):
+    """Black has the extent of the mask; the rest of a pixel's box gives the mean share."""
+    path, levels = write(tmp_path / "a.png", noise(0, (8, 8))), np.full((8, 8), 102, np.uint8)
+    levels[:, :3], levels[:, 6:] = 0, 204
+    options = {"strength_map": write(tmp_path / "s.png", levels)}
+    got = photo.make(path, options, (4, 4), "crop")
+    assert np.array_equal(got.guide.strength_map[0, :, 0], np.float32([0, 102, 102, 204]) / 255)
+    assert np.allclose(got.mask[0], [0, 0.5, 1, 1], atol=1 / 255)
+    black = {"strength_map": write(tmp_path / "black.png", 0 * levels)}
+    with pytest.raises(ValueError, match="strength map .*black.png is black everywhere; white"):
+        photo.make(path, black, (4, 4), "crop")
+    wide = {"strength_map": write(tmp_path / "wide.png", levels[:4])}
+    with pytest.raises(ValueError, match="strength_map .* 4x8 pixels .* the picture has 8x8"):
+        photo.make(path, wide, (4, 4), "crop")
+
+
+@pytest.mark.parametrize("name", RUNS)
 def test_unknown_and_ill_typed_options_are_named(name):
     with pytest.raises(ValueError, match=r"\['colour', 'foo'\] are unknown"):
         example(name, foo=1, colour=2)

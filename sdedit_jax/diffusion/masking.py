@@ -18,7 +18,9 @@ OF_START = ("official", "diffusers")
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["guide", "mask", "z"], meta_fields=["mode"]
+    jax.tree_util.register_dataclass,
+    data_fields=["guide", "mask", "z", "begins"],
+    meta_fields=["mode"],
 )
 @dataclass(frozen=True)
 class KnownRegion:
@@ -34,12 +36,15 @@ class KnownRegion:
             one noise `z` of the whole run (released code). "diffusers": the level at which the next
             step begins with that one noise, and no noise after the last step (its inpainting).
         z: [H, W, C], for the modes OF_START.
+        begins: [H, W, 1] the time at which the edit of each pixel begins: the guide is kept in the
+            steps that end there or above, and everywhere at time 0; None: all begin at once.
     """
 
     guide: Array
     mask: Array
     mode: str = "level"
     z: Any = None
+    begins: Any = None
     before: ClassVar[None] = None
     evaluations: ClassVar[int] = 0
 
@@ -59,4 +64,6 @@ class KnownRegion:
             t, noise = context.t, context.noisy * context.z if self.mode == "paper" else self.z
         alpha, sigma = level(context.process, t)
         mask = jnp.broadcast_to(self.mask, self.guide.shape)
+        if self.begins is not None:
+            mask = jnp.where(self.begins > jnp.maximum(context.s, 0.0), mask, 0.0)
         return mask * x + (1 - mask) * (alpha * self.guide + sigma * noise)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from sdedit_jax.diffusion.grids import Grid, MakeGrid
-from sdedit_jax.diffusion.masking import OF_START, KnownRegion
+from sdedit_jax.diffusion.masking import MODES, OF_START, KnownRegion
 from sdedit_jax.diffusion.noise import Noise, PathNoise, ReplayNoise, SampleNoise
 from sdedit_jax.diffusion.sampler import Hook, Observation, State, advance, begin
 from sdedit_jax.diffusion.sde import level, perturb
@@ -45,8 +45,8 @@ class Request(NamedTuple):
     """All that may change without compiling.
 
     Attributes:
-        t0: strength in [0, 1], traced.
-        guide: image [H, W, C] in [-1, 1] and mask [H, W, 1] or [H, W, C].
+        t0: strength in [0, 1], traced; that of share 1 where the guide has a strength map.
+        guide: image [H, W, C] in [-1, 1], mask [H, W, 1] or [H, W, C], strength map [H, W, 1].
         cond: a class label, the embedding of a prompt, a CFGCond pair of these, or None.
         noise: recorded noise in the place of the key's, or None.
     """
@@ -149,22 +149,40 @@ def steps_of(plan: SDEdit, request: Request) -> Grid:
     return plan.grid(plan.prior.process, jnp.asarray(request.t0, jnp.float32), plan.n)
 
 
+def start_of(plan: SDEdit, request: Request) -> tuple[Array, Array | None]:
+    """(t, shares): the time where the steps begin, and the strength map as shares of it.
+
+    That time is t0 times the largest share; listed steps begin at t0.
+    """
+    t0, shares = jnp.asarray(request.t0, jnp.float32), request.guide.strength_map
+    if shares is None or plan.grid.fixed:
+        return t0, shares
+    most = jnp.max(shares)
+    return t0 * most, shares / jnp.where(most > 0, most, 1.0)
+
+
 def prepare(plan: SDEdit, params: Any, request: Request) -> Request:
     """The request in the space of the prior.
 
-    The mask has the size of the state. A network that sees the guide (inpainting) gets it as a
-    part of cond.
+    The mask and the strength map have the size of the state. A network that sees the guide
+    (inpainting) gets it as a part of cond.
     """
+    if plan.hold is None and request.guide.strength_map is not None:
+        raise ValueError(f"hold: a strength map needs one of {list(MODES)}, got None")
     prior, guide = plan.prior, jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), request.guide)
     z = None if request.noise is None else request.noise.encode
     image, mask = prior.codec.encode(params, guide.image, z), guide.mask
     if plan.hold == "official":  # the released code edits all that is not fully kept
         mask = jnp.where(mask > 0, 1.0, 0.0)
+    t0, shares = start_of(plan, request)
+    if shares is not None:
+        mask = jnp.where(shares > 0, mask, 0.0)
+        shares = mask_of_state(shares, image.shape)
     cond = request.cond
     if prior.prepare_cond is not None:
         cond = prior.prepare_cond(params, guide.image, mask, cond)
     mask = jnp.broadcast_to(mask_of_state(mask, image.shape), image.shape)
-    return request._replace(guide=Guide(image, mask), cond=cond)
+    return request._replace(t0=t0, guide=Guide(image, mask, shares), cond=cond)
 
 
 def start(plan: SDEdit, request: Request, noise: Randomness, k: Array, x0: Array) -> State:
@@ -196,7 +214,9 @@ def steps(
     process, hooks = plan.prior.process, [plan.corrector] if plan.corrector else []
     if plan.hold is not None:
         z = noise.start(k) if plan.hold in OF_START else None
-        hooks.append(KnownRegion(x0, request.guide.mask, plan.hold, z))
+        shares = request.guide.strength_map
+        begins = None if shares is None else shares * request.t0
+        hooks.append(KnownRegion(x0, request.guide.mask, plan.hold, z, begins))
     return advance(
         lambda x, t: plan.prior.predict(params, x, t, request.cond),
         process,
@@ -226,7 +246,7 @@ def finish(
     plan: SDEdit, params: Any, request: Request, x0: Array, score_sq: Array | None = None
 ) -> Edited:
     """The picture [H, W, C] of x0; at strength 0 the guide of the unprepared `request`, and 0."""
-    made, ran = plan.prior.codec.decode(params, x0), jnp.asarray(request.t0) > 0
+    made, ran = plan.prior.codec.decode(params, x0), start_of(plan, request)[0] > 0
     image = jnp.where(ran, made, jnp.asarray(request.guide.image, jnp.float32))
     return Edited(image, None if score_sq is None else jnp.where(ran, score_sq, 0.0))
 

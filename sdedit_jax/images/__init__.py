@@ -72,6 +72,7 @@ from sdedit_jax.images.pixels import (
     size_text,
     to_unit,
 )
+from sdedit_jax.images.plots import lines
 from sdedit_jax.images.sheets import contact_sheet, grid
 
 __all__ = [
@@ -109,6 +110,7 @@ __all__ = [
     "in_grey",
     "in_levels",
     "in_window",
+    "lines",
     "list_inputs",
     "luminance",
     "mask_beside",

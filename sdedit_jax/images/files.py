@@ -177,7 +177,11 @@ def _to_picture(image: Image.Image, info: Mapping) -> Picture:
 
 
 def read_mask(
-    path: str | Path, size: tuple[int, int], invert: bool = False, channel: str = "auto"
+    path: str | Path,
+    size: tuple[int, int],
+    invert: bool = False,
+    channel: str = "auto",
+    name: str = "mask",
 ) -> np.ndarray:
     """Read a mask file as float32 [H, W] in [0, 1]: white may change, greys are fractions.
 
@@ -193,11 +197,12 @@ def read_mask(
         size: (height, width) of the mask's picture, after EXIF rotation.
         invert: black (or transparent) may change instead of white (or opaque).
         channel: one of CHANNELS, see `mask_levels`.
+        name: what it is, for messages.
 
     Raises:
         ValueError: the file cannot be read, has other proportions, or is JPEG and dark everywhere.
     """
-    image, name = _open(_bytes(user_path(path)), str(path)), f"mask {path}"
+    image, name = _open(_bytes(user_path(path)), str(path)), f"{name} {path}"
     grey = mask_levels(_picture(image), name, channel)
     return mask_at(from_levels(pure_ends(grey, image.format, name), invert), size, name)
 

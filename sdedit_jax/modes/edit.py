@@ -62,12 +62,16 @@ def planned(kind: Kind, jobs: Sequence[Job], target: Target, ends: Sequence[str]
 def make(kind: Kind, jobs: Sequence[Job], target: Target) -> tuple[list[Done], list[str], int]:
     """Run the jobs and write each result as it comes, further files with an input's first result.
 
+    The kind finds their strengths first, where it is asked to.
+
     Returns:
         the results, one line for each job that failed, and the exit code of a signal or 0.
     """
     done, failed, begun = [], [], set()
     rows = min(kind.config.batch, max(len(jobs), 1))
-    print("\n".join([*header(kind, rows), *kind.lines(jobs)]))
+    print("\n".join(header(kind, rows)))
+    jobs = kind.with_strengths(jobs) if jobs else []
+    print("\n".join(kind.lines(jobs)))
     with signals.catch() as caught:
         for result in run(kind, jobs, caught.stop) if jobs else ():
             if isinstance(result, Failed):
@@ -101,7 +105,7 @@ def contact_sheet(kind: Kind, inputs: Sequence[Input], done: Sequence[Done]) -> 
     """A row for each input: the input itself, guide, mask and results."""
     count, rows, labels = kind.config.samples, [], {}
     for one in inputs:
-        own = [d for d in done if d.job.input is one]
+        own = [d for d in done if d.job.input.name == one.name]
         at = {d.job.sample: on_background(d.made.output.picture, one.item) for d in own}
         labels = kind.leads(one, own[0].made if own else None)
         rows.append([*labels.values(), *(at.get(k) for k in range(count))])

@@ -149,6 +149,9 @@ class LEDITSKind:
     def beside(self, one: Input) -> list[str]:
         return ["_reconstruction", "_photo", *_mask_endings(one.extra)]
 
+    def with_strengths(self, jobs: Sequence[Job]) -> list[Job]:
+        return list(jobs)
+
     def request(self, job: Job, shapes: Mapping[str, Any]) -> Request:
         extra = job.input.extra
         made = self.resolved.recipe
@@ -257,6 +260,8 @@ def open_kind(
         inputs: that a file of prompts may name.
     """
     check_common(config)
+    if given := config.options.get("strength_map"):
+        raise ValueError(f"options.strength_map: LEDITS takes no strength map, got {given!r}")
     numbers = {name: config[name] for name in (*OWN, *SCALES, *NUMBERS)}
     ledits_settings.recipe(config.preset, numbers)
     registry.pick(dict.fromkeys(inversion.KEEPS), config.maps, "maps")

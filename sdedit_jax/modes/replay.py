@@ -172,11 +172,13 @@ def find_input(kind: Kind, recipe: Mapping[str, Any], path: Path) -> Input:
 
 
 def check_input(kind: Kind, found: Input, recipe: Mapping[str, Any]) -> None:
-    """Raise ValueError unless guide and masks are the recipe's."""
-    mask = kind.recipe(job_of(recipe, found))["mask"]
-    now = {"guide": provenance.digest(found.item.fitted), "mask": digests(mask)}
+    """Raise ValueError unless guide, masks and strength map are the recipe's."""
+    own = kind.recipe(job_of(recipe, found))
+    now = {"guide": provenance.digest(found.item.fitted), "mask": digests(own["mask"])}
+    then = {part: recipe[part]["sha256"] for part in now}
+    now["strength map"], then["strength map"] = (r.get("strength_map") for r in (own, recipe))
     for part, sha256 in now.items():
-        if sha256 != recipe[part]["sha256"]:
+        if sha256 != then[part]:
             raise ValueError(f"the {part} found is not the recipe's: its sha256 differs")
 
 

@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 from ml_collections import ConfigDict
 
-from sdedit_jax import images, registry
+from sdedit_jax import images, provenance, registry
 from sdedit_jax.diffusion import strength
+from sdedit_jax.diffusion.noise import image_key
 from sdedit_jax.diffusion.sde import VE, level
 from sdedit_jax.edits.sdedit import Request, proposition_1
+from sdedit_jax.edits.target import Found
 from sdedit_jax.images import Size
 from sdedit_jax.modes import prompt_files
 from sdedit_jax.modes.session import (
@@ -31,15 +33,16 @@ from sdedit_jax.modes.session import (
     refuse_given,
     size_of,
 )
-from sdedit_jax.pipeline import settings
+from sdedit_jax.pipeline import settings, target
 from sdedit_jax.pipeline.base import total_evaluations
-from sdedit_jax.pipeline.outputs import check_visible, finished
+from sdedit_jax.pipeline.executor import devices_for
+from sdedit_jax.pipeline.outputs import check_visible, distance_where_free, finished
 from sdedit_jax.pipeline.sdedit import SDEditPipeline
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Classes, Prompt
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.tasks import TaskInput
-from sdedit_jax.tasks.common import Photo, assemble
+from sdedit_jax.tasks.common import Photo, assemble, read_strength_map
 from sdedit_jax.text.spelling import counted
 
 UNITS = ("sigma", "snr_db", "step")
@@ -116,6 +119,7 @@ class SDEditKind:
         options = config.options.to_dict()
         item = registry.task(config.task)(str(path), options, self.size, config.fit)
         item = item.in_channels(self.prior.shape[-1])
+        settings.check_strength_maps(config.preset, [item.guide.strength_map])
         return Input(check_visible(item, config.output), name)
 
     def candidates(self, recipe: Mapping[str, Any], path: Path) -> Iterator[Callable[[], Input]]:
@@ -131,18 +135,53 @@ class SDEditKind:
         grey = images.luminance(images.read(path.with_name(f"{name}_mask.png")).rgb)
         kept = path.with_name(f"{name}_photo.png")
         photo = images.read(kept if kept.is_file() else path.with_name(f"{name}_guide.png"))
+        shares = path.with_name(f"{name}_strength.png") if self.config.options.strength_map else ""
+        shares = read_strength_map(str(shares), path, fitted.shape[:2])
+        photo = Photo(photo.rgb, photo, strength_map=shares)
         placement = images.place(fitted.shape[:2], self.size, "stretch")
-        item = assemble(
-            id, fitted, grey / np.float32(255), Photo(photo.rgb, photo), placement
-        )._replace(id=id)
+        item = assemble(id, fitted, grey / np.float32(255), photo, placement)._replace(id=id)
         return Input(item.in_channels(self.prior.shape[-1]), name)
 
     def beside(self, one: Input) -> list[str]:
-        return ["_guide", "_mask", *["_photo"] * _blends(one.item)]
+        mapped = one.item.guide.strength_map is not None
+        more = {"_strength": mapped, "_photo": _blends(one.item)}
+        more["_target"] = self.config.target_l2 is not None
+        return ["_guide", "_mask", *(end for end, there in more.items() if there)]
+
+    def with_strengths(self, jobs: Sequence[Job]) -> list[Job]:
+        if self.config.target_l2 is None:
+            return list(jobs)
+        found = self._at_distance(jobs)
+        target.check_found(found, [job.name for job in jobs], self.config.target_l2)
+        trials: dict[str, dict[str, Mapping[float, float]]] = {}
+        for job, one in zip(jobs, found, strict=True):
+            trials.setdefault(job.input.name, {})[job.cut] = one.trials
+            tried = counted(len(one.trials), "trial")
+            print(f"target    {job.name}: t0 {one.t0:.4g}, distance {one.distance:.4g}, {tried}")
+        return [
+            job._replace(value=one.t0, trials=trials[job.input.name])
+            for job, one in zip(jobs, found, strict=True)
+        ]
+
+    def _at_distance(self, jobs: Sequence[Job]) -> list[Found]:
+        """The strengths at which jobs have the distance target_l2 from their guides."""
+        config = self.config
+
+        def distance(i: int, image: np.ndarray) -> float:
+            item = jobs[i].input.item
+            made = finished(image, item, feather=config.feather)
+            return distance_where_free(made.fitted, item)
+
+        keys = [image_key(job.seed, job.input.item.id, job.sample) for job in jobs]
+        return target.find(
+            self.pipeline({}), self.prior.params, [self.request(job, {}) for job in jobs], keys,
+            distance, config.target_l2, batch=config.batch,
+            devices=devices_for(config.batch, config.devices),
+        )  # fmt: skip
 
     def request(self, job: Job, shapes: Mapping[str, Any]) -> Request:
         item = job.input.item
-        return Request(np.float32(self._t0(job)), item.guide, self._cond(item.id))
+        return Request(np.float32(self._t0(job)), item.guide.with_map(), self._cond(item.id))
 
     def made(self, job: Job, row: Any) -> Made:
         item, config = job.input.item, self.config
@@ -156,18 +195,27 @@ class SDEditKind:
         }
         if self.default is not None:
             entry["prompts"] = self._text(item.id)
-        mask = grey(item.mask)
         line = (
             f"L2 {entry['l2']:.2f} (RMS {entry['rms']:.4f})"
             f"  max change outside the mask {entry['max_change_outside_mask']}"
         )
-        beside = {"_guide": item.fitted, "_mask": mask}
+        beside = {"_guide": item.fitted, "_mask": grey(item.mask)}
+        if item.guide.strength_map is not None:
+            beside["_strength"] = grey(item.guide.strength_map[..., 0])
         if _blends(item):
             beside["_photo"] = item.kept
+        if job.trials is not None:
+            goal, away = config.target_l2, distance_where_free(output.fitted, item)
+            tried = [list(pair) for pair in job.trials[job.cut].items()]
+            entry["target_l2"] = {"target": goal, "distance": away, "trials": tried}
+            line += f"  distance {away:.4f} of {goal:g}"
+            curves = {f"sample {cut[1:]}": list(own.items()) for cut, own in job.trials.items()}
+            beside["_target"] = images.lines(curves, "t0", "distance from the guide (RMS)", goal)
         return Made(output, beside, entry, line)
 
     def recipe(self, job: Job) -> dict[str, Any]:
         item = job.input.item
+        shares = item.guide.strength_map
         return {
             "task": self.config.task,
             "strength": described(self.prior.process, self._t0(job))._asdict(),
@@ -175,6 +223,7 @@ class SDEditKind:
             "prompts": self._text(item.id) if self.default is not None else None,
             "sampler": dataclasses.asdict(self.resolved.sampling),
             "mask": grey(item.mask),
+            "strength_map": None if shares is None else provenance.digest(grey(shares[..., 0])),
         }
 
     def record(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,7 +236,10 @@ class SDEditKind:
     def leads(self, one: Input, made: Made | None) -> dict[str, np.ndarray | None]:
         item = one.item
         mask = item.original_mask if self.config.output == "original" else item.mask
-        return {"input": item.original, "guide": item.fitted, "mask": grey(mask)}
+        leads = {"input": item.original, "guide": item.fitted, "mask": grey(mask)}
+        if item.guide.strength_map is not None:
+            leads["strength"] = grey(item.guide.strength_map[..., 0])
+        return leads
 
     def label(self, value: float, entries: Sequence[dict[str, Any]]) -> str:
         l2 = np.mean([e["l2"] for e in entries] or [np.nan])
@@ -224,8 +276,9 @@ class SDEditKind:
     def _bound(self, job: Job, row: Any) -> dict[str, Any] | str:
         """Proposition 1 of the paper beside the distance, where the paper states it."""
         item, t0 = job.input.item, self._t0(job)
-        if not self._bounded or not (item.mask == 1).all():
-            return "not stated for this run: it is for VE, one repeat and no mask"
+        whole = (item.mask == 1).all() and item.guide.strength_map is None
+        if not self._bounded or not whole:
+            return "not stated for this run: it is for VE, one repeat, no mask and no strength map"
         sigma = float(level(self.prior.process, t0)[1]) if t0 else 0.0
         distance = float(np.sum((row.image.astype(np.float64) - item.guide.image) ** 2))
         return {
@@ -255,11 +308,15 @@ def open_kind(
     prompts = _prompts(config, prior, inputs, replayed)
     cond = None if prompts else registry.condition(prior, config.cond, guide.against, guide.scale)
     prior = settings.preset_process(prior, config.preset)
+    if config.target_l2 is not None:
+        _check_target(config)
     t0 = _strength(config, prior)
     sampling = settings.sampling(config.sampler.to_dict(), config.preset, t0, config.strength)
     guided = isinstance(cond, CFGCond) or bool(prompts and prompts["guided"])
     used = registry.guided(prior, guide.name) if guided else prior
     resolved = settings.resolve(used, sampling, t0)
+    if config.target_l2 is not None:
+        target.check_grid(resolved)
     return SDEditKind(config, prior, size, resolved, cond, **(prompts or {}))
 
 
@@ -275,7 +332,7 @@ def check_sweep(config: ConfigDict) -> None:
         raise ValueError(f'preset "{config.preset}" has no t0; a sweep needs another preset')
     if config.sampler.grid.startswith("diffusers"):
         raise ValueError(f'sampler.grid "{config.sampler.grid}" has no t0; a sweep needs another')
-    for unit in UNITS:
+    for unit in (*UNITS, "target_l2"):
         if config[unit] is not None:
             raise ValueError(
                 f"{unit}: a sweep takes its strengths from sweep.t0, got {config[unit]}"
@@ -291,7 +348,7 @@ def check_given(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None
         refuse_given(given, {f: f"a sweep takes {o} instead" for f, o in OF_A_SWEEP.items()})
     if settings.takes_share(config.preset):
         refuse_given(given, {"t0": f'preset "{config.preset}" takes strength instead'})
-    found = [name for name in ("t0", *UNITS, "strength") if name in given]
+    found = [name for name in ("t0", *UNITS, "strength", "target_l2") if name in given]
     if len(found) > 1:
         values = " and ".join(f"{name} {given[name]:g}" for name in found)
         raise ValueError(f"the strength is given twice, {values}; give one of them")
@@ -309,8 +366,17 @@ def restore(config: ConfigDict, recipe: Mapping[str, Any]) -> None:
             config[name] = value
     config.sampler.steps = recipe["sampler"]["steps"]
     config.t0 = recipe["strength"]["t0"]
-    for unit in UNITS:
+    for unit in (*UNITS, "target_l2"):
         config[unit] = None
+
+
+def _check_target(config: ConfigDict) -> None:
+    """Raise ValueError unless target_l2 is a distance, and the only strength of the config."""
+    target.check(config.target_l2, config.preset)
+    given = [unit for unit in (*UNITS, "strength") if config[unit] is not None]
+    if given:
+        values = f"target_l2 {config.target_l2:g} and {given[0]} {config[given[0]]:g}"
+        raise ValueError(f"the strength is given twice, {values}; give one of them")
 
 
 def _strength(config: ConfigDict, prior: Prior) -> float:

@@ -47,7 +47,10 @@ class Job(NamedTuple):
     Attributes:
         input: the input. cut: what the result's name adds to the input's.
         seed, sample: of its noise.
-        value: the strength or scale of this cell of a sweep; None: the config's.
+        value: the strength or scale of this cell of a sweep, or the strength that the kind found;
+            None: the config's.
+        trials: cut -> strength -> distance, of all jobs of the input, where the kind has tried
+            some strengths.
     """
 
     input: Input
@@ -55,6 +58,7 @@ class Job(NamedTuple):
     seed: int
     sample: int = 0
     value: float | None = None
+    trials: Mapping[str, Mapping[float, float]] | None = None
 
     @property
     def name(self) -> str:
@@ -121,6 +125,12 @@ class Kind(Protocol):
 
     def beside(self, one: Input) -> list[str]:
         """The endings of the further files of an input."""
+
+    def with_strengths(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs, each with the strength that the kind finds for it.
+
+        A job whose value is set keeps it.
+        """
 
     def request(self, job: Job, shapes: Mapping[str, Any]) -> Any:
         """The request of a job."""

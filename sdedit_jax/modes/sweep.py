@@ -46,7 +46,7 @@ def sweep(config: ConfigDict, target: Target) -> int:
     refuse_existing(files, target.overwrite, needed(config, listing.inputs))
     done, failed, code = make(kind, jobs, target)
     for one in inputs:
-        own = [d for d in done if d.job.input is one]
+        own = [d for d in done if d.job.input.name == one.name]
         if own:
             target.png(f"{one.name}_sweep.png", sweep_sheet(kind, one, own))
     if done:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from sdedit_jax import devices as parallel
 from sdedit_jax.pipeline import executor
-from sdedit_jax.pipeline.base import Done, Event, Finished, Pipeline
+from sdedit_jax.pipeline.base import Cancelled, Done, Event, Finished, Pipeline
 
 
 class Call(NamedTuple):
@@ -20,6 +20,8 @@ class Call(NamedTuple):
         result: the results of the rows -> what the call returns.
         batch: rows at a time. devices: local devices to use; 0: all.
         keep_maps: whether the rows' results come with recorded arrays, as pairs.
+        find: a token that cancels, or None -> the requests with the strengths that are found for
+            them; None: there is nothing to find.
     """
 
     pipeline: Pipeline
@@ -30,6 +32,7 @@ class Call(NamedTuple):
     batch: int = 16
     devices: int = 0
     keep_maps: bool = False
+    find: Callable[[executor.Cancel | None], Sequence[Any]] | None = None
 
 
 def run(call: Call, cancel: executor.Cancel | None = None) -> Any:
@@ -38,7 +41,7 @@ def run(call: Call, cancel: executor.Cancel | None = None) -> Any:
     Raises:
         Cancelled: it was stopped.
     """
-    rows = []
+    rows, call = [], _with_strengths(call, cancel)
     for requests, keys in _batches(call):
         finished = executor.finish(_events(call, requests, keys, cancel=cancel, listen=False))
         rows += _rows(finished, len(keys), call.keep_maps)
@@ -49,6 +52,10 @@ def stream(
     call: Call, preview_every: int = 0, cancel: executor.Cancel | None = None
 ) -> Iterator[Event | Done]:
     """The events of a call, and Done with its result at the end; a cancelled call ends without."""
+    try:
+        call = _with_strengths(call, cancel)
+    except Cancelled:
+        return
     rows, batches = [], -(-len(call.keys) // call.batch)
     for number, (requests, keys) in enumerate(_batches(call), 1):
         last = None
@@ -59,6 +66,10 @@ def stream(
             return
         rows += _rows(last, len(keys), call.keep_maps)
     yield Done(call.result(rows))
+
+
+def _with_strengths(call: Call, cancel: executor.Cancel | None) -> Call:
+    return call if call.find is None else call._replace(requests=call.find(cancel))
 
 
 def _events(call: Call, requests: Any, keys: Any, **options: Any) -> Iterator[Event | Finished]:

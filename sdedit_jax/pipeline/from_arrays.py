@@ -16,13 +16,19 @@ from sdedit_jax.diffusion.noise import drawn_seed, image_key
 from sdedit_jax.edits import sdedit
 from sdedit_jax.edits.inversion import KEEPS, Inverted, Request
 from sdedit_jax.edits.sdedit import Recorded
-from sdedit_jax.pipeline import ledits_settings, settings
+from sdedit_jax.pipeline import ledits_settings, settings, target
 from sdedit_jax.pipeline.arguments import each, number, whole
 from sdedit_jax.pipeline.cache import default_cache
 from sdedit_jax.pipeline.calls import Call
 from sdedit_jax.pipeline.ledits import Result
 from sdedit_jax.pipeline.ledits_settings import Prompts
-from sdedit_jax.pipeline.outputs import OUTPUTS, check_visible, finished, given_out
+from sdedit_jax.pipeline.outputs import (
+    OUTPUTS,
+    check_visible,
+    distance_where_free,
+    finished,
+    given_out,
+)
 from sdedit_jax.pipeline.sdedit import SDEditPipeline
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Prompt
@@ -99,18 +105,24 @@ def _sdedit_call(
     usual: float,
     image: Any,
     mask: Any,
+    strength_map: Any,
     t0: float | None,
     preset: str,
     strength: float | None,
+    target_l2: float | None,
     noise: Recorded | None,
     **given: Any,
 ) -> Call:
     """SDEdit of some rows, whatever their conditions are."""
     _check_output(given)
     default_cache()
-    items, many = _items(prior, image, mask, given)
+    items, many = _items(prior, image, mask, given, strength_map)
+    settings.check_strength_maps(preset, [item.guide.strength_map for item in items])
     prior = settings.preset_process(prior, preset)
-    t0 = _t0(prior, usual, preset, t0, {name: given[name] for name in ("sigma", "snr_db", "step")})
+    others = {name: given[name] for name in ("sigma", "snr_db", "step")}
+    if target_l2 is not None:
+        _check_target(target_l2, preset, {"t0": t0, **others, "strength": strength})
+    t0 = _t0(prior, usual, preset, t0, others)
     names = ("steps", "rule", "grid", "corrector", "hold", "repeats", "final", "noise_by")
     if strength is not None:
         number("strength", strength, 0, 1)
@@ -119,7 +131,7 @@ def _sdedit_call(
     recorded = _recorded(noise, resolved, items, many, given)
     samples = _samples(given)
     requests = [
-        sdedit.Request(np.float32(resolved.t0), item.guide, c, z)
+        sdedit.Request(np.float32(resolved.t0), item.guide.with_map(), c, z)
         for item, c, z in zip(items, conds, recorded, strict=True)
         for _ in samples
     ]
@@ -129,8 +141,45 @@ def _sdedit_call(
         shown = [_shown(row.image, item, given) for row, item in _paired(rows, items, samples)]
         return _arranged(shown, many, given)
 
-    pipeline = SDEditPipeline(resolved.plan)
-    return Call(pipeline, prior.params, requests, keys, result, **_machine(given))
+    call = Call(
+        SDEditPipeline(resolved.plan), prior.params, requests, keys, result, **_machine(given)
+    )
+    if target_l2 is None:
+        return call
+    target.check_grid(resolved)
+    rows = [item for item in items for _ in samples]
+    return call._replace(find=lambda cancel: _at_distance(call, rows, target_l2, given, cancel))
+
+
+def _check_target(value: float, preset: str, others: Mapping[str, float | None]) -> None:
+    """Check a target: the only strength of a call."""
+    target.check(value, preset)
+    found = [f"{name} {other}" for name, other in others.items() if other is not None]
+    if found:
+        raise ValueError(
+            f"the strength is given twice, target_l2 {value} and {found[0]}; give one of them"
+        )
+
+
+def _at_distance(
+    call: Call, items: Sequence[TaskInput], value: float, given: Mapping[str, Any], cancel: Any
+) -> list[sdedit.Request]:
+    """The requests of a call with the strengths at which they have a distance from their guides."""
+
+    def distance(i: int, image: np.ndarray) -> float:
+        return distance_where_free(
+            finished(image, items[i], "prior", given["feather"]).fitted, items[i]
+        )
+
+    found = target.find(
+        call.pipeline, call.params, call.requests, call.keys, distance, value,
+        batch=call.batch, devices=call.devices, cancel=cancel,
+    )  # fmt: skip
+    target.check_found(found, [item.id for item in items], value)
+    shown = [f"t0 {one.t0:.4g} has distance {one.distance:.4g}" for one in found]
+    print(f"strength  {'; '.join(shown)}")
+    pairs = zip(call.requests, found, strict=True)
+    return [request._replace(t0=np.float32(one.t0)) for request, one in pairs]
 
 
 def invert_call(
@@ -244,17 +293,19 @@ def _check_output(given: Mapping[str, Any]) -> None:
 
 
 def _items(
-    prior: Prior, image: Any, mask: Any, given: Mapping[str, Any]
+    prior: Prior, image: Any, mask: Any, given: Mapping[str, Any], strength_map: Any = None
 ) -> tuple[list[TaskInput], bool]:
     """The pictures with their masks, fitted to the size of the edit; and whether it is a batch."""
     batch = arrays.read(image, value_range=given["value_range"])
     one_of("fit", given["fit"], images.FITS)
     size = prior.edit_size(given["size"])
-    drawn = arrays.masks(mask, [p.rgb.shape[:2] for p in batch.pictures], batch.many)
+    sizes = [p.rgb.shape[:2] for p in batch.pictures]
+    drawn = arrays.masks(mask, sizes, batch.many)
+    maps = arrays.masks(strength_map, sizes, batch.many, "strength_map")
     ids = batch.ids
     if given["id"] is not None:
         ids = each("id", given["id"], len(batch.pictures), str)
-    rows = zip(batch.pictures, drawn, ids, strict=True)
+    rows = zip(batch.pictures, drawn, maps, ids, strict=True)
     opaque = given.get("opaque", False)
     items = [arrays.item(*row, size, given["fit"], opaque) for row in rows]
     output = given.get("output", "prior")

@@ -1,7 +1,7 @@
 """Settings of SDEdit, resolved once: prior + sampling + strength -> a static plan."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sdedit_jax import registry
@@ -252,6 +252,20 @@ def scheduler_step(given: SchedulerStep, prior: Prior) -> Ancestral:
 def takes_share(preset: str) -> bool:
     """Whether the strength of a preset is a share of its steps."""
     return bool(preset) and "diffusers" in registry.pick(PRESETS, preset, "preset")[1]["grid"]
+
+
+def check_strength_maps(preset: str, maps: Sequence[Any]) -> None:
+    """Check that strength maps go with a preset.
+
+    Raises:
+        ValueError: preset "official", which runs 1000 t0 steps, and a map that does not reach t0.
+    """
+    for shares in maps:
+        if preset == "official" and shares is not None and shares.max() < 1:
+            raise ValueError(
+                f'strength_map: preset "official" runs 1000 t0 steps, so the map must be white'
+                f" somewhere, its largest share is {shares.max():.3g}; give a lower t0"
+            )
 
 
 def preset_process(prior: Prior, preset: str) -> Prior:

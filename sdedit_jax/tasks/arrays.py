@@ -131,7 +131,9 @@ def _levels(image: np.ndarray, field: str, span: Span | None) -> np.ndarray:
     return images.from_unit((2 * image.astype(np.float64) - low - high) / (high - low))
 
 
-def masks(mask: Any, sizes: Sequence[Size], many: bool) -> list[np.ndarray | None]:
+def masks(
+    mask: Any, sizes: Sequence[Size], many: bool, field: str = "mask"
+) -> list[np.ndarray | None]:
     """One mask for all pictures, or one for each: float32 [H, W] in [0, 1], or None.
 
     Args:
@@ -139,6 +141,7 @@ def masks(mask: Any, sizes: Sequence[Size], many: bool) -> list[np.ndarray | Non
             [B, H, W, 1], for a batch. White (1, 255) = may change. An array of three axes is one
             mask if its last axis is 1 and the others have the proportions of each picture.
         sizes: of the pictures.
+        field: its name in messages; see `mask_of`.
 
     Raises:
         ValueError: another number of masks than of pictures, or see `mask_of`.
@@ -150,8 +153,9 @@ def masks(mask: Any, sizes: Sequence[Size], many: bool) -> list[np.ndarray | Non
     else:
         each = [mask] * len(sizes)
     if len(each) != len(sizes):
-        raise ValueError(f"mask: one for all or one for each of {len(sizes)}, got {len(each)}")
-    return [None if m is None else mask_of(m, size) for m, size in zip(each, sizes, strict=True)]
+        raise ValueError(f"{field}: one for all or one for each of {len(sizes)}, got {len(each)}")
+    pairs = zip(each, sizes, strict=True)
+    return [None if m is None else mask_of(m, size, field) for m, size in pairs]
 
 
 def _is_one(shape: tuple[int, ...], sizes: Sequence[Size]) -> bool:
@@ -169,8 +173,8 @@ def mask_of(mask: Any, size: Size, field: str = "mask") -> np.ndarray:
         ValueError: another shape, values out of range, or no value above 0.
     """
     if isinstance(mask, str | Path):
-        flat = images.read_mask(mask, size)
-        images.check_mask(flat, f"{field} {mask}")
+        flat = images.read_mask(mask, size, name=field)
+        _check_free(flat, field, f" {mask}")
         return flat
     if isinstance(mask, Image.Image):
         grey = images.mask_levels(images.from_pil(mask, field), field)
@@ -184,15 +188,29 @@ def mask_of(mask: Any, size: Size, field: str = "mask") -> np.ndarray:
     flat = images.from_levels(flat) if levels else flat.astype(np.float32)
     if not (np.isfinite(flat).all() and 0 <= flat.min() and flat.max() <= 1):
         raise ValueError(f"{field} must be in [0, 1], or uint8; white = may change")
-    images.check_mask(flat, field)
+    _check_free(flat, field)
     return flat if same else images.resize_mask(flat, size)
 
 
+def _check_free(mask: np.ndarray, field: str, file: str = "") -> None:
+    """Raise ValueError unless a mask or a strength map lets a pixel change."""
+    check = common.check_shares if field == "strength_map" else images.check_mask
+    check(mask, field + file)
+
+
 def item(
-    picture: images.Picture, mask: np.ndarray | None, id: str, size: Size, fit: str, opaque: bool
+    picture: images.Picture,
+    mask: np.ndarray | None,
+    strength_map: np.ndarray | None,
+    id: str,
+    size: Size,
+    fit: str,
+    opaque: bool,
 ) -> TaskInput:
     """The task input of a picture that is its own guide."""
-    photo = common.Photo(images.flatten(picture), picture, opaque=opaque)
+    flat = images.flatten(picture)
+    photo = common.Photo(flat, picture, opaque=opaque, strength_map=strength_map)
+    mask = common.bounded(mask, strength_map)
     placement = common.place("", photo, size, fit)
-    made = common.assemble("", photo.rgb, mask, photo, placement, detail=mask is not None)
+    made = common.assemble("", flat, mask, photo, placement, detail=mask is not None)
     return made._replace(id=id)

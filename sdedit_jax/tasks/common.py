@@ -17,6 +17,8 @@ from sdedit_jax.text import spelling
 T = TypeVar("T")
 Color = tuple[int, int, int]
 Size = tuple[int, int]
+Growth = tuple[tuple[int, int], tuple[int, int]]
+NO_GROWTH = ((0, 0), (0, 0))
 
 
 class Photo(NamedTuple):
@@ -29,6 +31,7 @@ class Photo(NamedTuple):
         margin: colour of the margin of fit "pad"; None repeats the edge.
         opaque: whether an edit makes transparent parts opaque where it may change pixels.
         detail: whether an edit that is enlarged keeps the detail of the guide.
+        strength_map: float32 [H, W] in [0, 1], see Guide; None: 1 everywhere.
     """
 
     rgb: np.ndarray
@@ -37,6 +40,7 @@ class Photo(NamedTuple):
     margin: Color | None = None
     opaque: bool = False
     detail: bool = True
+    strength_map: np.ndarray | None = None
 
     @property
     def size(self) -> Size:
@@ -110,12 +114,15 @@ class Options:
         detail: with `output=original`, the detail of the guide stays in the result. Set it to False
             where the edit moves shapes: the old outlines would stay.
         mask_suffix: a file whose stem is an input's with this suffix is the input's mask.
+        strength_map: a grey picture, or a folder of pictures with the inputs' stems: each pixel is
+            edited with its share of the strength, white with all of it; black is kept. "": none.
     """
 
     background: str = ""
     opaque: bool = False
     detail: bool = True
     mask_suffix: str = images.MASK_SUFFIX
+    strength_map: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,12 +217,19 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     spelling.one_of(f"task option {name}", value, allowed)
 
 
-def read_photo(path: str | Path, chosen: Options) -> Photo:
-    """Read an input picture."""
+def read_photo(path: str | Path, chosen: Options, grown: Growth = NO_GROWTH) -> Photo:
+    """Read an input picture, and its strength map.
+
+    Args:
+        grown: pixels by which the picture will grow, (above, below), (left, right); the strength
+            map has the grown size.
+    """
     source, background = images.read(path), images.color(chosen.background or "#ffffff")
     flat = images.flatten(source, background)
     margin = background if chosen.background else None
-    return Photo(flat, source, background, margin, chosen.opaque, chosen.detail)
+    height, width = (a + sum(b) for a, b in zip(flat.shape[:2], grown, strict=True))
+    strength_map = read_strength_map(chosen.strength_map, path, (height, width))
+    return Photo(flat, source, background, margin, chosen.opaque, chosen.detail, strength_map)
 
 
 def read_flat(path: str | Path, background: str = "") -> np.ndarray:
@@ -268,6 +282,37 @@ def read_mask(chosen: MaskOptions, path: str | Path, size: Size) -> np.ndarray |
     return mask
 
 
+def read_strength_map(where: str, path: str | Path, size: Size) -> np.ndarray | None:
+    """Read the strength map of the input `path`: float32 [H, W] in levels; None without one.
+
+    Args:
+        where: a file, or a folder of files with the inputs' stems; "": none.
+
+    Raises:
+        ValueError: it cannot be read, has other proportions, or is black everywhere.
+    """
+    if not where:
+        return None
+    file = images.paired(where, path, "strength_map")
+    shares = images.in_levels(images.read_mask(file, size, name="strength_map"))
+    check_shares(shares, f"the strength map {file}")
+    return shares
+
+
+def check_shares(shares: np.ndarray, name: str = "strength_map") -> None:
+    """Raise ValueError unless a strength map lets a pixel change."""
+    if not shares.any():
+        raise ValueError(f"{name} is black everywhere; white marks the full strength")
+
+
+def bounded(mask: np.ndarray | None, shares: np.ndarray | None) -> np.ndarray | None:
+    """The mask [H, W], 0 where the strength map is 0 too; None where neither keeps anything."""
+    if shares is None or (shares > 0).all():
+        return mask
+    free = (shares > 0).astype(np.float32)
+    return free if mask is None else mask * free
+
+
 def place(path: str | Path, photo: Photo, size: Size, fit: str) -> images.Placement:
     """The placement of an input.
 
@@ -316,9 +361,11 @@ def assemble(
         painted: bool [H, W], pixels whose detail is not kept, because they are strokes.
         kept: what stays where the mask is 0, uint8 [H, W, 3]; None: the photo.
     """
+    mask = bounded(mask, photo.strength_map)
     wide = np.ones(photo.size, np.float32) if mask is None else mask.astype(np.float32)
     if not wide.any():
-        raise ValueError(f"the mask of {path or 'image'} keeps everything: nothing may change")
+        both = "mask keeps" if photo.strength_map is None else "mask and strength map keep"
+        raise ValueError(f"{path or 'image'}: its {both} everything: nothing may change")
     small = images.fit_mask(wide, placement, f"mask of {path}" if path else "mask")
     below, margin = photo.rgb if kept is None else kept, photo.margin
     large = picture if mask is None else np.where(wide[..., None] > 0, picture, below)
@@ -327,7 +374,7 @@ def assemble(
     if painted is not None:
         rim = images.grow(painted, math.ceil(placement.scale))
         large = np.where(rim[..., None], images.enlarged(fitted, large, placement), large)
-    guide, fitted = _guide(fitted, stays, small)
+    guide, fitted = _guide(fitted, stays, small, _fitted_shares(photo, small, placement))
     return TaskInput(
         id=Path(path).stem,
         guide=guide,
@@ -343,12 +390,33 @@ def assemble(
 
 def with_guide(item: TaskInput, fitted: np.ndarray) -> TaskInput:
     """The input with another guide, uint8 [h, w, 3], where the mask is above 0."""
-    guide, fitted = _guide(fitted, item.kept, item.mask)
+    guide, fitted = _guide(fitted, item.kept, item.mask, item.guide.strength_map)
     return item._replace(guide=guide, fitted=fitted)
 
 
-def _guide(fitted: np.ndarray, kept: np.ndarray, mask: np.ndarray) -> tuple[Guide, np.ndarray]:
+def _fitted_shares(
+    photo: Photo, mask: np.ndarray, placement: images.Placement
+) -> np.ndarray | None:
+    """The strength map at the size of the edit, float32 [h, w, 1], 0 where the mask is 0.
+
+    A pixel has the mean of the shares above 0 that it covers: the mask has the extent of black. A
+    map in levels stays in levels, as a PNG stores it.
+    """
+    shares = photo.strength_map
+    if shares is None:
+        return None
+    free = images.fit_mask((shares > 0).astype(np.float32), placement, "strength_map")
+    small = images.fit_mask(shares, placement, "strength_map") / np.where(free > 0, free, 1)
+    small = np.clip(small, shares[shares > 0].min(), shares.max())
+    if np.array_equal(images.in_levels(shares), shares):
+        small = images.in_levels(small)
+    return np.where(mask > 0, small, 0)[..., None].astype(np.float32)
+
+
+def _guide(
+    fitted: np.ndarray, kept: np.ndarray, mask: np.ndarray, shares: np.ndarray | None
+) -> tuple[Guide, np.ndarray]:
     """The guide, as a Guide and as uint8 [h, w, 3], which is `kept` where the mask is 0."""
     free = (mask > 0)[..., None]
     fitted = np.where(free, fitted, kept)
-    return Guide(images.to_unit(fitted), free.astype(np.float32)), fitted
+    return Guide(images.to_unit(fitted), free.astype(np.float32), shares), fitted

@@ -37,6 +37,7 @@ class Options(common.Options):
 def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) -> common.TaskInput:
     """The photo `path` on its larger canvas; the mask is the border, and `overlap` beside it.
 
+    A strength map has the size of the canvas.
     `original` of the result is the canvas with its filled border, at the input's own resolution.
 
     Raises:
@@ -46,7 +47,7 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
     chosen = common.read_options(Options, options)
     common.one_of("fill", chosen.fill, FILLS)
     _check(chosen)
-    photo = common.read_photo(path, chosen)
+    photo = common.read_photo(path, chosen, _margins(chosen))
     _check_canvas(photo.size, chosen)
     mask, border = _mask(photo.size, chosen, chosen.overlap), _mask(photo.size, chosen)
     canvas = np.pad(photo.rgb, (*_margins(chosen), (0, 0)), "edge")
@@ -103,7 +104,7 @@ def _canvas(size: common.Size, chosen: Options) -> common.Size:
     return height, width
 
 
-def _margins(chosen: Options) -> tuple[tuple[int, int], tuple[int, int]]:
+def _margins(chosen: Options) -> common.Growth:
     return (chosen.top, chosen.bottom), (chosen.left, chosen.right)
 
 

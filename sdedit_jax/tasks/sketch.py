@@ -61,7 +61,8 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
     if mask is None:
         return ready
     # at the input's size only the lines are kept, without a rim of paper
-    return ready._replace(original_mask=1 - line.astype(np.float32))
+    wide = common.bounded(1 - line.astype(np.float32), drawing.strength_map)
+    return ready._replace(original_mask=wide)
 
 
 def _lines(path: str, drawing: np.ndarray, threshold: int) -> np.ndarray:
