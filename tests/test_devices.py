@@ -11,7 +11,7 @@ from program import four_devices
 
 from sdedit_jax import devices as parallel
 from sdedit_jax.diffusion import grids, sde, solvers
-from sdedit_jax.diffusion.noise import Purpose
+from sdedit_jax.diffusion.noise import At, Purpose
 from sdedit_jax.edits import sdedit
 from sdedit_jax.edits.sdedit import Request, SDEdit
 from sdedit_jax.images.guide import Guide
@@ -39,7 +39,7 @@ def editor():
 
     def one(params, request, key):
         noise = sdedit.sample(key, SHAPE).steps(0)
-        return edit(params, request, key).image, noise.draw(3, Purpose.STEP, 0, SHAPE)
+        return edit(params, request, key).image, noise.draw(At(3), Purpose.STEP, 0, SHAPE)
 
     many = jax.vmap(one, in_axes=(None, 0, 0))
     return weights, lambda params, batch: many(params, *batch)

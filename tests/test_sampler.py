@@ -15,6 +15,7 @@ from sdedit_jax.diffusion.grids import Grid
 from sdedit_jax.diffusion.masking import KnownRegion
 from sdedit_jax.diffusion.noise import (
     SLOT,
+    At,
     InferNoise,
     PathNoise,
     Purpose,
@@ -138,7 +139,7 @@ def test_errors(make, message):
 
 
 def of_replay(shape, purpose, call=0, before=0):
-    return ReplayNoise(jnp.zeros(shape), before).draw(0, purpose, call, (1,))
+    return ReplayNoise(jnp.zeros(shape), before).draw(At(0), purpose, call, (1,))
 
 
 KERNEL = Step(jnp.zeros((5, 5, 1)), jnp.ones(()))
@@ -147,9 +148,10 @@ KERNEL = Step(jnp.zeros((5, 5, 1)), jnp.ones(()))
 def increments(times, side=40):
     """sqrt(t - s) z [steps, side^2] of the steps between these times, and their lengths."""
     times = jnp.asarray(times, jnp.float32)
-    noise = PathNoise(jax.random.key(5), Grid(times[:-1], times[1:]))
+    noise = PathNoise(jax.random.key(5))
     kernel = Step(jnp.zeros((side, side, 1)), jnp.ones(()))
-    z = jax.lax.map(lambda i: noise.step(i, kernel), jnp.arange(len(times) - 1))
+    steps = At(jnp.arange(len(times) - 1), times[:-1], times[1:])
+    z = jax.lax.map(lambda at: noise.step(at, kernel), steps)
     lengths = -np.diff(np.asarray(times, np.float64))
     return np.asarray(z).reshape(len(lengths), -1), lengths
 
@@ -169,6 +171,21 @@ def test_noise_of_a_path_is_the_same_in_longer_steps():
     assert not np.array_equal(*increments([0.5, 0.5, 0.5])[0])  # no length: a draw of the step
 
 
+def test_hooks_draw_from_a_path_by_the_time_of_their_state():
+    """Runs that share a time share the draws there, whatever the numbers of their steps are."""
+    noise, shape = PathNoise(jax.random.key(5)), (4, 4, 1)
+
+    def draw(at, purpose, call=0):
+        return np.asarray(noise.draw(at, purpose, call, shape)).tobytes()
+
+    for purpose, at, same, other in (
+        (Purpose.BEFORE, At(3, 0.5, 0.25), At(6, 0.5, 0.375), At(3, 0.625, 0.25)),
+        (Purpose.AFTER, At(3, 0.5, 0.25), At(7, 0.375, 0.25), At(3, 0.5, sde.CLEAN)),
+    ):
+        assert draw(at, purpose) == draw(same, purpose)
+        assert len({draw(at, purpose), draw(other, purpose), draw(at, purpose, 1)}) == 3
+
+
 @pytest.mark.parametrize("process", [sde.VE(0.02, 10.0), sde.VP()])
 @pytest.mark.parametrize("solver", [solvers.Ancestral(), solvers.DPMpp(), solvers.SASolver()])
 def test_runs_on_one_path_converge(process, solver):
@@ -176,19 +193,18 @@ def test_runs_on_one_path_converge(process, solver):
     prior = gaussian(process, jnp.full((16, 16, 1), 0.3), 0.5)
     x = sde.perturb(process, 0.3, 0.7, jax.random.normal(jax.random.key(0), (16, 16, 1)))
 
-    def run(n, make):
+    def run(n, noise):
         times = jnp.linspace(0.7, 0.1, n + 1)
         grid = Grid(times[:-1], times[1:])
-        noise = make(grid)
         run = sampler.reverse(prior.predictor(), process, solver, grid, noise, x, final="sample")
         return np.asarray(run[0].x)
 
-    def apart(make):
-        runs = [run(n, make) for n in (8, 32, 128)]
+    def apart(noise):
+        runs = [run(n, noise) for n in (8, 32, 128)]
         return [np.sqrt(np.mean((a - b) ** 2)) for a, b in zip(runs, runs[1:], strict=False)]
 
     key = jax.random.key(1)
-    path, number = apart(lambda grid: PathNoise(key, grid)), apart(lambda grid: SampleNoise(key))
+    path, number = apart(PathNoise(key)), apart(SampleNoise(key))
     assert path[1] < path[0] / 1.8 and path[1] < number[1] / 4
 
 
@@ -196,10 +212,10 @@ def test_noise_depends_on_key_step_purpose_and_call_alone():
     """The draws of the step, of hooks before and after it, and of each of their calls differ."""
 
     def draws(seed, index, calls=3):
-        noise, shape = SampleNoise(jax.random.key(seed)), KERNEL.mean.shape
+        noise, shape, at = SampleNoise(jax.random.key(seed)), KERNEL.mean.shape, At(index)
         hooks = [(purpose, slot * SLOT + call) for purpose in (Purpose.BEFORE, Purpose.AFTER)
                  for slot in (0, 1) for call in range(calls)]  # fmt: skip
-        found = [noise.step(index, KERNEL), *(noise.draw(index, *hook, shape) for hook in hooks)]
+        found = [noise.step(at, KERNEL), *(noise.draw(at, *hook, shape) for hook in hooks)]
         return jnp.stack(found)
 
     seen = [
@@ -223,12 +239,12 @@ def test_a_draw_in_a_loop_equals_the_same_draw_outside(purpose, rng):
         @jax.jit
         def inside(noise, index):
             def body(i, out):
-                return out.at[i].set(noise.draw(index, purpose, i, (2, 2, 1)))
+                return out.at[i].set(noise.draw(At(index), purpose, i, (2, 2, 1)))
 
             return jax.lax.fori_loop(0, 4, body, jnp.zeros((4, 2, 2, 1)))
 
         for index in (0, 3):
-            outside = [noise.draw(index, purpose, call, (2, 2, 1)) for call in range(4)]
+            outside = [noise.draw(At(index), purpose, call, (2, 2, 1)) for call in range(4)]
             np.testing.assert_array_equal(inside(noise, index), outside)
             assert len({np.asarray(one).tobytes() for one in outside}) == 4
 
@@ -238,14 +254,14 @@ def test_recorded_noise_comes_in_the_order_of_a_step():
     z = jnp.arange(24.0).reshape(4, 3, 2, 1, 1)
     shape, noise = (2, 1, 1), ReplayNoise(z, before=1)
     kernel = Step(jnp.zeros(shape), jnp.ones(()))
-    index = jnp.asarray(2)
-    np.testing.assert_array_equal(noise.draw(index, Purpose.BEFORE, 0, shape), z[2, 0])
-    np.testing.assert_array_equal(noise.step(index, kernel), z[2, 1])
-    np.testing.assert_array_equal(noise.draw(index, Purpose.AFTER, 0, shape), z[2, 2])
+    at = At(jnp.asarray(2))
+    np.testing.assert_array_equal(noise.draw(at, Purpose.BEFORE, 0, shape), z[2, 0])
+    np.testing.assert_array_equal(noise.step(at, kernel), z[2, 1])
+    np.testing.assert_array_equal(noise.draw(at, Purpose.AFTER, 0, shape), z[2, 2])
     with pytest.raises(ValueError, match="z holds 3 draws for each step, 1 of them before it"):
-        noise.draw(index, Purpose.AFTER, 1, shape)
+        noise.draw(at, Purpose.AFTER, 1, shape)
     for purpose in (Purpose.BEFORE, Purpose.AFTER):
-        late = jax.jit(lambda call, purpose=purpose: noise.draw(2, purpose, call, shape))
+        late = jax.jit(lambda call, purpose=purpose: noise.draw(At(2), purpose, call, shape))
         assert np.isfinite(late(0)).all() and np.isnan(late(1)).all()
 
 
@@ -254,12 +270,12 @@ def test_inferred_noise_reaches_its_targets(rng):
     target, mean = jnp.asarray(rng.normal(size=(2, *SHAPE)), jnp.float32)
     noise = InferNoise(lambda i: target)
     for std in (0.3, jnp.full(SHAPE, 2.0)):
-        z = noise.step(0, Step(mean, jnp.asarray(std)))
+        z = noise.step(At(0), Step(mean, jnp.asarray(std)))
         np.testing.assert_allclose(mean + std * z, target, rtol=1e-6, atol=1e-6)
-    assert not np.any(noise.step(0, Step(mean, jnp.zeros(()))))
-    assert not np.any(ZeroNoise().step(0, Step(mean, jnp.ones(()))))
+    assert not np.any(noise.step(At(0), Step(mean, jnp.zeros(()))))
+    assert not np.any(ZeroNoise().step(At(0), Step(mean, jnp.ones(()))))
     with pytest.raises(ValueError, match="a hook cannot draw any"):
-        noise.draw(0, Purpose.AFTER, 0, SHAPE)
+        noise.draw(At(0), Purpose.AFTER, 0, SHAPE)
 
 
 def test_the_key_of_a_picture():
@@ -480,7 +496,7 @@ def context(process, t, s, z, noisy=1.0, draws=None):
     draw = None
     if draws is not None:
         source = ReplayNoise(draws[None], len(draws))
-        draw = functools.partial(source.draw, 0, Purpose.BEFORE)
+        draw = functools.partial(source.draw, At(0), Purpose.BEFORE)
     times = jnp.float32(t), jnp.float32(s)
     return Context(process, *times, 0, z, jnp.float32(noisy), draw, PREDICT)
 
@@ -543,7 +559,7 @@ def test_langevin_is_stationary_on_gaussian_data(process):
     corrector, noise = Langevin(snr), SampleNoise(jax.random.key(1))
 
     def step(x, i):
-        draw = functools.partial(noise.draw, i, Purpose.BEFORE)
+        draw = functools.partial(noise.draw, At(i), Purpose.BEFORE)
         told = Context(process, t, s, i, None, jnp.ones(()), draw, predict)
         return corrector.before(x, told), None
 

@@ -30,7 +30,7 @@ from trajectories import (
 from sdedit_jax.diffusion import grids, sde, solvers
 from sdedit_jax.diffusion.correctors import Langevin
 from sdedit_jax.diffusion.grids import Grid
-from sdedit_jax.diffusion.noise import Purpose, ReplayNoise
+from sdedit_jax.diffusion.noise import At, Purpose, ReplayNoise
 from sdedit_jax.diffusion.sampler import Context
 from sdedit_jax.diffusion.solvers import Prediction
 from sdedit_jax.priors.adapters import ScoreSDEVE, ScoreSDEVEDiscrete, ScoreSDEVP
@@ -258,7 +258,7 @@ def test_updates_of_the_annealed_corrector(golden, name, steps):
         now, after = jnp.float32((k + 1) / n), jnp.float32(k / n if k else sde.CLEAN)
         predict = functools.partial(lambda own, x, t: analytic(table, x, t, own, ve), t)
         z = arrays[f"cnoise_t{i}"][None]
-        draw = functools.partial(ReplayNoise(z, z.shape[1]).draw, 0, Purpose.BEFORE)
+        draw = functools.partial(ReplayNoise(z, z.shape[1]).draw, At(0), Purpose.BEFORE)
         told = Context(table, now, after, 0, None, jnp.ones(()), draw, predict)
         hook = annealed(0.16, lambda _, t=t: process.sigma(t), steps)
         want = arrays[f"{name}_t{i}_ald_n{steps}_x"]

@@ -15,7 +15,7 @@ from scipy import stats
 
 from sdedit_jax.diffusion import grids, masking, sampler, sde, solvers
 from sdedit_jax.diffusion.correctors import Langevin
-from sdedit_jax.diffusion.noise import Purpose, ReplayNoise
+from sdedit_jax.diffusion.noise import At, Purpose, ReplayNoise
 from sdedit_jax.edits import sdedit
 from sdedit_jax.edits.sdedit import Recorded, Request, SDEdit
 from sdedit_jax.images.guide import Guide
@@ -323,8 +323,9 @@ def test_randomness_of_repeats_and_keys():
     def noises(key, k):
         noise = sdedit.sample(key, shape)
         loop = noise.steps(k)
-        hooks = [loop.draw(i, p, 0, shape) for i in (0, 1) for p in (Purpose.BEFORE, Purpose.AFTER)]
-        return [noise.start(k), loop.step(0, kernel), loop.step(1, kernel), *hooks]
+        ats, sides = (At(0), At(1)), (Purpose.BEFORE, Purpose.AFTER)
+        hooks = [loop.draw(at, side, 0, shape) for at in ats for side in sides]
+        return [noise.start(k), *(loop.step(at, kernel) for at in ats), *hooks]
 
     seen = [z for key in (KEY, jax.random.key(1)) for k in (0, 1) for z in noises(key, k)]
     assert len({np.asarray(z).tobytes() for z in seen}) == len(seen) == 28
@@ -340,10 +341,11 @@ def test_recorded_noise_of_a_request(rng):
     def loop(k):
         source = noise.steps(k)
         kernel = solvers.Step(guide, jnp.ones(()))
+        shape = guide.shape
         return jnp.stack([
-            jnp.stack([*(source.draw(i, Purpose.BEFORE, c, guide.shape) for c in (0, 1)),
-                       source.step(i, kernel), source.draw(i, Purpose.AFTER, 0, guide.shape)])
-            for i in range(made.n)
+            jnp.stack([*(source.draw(at, Purpose.BEFORE, c, shape) for c in (0, 1)),
+                       source.step(at, kernel), source.draw(at, Purpose.AFTER, 0, shape)])
+            for at in map(At, range(made.n))
         ])  # fmt: skip
 
     start, steps = (jnp.stack([part(k) for k in (0, 1)]) for part in (noise.start, loop))

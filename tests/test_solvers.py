@@ -17,7 +17,7 @@ from jax import jit
 
 from sdedit_jax.diffusion import grids, sampler, sde, solvers
 from sdedit_jax.diffusion.correctors import Langevin
-from sdedit_jax.diffusion.noise import Purpose, ReplayNoise, ZeroNoise
+from sdedit_jax.diffusion.noise import At, Purpose, ReplayNoise, ZeroNoise
 from sdedit_jax.diffusion.solvers import Prediction, multistep
 from sdedit_jax.diffusion.strength import noise_to_signal
 from sdedit_jax.priors.analytic import gaussian
@@ -557,7 +557,7 @@ def test_updates_of_the_originals_corrector(golden, name, i, t, kind):
     corrector = Langevin(0.16, steps, norm="batch", axis="rows")
 
     def correct(x, z):
-        draw = functools.partial(ReplayNoise(z[None], steps).draw, 0, Purpose.BEFORE)
+        draw = functools.partial(ReplayNoise(z[None], steps).draw, At(0), Purpose.BEFORE)
         context = sampler.Context(table, now, after, 0, None, jnp.ones(()), draw, predict)
         return corrector.before(x, context)
 

@@ -11,14 +11,13 @@ import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sdedit_jax.diffusion.grids import Grid
 from sdedit_jax.diffusion.solvers.base import Step
 
 
@@ -34,15 +33,26 @@ SLOT = 1 << 10
 """Draws that each hook has to itself before or after a step."""
 
 
+class At(NamedTuple):
+    """The step that draws.
+
+    Attributes:
+        index: its number in the run.
+        t, s: its times, for sources that go by them.
+    """
+
+    index: Array | int
+    t: Any = None
+    s: Any = None
+
+
 class Noise(Protocol):
     """A source of standard normal noise."""
 
-    def step(self, index: Array, kernel: Step) -> Array:
+    def step(self, at: At, kernel: Step) -> Array:
         """The solver's z [H, W, C] of a step with this kernel."""
 
-    def draw(
-        self, index: Array, purpose: Purpose, call: Array | int, shape: tuple[int, ...]
-    ) -> Array:
+    def draw(self, at: At, purpose: Purpose, call: Array | int, shape: tuple[int, ...]) -> Array:
         """A hook's z of this shape; call, from 0, may be traced."""
 
 
@@ -53,44 +63,41 @@ class SampleNoise:
 
     key: Array
 
-    def step(self, index: Array, kernel: Step) -> Array:
-        return self.draw(index, Purpose.STEP, 0, kernel.mean.shape)
+    def step(self, at: At, kernel: Step) -> Array:
+        return self.draw(at, Purpose.STEP, 0, kernel.mean.shape)
 
-    def draw(
-        self, index: Array, purpose: Purpose, call: Array | int, shape: tuple[int, ...]
-    ) -> Array:
-        step_key = jax.random.fold_in(self.key, index)
+    def draw(self, at: At, purpose: Purpose, call: Array | int, shape: tuple[int, ...]) -> Array:
+        step_key = jax.random.fold_in(self.key, at.index)
         return jax.random.normal(jax.random.fold_in(step_key, int(purpose) + call), shape)
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=["key", "grid"], meta_fields=[])
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["key"], meta_fields=[])
 @dataclass(frozen=True)
 class PathNoise:
     """Noise of one Brownian path W(t) of a key: z = (W(t) - W(s)) / sqrt(t - s) in a step.
 
     Runs with other numbers of steps follow the same path, so their results converge picture by
-    picture. The clean end is t = 0. Steps of no length, and hooks, draw as with `SampleNoise`.
+    picture. The clean end is t = 0. Steps of no length draw as with `SampleNoise`. So do hooks, by
+    the time of the state that they change in the place of the index: t before a step, s after it.
+    Runs that share a time share its draws.
 
     Attributes:
-        key: decides the path on [0, 1].
-        grid: the steps, in which `index` counts.
+        key: decides the path on [0, 1], and the draws of hooks.
     """
 
     key: Array
-    grid: Grid
 
-    def step(self, index: Array, kernel: Step) -> Array:
+    def step(self, at: At, kernel: Step) -> Array:
         shape, path = kernel.mean.shape, jax.random.fold_in(self.key, PATH)
-        t, s = (_ticks(times[index]) for times in self.grid)
+        t, s = _ticks(at.t), _ticks(at.s)
         between = brownian(path, t, shape) - brownian(path, s, shape)
         length = (t - s) / TICKS
-        fresh = self.draw(index, Purpose.STEP, 0, shape)
+        fresh = SampleNoise(self.key).step(at, kernel)
         return jnp.where(t > s, between / jnp.sqrt(jnp.where(t > s, length, 1.0)), fresh)
 
-    def draw(
-        self, index: Array, purpose: Purpose, call: Array | int, shape: tuple[int, ...]
-    ) -> Array:
-        return SampleNoise(self.key).draw(index, purpose, call, shape)
+    def draw(self, at: At, purpose: Purpose, call: Array | int, shape: tuple[int, ...]) -> Array:
+        tick = _ticks(at.t if purpose is Purpose.BEFORE else at.s)
+        return SampleNoise(self.key).draw(At(tick), purpose, call, shape)
 
 
 LEVELS = 20
@@ -143,21 +150,20 @@ class ReplayNoise:
     z: Array
     before: int = 0
 
-    def step(self, index: Array, kernel: Step) -> Array:
-        return self.draw(index, Purpose.STEP, 0, kernel.mean.shape)
+    def step(self, at: At, kernel: Step) -> Array:
+        return self.draw(at, Purpose.STEP, 0, kernel.mean.shape)
 
-    def draw(
-        self, index: Array, purpose: Purpose, call: Array | int, shape: tuple[int, ...]
-    ) -> Array:
+    def draw(self, at: At, purpose: Purpose, call: Array | int, shape: tuple[int, ...]) -> Array:
         first = {Purpose.BEFORE: 0, Purpose.STEP: self.before, Purpose.AFTER: self.before + 1}
-        at, calls = first[purpose] + call, self.z.shape[1]
+        number, calls = first[purpose] + call, self.z.shape[1]
         end = self.before if purpose == Purpose.BEFORE else calls
-        if first[purpose] >= end or (not isinstance(at, jax.core.Tracer) and at >= end):
+        if first[purpose] >= end or (not isinstance(number, jax.core.Tracer) and number >= end):
             raise ValueError(
                 f"z holds {calls} draws for each step, {self.before} of them before it; a step"
                 " needs more"
             )
-        return jnp.where(at < end, jnp.broadcast_to(jnp.asarray(self.z)[index, at], shape), jnp.nan)
+        z = jnp.broadcast_to(jnp.asarray(self.z)[at.index, number], shape)
+        return jnp.where(number < end, z, jnp.nan)
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["target"])
@@ -171,14 +177,12 @@ class InferNoise:
 
     target: Callable[[Array], Array]
 
-    def step(self, index: Array, kernel: Step) -> Array:
+    def step(self, at: At, kernel: Step) -> Array:
         noisy = kernel.std > 0
-        away = self.target(index) - kernel.mean
+        away = self.target(at.index) - kernel.mean
         return jnp.where(noisy, away / jnp.where(noisy, kernel.std, 1.0), 0.0)
 
-    def draw(
-        self, index: Array, purpose: Purpose, call: Array | int, shape: tuple[int, ...]
-    ) -> Array:
+    def draw(self, at: At, purpose: Purpose, call: Array | int, shape: tuple[int, ...]) -> Array:
         raise ValueError("noise is inferred from target states: a hook cannot draw any")
 
 
@@ -187,12 +191,10 @@ class InferNoise:
 class ZeroNoise:
     """No noise: every step takes its mean."""
 
-    def step(self, index: Array, kernel: Step) -> Array:
+    def step(self, at: At, kernel: Step) -> Array:
         return jnp.zeros_like(kernel.mean)
 
-    def draw(
-        self, index: Array, purpose: Purpose, call: Array | int, shape: tuple[int, ...]
-    ) -> Array:
+    def draw(self, at: At, purpose: Purpose, call: Array | int, shape: tuple[int, ...]) -> Array:
         return jnp.zeros(shape)
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from sdedit_jax.diffusion.grids import Grid
-from sdedit_jax.diffusion.noise import SLOT, Noise, Purpose
+from sdedit_jax.diffusion.noise import SLOT, At, Noise, Purpose
 from sdedit_jax.diffusion.sde import CLEAN, SDE
 from sdedit_jax.diffusion.solvers.base import (
     Predict,
@@ -149,7 +149,7 @@ def advance(
         x = _through(hooks, Purpose.BEFORE, noise, state.x, context)
         prediction, guidance = guided.predict(state.guidance, x, t, i)
         kernel, memory = solver.step(process, state.memory, x, prediction, t, s, look)
-        z = noise.step(i, kernel)
+        z = noise.step(At(i, t, s), kernel)
         after = kernel.mean + noisy * kernel.std * z
         after = _through(hooks, Purpose.AFTER, noise, after, context._replace(z=z))
         seen = None
@@ -219,7 +219,8 @@ def _through(
             continue
 
         def draw(call: Array | int, shape: tuple[int, ...], slot: int = slot) -> Array:
-            return noise.draw(context.index, purpose, slot * SLOT + call, shape)
+            at = At(context.index, context.t, context.s)
+            return noise.draw(at, purpose, slot * SLOT + call, shape)
 
         x = change(x, context._replace(draw=draw))
         slot += 1

@@ -28,7 +28,7 @@ import numpy as np
 from jax import Array
 
 from sdedit_jax.diffusion.grids import Grid, MakeGrid
-from sdedit_jax.diffusion.noise import InferNoise, ReplayNoise, ZeroNoise
+from sdedit_jax.diffusion.noise import At, InferNoise, ReplayNoise, ZeroNoise
 from sdedit_jax.diffusion.sampler import Observation, State, advance, begin
 from sdedit_jax.diffusion.sde import level, perturb
 from sdedit_jax.diffusion.solvers import Predict, Prediction, Solver, StatefulPredictor
@@ -328,11 +328,11 @@ class _Shifted(NamedTuple):
     noise: ReplayNoise
     first: Any
 
-    def step(self, index: Array, kernel: Any) -> Array:
-        return self.noise.step(index - self.first, kernel)
+    def step(self, at: At, kernel: Any) -> Array:
+        return self.noise.step(at._replace(index=at.index - self.first), kernel)
 
-    def draw(self, index: Array, *rest: Any) -> Array:
-        return self.noise.draw(index - self.first, *rest)
+    def draw(self, at: At, *rest: Any) -> Array:
+        return self.noise.draw(at._replace(index=at.index - self.first), *rest)
 
 
 def _grid(plan: Inversion, request: Request) -> Grid:

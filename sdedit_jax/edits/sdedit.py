@@ -81,20 +81,18 @@ class Randomness(NamedTuple):
     steps: Callable[[Array], Noise]
 
 
-def sample(key: Array, shape: tuple[int, ...], path: Grid | None = None) -> Randomness:
+def sample(key: Array, shape: tuple[int, ...], noise_by: str = "step") -> Randomness:
     """Noise from the image's key: repeat k uses fold_in(key, k) alone.
 
     Args:
-        path: the steps, where the noise is that of a Brownian path in time.
+        noise_by: one of NOISE_BY.
     """
+    source = PathNoise if noise_by == "time" else SampleNoise
 
     def part(k: Array, purpose: int) -> Array:
         return jax.random.fold_in(jax.random.fold_in(key, k), purpose)
 
-    def steps(k: Array) -> Noise:
-        return SampleNoise(part(k, 1)) if path is None else PathNoise(part(k, 1), path)
-
-    return Randomness(lambda k: jax.random.normal(part(k, 0), shape), steps)
+    return Randomness(lambda k: jax.random.normal(part(k, 0), shape), lambda k: source(part(k, 1)))
 
 
 @jax.tree_util.register_static
@@ -137,8 +135,7 @@ class SDEdit:
 def randomness_of(plan: SDEdit, request: Request, key: Array) -> Randomness:
     """The noise of a prepared request: the recorded one where it has one, else the key's."""
     if request.noise is None:
-        path = steps_of(plan, request) if plan.noise_by == "time" else None
-        return sample(key, request.guide.image.shape, path)
+        return sample(key, request.guide.image.shape, plan.noise_by)
     start, loop = jnp.asarray(request.noise.start), jnp.asarray(request.noise.steps)
     before = plan.corrector.evaluations if plan.corrector else 0
     return Randomness(lambda k: start[k], lambda k: ReplayNoise(loop[k], before))
