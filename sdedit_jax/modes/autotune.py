@@ -6,7 +6,6 @@ distance is the energy distance on hand-made features, between edits of the same
 """
 
 import dataclasses
-import io
 import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from ml_collections import ConfigDict
 from sdedit_jax import images
 from sdedit_jax.caution import warn
 from sdedit_jax.evaluation import features, kid
+from sdedit_jax.images import plots
 from sdedit_jax.modes import jobs as batches
 from sdedit_jax.modes import kinds
 from sdedit_jax.modes.files import Target, list_inputs, needed, plain, refuse_existing
@@ -98,7 +98,7 @@ def autotune(config: ConfigDict, target: Target) -> int:
     )
     best = usual(plan.reference)
     sets = [features_of(trial.edits(best, plan.jobs, seed)) for seed in (1, 2)]
-    whole, count = np.concatenate(sets), len(trial.inputs)
+    whole, count = np.concatenate(sets), len(trial.jobs)
     floor = Measured(best, *trial.cost(best), *distance(*sets, whole, count))
     print(f"floor     {floor.distance:.4f} +- {floor.error:.4f}, between two references")
     found, skipped = [], []
@@ -172,12 +172,13 @@ class Trial:
     """Edits of the inputs with any candidate, and what they took; `first` is run at once.
 
     Attributes:
-        kind: the edit of the config. inputs: at most MOST / EACH.
+        kind: the edit of the config. jobs: one for each input, at most MOST / EACH.
         seconds: of an evaluation of one picture in a batch; compile: of a candidate's programs.
     """
 
     def __init__(self, kind: SDEditKind, inputs: Sequence[Input], first: Candidate) -> None:
-        self.kind, self.inputs, self.taken = kind, spread(inputs, MOST // EACH), {}
+        some = [Job(one, "", kind.config.seed) for one in spread(inputs, MOST // EACH)]
+        self.kind, self.jobs, self.taken = kind, kind.with_strengths(some), {}
         start = time.perf_counter()
         self.edits(first, kind.config.batch, 0)
         evaluations, seconds = self.cost(first)
@@ -191,8 +192,8 @@ class Trial:
         Raises:
             FloatingPointError: the model gave NaN.
         """
-        places = (divmod(k, len(self.inputs)) for k in range(count))
-        rows = [Job(self.inputs[i], "", seed, sample) for sample, i in places]
+        places = (divmod(k, len(self.jobs)) for k in range(count))
+        rows = [self.jobs[i]._replace(seed=seed, sample=k, trials=None) for k, i in places]
         made = list(batches.run(self._kind(one), rows))
         failed = [row.reason for row in made if not isinstance(row, Done)]
         if failed:
@@ -231,7 +232,7 @@ def planned(trial: Trial, candidates: Sequence[Candidate], reference: int, left:
     def seconds(rows: Sequence[Candidate], count: int) -> float:
         return sum(trial.estimate(one, count) for one in rows)
 
-    fewest = max(LEAST, EACH * len(trial.inputs))
+    fewest = max(LEAST, EACH * len(trial.jobs))
     least = seconds(every[:3], fewest) / SHARE
     if least > left:
         raise ValueError(
@@ -330,7 +331,7 @@ def write(
     record = target.json(FILES[0], body)
     text = table(found, skipped, floor, chosen)
     images.write_bytes(target.folder / FILES[1], text.encode(), target.overwrite)
-    images.write_bytes(target.folder / FILES[2], plot(found, floor, chosen), target.overwrite)
+    target.png(FILES[2], plot(found, floor, chosen))
     path = target.folder / FILES[3]
     images.write_bytes(path, program(config, chosen.candidate).encode(), target.overwrite)
     print(f"record {record}\nconfig {path}; run it with --config={path}")
@@ -359,13 +360,10 @@ def _names(skipped: Sequence[Candidate]) -> Iterator[list[str]]:
         yield [f"{one.rule} {one.grid} {one.steps}" for one in skipped]
 
 
-def plot(found: Sequence[Measured], floor: Measured, chosen: Measured) -> bytes:
-    """Distance against evaluations as a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8.5, 4.5), layout="constrained")
-    canvas, axes = FigureCanvasAgg(figure), figure.subplots()
+def plot(found: Sequence[Measured], floor: Measured, chosen: Measured) -> np.ndarray:
+    """Distance against evaluations as a picture uint8 [H, W, 3]."""
+    figure = plots.figure(8.5)
+    axes = figure.subplots()
     for rule, grid in dict.fromkeys((m.candidate.rule, m.candidate.grid) for m in found):
         own = [m for m in found if m.candidate[:2] == (rule, grid)]
         x, y, e = zip(*((m.evaluations, m.distance, m.error) for m in own), strict=True)
@@ -378,9 +376,7 @@ def plot(found: Sequence[Measured], floor: Measured, chosen: Measured) -> bytes:
     axes.set_xticks(ticks, [str(n) for n in ticks], minor=False)
     axes.minorticks_off()
     figure.legend(fontsize="small", loc="outside right upper")
-    out = io.BytesIO()
-    canvas.print_png(out)
-    return out.getvalue()
+    return plots.pixels(figure)
 
 
 def program(config: ConfigDict, chosen: Candidate) -> str:

@@ -58,7 +58,7 @@ class Resolved(NamedTuple):
 _DIFFUSERS = {"final": "sample", "steps": 50}
 _DDPM = "ancestral(variance='small', clip_x0=False)"
 
-# name -> (process it needs, "" for any; fields of Sampling); only its number of steps may be changed
+# name -> (process it needs, "" for any; fields of Sampling); only its steps may be changed
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "live": ("", {"rule": "dpmpp_2m_sde", "grid": "karras", "steps": 8}),
     "paper-ve": (

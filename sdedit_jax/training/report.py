@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image
 from tensorboardX import SummaryWriter
 
+from sdedit_jax.images import plots
+
 
 class Report:
     """The files of a run under `folder`: metrics.jsonl, events, curves.png, samples/.
@@ -97,19 +99,14 @@ def keep_until(file: Path, step: int) -> None:
 
 def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
     """The training loss and the held-out errors against the step, both logarithmic, as PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4))
-    canvas = FigureCanvasAgg(figure)
-    margins = {"left": 0.08, "right": 0.98, "bottom": 0.14, "wspace": 0.2}
-    left, right = figure.subplots(1, 2, gridspec_kw=margins)
+    figure = plots.figure(10, 4)
+    left, right = figure.subplots(1, 2)
     _lines(left, records, ["loss"])
     _lines(right, records, sorted({k for r in records for k in r if k.startswith("held_out/")}))
     left.set_title("training loss")
     right.set_title("held-out RMSE of x0, by sigma / alpha")
     aside = path.with_name(f".{path.name}")
-    canvas.print_png(aside)
+    figure.canvas.print_png(aside)
     os.replace(aside, path)
 
 
