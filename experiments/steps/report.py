@@ -121,9 +121,10 @@ def compared(folder: Path, data: str) -> list[dict[str, Any]]:
 
     The first row is that of the one set of the reference against the other one.
     """
-    sets = {path.name: load(path) for path in sorted(folder.iterdir())}
     photos = source(data, "train", size=64).images
-    photos = of_pictures(photos[np.linspace(0, len(photos) - 1, PHOTOS).astype(int)])
+    photos = {"photos": photos[np.linspace(0, len(photos) - 1, PHOTOS).astype(int)]}
+    sets = of_sets({path.name: load(path) for path in sorted(folder.iterdir())} | photos)
+    photos = sets.pop("photos")
     seeds = [name for name in sets if name.startswith(f"{BEST}_250_")]
     first, second = seeds
     reference = {name: np.concatenate([sets[s][name] for s in seeds]) for name in sets[first]}
@@ -147,19 +148,26 @@ def to_photos(x: dict[str, Any], photos: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def load(path: Path) -> dict[str, np.ndarray]:
-    """Features by name; all samples of a guide stand in the order of the guides."""
-    return of_pictures(np.concatenate([np.load(file) for file in sorted(path.glob("*.npy"))]))
+def load(path: Path) -> np.ndarray:
+    """The pictures of a set; all samples of a guide stand in the order of the guides."""
+    return np.concatenate([np.load(file) for file in sorted(path.glob("*.npy"))])
 
 
-def of_pictures(pictures: np.ndarray) -> dict[str, np.ndarray]:
-    """Features by name, of uint8 [N, H, W, 3]."""
-    x = images.to_unit(pictures)
-    return {
+def of_sets(sets: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """The features of sets of pictures, by name.
+
+    One call makes the network's: it adds noise to each picture by its number, and pictures of two
+    sets must not share it.
+    """
+    x = images.to_unit(np.concatenate(list(sets.values())))
+    found = {
         "hand": features.hand_made(x),
         "network": prior_features(sj.load_prior(NETWORK), x),
         "statistics": features.pixel_statistics(x),
     }
+    ends = np.cumsum([len(pictures) for pictures in sets.values()])[:-1]
+    split = {name: np.split(rows, ends) for name, rows in found.items()}
+    return {name: {f: parts[i] for f, parts in split.items()} for i, name in enumerate(sets)}
 
 
 def row(
