@@ -17,8 +17,8 @@ from sdedit_jax.modes.files import Target, kept
 from sdedit_jax.registry import included
 from sdedit_jax.text.spelling import one_of
 
-MODES = ["edit", "sweep", "replay", "train", "convert"]
-EDITING = ("edit", "sweep", "replay")
+MODES = ["edit", "sweep", "search", "replay", "train", "convert"]
+EDITING = ("edit", "sweep", "search", "replay")
 """Modes whose existing results stop a run, unless `overwrite` or `keep` is given."""
 Mode = Callable[[ConfigDict, Target | None], int]
 
@@ -37,7 +37,7 @@ def run(
         config: of `get_config()` of a config file, with the changes of the user.
         workdir: folder for results, made where it is missing; a replay needs none. A conversion
             takes a name too, see registry.included.new_prior.
-        mode: "edit", "sweep", "replay", "train" or "convert".
+        mode: "edit", "sweep", "search", "replay", "train" or "convert".
         overwrite: replace existing results.
         keep: write to WORKDIR/run-2, run-3 .. where the workdir holds files.
 

@@ -28,5 +28,5 @@ def check(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
         refuse_given(given, dict.fromkeys(other, "is the recipe's in a replay"))
     elif "only" in given:
         refuse_given(given, {"only": "is for --mode=replay"})
-    if mode in ("edit", "sweep") and "input" in config:
+    if mode in ("edit", "sweep", "search") and "input" in config:
         kinds.module_of(config).check_given(mode, config, given)

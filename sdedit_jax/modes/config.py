@@ -24,7 +24,7 @@ def resolve(config: ConfigDict, mode: str) -> ConfigDict:
         example = found.example
         with found.unlocked():
             del found.example
-        if mode in ("edit", "sweep") and not found.input and example:
+        if mode in ("edit", "sweep", "search") and not found.input and example:
             found = with_example(found, example)
     return with_seeds(found)
 

@@ -1,8 +1,8 @@
 """--mode=edit: pictures in; edited pictures, guides, a contact sheet and a record out."""
 
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -35,20 +35,54 @@ def edit(config: ConfigDict, target: Target) -> int:
         1 if an input could not be read or a result not be made, 143 or 130 after SIGTERM or SIGINT,
         else 0. What is finished is kept.
     """
+    return finish(begun(config, target), target)
+
+
+class Edits(NamedTuple):
+    """The edits of a run, checked and not yet made.
+
+    Attributes:
+        kind, inputs, jobs: what is edited, and how. bad: a line for each input that was left out.
+    """
+
+    kind: Kind
+    inputs: list[Input]
+    jobs: list[Job]
+    bad: list[str]
+
+
+def begun(
+    config: ConfigDict, target: Target, check: Callable[[ConfigDict], None] | None = None
+) -> Edits:
+    """Every input, `samples` times.
+
+    Args:
+        check: a further check of the config, before the prior is loaded.
+
+    Raises:
+        ValueError: a mistake in the config, or results that exist.
+    """
     if "input" not in config:
         raise ValueError("config: this one edits no pictures; see --list, or give another --mode")
+    if check is not None:
+        check(config)
     refuse_own_folder(config, target.folder)
     listing = list_inputs(config)
     kind = kinds.open_kind(config, listing.inputs)
     inputs, bad = read_inputs(kind, listing)
     jobs = [Job(one, cut, config.seed, k) for one in inputs for k, cut in enumerate(kind.cuts)]
     refuse_existing(planned(kind, jobs, target), target.overwrite, needed(config, listing.inputs))
-    sheet_name = target.free("sheet.png")
-    done, failed, code = make(kind, jobs, target)
+    return Edits(kind, inputs, jobs, bad)
+
+
+def finish(edits: Edits, target: Target) -> int:
+    """Make the edits and write everything about them; the exit code."""
+    kind, sheet_name = edits.kind, target.free("sheet.png")
+    done, failed, code = make(kind, edits.jobs, target)
     if done:
-        path = target.png(sheet_name, contact_sheet(kind, inputs, done))
+        path = target.png(sheet_name, contact_sheet(kind, edits.inputs, done))
         print(f"sheet {path}, record {record(kind, done, target)}")
-    return report(bad + failed, code)
+    return report(edits.bad + failed, code)
 
 
 def planned(kind: Kind, jobs: Sequence[Job], target: Target, ends: Sequence[str] = ()) -> list:

@@ -326,19 +326,30 @@ def check_sweep(config: ConfigDict) -> None:
     Raises:
         ValueError: its preset or grid has no t0, or the strength is given in another unit.
     """
-    if config.preset == "official":
-        raise ValueError('preset "official" compiles for each t0; a sweep needs another preset')
-    if settings.takes_share(config.preset):
-        raise ValueError(f'preset "{config.preset}" has no t0; a sweep needs another preset')
-    if config.sampler.grid.startswith("diffusers"):
-        raise ValueError(f'sampler.grid "{config.sampler.grid}" has no t0; a sweep needs another')
-    for unit in (*UNITS, "target_l2"):
-        if config[unit] is not None:
-            raise ValueError(
-                f"{unit}: a sweep takes its strengths from sweep.t0, got {config[unit]}"
-            )
+    _check_has_t0(config, "a sweep", "takes its strengths from sweep.t0")
     for t0 in config.sweep.t0:
         strength.check_t0(t0)
+
+
+def check_search(config: ConfigDict) -> None:
+    """Check that a config can be searched for a strength by eye.
+
+    Raises:
+        ValueError: its preset or grid has no t0, or the strength is given in another unit.
+    """
+    _check_has_t0(config, "a search", "finds the strength")
+
+
+def _check_has_t0(config: ConfigDict, what: str, does: str) -> None:
+    if config.preset == "official":
+        raise ValueError(f'preset "official" compiles for each t0; {what} needs another preset')
+    if settings.takes_share(config.preset):
+        raise ValueError(f'preset "{config.preset}" has no t0; {what} needs another preset')
+    if config.sampler.grid.startswith("diffusers"):
+        raise ValueError(f'sampler.grid "{config.sampler.grid}" has no t0; {what} needs another')
+    for unit in (*UNITS, "target_l2"):
+        if config[unit] is not None:
+            raise ValueError(f"{unit}: {what} {does}, got {config[unit]}")
 
 
 def check_given(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
@@ -346,6 +357,9 @@ def check_given(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None
     check_opaque(config, given)
     if mode == "sweep":
         refuse_given(given, {f: f"a sweep takes {o} instead" for f, o in OF_A_SWEEP.items()})
+    if mode == "search":
+        units = ("t0", *UNITS, "strength", "target_l2")
+        refuse_given(given, dict.fromkeys(units, "a search finds the strength"))
     if settings.takes_share(config.preset):
         refuse_given(given, {"t0": f'preset "{config.preset}" takes strength instead'})
     found = [name for name in ("t0", *UNITS, "strength", "target_l2") if name in given]
