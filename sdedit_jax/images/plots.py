@@ -1,4 +1,4 @@
-"""Small plots: lines over two axes."""
+"""Small plots: lines over two axes, and heat maps."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,18 @@ SIZE = (300, 420)
 MARGIN = (24, 12, 34, 56)
 """Pixels above, to the right of, below and to the left of the axes."""
 COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#7f7f7f")
+HEAT = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
+"""Colours of a heat map at equal distances, dark to bright: inferno of matplotlib."""
+BRIGHTEST = "pale yellow"
+"""The last of them, in words."""
 Points = Sequence[tuple[float, float]]
+
+
+def heat(values: np.ndarray, top: float) -> np.ndarray:
+    """Values [H, W] as a heat map uint8 [H, W, 3]; HEAT goes from 0 to `top`."""
+    share = np.clip(values / top if top > 0 else 0 * values, 0, 1) * (len(HEAT) - 1)
+    channels = [np.interp(share, range(len(HEAT)), column) for column in np.transpose(HEAT)]
+    return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
 
 
 def lines(series: Mapping[str, Points], x: str, y: str, level: float | None = None) -> np.ndarray:

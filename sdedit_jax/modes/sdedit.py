@@ -135,8 +135,9 @@ class SDEditKind:
         grey = images.luminance(images.read(path.with_name(f"{name}_mask.png")).rgb)
         kept = path.with_name(f"{name}_photo.png")
         photo = images.read(kept if kept.is_file() else path.with_name(f"{name}_guide.png"))
-        shares = path.with_name(f"{name}_strength.png") if self.config.options.strength_map else ""
-        shares = read_strength_map(str(shares), path, fitted.shape[:2])
+        mapped = self.config.options.get("strength_map")
+        file = str(path.with_name(f"{name}_strength.png")) if mapped else ""
+        shares = read_strength_map(file, path, fitted.shape[:2])
         photo = Photo(photo.rgb, photo, strength_map=shares)
         placement = images.place(fitted.shape[:2], self.size, "stretch")
         item = assemble(id, fitted, grey / np.float32(255), photo, placement)._replace(id=id)
