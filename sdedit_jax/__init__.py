@@ -8,6 +8,7 @@ from sdedit_jax.diffusion.sampler import reverse
 from sdedit_jax.diffusion.sde import VE, VP, SubVP, Tabulated
 from sdedit_jax.diffusion.solvers import Prediction, Step
 from sdedit_jax.diffusion.strength import Strength, describe, to_t0
+from sdedit_jax.images import uncertainty
 from sdedit_jax.modes import run
 from sdedit_jax.pipeline.base import Cancelled, Event
 from sdedit_jax.pipeline.cache import use_cache
@@ -45,5 +46,6 @@ __all__ = [
     "stream",
     "text_edit",
     "to_t0",
+    "uncertainty",
     "use_cache",
 ]

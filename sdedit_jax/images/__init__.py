@@ -71,11 +71,13 @@ from sdedit_jax.images.pixels import (
     shrink,
     size_text,
     to_unit,
+    uncertainty,
 )
-from sdedit_jax.images.plots import lines
+from sdedit_jax.images.plots import BRIGHTEST, heat, lines
 from sdedit_jax.images.sheets import contact_sheet, grid
 
 __all__ = [
+    "BRIGHTEST",
     "CHANNELS",
     "FITS",
     "FORMATS",
@@ -107,6 +109,7 @@ __all__ = [
     "from_unit",
     "grid",
     "grow",
+    "heat",
     "in_grey",
     "in_levels",
     "in_window",
@@ -136,6 +139,7 @@ __all__ = [
     "thumbnail",
     "to_cell",
     "to_unit",
+    "uncertainty",
     "unfit",
     "user_path",
     "write_bytes",

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageColor
@@ -154,6 +154,30 @@ def change_under(
     rgb = (before * picture.rgb + (after - before) * background + 255 * change) / after
     rgb = np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
     return np.where((alpha > 0)[..., None], rgb, picture.rgb)
+
+
+def uncertainty(results: Any) -> np.ndarray:
+    """The spread of the samples of an edit at each pixel, float32 [h, w], in [0, 1] units.
+
+    It is the standard deviation over the samples (with n - 1), and the RMS of that over the
+    channels. An alpha channel is left out.
+
+    Args:
+        results: uint8 [samples, h, w, C], as an edit with `samples` gives them, or a list of such
+            pictures; [B, samples, h, w, C] gives [B, h, w].
+
+    Raises:
+        ValueError: another shape or type, or fewer than two samples.
+    """
+    levels = np.asarray(results)
+    if levels.dtype != np.uint8 or levels.ndim not in (4, 5):
+        shape = f"{levels.dtype} {levels.shape}"
+        raise ValueError(f"results must be uint8 [samples, h, w, C], got {shape}")
+    if levels.shape[-4] < 2:
+        raise ValueError(f"results must have at least 2 samples, got {levels.shape[-4]}")
+    colors = levels[..., :3] if levels.shape[-1] == 4 else levels
+    variance = np.var(colors.astype(np.float32) / 255, axis=-4, ddof=1)
+    return np.sqrt(variance.mean(axis=-1))
 
 
 def grow(mask: np.ndarray, radius: int) -> np.ndarray:

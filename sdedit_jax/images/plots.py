@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 Points = Sequence[tuple[float, float]]
+HEAT, BRIGHTEST = "inferno", "pale yellow"
+"""The colours of a heat map, from black, and the last of them in words."""
 
 
 def figure(width: float = 7.0, height: float = 4.5) -> Any:
@@ -22,6 +24,14 @@ def pixels(figure: Any) -> np.ndarray:
     """A figure as uint8 [H, W, 3], 100 pixels per inch."""
     figure.canvas.draw()
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+
+
+def heat(values: np.ndarray, top: float) -> np.ndarray:
+    """Values [H, W] as a heat map uint8 [H, W, 3]; the colours go from 0 to `top`."""
+    from matplotlib import colormaps
+
+    share = values / top if top > 0 else np.zeros_like(values)
+    return colormaps[HEAT](share, bytes=True)[..., :3].copy()
 
 
 def lines(series: Mapping[str, Points], x: str, y: str, level: float | None = None) -> np.ndarray:

@@ -17,8 +17,8 @@ from sdedit_jax.modes.files import Target, kept
 from sdedit_jax.registry import included
 from sdedit_jax.text.spelling import one_of
 
-MODES = ["edit", "sweep", "replay", "autotune", "train", "convert"]
-EDITING = ("edit", "sweep", "replay", "autotune")
+MODES = ["edit", "sweep", "search", "replay", "autotune", "train", "convert"]
+EDITING = ("edit", "sweep", "search", "replay", "autotune")
 """Modes whose existing results stop a run, unless `overwrite` or `keep` is given."""
 Mode = Callable[[ConfigDict, Target | None], int]
 

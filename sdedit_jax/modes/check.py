@@ -36,5 +36,5 @@ def check(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
     else:
         own = [name for name in given if name == "budget" or name.startswith("autotune.")]
         refuse_given(given, dict.fromkeys(own, "is for --mode=autotune"))
-    if mode in ("edit", "sweep", "autotune") and "input" in config:
+    if mode in ("edit", "sweep", "search", "autotune") and "input" in config:
         kinds.module_of(config).check_given(mode, config, given)

@@ -1,14 +1,14 @@
 """--mode=edit: pictures in; edited pictures, guides, a contact sheet and a record out."""
 
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from sdedit_jax import images, provenance
-from sdedit_jax.modes import kinds, signals
+from sdedit_jax.modes import kinds, signals, uncertainty
 from sdedit_jax.modes.files import (
     Target,
     list_inputs,
@@ -20,6 +20,7 @@ from sdedit_jax.modes.files import (
 )
 from sdedit_jax.modes.jobs import Done, Failed, run
 from sdedit_jax.modes.session import Input, Job, Kind, header, read_inputs
+from sdedit_jax.modes.uncertainty import Spread
 from sdedit_jax.pipeline.outputs import given_out, on_background
 from sdedit_jax.priors.prior import describe
 from sdedit_jax.text.spelling import counted
@@ -35,20 +36,60 @@ def edit(config: ConfigDict, target: Target) -> int:
         1 if an input could not be read or a result not be made, 143 or 130 after SIGTERM or SIGINT,
         else 0. What is finished is kept.
     """
+    return finish(begun(config, target), target)
+
+
+class Edits(NamedTuple):
+    """The edits of a run, checked and not yet made.
+
+    Attributes:
+        kind, inputs, jobs: what is edited, and how. bad: a line for each input that was left out.
+    """
+
+    kind: Kind
+    inputs: list[Input]
+    jobs: list[Job]
+    bad: list[str]
+
+
+def begun(
+    config: ConfigDict, target: Target, check: Callable[[ConfigDict], None] | None = None
+) -> Edits:
+    """Every input, `samples` times.
+
+    Args:
+        check: a further check of the config, before the prior is loaded.
+
+    Raises:
+        ValueError: a mistake in the config, or results that exist.
+    """
     if "input" not in config:
         raise ValueError("config: this one edits no pictures; see --list, or give another --mode")
+    if check is not None:
+        check(config)
     refuse_own_folder(config, target.folder)
     listing = list_inputs(config)
     kind = kinds.open_kind(config, listing.inputs)
     inputs, bad = read_inputs(kind, listing)
     jobs = [Job(one, cut, config.seed, k) for one in inputs for k, cut in enumerate(kind.cuts)]
-    refuse_existing(planned(kind, jobs, target), target.overwrite, needed(config, listing.inputs))
-    sheet_name = target.free("sheet.png")
-    done, failed, code = make(kind, jobs, target)
+    ends = [uncertainty.END] * config.uncertainty
+    files = planned(kind, jobs, target, ends)
+    refuse_existing(files, target.overwrite, needed(config, listing.inputs))
+    return Edits(kind, inputs, jobs, bad)
+
+
+def finish(edits: Edits, target: Target) -> int:
+    """Make the edits and write everything about them; the exit code."""
+    kind, sheet_name = edits.kind, target.free("sheet.png")
+    done, failed, code = make(kind, edits.jobs, target)
     if done:
-        path = target.png(sheet_name, contact_sheet(kind, inputs, done))
-        print(f"sheet {path}, record {record(kind, done, target)}")
-    return report(bad + failed, code)
+        spread, more = None, {}
+        if kind.config.uncertainty:
+            spread = uncertainty.spread(edits.inputs, done)
+            more["uncertainty"] = uncertainty.write(spread, target)
+        path = target.png(sheet_name, contact_sheet(kind, edits.inputs, done, spread))
+        print(f"sheet {path}, record {record(kind, done, target, more)}")
+    return report(edits.bad + failed, code)
 
 
 def planned(kind: Kind, jobs: Sequence[Job], target: Target, ends: Sequence[str] = ()) -> list:
@@ -101,20 +142,30 @@ def write(done: Done, target: Target) -> None:
     print(f"{path}  {done.made.line}  {done.entry['seconds']:.2f} s")
 
 
-def contact_sheet(kind: Kind, inputs: Sequence[Input], done: Sequence[Done]) -> np.ndarray:
-    """A row for each input: the input itself, guide, mask and results."""
+def contact_sheet(
+    kind: Kind, inputs: Sequence[Input], done: Sequence[Done], spread: Spread | None = None
+) -> np.ndarray:
+    """A row for each input: the input itself, guide, mask, results and their uncertainty."""
     count, rows, labels = kind.config.samples, [], {}
     for one in inputs:
         own = [d for d in done if d.job.input.name == one.name]
         at = {d.job.sample: on_background(d.made.output.picture, one.item) for d in own}
         labels = kind.leads(one, own[0].made if own else None)
-        rows.append([*labels.values(), *(at.get(k) for k in range(count))])
+        maps = [spread.picture(one.name)] if spread else []
+        rows.append([*labels.values(), *(at.get(k) for k in range(count)), *maps])
     columns = [*labels, *(f"sample {k}" for k in range(count))]
+    columns += [spread.column] if spread else []
     return sheet(rows, [one.name for one in inputs], columns, kind.config.sheet_scale)
 
 
-def record(kind: Kind, done: Sequence[Done], target: Target) -> Any:
-    """Write record.json: what ran, on what, and what came out."""
+def record(
+    kind: Kind, done: Sequence[Done], target: Target, more: Mapping[str, Any] | None = None
+) -> Any:
+    """Write record.json: what ran, on what, and what came out.
+
+    Args:
+        more: further fields.
+    """
     shapes: Mapping[str, Any] = done[0].recipe["place"]["shapes"]
     shared, own = provenance.split([d.recipe for d in done])
     body = {
@@ -124,6 +175,7 @@ def record(kind: Kind, done: Sequence[Done], target: Target) -> Any:
         **kind.record(shapes),
         "environment": done[0].recipe["environment"],
         "recipe": {k: v for k, v in shared.items() if k not in provenance.SHARED},
+        **(more or {}),
         "pictures": [d.entry | {"recipe": rest} for d, rest in zip(done, own, strict=True)],
     }
     return target.json(target.free("record.json"), body)

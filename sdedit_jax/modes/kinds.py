@@ -1,7 +1,7 @@
 """The kinds of edits: the method of a config -> its module, in this one place.
 
-A module has `open_kind(config, inputs, recipe) -> Kind`, `check_sweep(config)`, `check_given(mode,
-config, given)` and `restore(config, recipe)`.
+A module has `open_kind(config, inputs, recipe) -> Kind`, `check_sweep(config)`,
+`check_search(config)`, `check_given(mode, config, given)` and `restore(config, recipe)`.
 """
 
 from collections.abc import Mapping, Sequence

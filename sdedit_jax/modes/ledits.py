@@ -284,6 +284,11 @@ def check_sweep(config: ConfigDict) -> None:
         raise ValueError("concepts: a sweep varies their scale, and the config has none")
 
 
+def check_search(config: ConfigDict) -> None:
+    """Raise ValueError: a search by eye is over t0."""
+    raise ValueError("--mode=search is over t0 of SDEdit; LEDITS has --mode=sweep over sweep.scale")
+
+
 def check_given(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
     """Check fields of the command line; see check.check."""
     check_opaque(config, given)

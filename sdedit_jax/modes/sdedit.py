@@ -135,8 +135,9 @@ class SDEditKind:
         grey = images.luminance(images.read(path.with_name(f"{name}_mask.png")).rgb)
         kept = path.with_name(f"{name}_photo.png")
         photo = images.read(kept if kept.is_file() else path.with_name(f"{name}_guide.png"))
-        shares = path.with_name(f"{name}_strength.png") if self.config.options.strength_map else ""
-        shares = read_strength_map(str(shares), path, fitted.shape[:2])
+        mapped = self.config.options.get("strength_map")
+        file = str(path.with_name(f"{name}_strength.png")) if mapped else ""
+        shares = read_strength_map(file, path, fitted.shape[:2])
         photo = Photo(photo.rgb, photo, strength_map=shares)
         placement = images.place(fitted.shape[:2], self.size, "stretch")
         item = assemble(id, fitted, grey / np.float32(255), photo, placement)._replace(id=id)
@@ -326,19 +327,30 @@ def check_sweep(config: ConfigDict) -> None:
     Raises:
         ValueError: its preset or grid has no t0, or the strength is given in another unit.
     """
-    if config.preset == "official":
-        raise ValueError('preset "official" compiles for each t0; a sweep needs another preset')
-    if settings.takes_share(config.preset):
-        raise ValueError(f'preset "{config.preset}" has no t0; a sweep needs another preset')
-    if config.sampler.grid.startswith("diffusers"):
-        raise ValueError(f'sampler.grid "{config.sampler.grid}" has no t0; a sweep needs another')
-    for unit in (*UNITS, "target_l2"):
-        if config[unit] is not None:
-            raise ValueError(
-                f"{unit}: a sweep takes its strengths from sweep.t0, got {config[unit]}"
-            )
+    _check_has_t0(config, "a sweep", "takes its strengths from sweep.t0")
     for t0 in config.sweep.t0:
         strength.check_t0(t0)
+
+
+def check_search(config: ConfigDict) -> None:
+    """Check that a config can be searched for a strength by eye.
+
+    Raises:
+        ValueError: its preset or grid has no t0, or the strength is given in another unit.
+    """
+    _check_has_t0(config, "a search", "finds the strength")
+
+
+def _check_has_t0(config: ConfigDict, what: str, does: str) -> None:
+    if config.preset == "official":
+        raise ValueError(f'preset "official" compiles for each t0; {what} needs another preset')
+    if settings.takes_share(config.preset):
+        raise ValueError(f'preset "{config.preset}" has no t0; {what} needs another preset')
+    if config.sampler.grid.startswith("diffusers"):
+        raise ValueError(f'sampler.grid "{config.sampler.grid}" has no t0; {what} needs another')
+    for unit in (*UNITS, "target_l2"):
+        if config[unit] is not None:
+            raise ValueError(f"{unit}: {what} {does}, got {config[unit]}")
 
 
 def check_given(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
@@ -346,6 +358,9 @@ def check_given(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None
     check_opaque(config, given)
     if mode == "sweep":
         refuse_given(given, {f: f"a sweep takes {o} instead" for f, o in OF_A_SWEEP.items()})
+    if mode == "search":
+        units = ("t0", *UNITS, "strength", "target_l2")
+        refuse_given(given, dict.fromkeys(units, "a search finds the strength"))
     if settings.takes_share(config.preset):
         refuse_given(given, {"t0": f'preset "{config.preset}" takes strength instead'})
     found = [name for name in ("t0", *UNITS, "strength", "target_l2") if name in given]

@@ -195,6 +195,8 @@ def check_common(config: ConfigDict) -> None:
     for name, bound in least.items():
         if config[name] < bound:
             raise ValueError(f"{name} must be at least {bound}, got {config[name]}")
+    if config.get("uncertainty") and config.samples < 2:
+        raise ValueError(f"samples must be at least 2 with uncertainty, got {config.samples}")
     for field, values in config.sweep.items():
         for value in values:
             registry.check_kind(value, int if field == "seeds" else float, f"sweep.{field}")

@@ -28,6 +28,8 @@ def sweep(config: ConfigDict, target: Target) -> int:
     """
     if "sweep" not in config:
         raise ValueError("config: this one has no sweep; see --list for those that edit pictures")
+    if config.uncertainty:
+        raise ValueError("uncertainty: a sweep has no samples; give --mode=edit")
     kinds.module_of(config).check_sweep(config)
     refuse_own_folder(config, target.folder)
     listing = list_inputs(config)

@@ -1,0 +1,90 @@
+"""--mode=search: the strength by eye, by answers on the terminal, and then the edits with it."""
+
+import sys
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from sdedit_jax.edits.by_eye import ANSWERS, DONE, Bracket
+from sdedit_jax.modes import kinds
+from sdedit_jax.modes.edit import begun, finish
+from sdedit_jax.modes.files import Target, sheet
+from sdedit_jax.modes.jobs import Failed, run
+from sdedit_jax.modes.session import Input, Job, Kind
+from sdedit_jax.pipeline.outputs import on_background
+
+Shown = Mapping[str, np.ndarray]
+"""The name of a job -> its picture."""
+
+
+def search(config: ConfigDict, target: Target) -> int:
+    """Show edits of three strengths, and narrow these by the answers less, more and done.
+
+    Writes search_1.png, search_2.png .. with the candidates. After "done" the middle one is the
+    strength, and all is written as by --mode=edit. The answers are lines of the standard input.
+
+    Raises:
+        ValueError: the input ends before "done".
+    """
+    edits = begun(config, target, kinds.module_of(config).check_search)
+    bracket, answer, known, number = Bracket(), "", {}, 0
+    while answer != DONE:
+        number += 1
+        for t0 in bracket.candidates:
+            if t0 not in known:
+                known[t0] = pictures(edits.kind, edits.jobs, t0)
+        shown = sheet_of(
+            edits.kind, edits.inputs, edits.jobs, {t: known[t] for t in bracket.candidates}
+        )
+        path = target.png(target.free(f"search_{number}.png"), shown)
+        less, now, more = bracket.candidates
+        print(f"sheet     {path}: t0 {now:g}; less leads to {less:g}, more to {more:g}")
+        answer = asked()
+        bracket = bracket.after(answer)
+    print(f"strength  t0 {bracket.t0:g} by eye")
+    jobs = [job._replace(value=bracket.t0) for job in edits.jobs]
+    return finish(edits._replace(jobs=jobs), target)
+
+
+def pictures(kind: Kind, jobs: Sequence[Job], t0: float) -> Shown:
+    """The results of the jobs at a strength, without those that fail."""
+    found = {}
+    for done in run(kind, [job._replace(value=t0) for job in jobs]):
+        if not isinstance(done, Failed):
+            found[done.job.name] = on_background(done.made.output.picture, done.job.input.item)
+    return found
+
+
+def sheet_of(
+    kind: Kind, inputs: Sequence[Input], jobs: Sequence[Job], shown: Mapping[float, Shown]
+) -> np.ndarray:
+    """A row for each job, a column for each strength, after the input and its guide."""
+    rows, names, leads = [], [], {}
+    for one in inputs:
+        leads = kind.leads(one, None)
+        for job in jobs:
+            if job.input is one:
+                rows.append([*leads.values(), *(own.get(job.name) for own in shown.values())])
+                names.append(job.name)
+    columns = [*leads, *(f"t0 {t0:g}" for t0 in shown)]
+    return sheet(rows, names, columns, kind.config.sheet_scale)
+
+
+def asked() -> str:
+    """The next answer of the standard input.
+
+    Raises:
+        ValueError: it ends.
+    """
+    while True:
+        print(f"{', '.join(ANSWERS[:-1])} or {DONE}? ", end="", flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            raise ValueError(
+                f'search: the input ended before the answer "{DONE}"; no edit was made'
+            )
+        answer = line.strip().lower()
+        if answer in ANSWERS:
+            return answer
+        print(f"answer must be one of {list(ANSWERS)}, got {answer!r}")
