@@ -81,7 +81,8 @@ def edit(
         t0: strength in [0, 1], a noise level of the prior's process; 0.5 where none is given.
         sigma, snr_db, step: the strength in another unit instead (see `strength.to_t0`).
         strength: of the presets of diffusers: the share of the steps that is run, instead of t0.
-        steps: number of steps, all of which are run; None: 20, or the preset's.
+        steps: number of steps, all of which are run; None: 20, or the preset's. With the rule
+            "adaptive" it is the bound of the attempts; None: 1000.
         preset: "" or one of pipeline.settings.PRESETS.
         seed, id, sample: the noise depends on these alone; seeds and ids one for all or one for
             each. Seeds are in [0, 2**64); -1 draws one and prints it. id None: the stem of a path,
