@@ -56,7 +56,8 @@ def get_config() -> ConfigDict:
     config.sampler = ConfigDict()
     # a part is a name, or a name with keyword arguments: "ancestral(eta=0.5)"
     config.sampler.rule = "dpmpp_2m_sde"  # the solver
-    config.sampler.steps = config_dict.placeholder(int)  # unset: 20, or the preset's number
+    # unset: 20, or the preset's number; of the rule "adaptive" the most, unset: 1000
+    config.sampler.steps = config_dict.placeholder(int)
     config.sampler.grid = "karras"
     config.sampler.corrector = "none"  # none | langevin
     config.sampler.hold = "level"  # noise of the kept region: level | paper | official | diffusers

@@ -403,6 +403,19 @@ def test_as_many_evaluations_run_as_are_asked_for(counted, tmp_path, capsys, cha
     assert f"= {evaluations} evaluations" in capsys.readouterr().out
 
 
+def test_evaluations_of_an_adaptive_solver_are_reported(counted, tmp_path, capsys):
+    """Those of the picture; the run stops at the end of a chunk of ten steps."""
+    changes = {"sampler__steps": None, "sampler__rule": "adaptive(rtol=0.2)"}
+    config = small("strokes", input="examples/strokes/cherry.png", samples=1, **changes)
+    assert run(config, tmp_path) == 0
+    jax.effects_barrier()
+    own = noted(tmp_path)["pictures"][0]["evaluations"]
+    assert 0 < own <= len(counted) == -(-own // 20) * 20 < 2000 == noted(tmp_path)["evaluations"]
+    out = capsys.readouterr().out
+    assert "at most 1000 steps x 1 repeat = 2000 evaluations" in out
+    assert f"  {own} evaluations  " in out
+
+
 @pytest.mark.parametrize(
     ("preset", "process", "hold"),
     [

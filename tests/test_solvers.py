@@ -412,7 +412,9 @@ def test_errors_name_the_argument():
         one_step(solvers.Ancestral(variance="learned"), sde.VP(), x, Prediction(x))
 
 
-@pytest.mark.parametrize("solver", [*(made for made, _ in SOLVERS.values()), solvers.PLMS()])
+@pytest.mark.parametrize(
+    "solver", [*(made for made, _ in SOLVERS.values()), solvers.PLMS(), solvers.Adaptive()]
+)
 def test_evaluations_are_the_loops_calls(solver):
     """A step calls the network as often as it states: the loop once, Heun once more."""
     calls = []
@@ -426,7 +428,8 @@ def test_evaluations_are_the_loops_calls(solver):
     sampler.reverse(predict, process, solver, grid, ZeroNoise(), jnp.ones((2, 2, 1)))
     jax.effects_barrier()
     assert len(calls) == n * solver.evaluations
-    assert solver.evaluations == (2 if isinstance(solver, solvers.Heun) else 1)
+    twice = isinstance(solver, solvers.Heun | solvers.Adaptive)
+    assert solver.evaluations == (2 if twice else 1)
 
 
 def test_members_of_the_families_agree(rng):

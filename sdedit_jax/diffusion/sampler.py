@@ -15,6 +15,8 @@ from sdedit_jax.diffusion.grids import Grid
 from sdedit_jax.diffusion.noise import SLOT, At, Noise, Purpose
 from sdedit_jax.diffusion.sde import CLEAN, SDE
 from sdedit_jax.diffusion.solvers.base import (
+    AdaptiveSolver,
+    Attempt,
     Predict,
     Prediction,
     Solver,
@@ -71,6 +73,7 @@ class Observation(NamedTuple):
         x: the state [H, W, C] that the prediction was made for; prediction: the one at (x, t).
         kernel: the kernel of the step. z: its noise [H, W, C].
         x_next: the state after the step, hooks included.
+        idle, short: of the attempt of an adaptive solver, see solvers.base.Attempt.
     """
 
     process: SDE
@@ -82,6 +85,8 @@ class Observation(NamedTuple):
     kernel: Step
     z: Array
     x_next: Array
+    idle: Array | bool = False
+    short: Array | bool = False
 
 
 class State(NamedTuple):
@@ -121,7 +126,8 @@ def advance(
     """`count` steps of the grid from step `first` on, as one lax.scan.
 
     A predictor's state advances by one evaluation a step; hooks and further evaluations of the
-    solver see it as it was before the step.
+    solver see it as it was before the step. An adaptive solver has its times from its memory; a
+    step that it does not take leaves the state and the predictor's state as they were.
 
     Args:
         noise: the source of each step's z.
@@ -136,26 +142,35 @@ def advance(
     if final not in FINALS:
         raise ValueError(f"final must be one of {list(FINALS)}, got {final!r}")
     last, guided = len(grid.t) - 1, stateful(predict)
+    adaptive = isinstance(solver, AdaptiveSolver)
 
     def one(state: State, i: Array) -> tuple[State, Any]:
-        t, s = grid.t[i], grid.s[i]
+        attempt = _attempt(solver, grid, state, i)
+        t, s = attempt.t, attempt.s
 
         def look(x: Array, t: Array) -> Prediction:
             return guided.predict(state.guidance, x, t, i)[0]
 
-        noisy = jnp.where((i == last) & (final == "mean"), 0.0, 1.0)
-        next_t = jnp.where(i == last, CLEAN, grid.t[jnp.minimum(i + 1, last)])
+        noisy = jnp.where(attempt.last & (final == "mean"), 0.0, 1.0)
+        following = s if adaptive else grid.t[jnp.minimum(i + 1, last)]
+        next_t = jnp.where(attempt.last, CLEAN, following)
         context = Context(process, t, s, i, None, noisy, None, look, next_t)
         x = _through(hooks, Purpose.BEFORE, noise, state.x, context)
         prediction, guidance = guided.predict(state.guidance, x, t, i)
         kernel, memory = solver.step(process, state.memory, x, prediction, t, s, look)
         z = noise.step(At(i, t, s), kernel)
-        after = kernel.mean + noisy * kernel.std * z
+        after, taken = kernel.mean + noisy * kernel.std * z, None
+        if adaptive:
+            after, memory, taken = solver.settle(process, memory, x, after, z, t, s, look)
         after = _through(hooks, Purpose.AFTER, noise, after, context._replace(z=z))
+        found = State(after, memory, guidance)
+        if adaptive:
+            found = _if(taken & ~attempt.idle, found, state._replace(memory=memory))
         seen = None
         if observe is not None:
-            seen = observe(Observation(process, t, s, i, x, prediction, kernel, z, after))
-        return State(after, memory, guidance), seen
+            step = (process, t, s, i, x, prediction, kernel, z, found.x)
+            seen = observe(Observation(*step, attempt.idle, attempt.short))
+        return found, seen
 
     count = len(grid.t) if count is None else count
     return jax.lax.scan(one, state, first + jnp.arange(count))
@@ -206,6 +221,18 @@ def _reverse(
 _STATIC = ("process", "solver", "final", "observe")
 _compiled = jax.jit(_reverse, static_argnames=("predict", *_STATIC))
 _with_arguments = jax.jit(_reverse, static_argnames=_STATIC)
+
+
+def _attempt(solver: Solver, grid: Grid, state: State, i: Array) -> Attempt:
+    """The times of step i: those of the grid, or those of an adaptive solver."""
+    last = i == len(grid.t) - 1
+    if isinstance(solver, AdaptiveSolver):
+        return solver.attempt(state.memory, grid.t[0], grid.t[-1], last)
+    return Attempt(grid.t[i], grid.s[i], last)
+
+
+def _if(taken: Array, new: State, old: State) -> State:
+    return jax.tree.map(lambda a, b: jnp.where(taken, a, b), new, old)
 
 
 def _through(

@@ -31,7 +31,13 @@ from sdedit_jax.diffusion.grids import Grid, MakeGrid
 from sdedit_jax.diffusion.noise import At, InferNoise, ReplayNoise, ZeroNoise
 from sdedit_jax.diffusion.sampler import Observation, State, advance, begin
 from sdedit_jax.diffusion.sde import level, perturb
-from sdedit_jax.diffusion.solvers import Predict, Prediction, Solver, StatefulPredictor
+from sdedit_jax.diffusion.solvers import (
+    AdaptiveSolver,
+    Predict,
+    Prediction,
+    Solver,
+    StatefulPredictor,
+)
 from sdedit_jax.priors.prior import Prior
 
 Path = Callable[[Array], Array]
@@ -275,6 +281,10 @@ def _check(plan: Inversion) -> None:
         raise ValueError(f"skip must be in [0, {plan.n - 1}] of {plan.n} steps, got {plan.skip}")
     if plan.method not in METHODS:
         raise ValueError(f"method must be one of {list(METHODS)}, got {plan.method!r}")
+    if isinstance(plan.solver, AdaptiveSolver):
+        raise ValueError(
+            f"solver: inversion needs one that takes the steps of the grid, got {plan.solver!r}"
+        )
     std = step_stds(plan)
     if plan.method == "ddim":
         return _check_ddim(plan, std)

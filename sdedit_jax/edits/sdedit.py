@@ -20,7 +20,7 @@ from sdedit_jax.diffusion.masking import MODES, OF_START, KnownRegion
 from sdedit_jax.diffusion.noise import Noise, PathNoise, ReplayNoise, SampleNoise
 from sdedit_jax.diffusion.sampler import Hook, Observation, State, advance, begin
 from sdedit_jax.diffusion.sde import level, perturb
-from sdedit_jax.diffusion.solvers import Solver
+from sdedit_jax.diffusion.solvers import AdaptiveSolver, Solver
 from sdedit_jax.images.guide import Guide
 from sdedit_jax.priors.prior import Prior, mask_of_state
 
@@ -57,16 +57,30 @@ class Request(NamedTuple):
     noise: Recorded | None = None
 
 
+class Attempts(NamedTuple):
+    """The steps of an adaptive solver.
+
+    Attributes:
+        count: how many it tried. short: whether the number of steps of the plan was too small, so
+            that the last one led to x0 from above the grid's end.
+    """
+
+    count: Array
+    short: Array
+
+
 class Edited(NamedTuple):
     """The result of an edit.
 
     Attributes:
         image: [H, W, C].
         score_sq: the largest squared norm of the score at the beginning of a step, if measured.
+        attempts: of an adaptive solver.
     """
 
     image: Array
     score_sq: Array | None = None
+    attempts: Attempts | None = None
 
 
 class Randomness(NamedTuple):
@@ -102,7 +116,8 @@ class SDEdit:
 
     Attributes:
         prior: its static part counts; parameters come as an argument.
-        solver, grid, n: the solver, the grid and the number of steps, all of which are run.
+        solver, grid, n: the solver, the grid and the number of steps, all of which are run; for an
+            adaptive solver the bound of its attempts.
         hold: the level of noise of the kept region, one of masking.MODES; None: no mask anywhere.
         repeats: the paper's K.
         corrector: a hook before each step, such as correctors.Langevin, or None.
@@ -127,8 +142,13 @@ class SDEdit:
         return self.solver.evaluations + (self.corrector.evaluations if self.corrector else 0)
 
     @property
+    def adaptive(self) -> bool:
+        """Whether each picture has its own number of steps."""
+        return isinstance(self.solver, AdaptiveSolver)
+
+    @property
     def nfe(self) -> int:
-        """Network evaluations in an edit."""
+        """Network evaluations in an edit; the most of them for an adaptive solver."""
         return self.n * self.evaluations * self.repeats
 
 
@@ -231,7 +251,13 @@ def steps(
 
 def score_norm(seen: Observation) -> Array:
     """|score|^2 at the beginning of a step, not inside correctors and further evaluations."""
-    return jnp.sum(seen.prediction.eps**2) / level(seen.process, seen.t)[1] ** 2
+    norm = jnp.sum(seen.prediction.eps**2) / level(seen.process, seen.t)[1] ** 2
+    return jnp.where(seen.idle, 0.0, norm)
+
+
+def tally(seen: Observation) -> Attempts:
+    """A step of an adaptive solver, as numbers to add."""
+    return Attempts(jnp.where(seen.idle, 0, 1), jnp.where(seen.short & ~seen.idle, 1, 0))
 
 
 def mix(plan: SDEdit, request: Request, x0: Array, x: Array) -> Array:
@@ -240,12 +266,18 @@ def mix(plan: SDEdit, request: Request, x0: Array, x: Array) -> Array:
 
 
 def finish(
-    plan: SDEdit, params: Any, request: Request, x0: Array, score_sq: Array | None = None
+    plan: SDEdit,
+    params: Any,
+    request: Request,
+    x0: Array,
+    score_sq: Array | None = None,
+    attempts: Attempts | None = None,
 ) -> Edited:
     """The picture [H, W, C] of x0; at strength 0 the guide of the unprepared `request`, and 0."""
     made, ran = plan.prior.codec.decode(params, x0), start_of(plan, request)[0] > 0
     image = jnp.where(ran, made, jnp.asarray(request.guide.image, jnp.float32))
-    return Edited(image, None if score_sq is None else jnp.where(ran, score_sq, 0.0))
+    measured = jax.tree.map(lambda a: jnp.where(ran, a, 0), (score_sq, attempts))
+    return Edited(image, *measured)
 
 
 def proposition_1(sigma: float, score_sq: float, d: int, delta: float = 0.05) -> float:

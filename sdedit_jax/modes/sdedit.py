@@ -37,7 +37,7 @@ from sdedit_jax.pipeline import settings, target
 from sdedit_jax.pipeline.base import total_evaluations
 from sdedit_jax.pipeline.executor import devices_for
 from sdedit_jax.pipeline.outputs import check_visible, distance_where_free, finished
-from sdedit_jax.pipeline.sdedit import SDEditPipeline
+from sdedit_jax.pipeline.sdedit import SDEditPipeline, warn_short
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Classes, Prompt
 from sdedit_jax.priors.prior import Prior
@@ -95,10 +95,11 @@ class SDEditKind:
         times = dict.fromkeys(self._t0(job) for job in jobs) or [self.resolved.t0]
         shown = "\n          ".join(f"{described(process, t0)}" for t0 in times)
         corrected = "" if s.corrector == "none" else f" + {s.corrector}"
-        total = total_evaluations(self.pipeline({}))
+        plan, total = self.resolved.plan, total_evaluations(self.pipeline({}))
+        most = "at most " if plan.adaptive else ""
         lines = [
             f"strength  {shown}",
-            f"sampler   {s.rule}{corrected}, {s.grid} grid, {counted(self.resolved.plan.n, 'step')}"
+            f"sampler   {s.rule}{corrected}, {s.grid} grid, {most}{counted(plan.n, 'step')}"
             f" x {counted(s.repeats, 'repeat')} = {counted(total, 'evaluation')}, hold {s.hold}",
         ]
         if self.cond is not None:
@@ -200,6 +201,10 @@ class SDEditKind:
             f"L2 {entry['l2']:.2f} (RMS {entry['rms']:.4f})"
             f"  max change outside the mask {entry['max_change_outside_mask']}"
         )
+        if row.attempts is not None:
+            entry["evaluations"] = int(row.attempts.count) * self.pipeline({}).evaluations
+            line += f"  {counted(entry['evaluations'], 'evaluation')}"
+            warn_short(row, f"sampler.steps {self.resolved.plan.n}", job.name)
         beside = {"_guide": item.fitted, "_mask": grey(item.mask)}
         if item.guide.strength_map is not None:
             beside["_strength"] = grey(item.guide.strength_map[..., 0])

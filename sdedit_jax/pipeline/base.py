@@ -15,6 +15,7 @@ class Stage(NamedTuple):
         repeats: how often the steps are run, one run after the other.
         records: whether a chunk of steps gives arrays for later stages (noise maps).
         replays: the stage whose arrays this one takes, chunk by chunk; "": none.
+        early: whether it may end before its last step, see Pipeline.idle.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Stage(NamedTuple):
     repeats: int = 1
     records: bool = False
     replays: str = ""
+    early: bool = False
 
 
 class Pipeline(Protocol):
@@ -67,6 +69,9 @@ class Pipeline(Protocol):
         maps: the arrays of the replayed stage for these steps, or None.
         """
 
+    def idle(self, state: Any) -> Array:
+        """Of an early stage: whether each picture of a batch is finished, from their states."""
+
     def show(self, params: Any, x0: Array) -> Array:
         """A preview [H, W, C] of a predicted x0."""
 
@@ -82,7 +87,7 @@ class Event(NamedTuple):
         step: steps done in this stage, repeats included.
         steps: the number of steps of this stage, repeats included.
         evaluations: network evaluations done so far, in the edit of one picture.
-        total: network evaluations of the whole edit.
+        total: network evaluations of the whole edit, the most of them where a stage ends early.
         seconds: since the edit began, without compiling.
         preview: the predicted clean pictures [B, H, W, C] in [-1, 1], on request.
         batch: the number of this batch in the call, from 1.
@@ -128,5 +133,5 @@ class Cancelled(Exception):
 
 
 def total_evaluations(pipeline: Pipeline) -> int:
-    """Network evaluations of one picture in the whole edit."""
+    """Network evaluations of one picture in the whole edit, if no stage ends early."""
     return sum(s.steps * s.evaluations * s.repeats for s in pipeline.stages)

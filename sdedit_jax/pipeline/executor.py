@@ -29,6 +29,8 @@ from sdedit_jax.pipeline.base import (
 )
 
 KEPT_PROGRAMS = 64
+EARLY = 10
+"""The most steps between two looks at whether a stage has ended early."""
 
 
 class Cancel(Protocol):
@@ -143,6 +145,12 @@ class Edit:
         self.evaluations += chunk.count * stage.evaluations
         return x0
 
+    def idle(self, chunk: Chunk) -> bool:
+        """Whether the stage has ended early in all rows, so that this chunk need not run."""
+        if not chunk.index or not chunk.stage.early:
+            return False
+        return bool(jnp.all(self.runner.pipeline.idle(self.state)))
+
     def finish(self, size: int, keep_maps: bool) -> tuple[Any, dict[str, Any]]:
         """The results of the first `size` rows, and the recorded arrays if they are wanted."""
         result = self.runner("finish", self.params, self.given, self.request, self.state)
@@ -175,7 +183,8 @@ def run(
         devices: local devices to use; 0: all, but no more than there are rows.
         rows: rows to run, the last ones padding; 0: the next power of two on each device.
         most: rows that this padding does not exceed; 0: no bound.
-        chunk: steps at a time; 0: about a tenth of the stage.
+        chunk: steps at a time; 0: about a tenth of the stage, at most EARLY of one that may end
+            early.
         preview_every: chunks from one preview to the next; 0: none.
         listen: whether to wait for each chunk and to yield its event.
         keep_maps: whether Finished has the recorded arrays.
@@ -188,6 +197,8 @@ def run(
     given, keys = parallel.spread(_filled((request, keys), size, ran), n)
     edit = Edit(runner, parallel.replicate(params, n), given, keys)
     for at, part in enumerate(_chunks(pipeline, chunk), 1):
+        if edit.idle(part):
+            continue
         preview = bool(preview_every) and at % preview_every == 0
         x0 = edit.advance(part, preview)
         if not listen and cancel is None:
@@ -260,7 +271,8 @@ def chunk_of(n: int) -> int:
 def _chunks(pipeline: Pipeline, chunk: int) -> Iterator[Chunk]:
     """The chunks of all stages in their order."""
     for stage in pipeline.stages:
-        size = min(chunk or chunk_of(stage.steps), stage.steps)
+        own = min(chunk_of(stage.steps), EARLY) if stage.early else chunk_of(stage.steps)
+        size = min(chunk or own, stage.steps)
         for repeat in range(stage.repeats):
             for index, first in enumerate(range(0, stage.steps, size)):
                 yield Chunk(stage, repeat, index, first, min(size, stage.steps - first))

@@ -29,7 +29,7 @@ from sdedit_jax.pipeline.outputs import (
     finished,
     given_out,
 )
-from sdedit_jax.pipeline.sdedit import SDEditPipeline
+from sdedit_jax.pipeline.sdedit import SDEditPipeline, warn_short
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Prompt
 from sdedit_jax.priors.prior import Prior
@@ -138,6 +138,8 @@ def _sdedit_call(
     keys = _keys(items, samples, given)
 
     def result(rows: list[Any]) -> Any:
+        for i, row in enumerate(rows):
+            warn_short(row, f"steps {resolved.plan.n}", f"picture {i // len(samples)}")
         shown = [_shown(row.image, item, given) for row, item in _paired(rows, items, samples)]
         return _arranged(shown, many, given)
 

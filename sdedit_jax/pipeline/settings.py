@@ -8,7 +8,7 @@ from sdedit_jax import registry
 from sdedit_jax.diffusion import masking, sampler, timesteps
 from sdedit_jax.diffusion.grids import MakeGrid
 from sdedit_jax.diffusion.sde import VE, VP, Tabulated
-from sdedit_jax.diffusion.solvers import PLMS, Ancestral, Solver
+from sdedit_jax.diffusion.solvers import PLMS, AdaptiveSolver, Ancestral, Solver
 from sdedit_jax.diffusion.timesteps import TimestepGrid, Timesteps
 from sdedit_jax.edits.sdedit import NOISE_BY, SDEdit
 from sdedit_jax.priors.prior import Prior
@@ -22,7 +22,8 @@ class Sampling:
 
     Attributes:
         rule: the solver: a string of SOLVERS such as "ancestral(eta=0.5)", or a value.
-        steps: number of steps, all of which are run.
+        steps: number of steps, all of which are run; for the rule "adaptive" the bound of its
+            attempts, ATTEMPTS where it is not given.
         grid: a string of GRIDS such as "karras(rho=7.0)", or a value.
         corrector: a string of CORRECTORS such as "langevin(snr=0.16)", or a value.
         hold: the noise of the kept region, one of masking.MODES.
@@ -95,6 +96,9 @@ VARIANCE_TYPES = {
 }
 """variance_type of diffusers' DDPM -> variance of Ancestral."""
 
+ATTEMPTS = 1000
+"""The bound of the attempts of an adaptive solver, where none is given."""
+
 STRENGTH = 0.8
 """Of the presets of diffusers, where none is given; theirs."""
 
@@ -130,6 +134,8 @@ def sampling(
         grid=sampler_parts.parse(s.grid, GRIDS, f"{prefix}grid"),
         corrector=sampler_parts.parse(s.corrector, CORRECTORS, f"{prefix}corrector"),
     )
+    if isinstance(s.rule, AdaptiveSolver) and "steps" not in given:
+        s = dataclasses.replace(s, steps=ATTEMPTS)
     _check(s, prefix)
     if isinstance(s.grid, Scheduler) and preset:
         share = STRENGTH if strength is None else strength

@@ -15,6 +15,7 @@ from sdedit_jax.diffusion import grids, timesteps
 from sdedit_jax.diffusion.correctors import Langevin
 from sdedit_jax.diffusion.solvers import (
     PLMS,
+    Adaptive,
     Ancestral,
     DPMpp,
     EulerMaruyama,
@@ -52,6 +53,7 @@ SOLVERS: dict[str, Callable[..., Any]] = {
     "ddim": functools.partial(Ancestral, eta=0.0, clip_x0=True),
     "reverse_diffusion": ReverseDiffusion,
     "euler_maruyama": EulerMaruyama,
+    "adaptive": Adaptive,
     "probability_flow": ProbabilityFlow,
     "heun": Heun,
     "dpmpp_2m": functools.partial(DPMpp, order=2, sde=False, clip_x0=True),

@@ -1,7 +1,15 @@
 """Solvers: the transition kernel of a reverse step, one file for each family."""
 
+from sdedit_jax.diffusion.solvers.adaptive import Adaptive
 from sdedit_jax.diffusion.solvers.ancestral import VARIANCES, Ancestral
-from sdedit_jax.diffusion.solvers.base import Predict, Prediction, Solver, StatefulPredictor, Step
+from sdedit_jax.diffusion.solvers.base import (
+    AdaptiveSolver,
+    Predict,
+    Prediction,
+    Solver,
+    StatefulPredictor,
+    Step,
+)
 from sdedit_jax.diffusion.solvers.dpmpp import DPMpp
 from sdedit_jax.diffusion.solvers.euler import EulerMaruyama, ProbabilityFlow, flow_drift
 from sdedit_jax.diffusion.solvers.heun import Heun
@@ -13,6 +21,8 @@ from sdedit_jax.diffusion.solvers.unipc import UniPC
 __all__ = [
     "PLMS",
     "VARIANCES",
+    "Adaptive",
+    "AdaptiveSolver",
     "Ancestral",
     "DPMpp",
     "EulerMaruyama",

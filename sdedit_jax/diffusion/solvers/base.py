@@ -6,7 +6,7 @@ equal solvers are equal programs. Its memory between steps travels in the loop's
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jax import Array
@@ -91,6 +91,60 @@ class Solver(Protocol):
         The loop makes `prediction`, the one at (x, t): so guidance state and observers see one
         evaluation in each step, whatever the solver does. `predict` gives any number more.
         """
+
+
+class Attempt(NamedTuple):
+    """What a step tries.
+
+    Attributes:
+        t, s: where it begins and ends.
+        last: whether the run ends with it.
+        idle: whether the run has ended before, so that nothing changes.
+        short: whether it ends the run only because no further step is allowed.
+    """
+
+    t: Array
+    s: Array
+    last: Array
+    idle: Array | bool = False
+    short: Array | bool = False
+
+
+class Settled(NamedTuple):
+    """The end of an attempt: the state [H, W, C], the memory, and whether the step is taken."""
+
+    x: Array
+    memory: Any
+    taken: Array
+
+
+@runtime_checkable
+class AdaptiveSolver(Solver, Protocol):
+    """A solver with times of its own, that may take back a step."""
+
+    def idle(self, memory: Any) -> Array:
+        """Whether the run has ended, so that further steps change nothing."""
+
+    def attempt(self, memory: Any, t: Array, end: Array, last: Array) -> Attempt:
+        """What the next step tries.
+
+        Args:
+            t, end: where the grid begins, and where its last step begins.
+            last: whether no further step is allowed.
+        """
+
+    def settle(
+        self,
+        process: SDE,
+        memory: Any,
+        x: Array,
+        after: Array,
+        z: Array,
+        t: Array,
+        s: Array,
+        predict: Predict,
+    ) -> Settled:
+        """The end of an attempt from x that led to `after` with the noise z."""
 
 
 def clipped(process: SDE, x: Array, t: Array, eps: Array) -> tuple[Array, Array]:

@@ -20,7 +20,7 @@ from sdedit_jax.diffusion.solvers.multistep import (
 class DPMpp(Multistep):
     """DPM-Solver++ 2M and 3M, and SDE-DPM-Solver++ 2M and 3M.
 
-    2M of the SDE in its released form (section 5 of the paper; 2M of the flow is Algorithm 2):
+    2M of the SDE in its released form (2M of the flow is Algorithm 2 of the paper):
     x_s = (sigma_s / sigma_t) q x + alpha_s (1 - q^2) D + sigma_s sqrt(1 - q^2) z, q = e^{-h},
     D = x0 + h / (2 h_last) (x0 - x0_last). The first step and a step to the clean end are of first
     order.

@@ -33,10 +33,17 @@ class EulerMaruyama:
         predict: Predict | None = None,
     ) -> tuple[Step, tuple]:
         del predict
-        length, g = dt(t, s), diffusion(process, t)
-        slope = drift(process, x, t) + g**2 / level(process, t)[1] * prediction.eps
-        step = Step(x - slope * length, g * jnp.sqrt(length))
+        change = self.change(process, x, prediction, t, dt(t, s))
+        step = Step(x + change.mean, change.std)
         return from_noise(process, x, prediction.eps, t, s, step), memory
+
+    def change(
+        self, process: SDE, x: Array, prediction: Prediction, t: Array, length: Array
+    ) -> Step:
+        """The kernel of what a step of this length adds, by the coefficients at (x, t)."""
+        g = diffusion(process, t)
+        slope = drift(process, x, t) + g**2 / level(process, t)[1] * prediction.eps
+        return Step(-slope * length, g * jnp.sqrt(length))
 
 
 @jax.tree_util.register_static

@@ -1,8 +1,7 @@
 """Exponential multistep steps: the algebra that DPM-Solver++, UniPC and SA-Solver share.
 
 In lambda = log(alpha / sigma), which grows by h in a step, the reverse process with noise tau has
-the exact step (SA-Solver, 2309.05019, proposition 4.2; with tau 0 DPM-Solver++, 2211.01095,
-proposition 4.1)
+the exact step (SA-Solver, 2309.05019; with tau 0 DPM-Solver++, 2211.01095)
 
     x_s = sigma_s / sigma_t e^{-tau^2 h} x_t + alpha_s D + sigma_s sqrt(1 - e^{-2 tau^2 h}) z,
     D = integral of k e^{-k (h - u)} x0(u) du over 0 < u < h, k = 1 + tau^2.

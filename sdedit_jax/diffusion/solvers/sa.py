@@ -17,7 +17,7 @@ from sdedit_jax.diffusion.solvers.multistep import (
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class SASolver(Multistep):
-    """SA-Predictor and SA-Corrector (algorithm 1, eq. 14 and 17), one evaluation a step.
+    """SA-Predictor and SA-Corrector (coefficients: eq. 15 and 18), one evaluation a step.
 
     The corrector does the last step again with the same noise and the prediction at its end.
 

@@ -21,8 +21,8 @@ class UniPC(Multistep):
     """UniPC-p for predictions of x0: UniP-p, then UniC-p with the prediction at the step's end.
 
     UniP-p is the polynomial through p predictions. UniC-p is that through these and the new one, so
-    the order is p + 1 (theorem 3.1). The new prediction is that of the next step: a step has one
-    evaluation, and the last step is not corrected.
+    the order is p + 1, as the paper states. The new prediction is that of the next step: a step has
+    one evaluation, and the last step is not corrected.
 
     Attributes:
         order: p, 2 or 3.
