@@ -396,12 +396,13 @@ def test_strength_maps_of_one_and_two_values(rule, hold, rng):
         np.testing.assert_array_equal(constant, edit(0.25 * t0, image, mask, ones))
 
 
-def test_a_strength_map_of_ones_is_none(rng):
+@pytest.mark.parametrize("t0", [0.5, 1e-6])
+def test_a_strength_map_of_ones_is_none(t0, rng):
     guide, mask = picture(rng), jnp.asarray(rng.choice([0.0, 0.5, 1.0], (4, 4, 1)), jnp.float32)
     made = plan(sde.VP(), guide.shape)
     edit = compiled(made, drawn(made, guide.shape))
     without, ones = (
-        edit(Request(0.5, Guide(guide, mask, shares))).image for shares in (None, 0 * mask + 1)
+        edit(Request(t0, Guide(guide, mask, shares))).image for shares in (None, 0 * mask + 1)
     )
     np.testing.assert_allclose(ones, without, atol=1e-6)
 

@@ -3,6 +3,7 @@
 import functools
 import threading
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -133,3 +134,15 @@ def test_the_program_finds_and_records_the_strength(tmp_path, capsys):
     with pytest.raises(ValueError, match="given twice, t0 0.3 and target_l2 0.1"):
         check.check("edit", config, {"target_l2": 0.1, "t0": 0.3})
     assert "a sweep takes its strengths from sweep.t0" in refused(config, tmp_path / "new", "sweep")
+
+
+def test_a_failure_of_the_device_is_one_line(tmp_path, monkeypatch):
+    def fail(*args, **options):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory\nmore")
+
+    monkeypatch.setattr("sdedit_jax.pipeline.executor.run", fail)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(known()).save(tmp_path / "in" / "a.png")
+    config = small("strokes", target_l2=0.1, prior=exact_prior(), input=str(tmp_path / "in"))
+    told = refused(config, tmp_path / "out")
+    assert "the device failed with 2 pictures at a time (RESOURCE_EXHAUSTED: out of memory)" in told

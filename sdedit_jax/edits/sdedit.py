@@ -232,7 +232,9 @@ def steps(
     if plan.hold is not None:
         z = noise.start(k) if plan.hold in OF_START else None
         shares = request.guide.strength_map
-        begins = None if shares is None else shares * request.t0
+        begins = None
+        if shares is not None:  # the largest share begins with the run, whatever its grid is
+            begins = jnp.where(shares >= 1, jnp.inf, shares * request.t0)
         hooks.append(KnownRegion(x0, request.guide.mask, plan.hold, z, begins))
     return advance(
         lambda x, t: plan.prior.predict(params, x, t, request.cond),

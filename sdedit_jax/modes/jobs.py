@@ -10,7 +10,7 @@ from tqdm import tqdm
 from sdedit_jax import devices, provenance
 from sdedit_jax.diffusion.noise import image_key
 from sdedit_jax.modes.files import plain
-from sdedit_jax.modes.session import Job, Kind, Made
+from sdedit_jax.modes.session import Job, Kind, Made, device_errors
 from sdedit_jax.pipeline import executor
 from sdedit_jax.pipeline.base import Event, Finished, total_evaluations
 from sdedit_jax.text.spelling import counted
@@ -77,18 +77,12 @@ def run_batch(
         devices=executor.devices_for(rows, config.devices), rows=rows, cancel=cancel,
     )  # fmt: skip
     total = total_evaluations(pipeline)
-    with tqdm(total=total, unit="eval", leave=False, mininterval=0.5) as bar:
-        try:
-            for event in events:
-                if isinstance(event, Finished):
-                    return event
-                show(bar, event)
-        except jax.errors.JaxRuntimeError as error:
-            text = str(error).strip().splitlines()[0]
-            raise ValueError(
-                f"batch: the device failed with {counted(rows, 'picture')} at a time ({text});"
-                f" a smaller --config.batch needs less memory{kind.memory_hint}"
-            ) from None
+    bar = tqdm(total=total, unit="eval", leave=False, mininterval=0.5)
+    with bar, device_errors(kind, rows):
+        for event in events:
+            if isinstance(event, Finished):
+                return event
+            show(bar, event)
     return None
 
 

@@ -26,6 +26,7 @@ from sdedit_jax.modes.session import (
     check_opaque,
     check_size_of_edit,
     described,
+    device_errors,
     distances,
     grey,
     open_prior,
@@ -175,11 +176,12 @@ class SDEditKind:
             return distance_where_free(made.fitted, item)
 
         keys = [image_key(job.seed, job.input.item.id, job.sample) for job in jobs]
-        return target.find(
-            self.pipeline({}), self.prior.params, [self.request(job, {}) for job in jobs], keys,
-            distance, config.target_l2, batch=config.batch,
-            devices=devices_for(config.batch, config.devices),
-        )  # fmt: skip
+        with device_errors(self, config.batch):
+            return target.find(
+                self.pipeline({}), self.prior.params, [self.request(job, {}) for job in jobs], keys,
+                distance, config.target_l2, batch=config.batch,
+                devices=devices_for(config.batch, config.devices),
+            )  # fmt: skip
 
     def request(self, job: Job, shapes: Mapping[str, Any]) -> Request:
         item = job.input.item

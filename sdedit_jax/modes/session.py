@@ -1,5 +1,6 @@
 """Shared by the editing modes: types, opening of priors, inputs, measurements."""
 
+import contextlib
 import functools
 import os
 import re
@@ -241,6 +242,23 @@ def header(kind: Kind, rows: int) -> list[str]:
 def described(process: SDE, t0: float) -> Strength:
     """`strength.describe`, computed once for all pictures of one strength."""
     return strength.describe(process, t0)
+
+
+@contextlib.contextmanager
+def device_errors(kind: Kind, rows: int) -> Iterator[None]:
+    """Turn a failure of the device, for example of its memory, into a ValueError with the remedy.
+
+    Args:
+        rows: pictures at a time.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        text = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"batch: the device failed with {counted(rows, 'picture')} at a time ({text});"
+            f" a smaller --config.batch needs less memory{kind.memory_hint}"
+        ) from None
 
 
 # --- inputs ---------------------------------------------------------------------------------------
