@@ -63,9 +63,7 @@ def _load(path: Path) -> Any:
     try:
         import torch
     except ImportError:
-        raise ValueError(
-            f"source: {path} is a torch file; to read it: {REMEDY}"
-        ) from None
+        raise ValueError(f"source: {path} is a torch file; to read it: {REMEDY}") from None
     if tuple(int(n) for n in torch.__version__.split(".")[:2]) < SAFE:
         raise ValueError(
             f"source: torch {torch.__version__} may run code of {path} in spite of weights_only "
