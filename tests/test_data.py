@@ -424,14 +424,23 @@ def test_masks_beside_pictures_are_no_pictures(tmp_path, rng):
         assert len(source(tmp_path)) == 3
 
 
-@pytest.mark.parametrize(("wide", "warned"), [(31, False), (33, True)])
-def test_crops_that_show_less_than_a_quarter_are_counted(wide, warned, tmp_path):
-    """The square of an 8 x 33 picture is 8 / 33 of it; that of an 8 x 31 picture is 8 / 31."""
+@pytest.mark.parametrize(
+    ("wide", "memory", "told"),
+    [
+        (31, 1000, []),
+        (33, 1000, ["2 of 3 pictures"]),
+        (33, 100, ["1 of the first 1 picture"]),
+    ],
+)
+def test_crops_that_show_less_than_a_quarter_are_counted(wide, memory, told, tmp_path):
+    """The square of an 8 x 33 picture is 8 / 33 of it; that of an 8 x 31 picture is 8 / 31.
+
+    A set that is too large for the memory is read later, except for its first picture.
+    """
     for name, width in (("a", wide), ("b", 8), ("c", wide)):
         Image.fromarray(np.full((8, width, 3), 9, np.uint8)).save(tmp_path / f"{name}.png")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        source(tmp_path, size=8)
-    told = [str(one.message) for one in caught]
-    line = "data: the crop shows less than 25% of 2 pictures, such as a.png"
-    assert told == ([line] if warned else [])
+        source(tmp_path, size=8, memory=memory)
+    lines = [f"data: the crop shows less than 25% of {many}, such as a.png" for many in told]
+    assert [str(one.message) for one in caught] == lines

@@ -826,7 +826,8 @@ def test_foreground_is_what_stands_on_the_ground(tmp_path):
 @pytest.mark.parametrize(
     "given",
     ["#ff0000, 00ff00", "'#ff0000','#00ff00'", "[#ff0000;#00ff00]", "('red', \"lime\",)"]
-    + [["red", "lime"], ("#f00,#0f0",), ["'f00'", "0f0"]],
+    + [["red", "lime"], ("#f00,#0f0",), ["'f00'", "0f0"]]
+    + ["rgb(255, 0, 0), lime", "[rgb(255,0,0);rgb(0,255,0)]", ["hsl(0, 100%, 50%)", "#0f0"]],
 )
 def test_a_palette_may_be_any_list(given):
     """With or without quotes and brackets, from a command line or from Python."""

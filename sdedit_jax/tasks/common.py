@@ -194,7 +194,8 @@ def _typed(name: str, value: object, default: object) -> object:
 def _texts(name: str, value: object) -> tuple[str, ...]:
     """The texts of a list: separated by commas, with or without quotes and brackets.
 
-    The command line passes "a,b" as a tuple of one string.
+    The command line passes "a,b" as a tuple of one string. Commas in brackets, as in
+    "rgb(255, 0, 0)", separate nothing.
     """
     every = list(value) if isinstance(value, list | tuple) else [value]
     if strange := [part for part in every if not isinstance(part, str)]:
@@ -202,7 +203,8 @@ def _texts(name: str, value: object) -> tuple[str, ...]:
             f"task option {name} must be texts, got {strange[0]!r}; put quotes around each, as in"
             f" {name}=\"'#112233','#445566'\""
         )
-    parts = (part.strip(" '\"") for text in every for part in re.split("[,;]", _bare(text)))
+    between = r"[,;](?![^(]*\))"
+    parts = (part.strip(" '\"") for text in every for part in re.split(between, _bare(text)))
     return tuple(part for part in parts if part)
 
 

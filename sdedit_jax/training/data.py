@@ -129,23 +129,29 @@ def _checked(
         except ValueError as error:
             broken.append(str(error).removeprefix("data: "))
             continue
+        narrow += [str(images.keys[i])] * bool(shows < LEAST_SHARE)
         small = small and len(images) * image.nbytes <= memory
         if not small and not skip_broken:
+            _warn_narrow(narrow, f"the first {counted(i + 1, 'picture')}")
             return Source(images, numbers, names)
         rows.append(i)
-        narrow += [str(images.keys[i])] * bool(shows < LEAST_SHARE)
         kept += [image] * small
     if broken and not (skip_broken and rows):
         raise ValueError(
             f"data: {'; '.join(broken)} ({len(broken)} of {counted(len(images), 'picture')}); mend"
             " them, or leave them out with data.skip_broken"
         )
-    if narrow:
-        many = counted(len(narrow), "picture")
-        warn(f"data: the crop shows less than {LEAST_SHARE:.0%} of {many}, such as {narrow[0]}")
+    _warn_narrow(narrow, counted(len(images), "picture"))
     numbers = None if numbers is None else numbers[rows]
     left = replace(images, keys=[images.keys[i] for i in rows])
     return Source(_of_one_size(kept) if small else left, numbers, names, tuple(broken))
+
+
+def _warn_narrow(narrow: Sequence[str], among: str) -> None:
+    """Warn about pictures of which the crop shows little, among those that were read."""
+    if narrow:
+        share = f"less than {LEAST_SHARE:.0%}"
+        warn(f"data: the crop shows {share} of {len(narrow)} of {among}, such as {narrow[0]}")
 
 
 def loader(
