@@ -56,7 +56,7 @@ def get_config() -> ConfigDict:
     config.sampler = ConfigDict()
     # a part is a name, or a name with keyword arguments: "ancestral(eta=0.5)"
     config.sampler.rule = "dpmpp_2m_sde"  # the solver
-    # unset: 20, or the preset's number; of the rule "adaptive" the most, unset: 1000
+    # unset: 12, or the preset's number; of the rule "adaptive" the most, unset: 1000
     config.sampler.steps = config_dict.placeholder(int)
     config.sampler.grid = "karras"
     config.sampler.corrector = "none"  # none | langevin

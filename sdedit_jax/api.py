@@ -88,7 +88,7 @@ def edit(
         target_l2: instead of a strength, the distance that each result shall have from its guide:
             RMS on [0, 1] values at the size of the edit, where it may change. t0 is found by trials
             with the noise of the result, and printed. A distance that no t0 gives is refused.
-        steps: number of steps, all of which are run; None: 20, or the preset's. With the rule
+        steps: number of steps, all of which are run; None: 12, or the preset's. With the rule
             "adaptive" it is the bound of the attempts; None: 1000.
         preset: "" or one of pipeline.settings.PRESETS.
         seed, id, sample: the noise depends on these alone; seeds and ids one for all or one for

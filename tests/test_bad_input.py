@@ -59,7 +59,7 @@ def at_root(monkeypatch):
             99,
             f"must be in [0, {jax.local_device_count()}] on this machine, got 99",
         ),
-        ("sampler__rule", "foo", "sampler.rule must be one of ['ancestral', "),
+        ("sampler__rule", "foo", "sampler.rule must be one of ['adaptive', "),
         ("sampler__grid", "foo", "sampler.grid must be one of ['diffusers_ddim', "),
         ("sampler__corrector", "foo", "sampler.corrector must be one of ['langevin', 'none']"),
         ("sampler__hold", "foo", "sampler.hold must be one of ['diffusers', 'level', "),

@@ -76,7 +76,7 @@ def test_the_defaults_of_the_configs_are_those_of_the_library():
     given = settings.sampling(config.sampler.to_dict())
     assert settings.as_strings(given) == settings.Sampling()
     assert set(config.sampler) == {field.name for field in dataclasses.fields(settings.Sampling)}
-    assert settings.Sampling().steps == 20 and config.t0 == 0.5
+    assert settings.Sampling().steps == 12 and config.t0 == 0.5
 
 
 @pytest.mark.parametrize("rule", sampler_parts.SOLVERS)
@@ -145,7 +145,7 @@ def test_official_runs_a_thousand_t0_steps():
     ],
 )
 def test_a_wrong_sampler_is_named_with_what_is_allowed(values, told, prior):
-    told = told or r"sampler.rule must be one of \['ancestral', .*'unipc'\], got"
+    told = told or r"sampler.rule must be one of \['adaptive', .*'unipc'\], got"
     with pytest.raises(ValueError, match=told):
         settings.resolve(prior, settings.sampling(values), 0.5)
 

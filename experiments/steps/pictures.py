@@ -30,10 +30,12 @@ def main() -> None:
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--t0", type=float, default=0.5)
     parser.add_argument("--samples", type=int, default=SAMPLES)
+    parser.add_argument("--every", type=int, default=1, help="2: every second guide alone")
     parser.add_argument("sets", nargs="+")
     args = parser.parse_args()
     prior = sj.load_prior(args.prior)
-    guides = strokes(args.data, prior.shape[0])
+    numbers = range(0, GUIDES, args.every)
+    guides = strokes(args.data, prior.shape[0])[:: args.every]
     for name in args.sets:
         solver, grid, n, seed = name.split(":")
         for sample in range(args.samples):
@@ -43,7 +45,7 @@ def main() -> None:
             start = time.perf_counter()
             made = sj.edit(
                 prior, guides, t0=args.t0, steps=int(n), rule=solver, grid=grid, seed=int(seed),
-                sample=sample, id=[str(k) for k in range(len(guides))], batch=32,
+                sample=sample, id=[str(k) for k in numbers], batch=32,
             )  # fmt: skip
             save(file, made)
             print(f"{file} {time.perf_counter() - start:.1f} s", flush=True)

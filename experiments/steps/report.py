@@ -27,6 +27,8 @@ PRIORS = ("fruits64", "flowers64")
 NETWORK = "fruits64"
 BEST = "dpmpp_2m_sde_karras"
 PHOTOS = 512
+GUIDES = 64
+FEATURES = ("hand", "network", "statistics")
 
 
 def main() -> None:
@@ -123,8 +125,11 @@ def compared(folder: Path, data: str) -> list[dict[str, Any]]:
     """
     photos = source(data, "train", size=64).images
     photos = {"photos": photos[np.linspace(0, len(photos) - 1, PHOTOS).astype(int)]}
-    sets = of_sets({path.name: load(path) for path in sorted(folder.iterdir())} | photos)
+    paths = sorted(folder.iterdir())
+    sets = of_sets({path.name: load(path) for path in paths} | photos)
     photos = sets.pop("photos")
+    for path in paths:
+        sets[path.name]["guide"] = guides_of(path)
     seeds = [name for name in sets if name.startswith(f"{BEST}_250_")]
     first, second = seeds
     reference = {name: np.concatenate([sets[s][name] for s in seeds]) for name in sets[first]}
@@ -139,18 +144,21 @@ def compared(folder: Path, data: str) -> list[dict[str, Any]]:
 
 
 def to_photos(x: dict[str, Any], photos: dict[str, Any]) -> dict[str, float]:
-    """KID of a set to photos, by features, in units of the photos'."""
-    found = {}
-    for name in ("hand", "network"):
-        a, b = (features.standardised(v[name], photos[name]) for v in (x, photos))
-        found[f"photos_{name}"] = round(kid.mmd2(a, b), 4)
-        found[f"photos_{name}_error"] = round(kid.standard_error(a, b), 4)
-    return found
+    """KID of a set to photos, on the features of the network, in units of the photos'."""
+    a, b = (features.standardised(v["network"], photos["network"]) for v in (x, photos))
+    value, error = kid.mmd2(a, b), kid.standard_error(a, b)
+    return {"photos_network": round(value, 4), "photos_network_error": round(error, 4)}
 
 
 def load(path: Path) -> np.ndarray:
-    """The pictures of a set; all samples of a guide stand in the order of the guides."""
+    """The pictures of a set, one sample of all its guides after the other."""
     return np.concatenate([np.load(file) for file in sorted(path.glob("*.npy"))])
+
+
+def guides_of(path: Path) -> np.ndarray:
+    """The number of the guide of each picture of a set; a set may have every k-th guide alone."""
+    counts = [len(np.load(file)) for file in path.glob("*.npy")]
+    return np.concatenate([np.arange(0, GUIDES, GUIDES // count) for count in counts])
 
 
 def of_sets(sets: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
@@ -175,13 +183,11 @@ def row(
 ) -> dict[str, Any]:
     """Distances between two sets, by features: KID, and the energy distance given the guide."""
     found = {"prior": prior, "solver": solver, "n": n, "edits": len(x["hand"])}
-    guides = 64
-    for name in x:
+    for name in FEATURES:
         a, b = (features.standardised(v[name], scale[name]) for v in (x, y))
-        of_a, of_b = (np.arange(len(v)) % guides for v in (a, b))
         found[f"kid_{name}"] = round(kid.mmd2(a, b), 5)
         found[f"kid_{name}_error"] = round(kid.standard_error(a, b), 5)
-        value, error = of_groups(a, b, of_a, of_b)
+        value, error = of_groups(a, b, x["guide"], y["guide"])
         found[f"energy_{name}"], found[f"energy_{name}_error"] = round(value, 5), round(error, 5)
     return found
 
@@ -196,7 +202,7 @@ def of_groups(a: Any, b: Any, of_a: Any, of_b: Any) -> tuple[float, float]:
 def tell_pictures(rows: Sequence[dict[str, Any]]) -> None:
     """A table for each prior."""
     names = ["energy_hand", "energy_network", "energy_statistics", "kid_hand", "kid_network"]
-    names += ["photos_hand", "photos_network"]
+    names += ["photos_network"]
     for prior in PRIORS:
         print(f"\n{prior}\n\n| solver | N | {' | '.join(names)} |\n|---|---{'|---' * len(names)}|")
         for r in sorted(
@@ -209,9 +215,8 @@ def tell_pictures(rows: Sequence[dict[str, Any]]) -> None:
 def draw_pictures(rows: Sequence[dict[str, Any]]) -> Figure:
     """The energy distance given the guide against evaluations, by prior and features."""
     figure = Figure(figsize=(11, 7), layout="constrained")
-    names = ("hand", "network", "statistics")
-    axes = figure.subplots(len(PRIORS), len(names), sharex=True)
-    for (prior, name), ax in zip(itertools.product(PRIORS, names), axes.ravel(), strict=True):
+    axes = figure.subplots(len(PRIORS), len(FEATURES), sharex=True)
+    for (prior, name), ax in zip(itertools.product(PRIORS, FEATURES), axes.ravel(), strict=True):
         own = [r for r in rows if r["prior"] == prior]
         for solver in dict.fromkeys(r["solver"] for r in own):
             points = sorted(
