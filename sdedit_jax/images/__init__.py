@@ -41,6 +41,7 @@ from sdedit_jax.images.fitting import (
     thumbnail,
     to_cell,
     unfit,
+    unfit_mask,
 )
 from sdedit_jax.images.inputs import (
     MASK_SUFFIX,
@@ -135,6 +136,7 @@ __all__ = [
     "to_cell",
     "to_unit",
     "unfit",
+    "unfit_mask",
     "user_path",
     "write_bytes",
     "write_png",
