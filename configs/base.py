@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
     config.feather = 0  # pixels of soft seam, inside the editable region
     # the strength: t0, or one of the others instead
     config.t0 = 0.5
+    config.auto_t0 = ""  # guide: found for each picture; map: found for each pixel
     config.sigma = config_dict.placeholder(float)  # noise-to-signal ratio
     config.snr_db = config_dict.placeholder(float)
     config.step = config_dict.placeholder(float)  # of the prior's table, or DDPM's: 0 .. 999

@@ -36,7 +36,7 @@ def edit(
     prior: Prior,
     image: Pictures,
     mask: Any = None,
-    t0: float | None = None,
+    t0: float | str | None = None,
     steps: int | None = None,
     seed: int | Sequence[int] = 0,
     id: str | Sequence[str] | None = None,
@@ -81,6 +81,10 @@ def edit(
             change, grey = that share of the change stays; one for all or one for each. None:
             everything may.
         t0: strength in [0, 1], a noise level of the prior's process; 0.5 where none is given.
+            "auto": the strength is found for each picture, and printed: the lowest noise level at
+            which the prior does not tell the guide from its own pictures. "map": for each pixel;
+            what is like the prior's pictures is kept. Both need a calibrated prior
+            (--mode=calibrate).
         sigma, snr_db, step: the strength in another unit instead (see `strength.to_t0`).
         strength: of the presets of diffusers: the share of the steps that is run, instead of t0.
         strength_map: given as mask is: the share of t0 with which each pixel is edited, white =
@@ -135,7 +139,7 @@ def text_edit(
     negative_prompt: Texts = "",
     scale: float | Sequence[float] = 7.5,
     mask: Any = None,
-    t0: float | None = None,
+    t0: float | str | None = None,
     steps: int | None = None,
     seed: int | Sequence[int] = 0,
     id: str | Sequence[str] | None = None,
@@ -179,7 +183,7 @@ def text_edit(
         scale: guidance scale: 0 is the negative prompt alone, 1 the prompt alone. It must be 1
             without prompts, and another number with a negative prompt.
         clip_skip: the last layers of the text encoder that are left out.
-        t0: strength in [0, 1]; 0.6 where none is given.
+        t0: as in `edit`; 0.6 where none is given.
 
     Other arguments and the result are those of `edit`.
 

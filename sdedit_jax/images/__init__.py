@@ -41,6 +41,7 @@ from sdedit_jax.images.fitting import (
     thumbnail,
     to_cell,
     unfit,
+    unfit_mask,
 )
 from sdedit_jax.images.inputs import (
     MASK_SUFFIX,
@@ -141,6 +142,7 @@ __all__ = [
     "to_unit",
     "uncertainty",
     "unfit",
+    "unfit_mask",
     "user_path",
     "write_bytes",
     "write_png",

@@ -162,6 +162,14 @@ def fit_mask(mask: np.ndarray, placement: Placement, name: str = "mask") -> np.n
     return np.pad(shown, _margins(placement), "edge").astype(np.float32)
 
 
+def unfit_mask(mask: np.ndarray, placement: Placement) -> np.ndarray:
+    """A fitted mask [h, w] at the input's size, 0 outside of the window: float32 [H, W]."""
+    out = np.zeros(placement.source, np.float32)
+    shown = resize_mask(_cut(mask, placement.target), placement.window[2:])
+    _cut(out, placement.window)[:] = shown
+    return out
+
+
 def unfit(
     result: np.ndarray,
     original: np.ndarray,

@@ -17,7 +17,7 @@ from sdedit_jax.modes.files import Target, kept
 from sdedit_jax.registry import included
 from sdedit_jax.text.spelling import one_of
 
-MODES = ["edit", "sweep", "search", "replay", "autotune", "train", "convert"]
+MODES = ["edit", "sweep", "search", "replay", "autotune", "calibrate", "train", "convert"]
 EDITING = ("edit", "sweep", "search", "replay", "autotune")
 """Modes whose existing results stop a run, unless `overwrite` or `keep` is given."""
 Mode = Callable[[ConfigDict, Target | None], int]
@@ -35,8 +35,8 @@ def run(
 
     Args:
         config: of `get_config()` of a config file, with the changes of the user.
-        workdir: folder for results, made where it is missing; a replay needs none. A conversion
-            takes a name too, see registry.included.new_prior.
+        workdir: folder for results, made where it is missing; a replay needs none, and a
+            calibration takes none. A conversion takes a name too, see registry.included.new_prior.
         mode: one of MODES.
         overwrite: replace existing results.
         keep: write to WORKDIR/run-2, run-3 .. where the workdir holds files.
@@ -63,7 +63,7 @@ def holding(where: Target | None, mode: str) -> contextlib.AbstractContextManage
 def target(
     workdir: str | Path | None, mode: str, overwrite: bool = False, keep: bool = False
 ) -> Target | None:
-    """Where a mode writes; None for a replay without a workdir.
+    """Where a mode writes; None for a calibration, and for a replay without a workdir.
 
     Raises:
         ValueError: no workdir, options that exclude each other, or a folder that cannot be written.
@@ -72,6 +72,11 @@ def target(
         raise ValueError("keep, overwrite: give one of them")
     if keep and mode not in EDITING:
         raise ValueError(f"keep: is for the modes {list(EDITING)}, got mode {mode!r}")
+    if mode == "calibrate":
+        if workdir or overwrite:
+            name = "workdir" if workdir else "overwrite"
+            raise ValueError(f"{name}: --mode=calibrate writes to the prior; leave it out")
+        return None
     if not workdir:
         if mode == "replay" and not (keep or overwrite):
             return None

@@ -11,6 +11,9 @@ from sdedit_jax.modes.session import refuse_given
 OF_A_REPLAY = ("input", "only", "prior", "devices", "cache")
 """Fields that a replay takes from its config; the others are the recipe's."""
 
+OF_A_CALIBRATION = ("input", "prior", "fit", "cond", "prompt", "compute", "batch", "cache")
+"""Fields that a calibration uses."""
+
 FOUND_BY_AUTOTUNE = ("sampler.rule", "sampler.grid", "sampler.steps")
 
 
@@ -28,6 +31,9 @@ def check(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
     if mode == "replay":
         other = set(given) - set(OF_A_REPLAY)
         refuse_given(given, dict.fromkeys(other, "is the recipe's in a replay"))
+    elif mode == "calibrate":
+        other = set(given) - set(OF_A_CALIBRATION)
+        refuse_given(given, dict.fromkeys(other, "has no effect in --mode=calibrate"))
     elif "only" in given:
         refuse_given(given, {"only": "is for --mode=replay"})
     if mode == "autotune":

@@ -150,7 +150,7 @@ def contact_sheet(
     for one in inputs:
         own = [d for d in done if d.job.input.name == one.name]
         at = {d.job.sample: on_background(d.made.output.picture, one.item) for d in own}
-        labels = kind.leads(one, own[0].made if own else None)
+        labels = kind.leads(*((own[0].job.input, own[0].made) if own else (one, None)))
         maps = [spread.picture(one.name)] if spread else []
         rows.append([*labels.values(), *(at.get(k) for k in range(count)), *maps])
     columns = [*labels, *(f"sample {k}" for k in range(count))]

@@ -34,7 +34,7 @@ from sdedit_jax.modes.session import (
     refuse_given,
     size_of,
 )
-from sdedit_jax.pipeline import settings, target
+from sdedit_jax.pipeline import auto_strength, settings, target
 from sdedit_jax.pipeline.base import total_evaluations
 from sdedit_jax.pipeline.executor import devices_for
 from sdedit_jax.pipeline.outputs import check_visible, distance_where_free, finished
@@ -43,8 +43,11 @@ from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Classes, Prompt
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.tasks import TaskInput
-from sdedit_jax.tasks.common import Photo, assemble, read_strength_map
+from sdedit_jax.tasks.common import Photo, assemble, read_strength_map, with_strength_map
 from sdedit_jax.text.spelling import counted
+
+FOUND_FOR = {"guide": "picture", "map": "pixel"}
+"""auto_t0 -> what has a strength of its own."""
 
 UNITS = ("sigma", "snr_db", "step")
 """Units in which a config may give the strength instead of t0."""
@@ -95,6 +98,8 @@ class SDEditKind:
         s, process = self.resolved.sampling, self.prior.process
         times = dict.fromkeys(self._t0(job) for job in jobs) or [self.resolved.t0]
         shown = "\n          ".join(f"{described(process, t0)}" for t0 in times)
+        if self.config.auto_t0:
+            shown = f"found for each {FOUND_FOR[self.config.auto_t0]}"
         corrected = "" if s.corrector == "none" else f" + {s.corrector}"
         plan, total = self.resolved.plan, total_evaluations(self.pipeline({}))
         most = "at most " if plan.adaptive else ""
@@ -126,18 +131,27 @@ class SDEditKind:
 
     def candidates(self, recipe: Mapping[str, Any], path: Path) -> Iterator[Callable[[], Input]]:
         name = path.stem.removesuffix(recipe["cut"])
+        mapped = recipe.get("strength_map") is not None
         for file in own_files(self.config, recipe["id"], path):
-            yield functools.partial(self.read, file, name)
-        yield functools.partial(self._read_guide, path, name, recipe["id"])
+            read = functools.partial(self.read, file, name)
+            found = mapped and self.config.auto_t0 == "map"
+            yield functools.partial(self._with_map_of, path, read) if found else read
+        yield functools.partial(self._read_guide, path, name, recipe["id"], mapped)
 
-    def _read_guide(self, path: Path, name: str, id: str) -> Input:
+    def _with_map_of(self, path: Path, read: Callable[[], Input]) -> Input:
+        """An input with the strength map that was found and written beside a result."""
+        one = read()
+        file = path.with_name(f"{one.name}_strength.png")
+        shares = read_strength_map(str(file), path, one.item.fitted.shape[:2])
+        return one._replace(item=with_strength_map(one.item, shares))
+
+    def _read_guide(self, path: Path, name: str, id: str, mapped: bool) -> Input:
         """The guide and mask that were written beside a result."""
         check_size_of_edit(self.config)
         fitted = images.read(path.with_name(f"{name}_guide.png")).rgb
         grey = images.luminance(images.read(path.with_name(f"{name}_mask.png")).rgb)
         kept = path.with_name(f"{name}_photo.png")
         photo = images.read(kept if kept.is_file() else path.with_name(f"{name}_guide.png"))
-        mapped = self.config.options.get("strength_map")
         file = str(path.with_name(f"{name}_strength.png")) if mapped else ""
         shares = read_strength_map(file, path, fitted.shape[:2])
         photo = Photo(photo.rgb, photo, strength_map=shares)
@@ -146,12 +160,16 @@ class SDEditKind:
         return Input(item.in_channels(self.prior.shape[-1]), name)
 
     def beside(self, one: Input) -> list[str]:
-        mapped = one.item.guide.strength_map is not None
+        mapped = one.item.guide.strength_map is not None or self.config.auto_t0 == "map"
         more = {"_strength": mapped, "_photo": _blends(one.item)}
         more["_target"] = self.config.target_l2 is not None
         return ["_guide", "_mask", *(end for end, there in more.items() if there)]
 
     def with_strengths(self, jobs: Sequence[Job]) -> list[Job]:
+        if self.config.auto_t0:
+            inputs = {job.input.name: job.input for job in jobs}
+            ways = {name: self._found(one) for name, one in inputs.items()}
+            return [job._replace(**ways[job.input.name]) for job in jobs]
         if self.config.target_l2 is None:
             return list(jobs)
         found = self._at_distance(jobs)
@@ -185,7 +203,7 @@ class SDEditKind:
 
     def request(self, job: Job, shapes: Mapping[str, Any]) -> Request:
         item = job.input.item
-        return Request(np.float32(self._t0(job)), item.guide.with_map(), self._cond(item.id))
+        return Request(np.float32(self._t0(job)), item.guide.with_map(), self.cond_of(item.id))
 
     def made(self, job: Job, row: Any) -> Made:
         item, config = job.input.item, self.config
@@ -245,13 +263,23 @@ class SDEditKind:
         item = one.item
         mask = item.original_mask if self.config.output == "original" else item.mask
         leads = {"input": item.original, "guide": item.fitted, "mask": grey(mask)}
-        if item.guide.strength_map is not None:
-            leads["strength"] = grey(item.guide.strength_map[..., 0])
+        shares = item.guide.strength_map
+        if shares is not None or self.config.auto_t0 == "map":
+            leads["strength"] = None if shares is None else grey(shares[..., 0])
         return leads
 
     def label(self, value: float, entries: Sequence[dict[str, Any]]) -> str:
         l2 = np.mean([e["l2"] for e in entries] or [np.nan])
         return f"{value:g} s{described(self.prior.process, value).sigma:.2g} L2 {l2:.1f}"
+
+    def _found(self, one: Input) -> dict[str, Any]:
+        """The input with its strength map, and the strength, by the prior's calibration."""
+        item, way = one.item, self.config.auto_t0
+        found = auto_strength.find(self.prior, item.guide, self.cond_of(item.id), way)
+        print(f"found     {one.name}: {described(self.prior.process, found.t0)}")
+        if found.shares is not None:
+            one = one._replace(item=with_strength_map(item, found.shares))
+        return {"input": one, "value": found.t0}
 
     def _t0(self, job: Job) -> float:
         return self.resolved.t0 if job.value is None else job.value
@@ -259,7 +287,8 @@ class SDEditKind:
     def _prompt(self, id: str) -> Prompt:
         return self.own.get(id, self.default)
 
-    def _cond(self, id: str) -> Any:
+    def cond_of(self, id: str) -> Any:
+        """The condition of the input `id`."""
         if self.default is None:
             return self.cond
         prompt = self._prompt(id)
@@ -318,6 +347,10 @@ def open_kind(
     prior = settings.preset_process(prior, config.preset)
     if config.target_l2 is not None:
         _check_target(config)
+    if config.auto_t0:
+        _check_auto(config)
+        if recipe is None:  # a replay takes the strength that was found
+            auto_strength.calibration(prior)
     t0 = _strength(config, prior)
     sampling = settings.sampling(config.sampler.to_dict(), config.preset, t0, config.strength)
     guided = isinstance(cond, CFGCond) or bool(prompts and prompts["guided"])
@@ -332,7 +365,8 @@ def check_sweep(config: ConfigDict) -> None:
     """Check that a config has strengths for a sweep.
 
     Raises:
-        ValueError: its preset or grid has no t0, or the strength is given in another unit.
+        ValueError: its preset or grid has no t0, or the strength is given in another unit or is to
+            be found.
     """
     _check_has_t0(config, "a sweep", "takes its strengths from sweep.t0")
     for t0 in config.sweep.t0:
@@ -349,14 +383,9 @@ def check_search(config: ConfigDict) -> None:
 
 
 def _check_has_t0(config: ConfigDict, what: str, does: str) -> None:
-    if config.preset == "official":
-        raise ValueError(f'preset "official" compiles for each t0; {what} needs another preset')
-    if settings.takes_share(config.preset):
-        raise ValueError(f'preset "{config.preset}" has no t0; {what} needs another preset')
-    if config.sampler.grid.startswith("diffusers"):
-        raise ValueError(f'sampler.grid "{config.sampler.grid}" has no t0; {what} needs another')
-    for unit in (*UNITS, "target_l2"):
-        if config[unit] is not None:
+    settings.check_takes_t0(config.preset, config.sampler.grid, what)
+    for unit in (*UNITS, "target_l2", "auto_t0"):
+        if config[unit] not in (None, ""):
             raise ValueError(f"{unit}: {what} {does}, got {config[unit]}")
 
 
@@ -366,14 +395,15 @@ def check_given(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None
     if mode == "sweep":
         refuse_given(given, {f: f"a sweep takes {o} instead" for f, o in OF_A_SWEEP.items()})
     if mode == "search":
-        units = ("t0", *UNITS, "strength", "target_l2")
+        units = ("t0", *UNITS, "strength", "target_l2", "auto_t0")
         refuse_given(given, dict.fromkeys(units, "a search finds the strength"))
     if settings.takes_share(config.preset):
         refuse_given(given, {"t0": f'preset "{config.preset}" takes strength instead'})
-    found = [name for name in ("t0", *UNITS, "strength", "target_l2") if name in given]
+    found = {name: given[name] for name in ("t0", *UNITS, "strength", "target_l2") if name in given}
+    if config.auto_t0:
+        found["auto_t0"] = config.auto_t0
     if len(found) > 1:
-        values = " and ".join(f"{name} {given[name]:g}" for name in found)
-        raise ValueError(f"the strength is given twice, {values}; give one of them")
+        raise _twice(found)
     if config.preset:
         parts = [(name.removeprefix("sampler."), name) for name in given]
         settings.check_preset(config.preset, {f: given[name] for f, name in parts if f != name})
@@ -395,10 +425,32 @@ def restore(config: ConfigDict, recipe: Mapping[str, Any]) -> None:
 def _check_target(config: ConfigDict) -> None:
     """Raise ValueError unless target_l2 is a distance, and the only strength of the config."""
     target.check(config.target_l2, config.preset)
-    given = [unit for unit in (*UNITS, "strength") if config[unit] is not None]
-    if given:
-        values = f"target_l2 {config.target_l2:g} and {given[0]} {config[given[0]]:g}"
-        raise ValueError(f"the strength is given twice, {values}; give one of them")
+    for name in (*UNITS, "strength"):
+        if config[name] is not None:
+            raise _twice({"target_l2": config.target_l2, name: config[name]})
+
+
+def _check_auto(config: ConfigDict) -> None:
+    """Check that a strength can be found and used.
+
+    Raises:
+        ValueError: an unknown way, another strength or strength map beside it, or no t0.
+    """
+    registry.pick(FOUND_FOR, config.auto_t0, "auto_t0")
+    settings.check_takes_t0(config.preset, config.sampler.grid, f"auto_t0={config.auto_t0}")
+    for name in (*UNITS, "strength", "target_l2"):
+        if config[name] is not None:
+            raise _twice({"auto_t0": config.auto_t0, name: config[name]})
+    if config.auto_t0 == "map" and config.options.strength_map:
+        raise ValueError(
+            "auto_t0: map finds a strength map, and options.strength_map is"
+            f" {config.options.strength_map!r}; give one of them"
+        )
+
+
+def _twice(given: Mapping[str, Any]) -> ValueError:
+    values = " and ".join(f"{name} {value}" for name, value in given.items())
+    return ValueError(f"the strength is given twice, {values}; give one of them")
 
 
 def _strength(config: ConfigDict, prior: Prior) -> float:

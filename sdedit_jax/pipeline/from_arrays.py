@@ -16,7 +16,7 @@ from sdedit_jax.diffusion.noise import drawn_seed, image_key
 from sdedit_jax.edits import sdedit
 from sdedit_jax.edits.inversion import KEEPS, Inverted, Request
 from sdedit_jax.edits.sdedit import Recorded
-from sdedit_jax.pipeline import ledits_settings, settings, target
+from sdedit_jax.pipeline import auto_strength, ledits_settings, settings, target
 from sdedit_jax.pipeline.arguments import each, number, whole
 from sdedit_jax.pipeline.cache import default_cache
 from sdedit_jax.pipeline.calls import Call
@@ -34,8 +34,12 @@ from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Prompt
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.tasks import TaskInput, arrays
+from sdedit_jax.tasks.common import with_strength_map
 from sdedit_jax.text.concept_parser import parse
 from sdedit_jax.text.spelling import counted, one_of
+
+WAYS = {"auto": "guide", "map": "map"}
+"""t0 -> how strengths are found."""
 
 
 class Maps(NamedTuple):
@@ -74,8 +78,6 @@ def edit_call(prior: Prior, cond: Any, against: Any, scale: float, **given: Any)
     labels = each("cond", cond, count, (Integral, str, type(None)))
     number("scale", scale)
     conds = [registry.condition(prior, label, against, scale) for label in labels]
-    if any(isinstance(c, CFGCond) for c in conds):
-        prior = registry.guided(prior)
     return _sdedit_call(prior, conds, 0.5, **given)
 
 
@@ -96,7 +98,7 @@ def text_call(
         conditioning.check_prompt(row, "scale")
     conditioning.warn(prior, [*prompts, *negatives])
     conds = [conditioning.prompt_cond(prior, row) for row in rows]
-    return _sdedit_call(registry.guided(prior), conds, 0.6, **given)
+    return _sdedit_call(prior, conds, 0.6, **given)
 
 
 def _sdedit_call(
@@ -106,33 +108,40 @@ def _sdedit_call(
     image: Any,
     mask: Any,
     strength_map: Any,
-    t0: float | None,
+    t0: float | str | None,
     preset: str,
     strength: float | None,
     target_l2: float | None,
     noise: Recorded | None,
     **given: Any,
 ) -> Call:
-    """SDEdit of some rows, whatever their conditions are."""
+    """SDEdit of some rows, guided where a condition is a CFGCond."""
     _check_output(given)
     default_cache()
     items, many = _items(prior, image, mask, given, strength_map)
     settings.check_strength_maps(preset, [item.guide.strength_map for item in items])
-    prior = settings.preset_process(prior, preset)
+    prior, way = settings.preset_process(prior, preset), None
     others = {name: given[name] for name in ("sigma", "snr_db", "step")}
     if target_l2 is not None:
         _check_target(target_l2, preset, {"t0": t0, **others, "strength": strength})
+    if isinstance(t0, str):
+        beside = {**others, "strength": strength, "strength_map": strength_map}
+        way, t0 = _way(t0, preset, given["grid"], beside), None
     t0 = _t0(prior, usual, preset, t0, others)
     names = ("steps", "rule", "grid", "corrector", "hold", "repeats", "final", "noise_by")
     if strength is not None:
         number("strength", strength, 0, 1)
     s = settings.sampling({name: given[name] for name in names}, preset, t0, strength, "")
-    resolved = settings.resolve(prior, s, t0)
+    guided = any(isinstance(c, CFGCond) for c in conds)
+    resolved = settings.resolve(registry.guided(prior) if guided else prior, s, t0)
+    strengths = [resolved.t0] * len(items)
+    if way:
+        items, strengths = _found(prior, items, conds, way)
     recorded = _recorded(noise, resolved, items, many, given)
     samples = _samples(given)
     requests = [
-        sdedit.Request(np.float32(resolved.t0), item.guide.with_map(), c, z)
-        for item, c, z in zip(items, conds, recorded, strict=True)
+        sdedit.Request(np.float32(own), item.guide.with_map(), c, z)
+        for own, item, c, z in zip(strengths, items, conds, recorded, strict=True)
         for _ in samples
     ]
     keys = _keys(items, samples, given)
@@ -327,6 +336,39 @@ def _t0(
         name = next(iter(found))
         raise ValueError(f'{name}: preset "{preset}" takes strength instead, got {found[name]}')
     return units.to_t0(prior.process, **(found or {"t0": usual}))
+
+
+def _way(t0: str, preset: str, grid: Any, beside: Mapping[str, Any]) -> str:
+    """How strengths are found, one of auto_strength.WAYS.
+
+    Args:
+        beside: other ways to give a strength; a strength map goes with "auto".
+
+    Raises:
+        ValueError: another word, another strength beside it, or a preset or grid without t0.
+    """
+    way = WAYS[one_of("t0", t0, WAYS)]
+    settings.check_takes_t0(preset, grid, f't0="{t0}"')
+    other = [name for name, value in beside.items() if value is not None]
+    if way == "guide" and "strength_map" in other:
+        other.remove("strength_map")
+    if other:
+        raise ValueError(f't0 "{t0}" and {other[0]} both give the strength; give one of them')
+    return way
+
+
+def _found(
+    prior: Prior, items: Sequence[TaskInput], conds: Sequence[Any], way: str
+) -> tuple[list[TaskInput], list[float]]:
+    """The inputs with the strength maps that were found, and their strengths."""
+    made, strengths = [], []
+    for item, cond in zip(items, conds, strict=True):
+        found = auto_strength.find(prior, item.guide, cond, way)
+        shares = found.shares
+        made.append(item if shares is None else with_strength_map(item, shares))
+        strengths.append(found.t0)
+        print(f"found     {item.id or 'image'}: {units.describe(prior.process, found.t0)}")
+    return made, strengths
 
 
 def _samples(given: Mapping[str, Any]) -> list[int]:

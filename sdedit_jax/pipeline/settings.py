@@ -261,6 +261,23 @@ def takes_share(preset: str) -> bool:
     return bool(preset) and "diffusers" in registry.pick(PRESETS, preset, "preset")[1]["grid"]
 
 
+def check_takes_t0(preset: str, grid: Any, user: str) -> None:
+    """Check that a preset and a grid run at any t0 without compiling again.
+
+    Args:
+        user: what needs that, for the message.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if preset == "official":
+        raise ValueError(f'preset "official" compiles for each t0; {user} needs another preset')
+    if takes_share(preset):
+        raise ValueError(f'preset "{preset}" has no t0; {user} needs another preset')
+    if str(grid).startswith("diffusers"):
+        raise ValueError(f'sampler.grid "{grid}" has no t0; {user} needs another')
+
+
 def check_strength_maps(preset: str, maps: Sequence[Any]) -> None:
     """Check that strength maps go with a preset.
 

@@ -396,6 +396,20 @@ def with_guide(item: TaskInput, fitted: np.ndarray) -> TaskInput:
     return item._replace(guide=guide, fitted=fitted)
 
 
+def with_strength_map(item: TaskInput, shares: np.ndarray) -> TaskInput:
+    """The input with a strength map, float32 [h, w]; its mask is 0 where the map is."""
+    free = (shares > 0).astype(np.float32)
+    mask = item.mask * free
+    guide, fitted = _guide(item.fitted, item.kept, mask, (shares * (mask > 0))[..., None])
+    wide = images.unfit_mask(free, item.placement)
+    return item._replace(
+        guide=guide._replace(image=guide.image[..., : item.channels]),
+        fitted=fitted,
+        mask=mask,
+        original_mask=item.original_mask * (wide > 0),
+    )
+
+
 def _fitted_shares(
     photo: Photo, mask: np.ndarray, placement: images.Placement
 ) -> np.ndarray | None:

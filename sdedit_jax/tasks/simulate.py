@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from sdedit_jax.tasks import common
 
@@ -49,6 +49,18 @@ def simulate(rgb: np.ndarray, colors: int = 6, median: int = 0) -> np.ndarray:
     image = Image.fromarray(blurred)
     few = image.quantize(colors, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     return np.array(few.convert("RGB"))
+
+
+def scribbled(rgb: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A photo, uint8 [H, W, 3], with one to three thick lines of random colours; bool [H, W]."""
+    side, painted = min(rgb.shape[:2]), Image.fromarray(rgb)
+    mask = Image.new("L", painted.size)
+    for _ in range(rng.integers(1, 4)):
+        points = [tuple(map(float, rng.uniform(0.1, 0.9, 2) * painted.size)) for _ in range(3)]
+        width, color = int(side * rng.uniform(0.08, 0.18)) + 1, rng.integers(0, 256, 3)
+        for picture, fill in ((painted, tuple(map(int, color))), (mask, 255)):
+            ImageDraw.Draw(picture).line(points, fill, width, "curve")
+    return np.array(painted), np.array(mask) > 0
 
 
 def window(side: int) -> int:

@@ -17,13 +17,14 @@ from sdedit_jax.diffusion.noise import seed_key
 from sdedit_jax.diffusion.solvers import DPMpp, Prediction
 from sdedit_jax.guidance.cfg import CFG
 from sdedit_jax.nets.functional import Network, network
+from sdedit_jax.pipeline.samples import samples
 from sdedit_jax.priors.adapters import DDPM
 from sdedit_jax.priors.conditioning import CFGCond
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.registry import PARTS
 from sdedit_jax.text import tokenizer, vocabulary
 from sdedit_jax.text.tokenizer import Tokenizer
-from sdedit_jax.training import publishing, sheets
+from sdedit_jax.training import publishing
 from sdedit_jax.training.autoencoder import Autoencoder, latents, report_of
 from sdedit_jax.training.checks import check_folder
 from sdedit_jax.training.data import Source, batch_of, spaced
@@ -189,7 +190,7 @@ def drawing(model: Model, vae: Autoencoder, sheet: Sheet) -> Callable[[Any, Any,
     net = model.unet.config
     prior = Prior(model.process, predict, None, (net.sample_size, net.sample_size, net.in_channels))
     solver, grid = DPMpp(), Karras(sigma_end=0.03)
-    run = sheets.samples(prior, rule=solver, grid=grid, steps=sheet.steps)
+    run = samples(prior, rule=solver, grid=grid, steps=sheet.steps)
     ids = jnp.stack([model.tokens.encode(text).ids for text in (*sheet.texts, "")])
     encode = jax.jit(lambda params, ids: model.encoder.apply(params, ids).tokens)
     decode = jax.jit(lambda params, x0: vae.decode(params, x0 / vae.config.scaling_factor))

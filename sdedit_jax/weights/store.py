@@ -9,6 +9,7 @@ Only this module and the training loop use orbax.
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -73,11 +74,34 @@ def save(
         for name, file in (files or {}).items():
             (aside / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, aside / name)
-        text = json.dumps({**metadata, "sha256": digest(params)}, indent=1)
-        (aside / "prior.json").write_text(text + "\n")
+        text = as_text({**metadata, "sha256": digest(params)})
+        (aside / "prior.json").write_text(text)
         replace(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def as_text(metadata: Mapping[str, Any]) -> str:
+    """Metadata as JSON, a list of numbers on one line."""
+    text = json.dumps(metadata, indent=1)
+    lists = r"\[\n[-+.\deE,\s]+\]"
+    return re.sub(lists, lambda found: json.dumps(json.loads(found[0])), text) + "\n"
+
+
+def add_metadata(folder: Path, field: str, value: Any) -> Path:
+    """Add a field to the metadata of a prior's folder, or replace it; the file that was written.
+
+    A folder of diffusers has no prior.json: its model_index.json gets the field, with an underscore
+    before the name, which diffusers skips.
+    """
+    file, own = folder / "prior.json", folder / "model_index.json"
+    if not file.is_file() and own.is_file():
+        file, field = own, f"_{field}"
+    values = {**json_file.read_object(file, "prior"), field: value}
+    aside = file.with_name(f".{file.name}.sdedit_jax-partial")
+    aside.write_text(as_text(values))
+    aside.replace(file)
+    return file
 
 
 def require_space(folder: str | Path, size: int) -> None:

@@ -22,6 +22,8 @@ PARTS = ("unet", "vae", "text_encoder")
 OWN = "_ledits"
 """Field of model_index.json: the prior's own numbers for presets of LEDITS. diffusers skips fields
 with an underscore."""
+OWN_FIELDS = ("ledits", "auto_t0")
+"""Fields of the metadata that model_index.json may hold, with an underscore before the name."""
 SMALL = 8
 """Least side of attention maps at a quarter of the latent's side; smaller latents use half."""
 
@@ -64,7 +66,7 @@ def describe(source: Source, given: Mapping[str, Any]) -> Card:
         "size": [*(side * factor for side in sides), vae.get("in_channels", 3)],
         "range": [-1, 1],
         "scheduler": diffusers.steps_of(scheduler),
-        **({"ledits": index[OWN]} if OWN in index else {}),
+        **{name: index[f"_{name}"] for name in OWN_FIELDS if f"_{name}" in index},
     }
 
 

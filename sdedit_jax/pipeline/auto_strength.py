@@ -1,0 +1,245 @@
+"""Automatic strength of a prior: its calibration, and the strengths of guides by it."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sdedit_jax import devices, images
+from sdedit_jax.diffusion.strength import t_from_sigma
+from sdedit_jax.edits import auto_strength
+from sdedit_jax.edits.auto_strength import Fit, Observed
+from sdedit_jax.images.guide import Guide
+from sdedit_jax.pipeline.samples import samples
+from sdedit_jax.priors.conditioning import CFGCond
+from sdedit_jax.priors.prior import Prior, mask_of_state
+from sdedit_jax.tasks import simulate
+
+FIELD = "auto_t0"
+"""Of a prior's metadata: its calibration."""
+WAYS = ("guide", "map")
+"""One strength for a guide, or one for each pixel."""
+PAINTINGS = 2
+"""Of each photo of a calibration, beside one with scribbles."""
+COLORS = (3, 50)
+WIDTHS = (0.6, 1.0, 1.0, 1.4, 1.8, 2.6)
+"""Windows of the paintings, as shares of the usual one."""
+PICTURES_WITHIN, WINDOWS_WITHIN = 0.96, 0.98
+"""Shares of photos, and of windows of photos, that count as the prior's own."""
+ROWS = 16
+"""Windows of a photo in each direction that a calibration takes, of all that overlap."""
+DIGITS = 6
+
+_observe = jax.jit(auto_strength.observe, static_argnames=("prior", "sigmas", "draws"))
+
+
+class Calibration(NamedTuple):
+    """What metadata holds under FIELD.
+
+    Attributes:
+        sigmas, draws: levels, and draws of noise at each.
+        picture, window: the fit of whole pictures, and that of windows.
+    """
+
+    sigmas: tuple[float, ...]
+    draws: int
+    picture: Fit
+    window: Fit
+
+
+class Found(NamedTuple):
+    """The strength of a guide, and the share of it [H, W] for each pixel, where they differ."""
+
+    t0: float
+    shares: np.ndarray | None = None
+
+
+def calibration(prior: Prior) -> Calibration:
+    """The calibration of a prior.
+
+    Raises:
+        ValueError: it has none, or a damaged one.
+    """
+    name, values = prior.metadata.get("name", "NAME"), prior.metadata.get(FIELD)
+    if values is None:
+        raise ValueError(
+            f"auto_t0: the prior {name} is not calibrated; run sdedit --mode=calibrate"
+            f" --config.prior={name} once, with --config.input=PHOTOS if you have its photos"
+        )
+    try:
+        fits = (_fit(values[part]) for part in ("picture", "window"))
+        return Calibration(tuple(values["sigmas"]), values["draws"], *fits)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"auto_t0: the calibration of {name} is damaged: {error!r}") from None
+
+
+def find(prior: Prior, guide: Guide, cond: Any, way: str) -> Found:
+    """The strength of a guide.
+
+    With a mask, that of its region. The guide is judged as a picture of the class or prompt, and
+    without guidance.
+
+    Args:
+        prior: without guidance. way: one of WAYS.
+    """
+    known = calibration(prior)
+    seen = observe(prior, guide, cond, known.sigmas, known.draws)
+    region = np.asarray(mask_of_state(guide.mask, seen.denoised.shape[1:]))[..., 0]
+    if way == "guide":
+        found = auto_strength.statistic(seen.energies, region)
+        return Found(float(_t0(prior, auto_strength.of_picture(known.picture, found))))
+    sigmas = auto_strength.of_pixels(known.window, seen.energies) * (region > 0)
+    t0, most = _t0(prior, sigmas), float(_t0(prior, sigmas.max()))
+    if not most:
+        return Found(0.0)
+    shares = images.in_levels((t0 / most).astype(np.float32))
+    factor = guide.image.shape[0] // len(shares)
+    return Found(most, shares.repeat(factor, 0).repeat(factor, 1))
+
+
+def observe(
+    prior: Prior, guide: Guide, cond: Any, sigmas: tuple[float, ...], draws: int, number: int = 0
+) -> Observed:
+    """What the denoiser makes of a guide, on the host.
+
+    Args:
+        number: of the noise.
+    """
+    plain, key = Guide(guide.image, guide.mask), jax.random.fold_in(jax.random.key(0), number)
+    cond = unguided(cond)
+    return jax.device_get(_observe(prior.static, sigmas, draws, prior.params, plain, cond, key))
+
+
+def unguided(cond: Any) -> Any:
+    """The condition itself, of one that guides."""
+    return cond.cond if isinstance(cond, CFGCond) else cond
+
+
+def _t0(prior: Prior, sigma: Any) -> np.ndarray:
+    """t0 of levels; 0 of level 0."""
+    t0 = np.asarray(t_from_sigma(prior.process, jnp.maximum(jnp.asarray(sigma), 1e-6)))
+    return np.where(np.asarray(sigma) > 0, t0, 0.0)
+
+
+# --- calibration ----------------------------------------------------------------------------------
+
+
+class Rows(NamedTuple):
+    """What a calibration takes from one photo: statistics, and squared differences of guides.
+
+    Attributes:
+        errors: [1, L] mean squared denoising errors of the photo.
+        photo, paintings, scribbled: [1, F], [PAINTINGS, F] and [1, F].
+        differences: [PAINTINGS, L] of the paintings.
+        photo_windows, windows: [N, F] of the photo, [K, F] of the scribbles.
+        window_differences: [K, L].
+    """
+
+    errors: np.ndarray
+    photo: np.ndarray
+    paintings: np.ndarray
+    scribbled: np.ndarray
+    differences: np.ndarray
+    photo_windows: np.ndarray
+    windows: np.ndarray
+    window_differences: np.ndarray
+
+
+def calibrate(
+    prior: Prior, pictures: Iterable[np.ndarray], cond: Any, source: str
+) -> Mapping[str, Any]:
+    """The calibration of a prior, for its metadata.
+
+    Args:
+        prior: without guidance. pictures: its photos or samples, uint8 [H, W, 3].
+        source: what they are, for the metadata.
+    """
+    sigmas = auto_strength.SIGMAS
+    every = [_rows(prior, picture, cond, i) for i, picture in enumerate(pictures)]
+    rows = Rows(*map(np.concatenate, zip(*every, strict=True)))
+    errors, groups = rows.errors.mean(axis=0), np.arange(len(every))
+    levels, window_levels = (
+        auto_strength.needed(part, errors, sigmas)
+        for part in (rows.differences, rows.window_differences)
+    )
+    told, first = np.concatenate([rows.paintings, rows.scribbled]), auto_strength.TELLING
+    picture = auto_strength.fitted(
+        rows.photo, groups, told, rows.paintings, levels, PICTURES_WITHIN,
+        first * auto_strength.KINDS,
+    )  # fmt: skip
+    window = auto_strength.fitted(
+        rows.photo_windows, groups.repeat([len(one.photo_windows) for one in every]),
+        rows.windows, rows.windows, window_levels, WINDOWS_WITHIN,
+    )  # fmt: skip
+    return {
+        "source": source,
+        "pictures": len(every),
+        "sigmas": list(sigmas),
+        "draws": auto_strength.DRAWS,
+        "picture": _values(picture),
+        "window": _values(window),
+    }
+
+
+def own_pictures(prior: Prior, cond: Any, count: int, batch: int) -> Iterator[np.ndarray]:
+    """Samples of a prior, uint8 [H, W, 3]."""
+    draw, keys = samples(prior), jax.random.split(jax.random.key(1), count)
+    for first in range(0, count, batch):
+        own = keys[first : first + batch]
+        conds = devices.stack([unguided(cond)] * len(own))
+        for picture in draw(prior.params, conds, own):
+            rgb = images.from_unit(picture)
+            yield np.broadcast_to(rgb, (*rgb.shape[:2], 3))
+
+
+def _rows(prior: Prior, photo: np.ndarray, cond: Any, number: int) -> Rows:
+    rng = np.random.default_rng(number)
+    touched, drawn = simulate.scribbled(photo, rng)
+    guides = [*(_painting(photo, rng) for _ in range(PAINTINGS)), touched]
+    own, *seen = (_seen(prior, picture, cond, number) for picture in (photo, *guides))
+    apart = [((one.denoised - own.denoised) ** 2).mean(axis=-1) for one in seen]
+    mask = np.asarray(mask_of_state(drawn[..., None].astype(np.float32), own.denoised.shape[1:]))
+    grid = (slice(None, None, max(min(mask.shape[:2]) // ROWS, 1)),) * 2
+    inside = auto_strength.in_windows(mask[None, ..., 0])[grid][..., 0] > 0.5
+    whole = np.stack([auto_strength.statistic(one.energies) for one in (own, *seen)])
+    return Rows(
+        errors=own.energies[:, 0].mean((1, 2))[None] * np.square(auto_strength.SIGMAS),
+        photo=whole[:1],
+        paintings=whole[1:-1],
+        scribbled=whole[-1:],
+        differences=np.stack([one.mean((1, 2)) for one in apart[:-1]]),
+        photo_windows=np.concatenate(auto_strength.statistics(own.energies)[grid]),
+        windows=auto_strength.statistics(seen[-1].energies)[grid][inside],
+        window_differences=auto_strength.in_windows(apart[-1])[grid][inside],
+    )
+
+
+def _seen(prior: Prior, picture: np.ndarray, cond: Any, number: int) -> Observed:
+    rgb = picture if prior.shape[-1] == 3 else images.in_grey(picture)[..., :1]
+    free = np.ones((*picture.shape[:2], 1), np.float32)
+    guide = Guide(images.to_unit(rgb), free)
+    return observe(prior, guide, cond, auto_strength.SIGMAS, auto_strength.DRAWS, number)
+
+
+def _painting(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Simulated strokes of random width and number of colours."""
+    colors = round(np.exp(rng.uniform(*np.log(COLORS))))
+    width = simulate.window(min(photo.shape[:2])) * rng.choice(WIDTHS)
+    return simulate.simulate(photo, int(colors), max(3, 2 * round((width - 1) / 2) + 1))
+
+
+def _values(fit: Fit) -> dict[str, Any]:
+    """A fit for JSON."""
+    return {name: _short(value) for name, value in fit._asdict().items()}
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    return [_short(one) for one in np.asarray(value).tolist()]
+
+
+def _fit(values: Mapping[str, Any]) -> Fit:
+    return Fit(**{name: np.asarray(value, np.float64) for name, value in values.items()})
