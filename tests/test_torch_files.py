@@ -198,14 +198,15 @@ def test_half_precision_is_kept_as_it_is(tmp_path):
 def test_without_torch_its_installation_is_named(tmp_path, monkeypatch):
     file = saved(tmp_path / "x.pth", RAW)
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ValueError, match="x.pth is a torch file; to read it: pip install torch"):
+    told = 'x.pth is a torch file; to read it: pip install "torch>=2.6"'
+    with pytest.raises(ValueError, match=told):
         readers.read(file)
 
 
 def test_a_torch_that_would_run_code_is_not_used(tmp_path, monkeypatch):
     file = saved(tmp_path / "x.pth", RAW)
     monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
-    with pytest.raises(ValueError, match="torch 2.5.1.* install torch 2.6"):
+    with pytest.raises(ValueError, match='torch 2.5.1.* to read it: pip install "torch>=2.6"'):
         readers.read(file)
 
 

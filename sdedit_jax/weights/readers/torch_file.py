@@ -29,6 +29,8 @@ RAW = ("model", "state_dict", "model_state_dict", "params", "net", "network", "s
 RAW += ("string_to_param",)  # of a textual inversion, which the families then name
 EMA_MODULE = "ema_model."
 SAFE = (2, 6)
+REMEDY = 'pip install "torch>=2.6"'
+"""For a missing torch and an old one; a CPU build will do."""
 BUFFER = "sigmas"
 FOURIER = "all_modules.0.W"
 
@@ -61,13 +63,11 @@ def _load(path: Path) -> Any:
     try:
         import torch
     except ImportError:
-        raise ValueError(
-            f"source: {path} is a torch file; to read it: pip install torch, CPU build or other"
-        ) from None
+        raise ValueError(f"source: {path} is a torch file; to read it: {REMEDY}") from None
     if tuple(int(n) for n in torch.__version__.split(".")[:2]) < SAFE:
         raise ValueError(
             f"source: torch {torch.__version__} may run code of {path} in spite of weights_only "
-            "(CVE-2025-32434); install torch 2.6 or newer"
+            f"(CVE-2025-32434); to read it: {REMEDY}"
         )
     with path.open("rb") as file:
         mapped = file.read(2) == b"PK"
