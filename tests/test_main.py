@@ -128,6 +128,13 @@ def test_values_reach_the_config(parsed, monkeypatch):
     assert tuple(config.sweep.t0) == (0.1, 0.2)
 
 
+@pytest.mark.parametrize("named", [["--config=strokes"], ["--config", "strokes"]])
+def test_fields_may_come_before_the_config(named, parsed, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    line, config = parsed("--config.t0=0.25", *named, "--config.samples=3")
+    assert (line, config.t0, config.samples) == ("", 0.25, 3) and config.task == "strokes"
+
+
 @pytest.mark.parametrize(
     ("mode", "arguments", "told"),
     [

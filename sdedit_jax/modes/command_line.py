@@ -77,7 +77,7 @@ def parse(argv: Sequence[str]) -> list[str]:
         print(f"{USAGE}\nFlags:\n{flags.FLAGS.module_help(__name__)}")
         sys.exit(0)
     try:
-        argv = with_config(argv)
+        sys.argv = argv = with_config(argv)  # ml_collections reads the fields from sys.argv
         name_configs()
         rest = flags.FLAGS(argv)
         if not flags.FLAGS["verbosity"].present:
