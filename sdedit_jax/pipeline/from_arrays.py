@@ -2,7 +2,7 @@
 requests of a pipeline.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -86,8 +86,7 @@ def text_call(
     negatives = conditioning.texts(prior, "negative_prompt", negative_prompt, count)
     scales = each("scale", scale, count, Real)
     rows = [Prompt(*row) for row in zip(prompts, negatives, scales, strict=True)]
-    for row in rows:
-        conditioning.check_prompt(row, "scale")
+    _check_each(rows, lambda row: conditioning.check_prompt(row, "scale"))
     conditioning.warn(prior, [*prompts, *negatives])
     conds = [conditioning.prompt_cond(prior, row) for row in rows]
     return _sdedit_call(registry.guided(prior), conds, 0.6, **given)
@@ -207,8 +206,8 @@ def ledits_call(
     items, many = _items(prior, image, None, given)
     prompts = _prompts(prior, len(items), source_prompt, prompt, negative_prompt, concepts)
     masks = _concept_masks(mask, items, len(prompts[0].concepts))
-    for own in prompts:
-        ledits_settings.check_change(resolved.recipe, own)
+    _check_each(prompts, lambda own: ledits_settings.check_prompts(resolved.recipe, own))
+    _check_each(prompts, lambda own: ledits_settings.check_change(resolved.recipe, own))
     ledits_settings.check_used(prompts, [n for n in names if given[n] is not None])
     slots, masks = _slots(slots, len(prompts[0].concepts), masks)
     samples, found = _samples(given), _inverted(inverted, resolved, preset, items, many)
@@ -234,6 +233,15 @@ def _check_prior(prior: Any) -> None:
     if not isinstance(prior, Prior):
         raise TypeError(f"prior must be a Prior of load_prior, gaussian or mixture, got {prior!r}")
     registry.check_channels(prior.shape[-1], "prior: channels of its pictures")
+
+
+def _check_each(rows: Sequence[Any], check: Callable[[Any], None]) -> None:
+    """Check the row of each picture; of several, an error names the picture."""
+    for i, row in enumerate(rows):
+        try:
+            check(row)
+        except ValueError as error:
+            raise ValueError(f"picture {i}: {error}" if len(rows) > 1 else str(error)) from None
 
 
 def _check_output(given: Mapping[str, Any]) -> None:
