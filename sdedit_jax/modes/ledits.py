@@ -19,7 +19,6 @@ from sdedit_jax.modes.session import (
     Job,
     Made,
     check_common,
-    check_opaque,
     check_size_of_edit,
     described,
     distances,
@@ -33,7 +32,7 @@ from sdedit_jax.pipeline import ledits_settings
 from sdedit_jax.pipeline.base import total_evaluations
 from sdedit_jax.pipeline.ledits import LEDITSPipeline
 from sdedit_jax.pipeline.ledits_settings import OWN, SCALES, Prompts
-from sdedit_jax.pipeline.outputs import check_visible, finished
+from sdedit_jax.pipeline.outputs import check_opaque, check_visible, finished
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.tasks import TaskInput, common
@@ -310,7 +309,7 @@ def check_sweep(config: ConfigDict) -> None:
 
 def check_given(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
     """Check fields of the command line; see check.check."""
-    check_opaque(config, given)
+    check_opaque(config.options.opaque, config.output)
     if not config.prompts:
         ledits_settings.check_used([_read(config)], given)
     if mode == "sweep":

@@ -21,7 +21,6 @@ from sdedit_jax.modes.session import (
     Made,
     change_outside_mask,
     check_common,
-    check_opaque,
     check_size_of_edit,
     described,
     distances,
@@ -33,7 +32,7 @@ from sdedit_jax.modes.session import (
 )
 from sdedit_jax.pipeline import settings
 from sdedit_jax.pipeline.base import total_evaluations
-from sdedit_jax.pipeline.outputs import check_visible, finished
+from sdedit_jax.pipeline.outputs import check_opaque, check_visible, finished
 from sdedit_jax.pipeline.sdedit import SDEditPipeline, warn_short
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Classes, Prompt
@@ -291,7 +290,7 @@ def check_sweep(config: ConfigDict) -> None:
 
 def check_given(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
     """Check fields of the command line against each other; see check.check."""
-    check_opaque(config, given)
+    check_opaque(config.options.opaque, config.output)
     if mode == "sweep":
         refuse_given(given, {f: f"a sweep takes {o} instead" for f, o in OF_A_SWEEP.items()})
     if settings.takes_share(config.preset):

@@ -22,7 +22,13 @@ from sdedit_jax.pipeline.cache import default_cache
 from sdedit_jax.pipeline.calls import Call
 from sdedit_jax.pipeline.ledits import Result
 from sdedit_jax.pipeline.ledits_settings import Prompts
-from sdedit_jax.pipeline.outputs import OUTPUTS, check_visible, finished, given_out
+from sdedit_jax.pipeline.outputs import (
+    OUTPUTS,
+    check_opaque,
+    check_visible,
+    finished,
+    given_out,
+)
 from sdedit_jax.pipeline.sdedit import SDEditPipeline, warn_short
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Prompt
@@ -249,8 +255,7 @@ def _check_output(given: Mapping[str, Any]) -> None:
     whole("feather", given["feather"])
     if not isinstance(given["opaque"], bool):
         raise TypeError(f"opaque must be True or False, got {given['opaque']!r}")
-    if given["opaque"] and given["output"] != "original":
-        raise ValueError(f"opaque is for output 'original', got output {given['output']!r}")
+    check_opaque(given["opaque"], given["output"])
 
 
 def _items(
