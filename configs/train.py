@@ -8,7 +8,7 @@ def get_config() -> ConfigDict:
     config.name = "fruits64"
     config.compute = "float32"
     config.cache = "auto"  # folder of compiled programs; "auto": the user's cache folder; "": none
-    config.publish = ""  # folder of the published prior; "": workdir/prior
+    config.publish = ""  # folder or name of the published prior; "": workdir/prior
     config.dtype = "bfloat16"  # of the published weights
     config.init = ""  # a prior, by name or folder: start from its weights
     config.first_step = 0  # with init: the number of steps of those weights

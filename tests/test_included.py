@@ -69,6 +69,10 @@ def test_a_conversion_by_name_goes_to_the_priors_of_the_user(own, capsys):
     for path in (Path("church"), "church/"):  # a path, and what a shell completes to
         assert included.new_prior(path).resolve() == own.parent / "here/church"
     assert "'fruits64' is the name of an included prior" in refused(config, "fruits64", "convert")
+    sj.convert(config.source, "chapel", check=False)
+    assert sj.load_prior("chapel").metadata["name"] == "chapel" and (own / "chapel").is_dir()
+    with pytest.raises(ValueError, match="^folder: 'fruits64' is the name of an included prior"):
+        sj.convert(config.source, "fruits64", check=False)
 
 
 def test_a_name_that_a_prior_here_would_hide_is_refused(own, tmp_path):

@@ -37,7 +37,7 @@ from sdedit_jax import images
 from sdedit_jax.edits import ledits
 from sdedit_jax.edits.ledits import PRESETS
 from sdedit_jax.guidance.sega import padded
-from sdedit_jax.modes import prompt_files
+from sdedit_jax.modes import kinds, prompt_files
 from sdedit_jax.modes.ledits import FIELDS
 from sdedit_jax.pipeline import ledits_settings
 from sdedit_jax.pipeline.ledits_settings import Prompts
@@ -538,6 +538,19 @@ def test_bad_fields_are_refused_in_one_line(changes, told, photos, tmp_path):
     assert told in refused(asked(photos, **changes), tmp_path / "out")
 
 
+def test_numbers_have_an_effect_on_one_photo_of_a_file_of_prompts(photos, tmp_path):
+    file = tmp_path / "prompts.json"
+    changes = {"prompts": str(file), "source_scale": 2.0}
+    file.write_text(json.dumps({"one": {"concepts": "+a cat"}}))
+    told = "source_scale: it has no effect without source_prompt"
+    assert told in refused(asked(photos, **changes), tmp_path / "out")
+    file.write_text(json.dumps({"one": {"source_prompt": "a", "concepts": "green"}}))
+    told = f"prompts: 'one' in {file}: concepts: 'green' must begin with"
+    assert told in refused(asked(photos, **changes), tmp_path / "out")
+    file.write_text(json.dumps({"one": {"source_prompt": "a", "concepts": "+a cat"}}))
+    assert kinds.open_kind(asked(photos, **changes), [photos / "one.png"]).own
+
+
 # --- the Python API -------------------------------------------------------------------------------
 
 
@@ -586,6 +599,11 @@ def test_prompts_and_numbers_compile_nothing(photos):
         ({"concepts": "+cat", "source_scale": 2.0}, "source_scale: .* without source_prompt"),
         ({"concepts": "+cat", "target_scale": 2.0}, "target_scale: .* without prompt or negative"),
         ({"prompt": "cat", "warmup": 2}, "warmup: it has no effect without concepts"),
+        ({"prompt": "cat", "target_scale": 0.0}, "prompt: 'cat' has no effect at target_scale 0"),
+        (
+            {"prompt": "a", "negative_prompt": "b", "target_scale": 1.0},
+            "negative_prompt: 'b' has no effect at target_scale 1 without concepts",
+        ),
     ):
         with pytest.raises(ValueError, match=told):
             sj.ledits(prior, before, steps=2, **given)

@@ -141,6 +141,7 @@ def test_fields_may_come_before_the_config(named, parsed, monkeypatch):
         ("edit", ["t0=0.3", "sigma=2.0"], "the strength is given twice, t0 0.3 and sigma 2"),
         ("edit", ["preset=paper-ve", "sampler.hold=level"], "sampler.hold: preset 'paper-ve' has"),
         ("edit", ["preset=diffusers", "t0=0.3"], 't0: preset "diffusers" takes strength'),
+        ("edit", ["options.opaque=True"], "opaque is for output 'original', got output 'prior'"),
         ("sweep", ["seed=3"], "seed: a sweep takes sweep.seeds instead, got 3"),
         ("sweep", ["samples=2"], "samples: a sweep takes sweep.seeds instead, got 2"),
         ("sweep", ["t0=0.3"], "t0: a sweep takes sweep.t0 instead, got 0.3"),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import jax
 import numpy as np
@@ -323,9 +324,12 @@ def test_a_record_says_the_same_as_the_recipes(made):
 def test_a_record_replays_all_of_its_results_or_some(made, capsys, tmp_path, monkeypatch):
     opened, real = [], kinds.open_kind
     monkeypatch.setattr(kinds, "open_kind", lambda *a, **k: opened.append(a) or real(*a, **k))
+    batches, module = [], sys.modules["sdedit_jax.modes.replay"]
+    ran = module.run_batch
+    monkeypatch.setattr(module, "run_batch", lambda *a: batches.append(a) or ran(*a))
     code, told = replayed(made / "record.json", capsys, tmp_path / "again")
     assert code == 0 and told.count("verdict   bit-equal") == 2
-    assert len(opened) == 1  # both results have the same settings
+    assert len(opened) == len(batches) == 1  # both results have the same settings
     assert "2 of 2 pictures equal" in told
     assert names(tmp_path / "again") == ["apple_0.png", "apple_1.png"]
     code, told = replayed(made / "record.json", capsys, only="apple_1")

@@ -148,6 +148,7 @@ def test_a_long_prompt_says_what_is_cut(photos, tmp_path, capsys):
         ({"prior": None, "negative_prompt": "a"}, "negative_prompt: the prior does not read texts"),
         ({"cond": "1"}, "cond, guidance.against: the prior reads prompts"),
         ({"negative_prompt": "a", "guidance__scale": 1.0}, "negative_prompt: 'a' has no effect"),
+        ({"prompt": "a", "guidance__scale": 0.0}, "prompt: 'a' has no effect at guidance.scale 0"),
         ({}, "prompt: guidance.scale 7.5 has no effect without a prompt; give prompt or negative"),
         ({"guidance__scale": float("nan")}, "guidance.scale must be a finite number, got nan"),
         ({"prompts": "nowhere.json"}, "prompts: cannot read nowhere.json"),
@@ -256,8 +257,10 @@ def test_prompts_as_embeddings(photos):
         (("a", "b"), 1.0, "negative_prompt: 'b' has no effect at scale 1"),
         (("a", "b"), float("nan"), "scale must be a finite number, got nan"),
     ]:
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=f"^{told}"):
             sj.text_edit(prior, before, *texts, scale=scale)
+    with pytest.raises(ValueError, match=r"^picture 1: prompt: scale 7.5 has no effect without"):
+        sj.text_edit(prior, [before] * 2, ["a", ""], scale=7.5)
 
 
 def test_clip_skip(photos, tmp_path):

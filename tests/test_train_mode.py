@@ -155,6 +155,7 @@ def test_what_training_refuses(trained, tmp_path):
         ({"data__size": 8}, "the network's are 16x16; set data.size"),
         ({"publish": str(tmp_path)}, "holds the run itself; give another folder"),
         ({"publish": str(photos)}, "holds other files, which would be replaced"),
+        ({"publish": "fruits64"}, "publish: 'fruits64' is the name of an included prior"),
         ({"net__num_classes": 3}, "net.num_classes must be the number of labels"),
         ({"data__labels": "folder"}, "got None, the data have 1 label"),
         ({"data__credits": str(tmp_path / "none")}, "data.credits: there is no file"),

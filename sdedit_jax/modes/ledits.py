@@ -19,7 +19,6 @@ from sdedit_jax.modes.session import (
     Job,
     Made,
     check_common,
-    check_opaque,
     check_size_of_edit,
     described,
     distances,
@@ -33,7 +32,7 @@ from sdedit_jax.pipeline import ledits_settings
 from sdedit_jax.pipeline.base import total_evaluations
 from sdedit_jax.pipeline.ledits import LEDITSPipeline
 from sdedit_jax.pipeline.ledits_settings import OWN, SCALES, Prompts
-from sdedit_jax.pipeline.outputs import check_visible, finished
+from sdedit_jax.pipeline.outputs import check_opaque, check_visible, finished
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.tasks import TaskInput, common
@@ -233,7 +232,7 @@ class LEDITSKind:
         return [f"defaults  {own}, as stored with the prior"] if own else []
 
     def _fields(self, id: str) -> dict[str, Any]:
-        return {field: self.config[field] for field in FIELDS} | dict(self.own.get(id, {}))
+        return _fields(self.config, self.own.get(id, {}))
 
     def _prompts(self, fields: Mapping[str, Any]) -> Prompts:
         """The prompts of an input.
@@ -241,12 +240,11 @@ class LEDITSKind:
         Raises:
             ValueError: a mistake in them, or prompts that the preset does not take.
         """
-        concepts = parse(fields["concepts"])
-        made = Prompts(*(fields[name] for name in FIELDS[:3]), concepts)
+        made = _read(fields)
         ledits_settings.check_prompts(self.resolved.recipe, made)
         ledits_settings.check_change(self.resolved.recipe, made)
-        if len(_files(fields["masks"])) > len(concepts):
-            many = counted(len(concepts), "concept")
+        if len(_files(fields["masks"])) > len(made.concepts):
+            many = counted(len(made.concepts), "concept")
             raise ValueError(f"masks: one for each of {many} at most, got {fields['masks']!r}")
         return made
 
@@ -265,13 +263,43 @@ def open_kind(
     numbers = {name: config[name] for name in (*OWN, *SCALES, *NUMBERS)}
     ledits_settings.recipe(config.preset, numbers)
     registry.pick(dict.fromkeys(inversion.KEEPS), config.maps, "maps")
+    own = prompt_files.of_inputs(config.prompts, inputs, FIELDS)
+    if config.prompts and recipe is None:
+        _check_used(config, own, inputs)
     for scale in config.sweep.scale:
         check_number("scale", scale, "sweep.scale")
     prior = open_prior(config, attention=config.attention)
     stored = None if recipe is None else recipe.get("defaults", {})
     resolved = ledits_settings.resolve(prior, config.preset, numbers, config.maps, stored)
-    own = prompt_files.of_inputs(config.prompts, inputs, FIELDS)
     return LEDITSKind(config, prior, size_of(config, prior), resolved, own)
+
+
+def _fields(config: ConfigDict, own: Mapping[str, Any]) -> dict[str, Any]:
+    """The FIELDS of an input, from the config and its entry in the file of prompts."""
+    return {field: config[field] for field in FIELDS} | dict(own)
+
+
+def _read(fields: Mapping[str, Any]) -> Prompts:
+    """The prompts of FIELDS.
+
+    Raises:
+        ValueError: a mistake in the concepts.
+    """
+    return Prompts(*(fields[name] for name in FIELDS[:3]), parse(fields["concepts"]))
+
+
+def _check_used(config: ConfigDict, own: Mapping[str, Any], inputs: Sequence[Path]) -> None:
+    """Check that the numbers of a config have an effect on one of the inputs.
+
+    Raises:
+        ValueError: they have none, or a mistake in the concepts of an input.
+    """
+    every = []
+    for path in inputs:
+        with prompt_files.naming(config.prompts, own, path.stem):
+            every.append(_read(_fields(config, own.get(path.stem, {}))))
+    names = [name for name in (*OWN, *SCALES, *NUMBERS) if config[name] is not None]
+    ledits_settings.check_used(every, names)
 
 
 def check_sweep(config: ConfigDict) -> None:
@@ -291,10 +319,9 @@ def check_search(config: ConfigDict) -> None:
 
 def check_given(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
     """Check fields of the command line; see check.check."""
-    check_opaque(config, given)
+    check_opaque(config.options.opaque, config.output)
     if not config.prompts:
-        prompts = Prompts(*(config[name] for name in FIELDS[:3]), parse(config.concepts))
-        ledits_settings.check_used([prompts], given)
+        ledits_settings.check_used([_read(config)], given)
     if mode == "sweep":
         refuse_given(given, {f: f"a sweep takes {o} instead" for f, o in OF_A_SWEEP.items()})
 

@@ -3,7 +3,8 @@
 A recipe is inside its PNG; record.json has the recipes of all results of a run.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,17 +43,10 @@ def replay(config: ConfigDict, target: Target | None) -> int:
     if target:
         files = [target.folder / result.path.name for result in results]
         refuse_existing(files, target.overwrite, [result.path for result in results])
-    if len(results) == 1:
-        return replay_one(config, results[0], target, {})
-    codes, failed, loaded = [], [], {}
-    for result in results:
-        print(f"picture   {result.path.name}")
-        try:
-            codes.append(replay_one(config, result, target, loaded))
-        except (ValueError, OSError, FloatingPointError) as error:
-            failed.append(f"{result.path.name}: {error}")
-        if codes and codes[-1] > 1:  # a signal
-            break
+    alone = len(results) == 1
+    codes, failed = replay_all(config, results, target, alone)
+    if alone:
+        return codes[0]
     print(f"replayed  {codes.count(0)} of {counted(len(results), 'picture')} equal")
     return report(failed, max(codes, default=0))
 
@@ -62,6 +56,63 @@ class Result(NamedTuple):
 
     path: Path
     recipe: dict[str, Any]
+
+
+class Ready(NamedTuple):
+    """A result that can be made again.
+
+    Attributes:
+        before: the picture; None: its file is gone. kind: of its settings. job: with its input.
+    """
+
+    result: Result
+    before: np.ndarray | None
+    kind: Kind
+    job: Job
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Where it was made, see jobs.run."""
+        return self.result.recipe["place"]
+
+
+def replay_all(
+    config: ConfigDict, results: Sequence[Result], target: Target | None, alone: bool
+) -> tuple[list[int], list[str]]:
+    """The exit codes of the results that were made again, and one line for each that was not.
+
+    Args:
+        alone: whether an error is raised instead.
+    """
+    found, codes, failed, loaded = [], [], [], {}
+    for result in results:
+        with noted([result], failed, alone):
+            found.append(ready(config, result, loaded))
+    with signals.catch() as caught:
+        for batch in batches(found):
+            made: Sequence[Done | Failed] | None = ()
+            with noted([one.result for one in batch], failed, alone):
+                made = again(batch, caught.stop)
+            if made is None:  # a signal
+                codes.append(caught.exit_code)
+                break
+            for one, new in zip(batch, made, strict=False):  # none where the batch failed
+                if not alone:
+                    print(f"picture   {one.result.path.name}")
+                with noted([one.result], failed, alone):
+                    codes.append(judged(one, new, target))
+    return codes, failed
+
+
+@contextlib.contextmanager
+def noted(results: Sequence[Result], failed: list[str], alone: bool) -> Iterator[None]:
+    """Within it, an error is a line in `failed` for each result, or is raised if `alone`."""
+    try:
+        yield
+    except (ValueError, OSError, FloatingPointError) as error:
+        if alone:
+            raise
+        failed += [f"{result.path.name}: {error}" for result in results]
 
 
 def results_of(path: Path, only: str) -> list[Result]:
@@ -92,10 +143,8 @@ def results_of(path: Path, only: str) -> list[Result]:
     return [Result(path.with_name(names[name]), recipes[names[name]]) for name in chosen]
 
 
-def replay_one(
-    config: ConfigDict, result: Result, target: Target | None, loaded: dict[str, Kind]
-) -> int:
-    """Make one result again and compare; the exit code.
+def ready(config: ConfigDict, result: Result, loaded: dict[str, Kind]) -> Ready:
+    """A result with its kind and its input.
 
     Args:
         loaded: kinds by their settings, so that results of equal ones load the prior once.
@@ -109,16 +158,41 @@ def replay_one(
     if settings not in loaded:
         loaded[settings] = kinds.open_kind(then, recipe=recipe)
     kind = loaded[settings]
-    with signals.catch() as caught:
-        made = again(kind, recipe, find_input(kind, recipe, path), caught.stop)
-    if made is None:
-        return caught.exit_code
+    return Ready(result, before, kind, job_of(recipe, find_input(kind, recipe, path)))
+
+
+def batches(found: Sequence[Ready]) -> list[list[Ready]]:
+    """Results of equal kinds, sizes and shapes in batches, no two of a batch in the same row."""
+    made: list[list[Ready]] = []
+    for one in found:
+        fitting = (batch for batch in made if fits(one, batch))
+        batch = next(fitting, None)
+        if batch is None:
+            made.append([one])
+        else:
+            batch.append(one)
+    return made
+
+
+def fits(one: Ready, batch: Sequence[Ready]) -> bool:
+    """Whether a result can be made again in the same batch."""
+    same = batch[0].kind is one.kind and all(
+        batch[0].place[part] == one.place[part] for part in ("rows", "shapes")
+    )
+    return same and one.place["row"] not in {other.place["row"] for other in batch}
+
+
+def judged(one: Ready, made: Done | Failed, target: Target | None) -> int:
+    """Write a replayed result, if asked, and compare it; the exit code."""
+    if isinstance(made, Failed):
+        raise FloatingPointError(made.reason)
     if target:
         text = provenance.chunks(made.recipe)
         item = made.job.input.item
         picture = given_out(made.made.output.picture, item)
-        print(f"replayed  {target.png(path.name, picture, text, item.photo.source)}")
-    return verdict(before, made.made.output.picture, recipe, kind)
+        path = target.png(one.result.path.name, picture, text, item.photo.source)
+        print(f"replayed  {path}")
+    return verdict(one.before, made.made.output.picture, one.result.recipe, one.kind)
 
 
 def recipe_config(config: ConfigDict, recipe: Mapping[str, Any], path: Path) -> ConfigDict:
@@ -188,20 +262,20 @@ def job_of(recipe: Mapping[str, Any], found: Input) -> Job:
     return Job(found, recipe["cut"], recipe["seed"], recipe["sample"], value)
 
 
-def again(
-    kind: Kind, recipe: Mapping[str, Any], found: Input, cancel: Cancel | None = None
-) -> Done | None:
-    """The same job, in the same place of a batch of the same size; None if it was stopped."""
-    place, job = recipe["place"], job_of(recipe, found)
-    jobs = [job] * place["rows"]
+def again(batch: Sequence[Ready], cancel: Cancel | None = None) -> list[Done | Failed] | None:
+    """The same jobs, each in its row of a batch of the same size; None if they were stopped."""
+    kind, place = batch[0].kind, batch[0].place
+    jobs = [batch[0].job] * place["rows"]
+    for one in batch:
+        jobs[one.place["row"]] = one.job
     finished = run_batch(kind, jobs, place["shapes"], place["rows"], cancel)
     if finished is None:
         return None
-    row = jax.tree.map(lambda a: a[place["row"]], finished.result)
-    made = done(kind, job, row, place, 0.0)
-    if isinstance(made, Failed):
-        raise FloatingPointError(made.reason)
-    return made
+
+    def row(i: int) -> Any:
+        return jax.tree.map(lambda a: a[i], finished.result)
+
+    return [done(kind, one.job, row(one.place["row"]), one.place, 0.0) for one in batch]
 
 
 def verdict(

@@ -23,7 +23,6 @@ from sdedit_jax.modes.session import (
     Made,
     change_outside_mask,
     check_common,
-    check_opaque,
     check_size_of_edit,
     described,
     device_errors,
@@ -37,7 +36,12 @@ from sdedit_jax.modes.session import (
 from sdedit_jax.pipeline import auto_strength, settings, target
 from sdedit_jax.pipeline.base import total_evaluations
 from sdedit_jax.pipeline.executor import devices_for
-from sdedit_jax.pipeline.outputs import check_visible, distance_where_free, finished
+from sdedit_jax.pipeline.outputs import (
+    check_opaque,
+    check_visible,
+    distance_where_free,
+    finished,
+)
 from sdedit_jax.pipeline.sdedit import SDEditPipeline, warn_short
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Classes, Prompt
@@ -391,7 +395,7 @@ def _check_has_t0(config: ConfigDict, what: str, does: str) -> None:
 
 def check_given(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
     """Check fields of the command line against each other; see check.check."""
-    check_opaque(config, given)
+    check_opaque(config.options.opaque, config.output)
     if mode == "sweep":
         refuse_given(given, {f: f"a sweep takes {o} instead" for f, o in OF_A_SWEEP.items()})
     if mode == "search":

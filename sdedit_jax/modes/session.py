@@ -166,12 +166,6 @@ def refuse_given(given: Mapping[str, Any], reasons: Mapping[str, str]) -> None:
             raise ValueError(f"{name}: {reasons[name]}, got {given[name]!r}")
 
 
-def check_opaque(config: ConfigDict, given: Mapping[str, Any]) -> None:
-    """Refuse options.opaque where results have no alpha channel."""
-    if config.output != "original":
-        refuse_given(given, {"options.opaque": "is for output=original"})
-
-
 def check_size_of_edit(config: ConfigDict) -> None:
     """Raise ValueError unless results have the size of the edit; a replay has no other pictures."""
     if config.output == "original":

@@ -12,6 +12,7 @@ from sdedit_jax.modes import signals
 from sdedit_jax.modes.files import Target, plain
 from sdedit_jax.pipeline import ledits_settings
 from sdedit_jax.pipeline.cache import use_cache
+from sdedit_jax.registry import included
 from sdedit_jax.text.spelling import counted
 from sdedit_jax.training import autoencoder, history, pixel_prior, text_prior
 from sdedit_jax.training.augment import Augment
@@ -135,7 +136,10 @@ def job_of(config: ConfigDict, workdir: Path, name: str, mark: str, side: int, s
             than that of the run in workdir.
     """
     registry.pick(store.DTYPES, config.dtype, "dtype")
-    folder = Path(config.publish) if config.publish else workdir / name
+    folder = workdir / name
+    if config.publish:  # an autoencoder is no prior, and has no name
+        named = mark in included.MARKS
+        folder = included.new_prior(config.publish if named else Path(config.publish), "publish")
     store.check_target(folder, "publish", mark, workdir)
     d = config.data
     data, augment = training_pictures(config, side)

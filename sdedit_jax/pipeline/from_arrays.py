@@ -2,7 +2,7 @@
 requests of a pipeline.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from sdedit_jax.pipeline.ledits import Result
 from sdedit_jax.pipeline.ledits_settings import Prompts
 from sdedit_jax.pipeline.outputs import (
     OUTPUTS,
+    check_opaque,
     check_visible,
     distance_where_free,
     finished,
@@ -94,8 +95,7 @@ def text_call(
     negatives = conditioning.texts(prior, "negative_prompt", negative_prompt, count)
     scales = each("scale", scale, count, Real)
     rows = [Prompt(*row) for row in zip(prompts, negatives, scales, strict=True)]
-    for row in rows:
-        conditioning.check_prompt(row, "scale")
+    _check_each(rows, lambda row: conditioning.check_prompt(row, "scale"))
     conditioning.warn(prior, [*prompts, *negatives])
     conds = [conditioning.prompt_cond(prior, row) for row in rows]
     return _sdedit_call(prior, conds, 0.6, **given)
@@ -265,8 +265,8 @@ def ledits_call(
     items, many = _items(prior, image, None, given)
     prompts = _prompts(prior, len(items), source_prompt, prompt, negative_prompt, concepts)
     masks = _concept_masks(mask, items, len(prompts[0].concepts))
-    for own in prompts:
-        ledits_settings.check_change(resolved.recipe, own)
+    _check_each(prompts, lambda own: ledits_settings.check_prompts(resolved.recipe, own))
+    _check_each(prompts, lambda own: ledits_settings.check_change(resolved.recipe, own))
     ledits_settings.check_used(prompts, [n for n in names if given[n] is not None])
     slots, masks = _slots(slots, len(prompts[0].concepts), masks)
     samples, found = _samples(given), _inverted(inverted, resolved, preset, items, many)
@@ -294,13 +294,21 @@ def _check_prior(prior: Any) -> None:
     registry.check_channels(prior.shape[-1], "prior: channels of its pictures")
 
 
+def _check_each(rows: Sequence[Any], check: Callable[[Any], None]) -> None:
+    """Check the row of each picture; of several, an error names the picture."""
+    for i, row in enumerate(rows):
+        try:
+            check(row)
+        except ValueError as error:
+            raise ValueError(f"picture {i}: {error}" if len(rows) > 1 else str(error)) from None
+
+
 def _check_output(given: Mapping[str, Any]) -> None:
     one_of("output", given["output"], OUTPUTS)
     whole("feather", given["feather"])
     if not isinstance(given["opaque"], bool):
         raise TypeError(f"opaque must be True or False, got {given['opaque']!r}")
-    if given["opaque"] and given["output"] != "original":
-        raise ValueError(f"opaque is for output 'original', got output {given['output']!r}")
+    check_opaque(given["opaque"], given["output"])
 
 
 def _items(

@@ -266,12 +266,25 @@ def check_prompts(made: Recipe, prompts: Prompts) -> None:
     if prompts.concepts and not made.concept:
         raise ValueError("concepts: this preset takes none; give the change as the prompt")
     if made.guidance not in MASKS:
-        return
+        return _check_target(made, prompts)
     if prompts.prompt:
         raise ValueError("prompt: LEDITS++ takes concepts alone; give the change as a concept")
     for concept in prompts.concepts:
         for name in set(concept.given) & {"momentum", "beta"}:
             raise ValueError(f"concepts: LEDITS++ has no {name}, got {as_text(concept)!r}")
+
+
+def _check_target(made: Recipe, prompts: Prompts) -> None:
+    """Check that the prompts have an effect at the scale of the target."""
+    if prompts.prompt and made.target_scale == 0:
+        raise ValueError(
+            f"prompt: {prompts.prompt!r} has no effect at target_scale 0; give another scale"
+        )
+    if prompts.negative_prompt and made.target_scale == 1 and not prompts.concepts:
+        raise ValueError(
+            f"negative_prompt: {prompts.negative_prompt!r} has no effect at target_scale 1 without"
+            " concepts; give another scale"
+        )
 
 
 def check_change(made: Recipe, prompts: Prompts) -> None:

@@ -77,6 +77,12 @@ def _with_alpha(flat: np.ndarray, item: TaskInput, feather: int) -> np.ndarray:
     return np.dstack([rgb, alpha])
 
 
+def check_opaque(opaque: bool, output: str) -> None:
+    """Raise ValueError where `opaque` has no effect: without an alpha channel of the input's."""
+    if opaque and output != "original":
+        raise ValueError(f"opaque is for output 'original', got output {output!r}")
+
+
 def check_visible(item: TaskInput, output: str) -> TaskInput:
     """An input whose edit shows.
 

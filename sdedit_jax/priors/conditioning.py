@@ -338,6 +338,10 @@ def check_prompt(prompt: Prompt, field: str = "guidance.scale") -> None:
             f"prompt: {field} {prompt.scale:g} has no effect without a prompt; give prompt or"
             f" negative_prompt, or {field} 1 for an edit without any"
         )
+    if prompt.prompt and prompt.scale == 0:
+        raise ValueError(
+            f"prompt: {prompt.prompt!r} has no effect at {field} 0; give another scale"
+        )
     if prompt.negative_prompt and prompt.scale == 1:
         raise ValueError(
             f"negative_prompt: {prompt.negative_prompt!r} has no effect at {field} 1; give another"

@@ -86,11 +86,11 @@ def prior(name: str | Path) -> Path:
     return path if _is_prior(path) else priors().get(str(name), path)
 
 
-def new_prior(name: str | Path) -> Path:
+def new_prior(name: str | Path, field: str = "workdir") -> Path:
     """Where a prior is written: `name` as a path, or for a bare name, among the user's own.
 
     Args:
-        name: a path; a string without a slash is a name.
+        name: a path; a string without a slash is a name. field: what gives it, for the message.
 
     Raises:
         ValueError: an included prior, or one in the current folder, has this name.
@@ -101,7 +101,7 @@ def new_prior(name: str | Path) -> Path:
     for taken, what in ((folder("checkpoints"), "an included prior"), (Path(), "a prior here")):
         if _is_prior(taken / name):
             raise ValueError(
-                f"workdir: {name!r} is the name of {what}; give another, or a path such as ./{name}"
+                f"{field}: {name!r} is the name of {what}; give another, or a path such as ./{name}"
             )
     return user_priors() / name
 

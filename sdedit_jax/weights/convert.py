@@ -12,6 +12,7 @@ import numpy as np
 from sdedit_jax import registry
 from sdedit_jax.images import user_path
 from sdedit_jax.priors.prior import Prior
+from sdedit_jax.registry import included
 from sdedit_jax.text import json_file
 from sdedit_jax.weights import catalogue, conversion, readers, selfcheck, single_file, store
 from sdedit_jax.weights.catalogue import Card
@@ -60,7 +61,8 @@ def convert(
 
     Args:
         source: a file, a folder, or "hf:owner/name[@revision]".
-        folder: of the new prior; an interrupted conversion leaves no folder.
+        folder: of the new prior, or a name for one of the user's own priors; an interrupted
+            conversion leaves no folder.
         card: the name of the source in `weights.catalogue`.
         architecture: instead of `card`, the original's configuration: a mapping or a JSON file
             with `family` and the fields that the family documents (docs/checkpoints.md).
@@ -81,7 +83,7 @@ def convert(
             match its architecture; the architecture is unknown; the disk is full; a name is
             unknown.
     """
-    folder = user_path(folder)
+    folder = included.new_prior(folder, "folder")
     check_folder(folder, overwrite)
     registry.pick({**store.DTYPES, SOURCE: ""}, dtype, "dtype")
     path = hub.local(str(user_path(source)))
