@@ -192,16 +192,18 @@ def shrink(mask: np.ndarray, radius: int) -> np.ndarray:
 
 def _window(values: np.ndarray, radius: int, axis: int, pick: Callable) -> np.ndarray:
     """Sliding maximum or minimum along one axis in log2(radius) passes."""
-    width = 2 * radius + 1
-    out = np.pad(
-        np.moveaxis(values, axis, 0), [(radius, radius)] + [(0, 0)] * (values.ndim - 1), "edge"
-    )
-    seen = 1
+    width, sides = 2 * radius + 1, [(0, 0)] * values.ndim
+    sides[axis] = (radius, radius)
+    out, seen = np.pad(values, sides, "edge"), 1
+
+    def pairs(apart: int) -> np.ndarray:
+        first, second = [slice(None)] * out.ndim, [slice(None)] * out.ndim
+        first[axis], second[axis] = slice(out.shape[axis] - apart), slice(apart, None)
+        return pick(out[tuple(first)], out[tuple(second)])
+
     while 2 * seen <= width:
-        out, seen = pick(out[:-seen], out[seen:]), 2 * seen
-    rest = width - seen
-    out = pick(out[: out.shape[0] - rest], out[rest:])
-    return np.moveaxis(out, 0, axis)
+        out, seen = pairs(seen), 2 * seen
+    return pairs(width - seen)
 
 
 def feathered(mask: np.ndarray, feather: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """New colours for a picture, from a palette or from a reference picture."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -98,7 +99,7 @@ def foreground(photo: np.ndarray, threshold: int) -> np.ndarray:
     """
     border = np.concatenate([photo[0], photo[-1], photo[:, 0], photo[:, -1]])
     color = np.median(border, axis=0)
-    other = np.abs(photo - color).max(axis=-1) > threshold
+    other = _largest(np.abs(photo - color)) > threshold
     soft, shadow = _shadows(photo, color, threshold)
     gap = max(1, round(GAP * min(other.shape)))
     wide = images.grow(images.shrink(~other | shadow, gap), gap)
@@ -114,13 +115,18 @@ def _shadows(photo: np.ndarray, color: np.ndarray, threshold: int) -> tuple[np.n
     within RIM, while that of a shadow goes on changing.
     """
     brightness = photo @ color / max(color @ color, 1)
-    shade = np.abs(photo - brightness[..., None] * color).max(axis=-1) <= threshold / 2
+    shade = _largest(np.abs(photo - brightness[..., None] * color)) <= threshold / 2
     level = brightness * color.max()
     soft = shade & (_swing(level, 1) <= threshold) & (brightness > SHADE) & (brightness <= 1)
     width = max(4, round(RIM * min(level.shape)))
     near, depth = max(1, width // 3), _swing(level, width)
     steepest = _swing(level, near) * width / (2 * near)
     return soft, soft & ((depth <= threshold) | (depth >= STEEP * steepest))
+
+
+def _largest(channels: np.ndarray) -> np.ndarray:
+    """The largest value of each pixel's channels, [H, W, C] -> [H, W]."""
+    return functools.reduce(np.maximum, np.moveaxis(channels, -1, 0))
 
 
 def _swing(level: np.ndarray, radius: int) -> np.ndarray:
