@@ -102,7 +102,7 @@ def draw_oracle(rows: Sequence[dict[str, Any]]) -> Figure:
                 if r["solver"] == solver and r["grid"] == "karras"
             )
             if points and solver != "exact":
-                style = "-" if i <= 10 else "--"
+                style = "-" if i < 10 else "--"
                 ax.plot(*zip(*points, strict=True), style, marker=".", label=solver)
         ax.axhline(floor, color="0.5", ls=":", label="two exact sets")
         ax.set(xscale="log", yscale="log", title=f"{process.upper()}, t0 {t0}")
