@@ -205,7 +205,7 @@ def test_the_prior_speaks_the_units_of_its_process(exact):
             r"edit\(\) got an unexpected argument 'smaples'; did you mean 'samples'\?",
         ),
         ({"seeds": [1]}, "unexpected argument 'seeds'; did you mean 'seed'"),
-        ({"t0": "high"}, "t0 must be a number, got 'high'"),
+        ({"t0": "high"}, r"t0 must be one of \['auto', 'map'\], got 'high'"),
         ({"seed": 0.5}, "seed must be a whole number, got 0.5"),
         ({"id": 3}, "id must be a string, got 3"),
         ({"cond": "apple"}, "cond: the prior has no classes, got 'apple'"),
