@@ -8,7 +8,7 @@ distance is the energy distance on hand-made features, between edits of the same
 import dataclasses
 import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,14 @@ from sdedit_jax.evaluation import features, kid
 from sdedit_jax.images import plots
 from sdedit_jax.modes import jobs as batches
 from sdedit_jax.modes import kinds
-from sdedit_jax.modes.files import Target, list_inputs, needed, plain, refuse_existing
+from sdedit_jax.modes.files import (
+    Target,
+    list_inputs,
+    needed,
+    plain,
+    refuse_existing,
+    spread,
+)
 from sdedit_jax.modes.jobs import Done
 from sdedit_jax.modes.sdedit import SDEditKind
 from sdedit_jax.modes.session import Input, Job, header, read_inputs
@@ -59,6 +66,12 @@ class Measured(NamedTuple):
     seconds: float
     distance: float
     error: float
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The settings and the measurements, for JSON."""
+        measured = self._asdict()
+        return {**measured.pop("candidate")._asdict(), **measured}
 
 
 class Plan(NamedTuple):
@@ -152,12 +165,6 @@ def candidates_of(config: ConfigDict) -> list[Candidate]:
     given = config.autotune
     parts = itertools.product(sorted(given.steps), given.grids, given.rules)
     return [Candidate(rule, grid, steps) for steps, grid, rule in parts]
-
-
-def spread(inputs: Sequence[Input], most: int) -> list[Input]:
-    """All inputs, or `most` of them at equal distances."""
-    rows = np.linspace(0, len(inputs) - 1, min(len(inputs), most)).astype(int)
-    return [inputs[row] for row in rows]
 
 
 def usual(steps: int) -> Candidate:
@@ -317,14 +324,12 @@ def write(
     plan: Plan,
 ) -> None:
     """The files of FILES."""
-    rows = [{**m.candidate._asdict(), **m._asdict(), "candidate": None} for m in (*found, floor)]
-    rows = [{k: v for k, v in row.items() if k != "candidate"} for row in rows]
     body = {
         "config": plain(config),
         "edits": plan.jobs,
         "features": sorted(features.HAND_MADE),
-        "floor": rows.pop(),
-        "candidates": rows,
+        "floor": floor.row,
+        "candidates": [m.row for m in found],
         "not_measured": [one._asdict() for one in skipped],
         "chosen": chosen.candidate._asdict(),
     }
@@ -351,13 +356,10 @@ def table(
         cells = [f"{bold}{rule}{bold}{mark}", grid, steps, m.evaluations, f"{m.seconds:.3f}"]
         lines.append(f"| {' | '.join(map(str, cells))} | {m.distance:.4f} | {m.error:.4f} |")
     lines += ["", f"Noise floor: {line(floor)}."]
-    lines += [f"Not measured within the budget: {', '.join(one)}." for one in _names(skipped)]
-    return "\n".join(lines) + "\n"
-
-
-def _names(skipped: Sequence[Candidate]) -> Iterator[list[str]]:
     if skipped:
-        yield [f"{one.rule} {one.grid} {one.steps}" for one in skipped]
+        names = ", ".join(f"{one.rule} {one.grid} {one.steps}" for one in skipped)
+        lines += [f"Not measured within the budget: {names}."]
+    return "\n".join(lines) + "\n"
 
 
 def plot(found: Sequence[Measured], floor: Measured, chosen: Measured) -> np.ndarray:

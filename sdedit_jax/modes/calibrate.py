@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from sdedit_jax import images
 from sdedit_jax.modes import sdedit
-from sdedit_jax.modes.files import Target, list_inputs
+from sdedit_jax.modes.files import Target, list_inputs, spread
 from sdedit_jax.modes.sdedit import SDEditKind
 from sdedit_jax.modes.session import header
 from sdedit_jax.pipeline import auto_strength
@@ -56,8 +56,7 @@ def photos_of(config: ConfigDict) -> list:
             f"input: a calibration needs at least {LEAST} photos, {config.input} has"
             f" {counted(len(files), 'photo')}; without an input the prior's samples are taken"
         )
-    rows = np.linspace(0, len(files) - 1, min(len(files), PICTURES)).astype(int)
-    return [files[i] for i in rows]
+    return spread(files, PICTURES)
 
 
 def read(kind: SDEditKind, files: list) -> Iterator[np.ndarray]:

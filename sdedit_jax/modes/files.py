@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from sdedit_jax import images, provenance
 from sdedit_jax.modes import lock
+
+Item = TypeVar("Item")
 
 CELL = 512
 """Pixels of the longest side of a picture on a contact sheet."""
@@ -144,6 +146,12 @@ def sheet(
     side = longest * (scale or max(1, 128 // longest))
     cells = [[None if cell is None else images.to_cell(cell, side) for cell in row] for row in rows]
     return images.contact_sheet(cells, names, columns)
+
+
+def spread(items: Sequence[Item], most: int) -> list[Item]:
+    """All items, or `most` of them at equal distances."""
+    rows = np.linspace(0, len(items) - 1, min(len(items), most)).astype(int)
+    return [items[row] for row in rows]
 
 
 def plain(config: ConfigDict) -> dict[str, Any]:
