@@ -115,18 +115,29 @@ def gather(batch: Any, size: int) -> Any:
 
 
 def mapped(
-    fn: Callable[..., Any], in_axes: tuple[int | None, ...], devices: int, donate: Any = ()
+    fn: Callable[..., Any], in_axes: tuple[Any, ...], devices: int, donate: Any = ()
 ) -> Any:
     """A function of one device's rows [b, ...] -> a function of spread leaves [devices, b, ...].
 
     Args:
         fn: called with the rows of one device.
-        in_axes: 0 for arguments that are spread, None for those that each device holds whole.
+        in_axes: 0 for arguments that are spread, None for those that each device holds whole; a
+            tree of these for the leaves of an argument.
         devices: the number of devices.
         donate: numbers of the arguments whose memory the results may use; their arrays are deleted.
     """
     own = jax.local_devices()[:devices]
     return jax.pmap(fn, in_axes=in_axes, devices=own, donate_argnums=donate)
+
+
+def axes_of_leaves(axes: tuple[int | None, ...], args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The axis of each argument, for each of its leaves.
+
+    jax.pmap takes a tuple of numbers for the axes of leaves where the arguments have as many leaves
+    in all as there are arguments, even if one has two leaves and another has none.
+    """
+    pairs = zip(axes, args, strict=True)
+    return tuple(jax.tree.map(lambda _, axis=axis: axis, arg) for axis, arg in pairs)
 
 
 def stack(rows: list[Any]) -> Any:

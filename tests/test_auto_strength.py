@@ -3,7 +3,6 @@
 import json
 import shutil
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -36,7 +35,7 @@ def test_energies_of_a_gaussian_prior_have_their_closed_form(process):
     prior = gaussian(process, np.full((64, 64, 3), 0.2), s)
     away = 0.8 * np.random.default_rng(0).standard_normal((64, 64, 3)).astype(np.float32)
     guide = Guide(0.2 + away, np.ones((64, 64, 1)))
-    seen = auto_strength.observe(prior, sigmas, 8, prior.params, guide, None, jax.random.key(0))
+    (seen,) = strengths.observe(prior, [guide], [None], sigmas, 8, [0])
     found = np.mean(seen.energies, axis=(2, 3))
     square, variance = np.mean(away**2), s**2 + np.square(sigmas)
     wanted = (np.square(sigmas) * square + s**4) / variance**2
@@ -95,7 +94,7 @@ def photo(number):
 def found(prior, rgb, way="guide", mask=None):
     mask = np.ones((*rgb.shape[:2], 1), np.float32) if mask is None else mask[..., None]
     guide = Guide(images.to_unit(rgb), mask.astype(np.float32))
-    return strengths.find(prior, guide, None, way)
+    return strengths.find(prior, [guide], [None], way)[0]
 
 
 def test_photos_need_no_strength_and_crude_guides_more(flowers):

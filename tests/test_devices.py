@@ -164,6 +164,14 @@ def test_a_donated_argument_is_freed(devices):
     np.testing.assert_array_equal(parallel.gather(z, 4), np.full(4, 2))
 
 
+def test_axes_hold_for_as_many_leaves_as_arguments():
+    """Two parameters, an argument without leaves, and rows: three arguments with three leaves."""
+    args = {"a": jnp.float32(2), "b": jnp.float32(3)}, None, np.ones((1, 4), np.float32)
+    axes = parallel.axes_of_leaves((None, 0, 0), args)
+    made = parallel.mapped(lambda w, none, x: w["a"] * x + w["b"], axes, 1)(*args)
+    np.testing.assert_array_equal(made, np.full((1, 4), 5))
+
+
 IDS = [f"photo {i}" for i in range(3000)]
 
 

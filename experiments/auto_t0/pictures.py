@@ -55,4 +55,4 @@ def scribbles(photos: list[np.ndarray]) -> list[Scribble]:
 def found(prior: sj.Prior, picture: np.ndarray, way: str = "guide") -> Found:
     """The automatic strength of a picture, or its strength map."""
     guide = Guide(images.to_unit(picture), np.ones((*picture.shape[:2], 1), np.float32))
-    return auto_strength.find(prior, guide, None, way)
+    return auto_strength.find(prior, [guide], [None], way)[0]

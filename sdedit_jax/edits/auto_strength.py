@@ -82,38 +82,39 @@ class Fit(NamedTuple):
 # --- on the device --------------------------------------------------------------------------------
 
 
-def observe(
-    prior: Prior,
-    sigmas: tuple[float, ...],
-    draws: int,
-    params: Any,
-    guide: Guide,
-    cond: Any,
-    key: Array,
-) -> Observed:
-    """Noise a guide to each level and denoise it. The noise depends on the key alone.
+def prepare(prior: Prior, params: Any, guide: Guide, cond: Any) -> tuple[Array, Any]:
+    """The guide in the space of the prior, x0 [h, w, c], and what the predictor takes.
 
     Args:
         prior: static. cond: as in sdedit.Request, without guidance.
     """
     image = jnp.asarray(guide.image, jnp.float32)
-    x0 = prior.codec.encode(params, image)
     if prior.prepare_cond is not None:
         cond = prior.prepare_cond(params, image, jnp.asarray(guide.mask, jnp.float32), cond)
-    times = t_from_sigma(prior.process, jnp.asarray(sigmas, jnp.float32))
+    return prior.codec.encode(params, image), cond
 
-    def at(j: Array) -> Observed:
-        alpha, sigma = level(prior.process, times[j])
 
-        def draw(own: Array) -> Observed:
-            z = jax.random.normal(own, x0.shape)
-            r = prior.eps(params, alpha * x0 + sigma * z, times[j], cond) - z
-            return Observed(_energies(r, z), x0 - sigma / alpha * r)
+def observe(
+    prior: Prior, sigma: Array, draws: int, params: Any, x0: Array, cond: Any, key: Array
+) -> Observed:
+    """Noise x0 [h, w, c] to one level and denoise it. The noise depends on the key alone.
 
-        found = jax.vmap(draw)(jax.random.split(jax.random.fold_in(key, j), draws))
-        return jax.tree.map(lambda a: jnp.mean(a, axis=0), found)
+    Args:
+        prior, draws: static. sigma: noise-to-signal ratio of the level.
 
-    return jax.lax.map(at, jnp.arange(len(sigmas)))
+    Returns:
+        Observed without the axis of levels.
+    """
+    t = t_from_sigma(prior.process, sigma)
+    alpha, std = level(prior.process, t)
+
+    def draw(own: Array) -> Observed:
+        z = jax.random.normal(own, x0.shape)
+        r = prior.eps(params, alpha * x0 + std * z, t, cond) - z
+        return Observed(_energies(r, z), x0 - std / alpha * r)
+
+    found = jax.vmap(draw)(jax.random.split(key, draws))
+    return jax.tree.map(lambda a: jnp.mean(a, axis=0), found)
 
 
 def _energies(r: Array, z: Array) -> Array:

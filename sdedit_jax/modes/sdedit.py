@@ -171,9 +171,8 @@ class SDEditKind:
 
     def with_strengths(self, jobs: Sequence[Job]) -> list[Job]:
         if self.config.auto_t0:
-            inputs = {job.input.name: job.input for job in jobs}
-            ways = {name: self._found(one) for name, one in inputs.items()}
-            return [job._replace(**ways[job.input.name]) for job in jobs]
+            found = self._found({job.input.name: job.input for job in jobs})
+            return [job._replace(**found[job.input.name]) for job in jobs]
         if self.config.target_l2 is None:
             return list(jobs)
         found = self._at_distance(jobs)
@@ -276,14 +275,22 @@ class SDEditKind:
         l2 = np.mean([e["l2"] for e in entries] or [np.nan])
         return f"{value:g} s{described(self.prior.process, value).sigma:.2g} L2 {l2:.1f}"
 
-    def _found(self, one: Input) -> dict[str, Any]:
-        """The input with its strength map, and the strength, by the prior's calibration."""
-        item, way = one.item, self.config.auto_t0
-        found = auto_strength.find(self.prior, item.guide, self.cond_of(item.id), way)
-        print(f"found     {one.name}: {described(self.prior.process, found.t0)}")
-        if found.shares is not None:
-            one = one._replace(item=with_strength_map(item, found.shares))
-        return {"input": one, "value": found.t0}
+    def _found(self, inputs: Mapping[str, Input]) -> dict[str, dict[str, Any]]:
+        """Each input with its strength map, and the strength, by the prior's calibration."""
+        config, items = self.config, [one.item for one in inputs.values()]
+        guides, conds = [one.guide for one in items], [self.cond_of(one.id) for one in items]
+        with device_errors(self, config.batch):
+            every = auto_strength.find(
+                self.prior, guides, conds, config.auto_t0, batch=config.batch,
+                devices=devices_for(config.batch, config.devices),
+            )  # fmt: skip
+        made = {}
+        for (name, one), found in zip(inputs.items(), every, strict=True):
+            print(f"found     {name}: {described(self.prior.process, found.t0)}")
+            if found.shares is not None:
+                one = one._replace(item=with_strength_map(one.item, found.shares))
+            made[name] = {"input": one, "value": found.t0}
+        return made
 
     def _t0(self, job: Job) -> float:
         return self.resolved.t0 if job.value is None else job.value

@@ -1,6 +1,6 @@
 """Automatic strength of a prior: its calibration, and the strengths of guides by it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +12,8 @@ from sdedit_jax.diffusion.strength import t_from_sigma
 from sdedit_jax.edits import auto_strength
 from sdedit_jax.edits.auto_strength import Fit, Observed
 from sdedit_jax.images.guide import Guide
+from sdedit_jax.pipeline import calls
+from sdedit_jax.pipeline.observation import ObservationPipeline, Request
 from sdedit_jax.pipeline.samples import samples
 from sdedit_jax.priors.conditioning import CFGCond
 from sdedit_jax.priors.prior import Prior, mask_of_state
@@ -31,8 +33,6 @@ PICTURES_WITHIN, WINDOWS_WITHIN = 0.96, 0.98
 ROWS = 16
 """Windows of a photo in each direction that a calibration takes, of all that overlap."""
 DIGITS = 6
-
-_observe = jax.jit(auto_strength.observe, static_argnames=("prior", "sigmas", "draws"))
 
 
 class Calibration(NamedTuple):
@@ -75,17 +75,31 @@ def calibration(prior: Prior) -> Calibration:
         raise ValueError(f"auto_t0: the calibration of {name} is damaged: {error!r}") from None
 
 
-def find(prior: Prior, guide: Guide, cond: Any, way: str) -> Found:
-    """The strength of a guide.
+def find(
+    prior: Prior,
+    guides: Sequence[Guide],
+    conds: Sequence[Any],
+    way: str,
+    *,
+    batch: int = 16,
+    devices: int = 0,
+) -> list[Found]:
+    """The strengths of guides.
 
-    With a mask, that of its region. The guide is judged as a picture of the class or prompt, and
+    With a mask, that of its region. A guide is judged as a picture of its class or prompt, and
     without guidance.
 
     Args:
         prior: without guidance. way: one of WAYS.
+        batch: guides at a time. devices: local devices to use; 0: all.
     """
-    known = calibration(prior)
-    seen = observe(prior, guide, cond, known.sigmas, known.draws)
+    known, same = calibration(prior), [0] * len(guides)
+    options = {"batch": batch, "devices": devices}
+    seen = observe(prior, guides, conds, known.sigmas, known.draws, same, **options)
+    return [_found(prior, known, *pair, way) for pair in zip(guides, seen, strict=True)]
+
+
+def _found(prior: Prior, known: Calibration, guide: Guide, seen: Observed, way: str) -> Found:
     region = np.asarray(mask_of_state(guide.mask, seen.denoised.shape[1:]))[..., 0]
     if way == "guide":
         found = auto_strength.statistic(seen.energies, region)
@@ -100,16 +114,27 @@ def find(prior: Prior, guide: Guide, cond: Any, way: str) -> Found:
 
 
 def observe(
-    prior: Prior, guide: Guide, cond: Any, sigmas: tuple[float, ...], draws: int, number: int = 0
-) -> Observed:
-    """What the denoiser makes of a guide, on the host.
+    prior: Prior,
+    guides: Sequence[Guide],
+    conds: Sequence[Any],
+    sigmas: tuple[float, ...],
+    draws: int,
+    numbers: Sequence[int],
+    **options: Any,
+) -> list[Observed]:
+    """What the denoiser makes of guides, on the host.
 
     Args:
-        number: of the noise.
+        numbers: of the noise of each guide.
+        **options: batch and devices of `find`.
     """
-    plain, key = Guide(guide.image, guide.mask), jax.random.fold_in(jax.random.key(0), number)
-    cond = unguided(cond)
-    return jax.device_get(_observe(prior.static, sigmas, draws, prior.params, plain, cond, key))
+    pipeline = ObservationPipeline(prior.static, sigmas, draws)
+    requests = [
+        Request(Guide(guide.image, guide.mask), unguided(cond))
+        for guide, cond in zip(guides, conds, strict=True)
+    ]
+    keys = [jax.random.fold_in(jax.random.key(0), number) for number in numbers]
+    return calls.run(calls.Call(pipeline, prior.params, requests, keys, list, **options))
 
 
 def unguided(cond: Any) -> Any:
@@ -198,7 +223,7 @@ def _rows(prior: Prior, photo: np.ndarray, cond: Any, number: int) -> Rows:
     rng = np.random.default_rng(number)
     touched, drawn = simulate.scribbled(photo, rng)
     guides = [*(_painting(photo, rng) for _ in range(PAINTINGS)), touched]
-    own, *seen = (_seen(prior, picture, cond, number) for picture in (photo, *guides))
+    own, *seen = _seen(prior, [photo, *guides], cond, number)
     apart = [((one.denoised - own.denoised) ** 2).mean(axis=-1) for one in seen]
     mask = np.asarray(mask_of_state(drawn[..., None].astype(np.float32), own.denoised.shape[1:]))
     grid = (slice(None, None, max(min(mask.shape[:2]) // ROWS, 1)),) * 2
@@ -216,11 +241,19 @@ def _rows(prior: Prior, photo: np.ndarray, cond: Any, number: int) -> Rows:
     )
 
 
-def _seen(prior: Prior, picture: np.ndarray, cond: Any, number: int) -> Observed:
+def _seen(
+    prior: Prior, pictures: Sequence[np.ndarray], cond: Any, number: int
+) -> list[Observed]:
+    """What the denoiser makes of pictures, with the same noise."""
+    guides, count = [_free(prior, picture) for picture in pictures], len(pictures)
+    sigmas, draws = auto_strength.SIGMAS, auto_strength.DRAWS
+    return observe(prior, guides, [cond] * count, sigmas, draws, [number] * count)
+
+
+def _free(prior: Prior, picture: np.ndarray) -> Guide:
+    """A picture uint8 [H, W, 3] as a guide without a mask."""
     rgb = picture if prior.shape[-1] == 3 else images.in_grey(picture)[..., :1]
-    free = np.ones((*picture.shape[:2], 1), np.float32)
-    guide = Guide(images.to_unit(rgb), free)
-    return observe(prior, guide, cond, auto_strength.SIGMAS, auto_strength.DRAWS, number)
+    return Guide(images.to_unit(rgb), np.ones((*picture.shape[:2], 1), np.float32))
 
 
 def _painting(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:

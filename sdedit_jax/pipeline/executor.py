@@ -103,6 +103,7 @@ class Runner(NamedTuple):
     def compile(self, part: str, args: tuple, static: Mapping[str, Any]) -> Any:
         """The compiled part for arguments of these shapes."""
         axes, donated = PARTS[part]
+        axes = parallel.axes_of_leaves(axes, args)
         fn = functools.partial(getattr(self.pipeline, part), **static)
         rows = jax.vmap(lambda *given: fn(*given), axes, axis_name="batch")
         return parallel.mapped(rows, axes, self.devices, donated).lower(*args).compile()

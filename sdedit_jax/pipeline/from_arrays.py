@@ -136,7 +136,7 @@ def _sdedit_call(
     resolved = settings.resolve(registry.guided(prior) if guided else prior, s, t0)
     strengths = [resolved.t0] * len(items)
     if way:
-        items, strengths = _found(prior, items, conds, way)
+        items, strengths = _found(prior, items, conds, way, given)
     recorded = _recorded(noise, resolved, items, many, given)
     samples = _samples(given)
     requests = [
@@ -366,17 +366,22 @@ def _way(t0: str, preset: str, grid: Any, beside: Mapping[str, Any]) -> str:
 
 
 def _found(
-    prior: Prior, items: Sequence[TaskInput], conds: Sequence[Any], way: str
+    prior: Prior,
+    items: Sequence[TaskInput],
+    conds: Sequence[Any],
+    way: str,
+    given: Mapping[str, Any],
 ) -> tuple[list[TaskInput], list[float]]:
     """The inputs with the strength maps that were found, and their strengths."""
-    made, strengths = [], []
-    for item, cond in zip(items, conds, strict=True):
-        found = auto_strength.find(prior, item.guide, cond, way)
-        shares = found.shares
-        made.append(item if shares is None else with_strength_map(item, shares))
-        strengths.append(found.t0)
+    guides = [item.guide for item in items]
+    every = auto_strength.find(prior, guides, conds, way, **_machine(given))
+    for item, found in zip(items, every, strict=True):
         print(f"found     {item.id or 'image'}: {units.describe(prior.process, found.t0)}")
-    return made, strengths
+    made = [
+        item if found.shares is None else with_strength_map(item, found.shares)
+        for item, found in zip(items, every, strict=True)
+    ]
+    return made, [found.t0 for found in every]
 
 
 def _samples(given: Mapping[str, Any]) -> list[int]:
