@@ -114,9 +114,7 @@ def gather(batch: Any, size: int) -> Any:
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:size], batch)
 
 
-def mapped(
-    fn: Callable[..., Any], in_axes: tuple[Any, ...], devices: int, donate: Any = ()
-) -> Any:
+def mapped(fn: Callable[..., Any], in_axes: tuple[Any, ...], devices: int, donate: Any = ()) -> Any:
     """A function of one device's rows [b, ...] -> a function of spread leaves [devices, b, ...].
 
     Args:

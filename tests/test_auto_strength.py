@@ -231,7 +231,7 @@ def test_a_calibration_needs_enough_photos_and_no_workdir(tmp_path):
         ({"auto_t0": "guide", "sigma": 0.3}, "given twice, auto_t0 guide and sigma 0.3"),
         ({"auto_t0": "guide", "preset": "official"}, "auto_t0=guide needs another preset"),
         ({"auto_t0": "guide", "preset": "diffusers"}, "auto_t0=guide needs another preset"),
-        ({"auto_t0": "map", "options__strength_map": "a.png"}, "give one of them"),
+        ({"auto_t0": "map", "options__strength_map": "a.png"}, "given twice, auto_t0 map and"),
     ],
 )
 def test_another_strength_beside_it_is_refused(changes, told, tmp_path):
@@ -249,8 +249,8 @@ def test_the_command_line_and_a_sweep_refuse_it(tmp_path):
     ("given", "told"),
     [
         ({"t0": "guide"}, "t0 must be one of"),
-        ({"t0": "auto", "sigma": 0.3}, "both give the strength"),
-        ({"t0": "map", "strength_map": np.ones((SIZE, SIZE))}, "both give the strength"),
+        ({"t0": "auto", "sigma": 0.3}, "given twice, t0 auto and sigma 0.3"),
+        ({"t0": "map", "strength_map": np.ones((SIZE, SIZE))}, "t0 map and strength_map"),
         ({"t0": "auto", "preset": "official"}, "needs another preset"),
     ],
 )

@@ -413,8 +413,7 @@ def check_given(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None
     found = {name: given[name] for name in ("t0", *UNITS, "strength", "target_l2") if name in given}
     if config.auto_t0:
         found["auto_t0"] = config.auto_t0
-    if len(found) > 1:
-        raise _twice(found)
+    settings.check_one_strength(found)
     if config.preset:
         parts = [(name.removeprefix("sampler."), name) for name in given]
         settings.check_preset(config.preset, {f: given[name] for f, name in parts if f != name})
@@ -436,9 +435,8 @@ def restore(config: ConfigDict, recipe: Mapping[str, Any]) -> None:
 def _check_target(config: ConfigDict) -> None:
     """Raise ValueError unless target_l2 is a distance, and the only strength of the config."""
     target.check(config.target_l2, config.preset)
-    for name in (*UNITS, "strength"):
-        if config[name] is not None:
-            raise _twice({"target_l2": config.target_l2, name: config[name]})
+    beside = {name: config[name] for name in (*UNITS, "strength")}
+    settings.check_one_strength({"target_l2": config.target_l2, **beside})
 
 
 def _check_auto(config: ConfigDict) -> None:
@@ -449,19 +447,10 @@ def _check_auto(config: ConfigDict) -> None:
     """
     registry.pick(FOUND_FOR, config.auto_t0, "auto_t0")
     settings.check_takes_t0(config.preset, config.sampler.grid, f"auto_t0={config.auto_t0}")
-    for name in (*UNITS, "strength", "target_l2"):
-        if config[name] is not None:
-            raise _twice({"auto_t0": config.auto_t0, name: config[name]})
-    if config.auto_t0 == "map" and config.options.strength_map:
-        raise ValueError(
-            "auto_t0: map finds a strength map, and options.strength_map is"
-            f" {config.options.strength_map!r}; give one of them"
-        )
-
-
-def _twice(given: Mapping[str, Any]) -> ValueError:
-    values = " and ".join(f"{name} {value}" for name, value in given.items())
-    return ValueError(f"the strength is given twice, {values}; give one of them")
+    beside = {name: config[name] for name in (*UNITS, "strength", "target_l2")}
+    if config.auto_t0 == "map":
+        beside["options.strength_map"] = config.options.strength_map or None
+    settings.check_one_strength({"auto_t0": config.auto_t0, **beside})
 
 
 def _strength(config: ConfigDict, prior: Prior) -> float:

@@ -241,9 +241,7 @@ def _rows(prior: Prior, photo: np.ndarray, cond: Any, number: int) -> Rows:
     )
 
 
-def _seen(
-    prior: Prior, pictures: Sequence[np.ndarray], cond: Any, number: int
-) -> list[Observed]:
+def _seen(prior: Prior, pictures: Sequence[np.ndarray], cond: Any, number: int) -> list[Observed]:
     """What the denoiser makes of pictures, with the same noise."""
     guides, count = [_free(prior, picture) for picture in pictures], len(pictures)
     sigmas, draws = auto_strength.SIGMAS, auto_strength.DRAWS

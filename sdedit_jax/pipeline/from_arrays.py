@@ -123,7 +123,9 @@ def _sdedit_call(
     prior, way = settings.preset_process(prior, preset), None
     others = {name: given[name] for name in ("sigma", "snr_db", "step")}
     if target_l2 is not None:
-        _check_target(target_l2, preset, {"t0": t0, **others, "strength": strength})
+        target.check(target_l2, preset)
+        beside = {"t0": t0, **others, "strength": strength}
+        settings.check_one_strength({"target_l2": target_l2, **beside})
     if isinstance(t0, str):
         beside = {**others, "strength": strength, "strength_map": strength_map}
         way, t0 = _way(t0, preset, given["grid"], beside), None
@@ -160,16 +162,6 @@ def _sdedit_call(
     target.check_grid(resolved)
     rows = [item for item in items for _ in samples]
     return call._replace(find=lambda cancel: _at_distance(call, rows, target_l2, given, cancel))
-
-
-def _check_target(value: float, preset: str, others: Mapping[str, float | None]) -> None:
-    """Check a target: the only strength of a call."""
-    target.check(value, preset)
-    found = [f"{name} {other}" for name, other in others.items() if other is not None]
-    if found:
-        raise ValueError(
-            f"the strength is given twice, target_l2 {value} and {found[0]}; give one of them"
-        )
 
 
 def _at_distance(
@@ -357,11 +349,9 @@ def _way(t0: str, preset: str, grid: Any, beside: Mapping[str, Any]) -> str:
     """
     way = WAYS[one_of("t0", t0, WAYS)]
     settings.check_takes_t0(preset, grid, f't0="{t0}"')
-    other = [name for name, value in beside.items() if value is not None]
-    if way == "guide" and "strength_map" in other:
-        other.remove("strength_map")
-    if other:
-        raise ValueError(f't0 "{t0}" and {other[0]} both give the strength; give one of them')
+    if way == "guide":
+        beside = {name: value for name, value in beside.items() if name != "strength_map"}
+    settings.check_one_strength({"t0": t0, **beside})
     return way
 
 

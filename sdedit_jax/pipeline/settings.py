@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 from sdedit_jax import registry
@@ -259,6 +260,21 @@ def scheduler_step(given: SchedulerStep, prior: Prior) -> Ancestral:
 def takes_share(preset: str) -> bool:
     """Whether the strength of a preset is a share of its steps."""
     return bool(preset) and "diffusers" in registry.pick(PRESETS, preset, "preset")[1]["grid"]
+
+
+def check_one_strength(given: Mapping[str, Any]) -> None:
+    """Check that the strength is given once.
+
+    Args:
+        given: option -> its value, None where it is not given; arrays are named without values.
+
+    Raises:
+        ValueError: it is given twice.
+    """
+    found = {name: value for name, value in given.items() if value is not None}
+    if len(found) > 1:
+        shown = [f"{n} {v}" if isinstance(v, str | Real) else n for n, v in found.items()]
+        raise ValueError(f"the strength is given twice, {' and '.join(shown)}; give one of them")
 
 
 def check_takes_t0(preset: str, grid: Any, user: str) -> None:
