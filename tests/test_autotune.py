@@ -29,8 +29,9 @@ def config(**changes):
 
 
 @pytest.mark.filterwarnings("error")
-def test_enough_steps_are_found_and_the_written_config_has_them(tmp_path):
+def test_enough_steps_are_found_and_the_written_config_has_them(tmp_path, monkeypatch):
     """On the exact prior two steps are far from the law of many, twelve are not."""
+    monkeypatch.setattr(autotune, "MOST", 64)
     assert sj.run(config(), tmp_path, "autotune") == 0
     found = json.loads((tmp_path / "autotune.json").read_text())
     few, more = found["candidates"]

@@ -75,8 +75,10 @@ MANY = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("process", [sde.VE(0.02, 10.0), sde.SubVP(), sde.linear_table()])
-@pytest.mark.parametrize("solver", MANY)
+@pytest.mark.parametrize(
+    ("solver", "process"),
+    zip(MANY, 2 * [sde.VE(0.02, 10.0), sde.SubVP(), sde.linear_table()], strict=True),
+)
 def test_solvers_with_masks_repeats_and_keys(process, solver, rng):
     """The kept part is the guide; a picture of a batch is that of its own key alone."""
     made = plan(process, (4, 4, 3), solver, repeats=2)
