@@ -1,5 +1,6 @@
 """Automatic strength: the statistic against closed forms, the choice, the calibration, the map."""
 
+import dataclasses
 import json
 import shutil
 
@@ -12,7 +13,6 @@ from program import ROOT, SIZE, config_of, noted, picture, refused, run, small, 
 import sdedit_jax as sj
 from sdedit_jax import images
 from sdedit_jax.diffusion.sde import VE, VP
-from sdedit_jax.diffusion.strength import t_from_sigma
 from sdedit_jax.edits import auto_strength
 from sdedit_jax.images.guide import Guide
 from sdedit_jax.modes import calibrate, check
@@ -173,12 +173,15 @@ def calibrated(once, tmp_path):
 def test_a_calibrated_prior_finds_records_and_replays(calibrated, tmp_path, capsys):
     out, card = tmp_path / "out", json.loads((calibrated / "prior.json").read_text())
     assert card["auto_t0"]["source"] == "photos" and card["auto_t0"]["pictures"] == 24
+    card["auto_t0"]["picture"]["constant"] = 1e6  # the prior tells every guide
+    (calibrated / "prior.json").write_text(json.dumps(card))
     config = small("strokes", prior=str(calibrated), auto_t0="guide")
     assert run(config, out) == 0
     entries, prior = noted(out)["pictures"], sj.load_prior(calibrated)
     for entry in entries:
         rgb = picture(out / f"{entry['id']}_guide.png")
-        assert entry["strength"]["t0"] == pytest.approx(found(prior, rgb).t0)
+        t0 = found(prior, rgb).t0
+        assert entry["strength"]["t0"] == pytest.approx(t0) and t0 > 0
     capsys.readouterr()
     file = out / entries[0]["file"]
     assert run(config_of("base", input=str(file)), None, "replay") == 0
@@ -268,8 +271,34 @@ def test_a_folder_of_diffusers_keeps_its_calibration_with_an_underscore(tmp_path
 
 def test_strengths_are_times_of_the_process():
     """A level is the same noise in every process."""
-    for process in (VE(0.01, 80.0), VP()):
+    low, high, ratio = 0.01, 80.0, 0.7
+    b0, b1, decay = 0.1, 20.0, np.log(1 + ratio**2)  # VP: 1 + sigma^2 = exp(b0 t + (b1 - b0) t^2/2)
+    closed = {
+        VE(low, high): np.log(ratio / low) / np.log(high / low),
+        VP(): (np.sqrt(b0**2 + 2 * (b1 - b0) * decay) - b0) / (b1 - b0),
+    }
+    for process, t in closed.items():
         prior = gaussian(process, np.zeros((4, 4, 3)), 1.0)
-        np.testing.assert_allclose(
-            strengths._t0(prior, [0.0, 0.7]), [0, t_from_sigma(process, 0.7)]
-        )
+        np.testing.assert_allclose(strengths._t0(prior, [0.0, ratio]), [0, t], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("sigmas", ["a"], "could not convert"),
+        ("sigmas", [0.1, 1.0], "must be finite numbers of shape"),
+        ("draws", 0, "draws must be a whole number above 0"),
+        ("picture", {"weights": [1.0]}, "required positional argument"),
+    ],
+)
+def test_a_damaged_calibration_is_one_line(once, field, value, told):
+    prior = sj.load_prior(once)
+    values = dict(prior.metadata["auto_t0"]) | {field: value}
+    damaged = dataclasses.replace(prior, metadata={**prior.metadata, "auto_t0": values})
+    with pytest.raises(ValueError, match=f"auto_t0: the calibration of tiny is damaged: .*{told}"):
+        strengths.calibration(damaged)
+
+
+def test_a_mask_of_zeros_is_refused(flowers):
+    with pytest.raises(ValueError, match="mask: is 0 everywhere"):
+        found(flowers, photo(0), mask=np.zeros((64, 64)))

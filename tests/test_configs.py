@@ -133,7 +133,16 @@ def test_official_runs_a_thousand_t0_steps():
         ({"foo": 1}, r"field of sampler must be one of \['corrector', .*\], got 'foo'"),
         ({"steps": 2.5}, "sampler.steps must be of type int, got 2.5"),
         ({"steps": True}, "sampler.steps must be of type int, got True"),
-        ({"rule": "ddim(eta='big')"}, "sampler.rule: eta of ddim must be of type float, got 'big'"),
+        ({"rule": "ddim(eta=0.5)"}, r"sampler.rule: ddim has no parameter 'eta'.*; it has"),
+        ({"rule": "dpmpp_2m(order=3)"}, "sampler.rule: dpmpp_2m has no parameter 'order'"),
+        (
+            {"rule": "adaptive(rtol=tol)"},
+            "sampler.rule: rtol of adaptive must be a number, .*got tol",
+        ),
+        (
+            {"rule": "ancestral(eta='big')"},
+            "sampler.rule: eta of ancestral must be of type float, got 'big'",
+        ),
         ({"rule": "ddim(clip_x0=1)"}, "clip_x0 of ddim must be of type bool, got 1"),
         ({"rule": 3}, "sampler.rule must be of type str, got 3"),
         ({"steps": -3}, "sampler.steps must be at least 1, got -3"),
@@ -163,7 +172,6 @@ def test_whole_numbers_serve_as_fractions():
         ("ancestral( eta = 1.0 )", "ancestral"),
         ("ancestral(eta=0.0)", "ddim"),
         ("dpmpp_2m_sde(clip_x0=False)", "dpmpp_2m_sde(clip_x0=False)"),
-        ("dpmpp_2m_sde(order=3)", "dpmpp_3m_sde"),
         ("dpmpp_3m(form='exact')", "dpmpp_3m(form='exact')"),
         ("sa_solver(tau=0)", "sa_solver(tau=0)"),
         ("unipc(order=3)", "unipc(order=3)"),
@@ -206,13 +214,14 @@ def test_what_a_preset_fixes_cannot_be_given_otherwise():
 
 
 def test_a_listed_grid_begins_where_it_says():
-    """Whatever t0 is asked for: the guide is noised to where the steps begin."""
+    """The guide is noised to where the steps begin; a t0 beside the grid is refused."""
     prior = sj.gaussian(sde.linear_table(), np.full((4, 4, 3), -0.5), 0.3)
     guide = np.full((4, 4, 3), 0.5, np.float32)
     listed = {"rule": "ddim(clip_x0=False)", "steps": 10}
     grid = {"grid": "diffusers_ddim"}
     listed["value_range"] = (-1, 1)
-    low, high = (sj.edit(prior, guide, t0=t0, **listed, **grid) for t0 in (0.2, 0.9))
-    assert np.array_equal(low, high)
-    begun = sj.edit(prior, guide, t0=0.2, **listed, grid="diffusers_ddim(skip=8)")
+    high = sj.edit(prior, guide, **listed, **grid)
+    with pytest.raises(ValueError, match='grid "diffusers_ddim" has no t0; t0 needs another grid'):
+        sj.edit(prior, guide, t0=0.2, **listed, **grid)
+    begun = sj.edit(prior, guide, **listed, grid="diffusers_ddim(skip=8)")
     assert begun.mean() > high.mean() + 20  # a fifth of the way keeps more of the guide

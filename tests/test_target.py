@@ -10,6 +10,7 @@ from PIL import Image
 from program import SIZE, exact_prior, known, names, noted, recipe, refused, run, small
 
 import sdedit_jax as sj
+from sdedit_jax.diffusion.grids import Listed
 from sdedit_jax.edits import target
 from sdedit_jax.modes import check
 from sdedit_jax.pipeline.base import Cancelled
@@ -26,9 +27,8 @@ def line(factor, trials):
     return [factor * t0 for _, t0 in trials]
 
 
-@pytest.mark.parametrize("rows", [1, 16])
 @pytest.mark.parametrize("curve", CURVES)
-def test_the_search_finds_the_strength_of_known_curves(curve, rows):
+def test_the_search_finds_the_strength_of_known_curves(curve):
     """Several pictures with other curves of one form; the prediction may be wrong by any factor."""
     tried, goal = [], 0.3
 
@@ -38,12 +38,14 @@ def test_the_search_finds_the_strength_of_known_curves(curve, rows):
 
     for factor in (0.05, 0.5, 3.0):
         tried.clear()
-        found = target.search(2, goal, measure, functools.partial(line, factor), rows)
+        found = target.search(2, goal, measure, functools.partial(line, factor))
         for one in found:
             assert abs(one.distance - goal) <= 0.01 * goal
             assert list(one.trials) == sorted(one.trials) and one.trials[one.t0] == one.distance
             assert np.float32(one.t0) == one.t0
-        assert sum(tried) < 80 and max(tried[1:], default=0) <= max(rows, 2)
+        assert sum(tried) < 80 and max(tried) <= 2 * target.TRIALS
+        alone = target.search(1, goal, measure, functools.partial(line, factor))
+        assert alone == found[:1]  # a picture's trials do not depend on the others
 
 
 def test_a_distance_out_of_reach_has_no_strength():
@@ -52,18 +54,19 @@ def test_a_distance_out_of_reach_has_no_strength():
         0.9,
         lambda trials: [t0 / (1 + i) for i, t0 in trials],
         lambda trials: [0.1] * len(trials),
-        8,
     )
     assert found[0].t0 is not None and found[1].t0 is None
     assert min(found[1].trials) == pytest.approx(target.LEAST) and max(found[1].trials) == 1
 
 
-def test_a_jump_gives_the_nearest_distance():
+def test_a_target_inside_of_a_jump_has_no_strength():
     def jump(trials):
         return [0.1 * t0 + 0.5 * (t0 >= 0.5) for _, t0 in trials]
 
-    (found,) = target.search(1, 0.2, jump, jump, 4)
-    assert found.distance == pytest.approx(0.05) and found.t0 == pytest.approx(0.5, abs=1e-5)
+    (found,) = target.search(1, 0.2, jump, jump)
+    assert found.t0 is None and found.why_not(0.2) == "jumps from 0.05 to 0.55 at t0 0.5"
+    (found,) = target.search(1, 0.2, lambda trials: [np.nan] * len(trials), jump)
+    assert found.t0 is None and "no finite distance" in found.why_not(0.2)
 
 
 def away(result, guide, free):
@@ -100,9 +103,10 @@ def test_edits_of_an_exact_prior_have_the_distance(rng, capsys):
         ({"t0": 0.4}, "given twice, target_l2 0.1 and t0 0.4"),
         ({"sigma": 0.4}, "given twice, target_l2 0.1 and sigma 0.4"),
         ({"strength": 0.4}, "given twice, target_l2 0.1 and strength 0.4"),
-        ({"preset": "official"}, 'target_l2: preset "official" lists its steps'),
-        ({"preset": "diffusers"}, 'target_l2: preset "diffusers" lists its steps'),
-        ({"grid": "diffusers_ddim"}, 'target_l2: grid "diffusers_ddim.*" has no t0'),
+        ({"preset": "official"}, 'preset "official" compiles for each t0; target_l2 needs'),
+        ({"preset": "diffusers"}, 'preset "diffusers" has no t0; target_l2 needs'),
+        ({"grid": " diffusers_ddim"}, 'grid "diffusers_ddim.*" has no t0; target_l2 needs'),
+        ({"grid": Listed((700, 400))}, "grid .*has no t0; target_l2 needs"),
         ({"target_l2": 0.0}, r"target_l2 must be in \(0, 1\), got 0.0"),
     ],
 )
@@ -125,6 +129,12 @@ def test_the_program_finds_and_records_the_strength(tmp_path, capsys):
         assert abs(found["distance"] / 0.1 - 1) < 0.02 and found["target"] == 0.1
         assert entry["strength"]["t0"] in [t0 for t0, _ in found["trials"]]
         assert recipe(out / f"a_{k}.png")["value"] == entry["strength"]["t0"]
+    Image.fromarray(known()).save(tmp_path / "in" / "b.png")  # near the prior: never 0.3 away
+    far = tmp_path / "far"
+    assert run(small("strokes", target_l2=0.3, **fields), far) == 1
+    shown = capsys.readouterr().err
+    assert "b_0: target_l2: no strength gives 0.3; the edit reaches" in shown
+    assert "a_0.png" in names(far) and "b_0.png" not in names(far)
     replay = small("base", input=str(out / "a_1.png"), samples=1)
     assert run(replay, None, "replay") == 0 and "bit-equal" in capsys.readouterr().out
     assert "given twice, target_l2 0.1 and sigma 2" in refused(

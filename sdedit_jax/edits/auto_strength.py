@@ -211,7 +211,7 @@ def needed(differences: np.ndarray, errors: np.ndarray, sigmas: tuple[float, ...
 def fitted(
     photos: np.ndarray,
     groups: np.ndarray,
-    told: np.ndarray,
+    others: np.ndarray,
     guides: np.ndarray,
     levels: np.ndarray,
     share: float,
@@ -221,25 +221,25 @@ def fitted(
 
     Args:
         groups: [N] the photo of each row.
-        told: [K, F], what must be told from photos, by the first entries of the statistic.
+        others: [K, F], what must be told from photos, by the first entries of the statistic.
         guides: [M, F], with their log sigmas [M], the levels.
         share: of the rows of photos that must count as the prior's. Each is scored by the fit of
             the other photos.
     """
-    fit = _gaussians(photos, told, first)
+    fit = _gaussians(photos, others, first)
     weights, offset = _ridge(guides - fit.center, levels)
     limits = tuple(float(v) for v in np.quantile(levels, LIMITS))
     fit = fit._replace(weights=weights, offset=offset, limits=limits)
     parts = [groups % FOLDS == k for k in range(FOLDS)]
-    others = (_gaussians(photos[~part], told, first) for part in parts)
-    apart = [score(one, photos[part]) for one, part in zip(others, parts, strict=True)]
+    fits = (_gaussians(photos[~part], others, first) for part in parts)
+    apart = [score(one, photos[part]) for one, part in zip(fits, parts, strict=True)]
     return fit._replace(constant=fit.constant - float(np.quantile(np.concatenate(apart), share)))
 
 
-def _gaussians(photos: np.ndarray, told: np.ndarray, first: int | None) -> Fit:
-    """The quadratic part: twice the log-ratio of the densities of what is told and of photos."""
+def _gaussians(photos: np.ndarray, others: np.ndarray, first: int | None) -> Fit:
+    """The quadratic part: twice the log-ratio of the densities of the others and of photos."""
     center = photos.mean(axis=0)
-    own, other = (_gaussian((rows - center)[:, :first]) for rows in (photos, told))
+    own, other = (_gaussian((rows - center)[:, :first]) for rows in (photos, others))
     mean, inverse, _ = other
     constant = own[2] - other[2] - mean @ inverse @ mean
     none = np.zeros_like(center)

@@ -22,6 +22,8 @@ TOLERANCE = 0.01
 """The share of the target by which a distance may miss it."""
 NARROW = 1e-6
 """The width of a bracket that is not divided."""
+TRIALS = 4
+"""Strengths that are tried for a picture in one round; no other picture changes them."""
 SHARES = (1 / 3, 1.0)
 """Distances after one evaluation that bound where the whole edit has the target, as shares of it: a
 denoised picture is a mean, and nearer to the guide than an edit."""
@@ -36,7 +38,7 @@ class Found(NamedTuple):
     """What the search found for a picture.
 
     Attributes:
-        t0: the strength; None: its distances do not reach the target.
+        t0: the strength; None: no distance is near the target.
         trials: strength -> distance, in the order of the strengths.
     """
 
@@ -48,6 +50,16 @@ class Found(NamedTuple):
         """The distance at t0."""
         return self.trials[self.t0]
 
+    def why_not(self, target: float) -> str:
+        """Why no distance is near the target."""
+        if not np.all(np.isfinite(list(self.trials.values()))):
+            return "the edits have no finite distance"
+        ends = bracket(self.trials, target)
+        if ends is None:
+            return f"reaches {min(self.trials.values()):.3g} to {max(self.trials.values()):.3g}"
+        low, high = (self.trials[t0] for t0 in ends)
+        return f"jumps from {low:.3g} to {high:.3g} at t0 {ends[1]:.4g}"
+
 
 def denoising(plan: SDEdit) -> SDEdit:
     """The plan that goes from t0 to the clean end in one evaluation, with the noise of `plan`."""
@@ -58,59 +70,53 @@ def denoising(plan: SDEdit) -> SDEdit:
     )  # fmt: skip
 
 
-def search(count: int, target: float, measure: Measure, denoise: Measure, rows: int) -> list[Found]:
+def search(count: int, target: float, measure: Measure, denoise: Measure) -> list[Found]:
     """The strengths at which `count` pictures have the distance `target` from their guides.
 
     Args:
         measure: of whole edits. denoise: of one evaluation, see `denoising`.
-        rows: trials at a time; so many are tried in each round, unless pictures need more.
     """
     every = range(count)
     values = np.reshape(denoise([(i, t0) for i in every for t0 in LEVELS]), (count, len(LEVELS)))
-    share = rows // max(count, 1)
-    wanted = [(i, t0) for i in every for t0 in first(LEVELS, values[i], target, share)]
+    wanted = [(i, t0) for i in every for t0 in first(LEVELS, values[i], target)]
     trials: list[dict[float, float]] = [{} for _ in every]
     while wanted:
         for (i, t0), distance in zip(wanted, measure(wanted), strict=True):
             trials[i][t0] = float(distance)
         unfinished = [i for i in every if not _near(trials[i], target)]
-        share = max(rows // max(len(unfinished), 1), 1)
-        wanted = [(i, t0) for i in unfinished for t0 in following(trials[i], target, share)]
+        wanted = [(i, t0) for i in unfinished for t0 in following(trials[i], target)]
     return [_found(own, target) for own in trials]
 
 
-def first(
-    times: Sequence[float], distances: Sequence[float], target: float, count: int
-) -> list[float]:
+def first(times: Sequence[float], distances: Sequence[float], target: float) -> list[float]:
     """The strengths that are tried first: both ends, and the predicted bracket of the target.
 
     Args:
-        times, distances: of the curve. count: strengths, at least 4.
+        times, distances: of the curve.
     """
     rising = np.maximum.accumulate(distances)
     low, high = (np.interp(share * target, [0, *rising], [LEAST, *times]) for share in SHARES)
-    return _distinct([LEAST, *np.linspace(low, high, max(count - 2, 2)), 1.0])
+    return _distinct([LEAST, *np.linspace(low, high, TRIALS - 2), 1.0])
 
 
-def following(trials: Mapping[float, float], target: float, count: int) -> list[float]:
+def following(trials: Mapping[float, float], target: float) -> list[float]:
     """The strengths that are tried next: the bracket of the target is divided evenly.
 
-    With several, the one of the straight line between the ends is among them.
+    The one of the straight line between the ends is among them.
 
     Args:
         trials: strength -> distance.
 
     Returns:
-        `count` strengths; none where no bracket has the target, or it is too narrow.
+        TRIALS strengths; none where no bracket has the target, or it is too narrow.
     """
     pair = bracket(trials, target)
     if pair is None or pair[1] - pair[0] < NARROW:
         return []
-    inner = np.linspace(*pair, count + 2)[1:-1]
-    if count > 1:
-        low, high = (trials[t0] for t0 in pair)
-        line = pair[0] + (target - low) / (high - low) * (pair[1] - pair[0])
-        inner[np.argmin(np.abs(inner - line))] = line
+    inner = np.linspace(*pair, TRIALS + 2)[1:-1]
+    low, high = (trials[t0] for t0 in pair)
+    line = pair[0] + (target - low) / (high - low) * (pair[1] - pair[0])
+    inner[np.argmin(np.abs(inner - line))] = line
     return [t0 for t0 in _distinct(inner) if t0 not in trials]
 
 
@@ -129,7 +135,7 @@ def _near(trials: Mapping[float, float], target: float) -> bool:
 
 def _found(trials: Mapping[float, float], target: float) -> Found:
     ordered = {t0: trials[t0] for t0 in sorted(trials)}
-    if not _near(trials, target) and bracket(trials, target) is None:
+    if not _near(trials, target):
         return Found(None, ordered)
     return Found(min(ordered, key=lambda t0: abs(ordered[t0] - target)), ordered)
 

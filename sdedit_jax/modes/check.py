@@ -11,8 +11,8 @@ from sdedit_jax.modes.session import refuse_given
 OF_A_REPLAY = ("input", "only", "prior", "devices", "cache")
 """Fields that a replay takes from its config; the others are the recipe's."""
 
-OF_A_CALIBRATION = ("input", "prior", "fit", "cond", "prompt", "compute", "batch", "cache")
-"""Fields that a calibration uses."""
+OF_A_CALIBRATION = ("input", "prior", "fit", "compute", "batch", "cache")
+"""Fields that a calibration uses. It takes the prior without a class or prompt."""
 
 FOUND_BY_AUTOTUNE = ("sampler.rule", "sampler.grid", "sampler.steps")
 

@@ -158,7 +158,14 @@ def reason(argv: Sequence[str], error: Exception) -> str:
         field = similar_field(f"--config.{name}", plain_config(argv))
         return f"unknown flag --{name}{spelling.hint(name, known, known) or field}"
     expected = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError)
-    return text if isinstance(error, expected) else ""
+    return text + found_strength(argv) if isinstance(error, expected) else ""
+
+
+def found_strength(argv: Sequence[str]) -> str:
+    """The hint at auto_t0, where t0 is to be found as in Python."""
+    asked = [m[1] for arg in argv if (m := re.fullmatch(r"--?config\.t0=(auto|map)", arg))]
+    way = {"auto": "guide", "map": "map"}
+    return f"; did you mean --config.auto_t0={way[asked[0]]}?" if asked else ""
 
 
 def quotes(text: str, name: str) -> bool:

@@ -1,7 +1,7 @@
 """--mode=edit: pictures in; edited pictures, guides, a contact sheet and a record out."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,8 @@ from sdedit_jax.modes.files import (
 from sdedit_jax.modes.jobs import Done, Failed, run
 from sdedit_jax.modes.session import Input, Job, Kind, header, read_inputs
 from sdedit_jax.modes.uncertainty import Spread
+from sdedit_jax.pipeline.base import Cancelled
+from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.pipeline.outputs import given_out, on_background
 from sdedit_jax.priors.prior import describe
 from sdedit_jax.text.spelling import counted
@@ -111,10 +113,8 @@ def make(kind: Kind, jobs: Sequence[Job], target: Target) -> tuple[list[Done], l
     done, failed, begun = [], [], set()
     rows = min(kind.config.batch, max(len(jobs), 1))
     print("\n".join(header(kind, rows)))
-    jobs = kind.with_strengths(jobs) if jobs else []
-    print("\n".join(kind.lines(jobs)))
     with signals.catch() as caught:
-        for result in run(kind, jobs, caught.stop) if jobs else ():
+        for result in results(kind, jobs, caught.stop):
             if isinstance(result, Failed):
                 failed.append(f"{result.job.name}: {result.reason}")
                 continue
@@ -131,6 +131,16 @@ def make(kind: Kind, jobs: Sequence[Job], target: Target) -> tuple[list[Done], l
     if caught.name:
         print(f"error: {caught.name}; finished results are kept", file=sys.stderr)
     return done, failed, caught.exit_code
+
+
+def results(kind: Kind, jobs: Sequence[Job], cancel: Cancel) -> Iterator[Done | Failed]:
+    """The results of jobs, with the strengths that the kind finds for them first."""
+    try:
+        jobs = kind.with_strengths(jobs, cancel) if jobs else []
+    except Cancelled:
+        return
+    print("\n".join(kind.lines([job for job in jobs if not job.failed])))
+    yield from run(kind, jobs, cancel) if jobs else ()
 
 
 def write(done: Done, target: Target) -> None:

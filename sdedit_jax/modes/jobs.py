@@ -45,6 +45,10 @@ def run(
     Raises:
         ValueError: the device fails, for example because it runs out of memory.
     """
+    yield from (Failed(job, job.failed) for job in jobs if job.failed)
+    jobs = [job for job in jobs if not job.failed]
+    if not jobs:
+        return
     rows, shapes = min(kind.config.batch, len(jobs)), kind.shapes(jobs)
     for first in range(0, len(jobs), rows):
         batch = jobs[first : first + rows]

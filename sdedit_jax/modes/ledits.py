@@ -30,6 +30,7 @@ from sdedit_jax.modes.session import (
 )
 from sdedit_jax.pipeline import ledits_settings
 from sdedit_jax.pipeline.base import total_evaluations
+from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.pipeline.ledits import LEDITSPipeline
 from sdedit_jax.pipeline.ledits_settings import OWN, SCALES, Prompts
 from sdedit_jax.pipeline.outputs import check_opaque, check_visible, finished
@@ -148,7 +149,7 @@ class LEDITSKind:
     def beside(self, one: Input) -> list[str]:
         return ["_reconstruction", "_photo", *_mask_endings(one.extra)]
 
-    def with_strengths(self, jobs: Sequence[Job]) -> list[Job]:
+    def with_strengths(self, jobs: Sequence[Job], cancel: Cancel | None = None) -> list[Job]:
         return list(jobs)
 
     def request(self, job: Job, shapes: Mapping[str, Any]) -> Request:

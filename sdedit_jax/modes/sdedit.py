@@ -35,7 +35,7 @@ from sdedit_jax.modes.session import (
 )
 from sdedit_jax.pipeline import auto_strength, settings, target
 from sdedit_jax.pipeline.base import total_evaluations
-from sdedit_jax.pipeline.executor import devices_for
+from sdedit_jax.pipeline.executor import Cancel, devices_for
 from sdedit_jax.pipeline.outputs import (
     check_opaque,
     check_visible,
@@ -46,12 +46,10 @@ from sdedit_jax.pipeline.sdedit import SDEditPipeline, warn_short
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Classes, Prompt
 from sdedit_jax.priors.prior import Prior
+from sdedit_jax.registry import sampler_parts
 from sdedit_jax.tasks import TaskInput
 from sdedit_jax.tasks.common import Photo, assemble, read_strength_map, with_strength_map
 from sdedit_jax.text.spelling import counted
-
-FOUND_FOR = {"guide": "picture", "map": "pixel"}
-"""auto_t0 -> what has a strength of its own."""
 
 UNITS = ("sigma", "snr_db", "step")
 """Units in which a config may give the strength instead of t0."""
@@ -103,7 +101,7 @@ class SDEditKind:
         times = dict.fromkeys(self._t0(job) for job in jobs) or [self.resolved.t0]
         shown = "\n          ".join(f"{described(process, t0)}" for t0 in times)
         if self.config.auto_t0:
-            shown = f"found for each {FOUND_FOR[self.config.auto_t0]}"
+            shown = f"found for each {auto_strength.WAYS[self.config.auto_t0]}"
         corrected = "" if s.corrector == "none" else f" + {s.corrector}"
         plan, total = self.resolved.plan, total_evaluations(self.pipeline({}))
         most = "at most " if plan.adaptive else ""
@@ -169,30 +167,38 @@ class SDEditKind:
         more["_target"] = self.config.target_l2 is not None
         return ["_guide", "_mask", *(end for end, there in more.items() if there)]
 
-    def with_strengths(self, jobs: Sequence[Job]) -> list[Job]:
+    def with_strengths(self, jobs: Sequence[Job], cancel: Cancel | None = None) -> list[Job]:
         if self.config.auto_t0:
-            found = self._found({job.input.name: job.input for job in jobs})
+            found = self._found({job.input.name: job.input for job in jobs}, cancel)
             return [job._replace(**found[job.input.name]) for job in jobs]
         if self.config.target_l2 is None:
             return list(jobs)
-        found = self._at_distance(jobs)
-        target.check_found(found, [job.name for job in jobs], self.config.target_l2)
         trials: dict[str, dict[str, Mapping[float, float]]] = {}
-        for job, one in zip(jobs, found, strict=True):
+        found = list(zip(jobs, self._at_distance(jobs, cancel), strict=True))
+        for job, one in found:
             trials.setdefault(job.input.name, {})[job.cut] = one.trials
-            tried = counted(len(one.trials), "trial")
-            print(f"target    {job.name}: t0 {one.t0:.4g}, distance {one.distance:.4g}, {tried}")
-        return [
-            job._replace(value=one.t0, trials=trials[job.input.name])
-            for job, one in zip(jobs, found, strict=True)
-        ]
+        return [self._with_target(job, one, trials[job.input.name]) for job, one in found]
 
-    def _at_distance(self, jobs: Sequence[Job]) -> list[Found]:
+    def _with_target(
+        self, job: Job, one: Found, trials: Mapping[str, Mapping[float, float]]
+    ) -> Job:
+        """A job with the strength that was found, or with the reason why there is none."""
+        goal = self.config.target_l2
+        if one.t0 is None:
+            why = f"target_l2: no strength gives {goal:g}; the edit {one.why_not(goal)}"
+            return job._replace(failed=why)
+        tried = counted(len(one.trials), "trial")
+        print(f"target    {job.name}: t0 {one.t0:.7g}, distance {one.distance:.4g}, {tried}")
+        return job._replace(value=one.t0, trials=trials)
+
+    def _at_distance(self, jobs: Sequence[Job], cancel: Cancel | None) -> list[Found]:
         """The strengths at which jobs have the distance target_l2 from their guides."""
         config = self.config
 
         def distance(i: int, image: np.ndarray) -> float:
             item = jobs[i].input.item
+            if not np.all(np.isfinite(image)):
+                return np.nan
             made = finished(image, item, feather=config.feather)
             return distance_where_free(made.fitted, item)
 
@@ -201,7 +207,7 @@ class SDEditKind:
             return target.find(
                 self.pipeline({}), self.prior.params, [self.request(job, {}) for job in jobs], keys,
                 distance, config.target_l2, batch=config.batch,
-                devices=devices_for(config.batch, config.devices),
+                devices=devices_for(config.batch, config.devices), cancel=cancel,
             )  # fmt: skip
 
     def request(self, job: Job, shapes: Mapping[str, Any]) -> Request:
@@ -275,14 +281,16 @@ class SDEditKind:
         l2 = np.mean([e["l2"] for e in entries] or [np.nan])
         return f"{value:g} s{described(self.prior.process, value).sigma:.2g} L2 {l2:.1f}"
 
-    def _found(self, inputs: Mapping[str, Input]) -> dict[str, dict[str, Any]]:
+    def _found(
+        self, inputs: Mapping[str, Input], cancel: Cancel | None
+    ) -> dict[str, dict[str, Any]]:
         """Each input with its strength map, and the strength, by the prior's calibration."""
         config, items = self.config, [one.item for one in inputs.values()]
         guides, conds = [one.guide for one in items], [self.cond_of(one.id) for one in items]
         with device_errors(self, config.batch):
             every = auto_strength.find(
                 self.prior, guides, conds, config.auto_t0, batch=config.batch,
-                devices=devices_for(config.batch, config.devices),
+                devices=devices_for(config.batch, config.devices), cancel=cancel,
             )  # fmt: skip
         made = {}
         for (name, one), found in zip(inputs.items(), every, strict=True):
@@ -367,8 +375,6 @@ def open_kind(
     guided = isinstance(cond, CFGCond) or bool(prompts and prompts["guided"])
     used = registry.guided(prior, guide.name) if guided else prior
     resolved = settings.resolve(used, sampling, t0)
-    if config.target_l2 is not None:
-        target.check_grid(resolved)
     return SDEditKind(config, prior, size, resolved, cond, **(prompts or {}))
 
 
@@ -394,7 +400,7 @@ def check_search(config: ConfigDict) -> None:
 
 
 def _check_has_t0(config: ConfigDict, what: str, does: str) -> None:
-    settings.check_takes_t0(config.preset, config.sampler.grid, what)
+    settings.check_takes_t0(config.preset, config.sampler.grid, what, "sampler.")
     for unit in (*UNITS, "target_l2", "auto_t0"):
         if config[unit] not in (None, ""):
             raise ValueError(f"{unit}: {what} {does}, got {config[unit]}")
@@ -414,6 +420,9 @@ def check_given(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None
     if config.auto_t0:
         found["auto_t0"] = config.auto_t0
     settings.check_one_strength(found)
+    if found and not config.preset:
+        grid = sampler_parts.parse(config.sampler.grid, sampler_parts.GRIDS, "sampler.grid")
+        settings.check_moves(grid, next(iter(found)), "sampler.")
     if config.preset:
         parts = [(name.removeprefix("sampler."), name) for name in given]
         settings.check_preset(config.preset, {f: given[name] for f, name in parts if f != name})
@@ -434,7 +443,8 @@ def restore(config: ConfigDict, recipe: Mapping[str, Any]) -> None:
 
 def _check_target(config: ConfigDict) -> None:
     """Raise ValueError unless target_l2 is a distance, and the only strength of the config."""
-    target.check(config.target_l2, config.preset)
+    target.check(config.target_l2)
+    settings.check_takes_t0(config.preset, config.sampler.grid, "target_l2", "sampler.")
     beside = {name: config[name] for name in (*UNITS, "strength")}
     settings.check_one_strength({"target_l2": config.target_l2, **beside})
 
@@ -445,8 +455,9 @@ def _check_auto(config: ConfigDict) -> None:
     Raises:
         ValueError: an unknown way, another strength or strength map beside it, or no t0.
     """
-    registry.pick(FOUND_FOR, config.auto_t0, "auto_t0")
-    settings.check_takes_t0(config.preset, config.sampler.grid, f"auto_t0={config.auto_t0}")
+    registry.pick(auto_strength.WAYS, config.auto_t0, "auto_t0")
+    user = f"auto_t0={config.auto_t0}"
+    settings.check_takes_t0(config.preset, config.sampler.grid, user, "sampler.")
     beside = {name: config[name] for name in (*UNITS, "strength", "target_l2")}
     if config.auto_t0 == "map":
         beside["options.strength_map"] = config.options.strength_map or None

@@ -28,6 +28,7 @@ def search(config: ConfigDict, target: Target) -> int:
         ValueError: the input ends before "done".
     """
     edits = begun(config, target, kinds.module_of(config).check_search)
+    taken = {f"{job.name}.png" for job in edits.jobs}
     bracket, answer, known, number = Bracket(), "", {}, 0
     while answer != DONE:
         number += 1
@@ -37,7 +38,9 @@ def search(config: ConfigDict, target: Target) -> int:
         shown = sheet_of(
             edits.kind, edits.inputs, edits.jobs, {t: known[t] for t in bracket.candidates}
         )
-        path = target.png(target.free(f"search_{number}.png"), shown)
+        while (name := f"search_{number}.png") in taken:
+            number += 1
+        path = target.png(target.free(name), shown)
         less, now, more = bracket.candidates
         print(f"sheet     {path}: t0 {now:g}; less leads to {less:g}, more to {more:g}")
         answer = asked()
@@ -48,11 +51,21 @@ def search(config: ConfigDict, target: Target) -> int:
 
 
 def pictures(kind: Kind, jobs: Sequence[Job], t0: float) -> Shown:
-    """The results of the jobs at a strength, without those that fail."""
-    found = {}
+    """The results of the jobs at a strength; a line is printed about each job that fails.
+
+    Raises:
+        FloatingPointError: all fail.
+    """
+    found, failed = {}, []
     for done in run(kind, [job._replace(value=t0) for job in jobs]):
-        if not isinstance(done, Failed):
+        if isinstance(done, Failed):
+            failed.append(f"{done.job.name}: {done.reason}")
+        else:
             found[done.job.name] = on_background(done.made.output.picture, done.job.input.item)
+    if not found:
+        raise FloatingPointError(f"search: no edit of t0 {t0:g} could be made; {failed[0]}")
+    for line in failed:
+        print(f"error     {line}", file=sys.stderr)
     return found
 
 

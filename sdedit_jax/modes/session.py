@@ -22,7 +22,7 @@ from sdedit_jax.images import Size
 from sdedit_jax.modes.files import mask_suffix
 from sdedit_jax.pipeline.base import Pipeline
 from sdedit_jax.pipeline.cache import use_cache
-from sdedit_jax.pipeline.executor import devices_for
+from sdedit_jax.pipeline.executor import Cancel, devices_for
 from sdedit_jax.pipeline.outputs import OUTPUTS, Output
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.prior import Prior, describe
@@ -60,6 +60,7 @@ class Job(NamedTuple):
     sample: int = 0
     value: float | None = None
     trials: Mapping[str, Mapping[float, float]] | None = None
+    failed: str = ""
 
     @property
     def name(self) -> str:
@@ -127,10 +128,11 @@ class Kind(Protocol):
     def beside(self, one: Input) -> list[str]:
         """The endings of the further files of an input."""
 
-    def with_strengths(self, jobs: Sequence[Job]) -> list[Job]:
-        """The jobs, each with the strength that the kind finds for it.
+    def with_strengths(self, jobs: Sequence[Job], cancel: Cancel | None = None) -> list[Job]:
+        """The jobs, each with the strength that the kind finds for it, or why there is none.
 
-        A job whose value is set keeps it.
+        Raises:
+            Cancelled: `cancel` was set.
         """
 
     def request(self, job: Job, shapes: Mapping[str, Any]) -> Any:

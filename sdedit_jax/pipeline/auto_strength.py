@@ -12,7 +12,7 @@ from sdedit_jax.diffusion.strength import t_from_sigma
 from sdedit_jax.edits import auto_strength
 from sdedit_jax.edits.auto_strength import Fit, Observed
 from sdedit_jax.images.guide import Guide
-from sdedit_jax.pipeline import calls
+from sdedit_jax.pipeline import calls, executor
 from sdedit_jax.pipeline.observation import ObservationPipeline, Request
 from sdedit_jax.pipeline.samples import samples
 from sdedit_jax.priors.conditioning import CFGCond
@@ -21,8 +21,8 @@ from sdedit_jax.tasks import simulate
 
 FIELD = "auto_t0"
 """Of a prior's metadata: its calibration."""
-WAYS = ("guide", "map")
-"""One strength for a guide, or one for each pixel."""
+WAYS = {"guide": "picture", "map": "pixel"}
+"""A way to find strengths -> what has a strength of its own."""
 PAINTINGS = 2
 """Of each photo of a calibration, beside one with scribbles."""
 COLORS = (3, 50)
@@ -62,17 +62,30 @@ def calibration(prior: Prior) -> Calibration:
     Raises:
         ValueError: it has none, or a damaged one.
     """
-    name, values = prior.metadata.get("name", "NAME"), prior.metadata.get(FIELD)
+    name, values = prior.metadata.get("name", ""), prior.metadata.get(FIELD)
+    if values is None and not name:
+        raise ValueError(
+            "auto_t0: the prior is not calibrated, and no folder that --mode=calibrate can write to"
+        )
     if values is None:
         raise ValueError(
             f"auto_t0: the prior {name} is not calibrated; run sdedit --mode=calibrate"
             f" --config.prior={name} once, with --config.input=PHOTOS if you have its photos"
         )
     try:
-        fits = (_fit(values[part]) for part in ("picture", "window"))
-        return Calibration(tuple(values["sigmas"]), values["draws"], *fits)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"auto_t0: the calibration of {name} is damaged: {error!r}") from None
+        return _calibration(values)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"auto_t0: the calibration of {name} is damaged: {error}") from None
+
+
+def _calibration(values: Mapping[str, Any]) -> Calibration:
+    sigmas, draws = tuple(float(s) for s in values["sigmas"]), values["draws"]
+    if not (sigmas and 0 < min(sigmas) and np.all(np.isfinite(sigmas))):
+        raise ValueError(f"sigmas must be above 0 and finite, got {values['sigmas']}")
+    if not (isinstance(draws, int) and draws > 0):
+        raise ValueError(f"draws must be a whole number above 0, got {draws!r}")
+    fits = (_fit(values[part], len(sigmas)) for part in ("picture", "window"))
+    return Calibration(sigmas, draws, *fits)
 
 
 def find(
@@ -83,6 +96,7 @@ def find(
     *,
     batch: int = 16,
     devices: int = 0,
+    cancel: executor.Cancel | None = None,
 ) -> list[Found]:
     """The strengths of guides.
 
@@ -92,20 +106,25 @@ def find(
     Args:
         prior: without guidance. way: one of WAYS.
         batch: guides at a time. devices: local devices to use; 0: all.
+
+    Raises:
+        ValueError: a mask is 0 everywhere. Cancelled: `cancel` was set.
     """
     known, same = calibration(prior), [0] * len(guides)
-    options = {"batch": batch, "devices": devices}
+    options = {"batch": batch, "devices": devices, "cancel": cancel}
     seen = observe(prior, guides, conds, known.sigmas, known.draws, same, **options)
     return [_found(prior, known, *pair, way) for pair in zip(guides, seen, strict=True)]
 
 
 def _found(prior: Prior, known: Calibration, guide: Guide, seen: Observed, way: str) -> Found:
     region = np.asarray(mask_of_state(guide.mask, seen.denoised.shape[1:]))[..., 0]
+    if not np.any(region):
+        raise ValueError("mask: is 0 everywhere, so no pixel may change")
     if way == "guide":
         found = auto_strength.statistic(seen.energies, region)
-        return Found(float(_t0(prior, auto_strength.of_picture(known.picture, found))))
+        return Found(_short(float(_t0(prior, auto_strength.of_picture(known.picture, found)))))
     sigmas = auto_strength.of_pixels(known.window, seen.energies) * (region > 0)
-    t0, most = _t0(prior, sigmas), float(_t0(prior, sigmas.max()))
+    t0, most = _t0(prior, sigmas), _short(float(_t0(prior, sigmas.max())))
     if not most:
         return Found(0.0)
     shares = images.in_levels((t0 / most).astype(np.float32))
@@ -120,6 +139,7 @@ def observe(
     sigmas: tuple[float, ...],
     draws: int,
     numbers: Sequence[int],
+    cancel: executor.Cancel | None = None,
     **options: Any,
 ) -> list[Observed]:
     """What the denoiser makes of guides, on the host.
@@ -134,7 +154,8 @@ def observe(
         for guide, cond in zip(guides, conds, strict=True)
     ]
     keys = [jax.random.fold_in(jax.random.key(0), number) for number in numbers]
-    return calls.run(calls.Call(pipeline, prior.params, requests, keys, list, **options))
+    call = calls.Call(pipeline, prior.params, requests, keys, list, **options)
+    return calls.run(call, cancel)
 
 
 def unguided(cond: Any) -> Any:
@@ -189,9 +210,9 @@ def calibrate(
         auto_strength.needed(part, errors, sigmas)
         for part in (rows.differences, rows.window_differences)
     )
-    told, first = np.concatenate([rows.paintings, rows.scribbled]), auto_strength.TELLING
+    others, first = np.concatenate([rows.paintings, rows.scribbled]), auto_strength.TELLING
     picture = auto_strength.fitted(
-        rows.photo, groups, told, rows.paintings, levels, PICTURES_WITHIN,
+        rows.photo, groups, others, rows.paintings, levels, PICTURES_WITHIN,
         first * auto_strength.KINDS,
     )  # fmt: skip
     window = auto_strength.fitted(
@@ -272,5 +293,11 @@ def _short(value: Any) -> Any:
     return [_short(one) for one in np.asarray(value).tolist()]
 
 
-def _fit(values: Mapping[str, Any]) -> Fit:
-    return Fit(**{name: np.asarray(value, np.float64) for name, value in values.items()})
+def _fit(values: Mapping[str, Any], levels: int) -> Fit:
+    fit = Fit(**{name: np.asarray(value, np.float64) for name, value in values.items()})
+    size, first = levels * auto_strength.KINDS, len(fit.linear)
+    wanted = Fit((size,), (first, first), (first,), (), (size,), (), (2,))
+    for name, value, shape in zip(Fit._fields, fit, wanted, strict=True):
+        if value.shape != shape or not np.all(np.isfinite(value)):
+            raise ValueError(f"{name} must be finite numbers of shape {shape}, got {value.shape}")
+    return fit

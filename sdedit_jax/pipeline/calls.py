@@ -20,8 +20,8 @@ class Call(NamedTuple):
         result: the results of the rows -> what the call returns.
         batch: rows at a time. devices: local devices to use; 0: all.
         keep_maps: whether the rows' results come with recorded arrays, as pairs.
-        find: a token that cancels, or None -> the requests with the strengths that are found for
-            them; None: there is nothing to find.
+        find: a token that cancels, or None -> the call with the strengths that are found; None:
+            there is nothing to find.
     """
 
     pipeline: Pipeline
@@ -32,7 +32,7 @@ class Call(NamedTuple):
     batch: int = 16
     devices: int = 0
     keep_maps: bool = False
-    find: Callable[[executor.Cancel | None], Sequence[Any]] | None = None
+    find: Callable[[executor.Cancel | None], "Call"] | None = None
 
 
 def run(call: Call, cancel: executor.Cancel | None = None) -> Any:
@@ -69,7 +69,7 @@ def stream(
 
 
 def _with_strengths(call: Call, cancel: executor.Cancel | None) -> Call:
-    return call if call.find is None else call._replace(requests=call.find(cancel))
+    return call if call.find is None else call.find(cancel)
 
 
 def _events(call: Call, requests: Any, keys: Any, **options: Any) -> Iterator[Event | Finished]:

@@ -34,13 +34,14 @@ from sdedit_jax.pipeline.sdedit import SDEditPipeline, warn_short
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Prompt
 from sdedit_jax.priors.prior import Prior
+from sdedit_jax.registry import sampler_parts
 from sdedit_jax.tasks import TaskInput, arrays
 from sdedit_jax.tasks.common import with_strength_map
 from sdedit_jax.text.concept_parser import parse
 from sdedit_jax.text.spelling import counted, one_of
 
-WAYS = {"auto": "guide", "map": "map"}
-"""t0 -> how strengths are found."""
+WORDS = {"auto": "guide", "map": "map"}
+"""t0 -> the way in which strengths are found, one of auto_strength.WAYS."""
 
 
 class Maps(NamedTuple):
@@ -120,54 +121,59 @@ def _sdedit_call(
     default_cache()
     items, many = _items(prior, image, mask, given, strength_map)
     settings.check_strength_maps(preset, [item.guide.strength_map for item in items])
-    prior, way = settings.preset_process(prior, preset), None
+    prior, way = settings.preset_process(prior, preset), ""
     others = {name: given[name] for name in ("sigma", "snr_db", "step")}
     if target_l2 is not None:
-        target.check(target_l2, preset)
+        target.check(target_l2)
+        settings.check_takes_t0(preset, given["grid"], "target_l2")
         beside = {"t0": t0, **others, "strength": strength}
         settings.check_one_strength({"target_l2": target_l2, **beside})
     if isinstance(t0, str):
         beside = {**others, "strength": strength, "strength_map": strength_map}
         way, t0 = _way(t0, preset, given["grid"], beside), None
-    t0 = _t0(prior, usual, preset, t0, others)
+    t0 = _t0(prior, usual, preset, t0, others, given["grid"])
     names = ("steps", "rule", "grid", "corrector", "hold", "repeats", "final", "noise_by")
     if strength is not None:
         number("strength", strength, 0, 1)
     s = settings.sampling({name: given[name] for name in names}, preset, t0, strength, "")
     guided = any(isinstance(c, CFGCond) for c in conds)
     resolved = settings.resolve(registry.guided(prior) if guided else prior, s, t0)
-    strengths = [resolved.t0] * len(items)
-    if way:
-        items, strengths = _found(prior, items, conds, way, given)
     recorded = _recorded(noise, resolved, items, many, given)
     samples = _samples(given)
-    requests = [
-        sdedit.Request(np.float32(own), item.guide.with_map(), c, z)
-        for own, item, c, z in zip(strengths, items, conds, recorded, strict=True)
-        for _ in samples
-    ]
     keys = _keys(items, samples, given)
 
-    def result(rows: list[Any]) -> Any:
-        for i, row in enumerate(rows):
-            warn_short(row, f"steps {resolved.plan.n}", f"picture {i // len(samples)}")
-        shown = [_shown(row.image, item, given) for row, item in _paired(rows, items, samples)]
-        return _arranged(shown, many, given)
+    def made(items: Sequence[TaskInput], strengths: Sequence[float]) -> Call:
+        requests = [
+            sdedit.Request(np.float32(own), item.guide.with_map(), c, z)
+            for own, item, c, z in zip(strengths, items, conds, recorded, strict=True)
+            for _ in samples
+        ]
 
-    call = Call(
-        SDEditPipeline(resolved.plan), prior.params, requests, keys, result, **_machine(given)
-    )
+        def result(rows: list[Any]) -> Any:
+            for i, row in enumerate(rows):
+                warn_short(row, f"steps {resolved.plan.n}", f"picture {i // len(samples)}")
+            shown = [_shown(row.image, item, given) for row, item in _paired(rows, items, samples)]
+            return _arranged(shown, many, given)
+
+        pipeline = SDEditPipeline(resolved.plan)
+        return Call(pipeline, prior.params, requests, keys, result, **_machine(given))
+
+    call = made(items, [resolved.t0] * len(items))
+    if way:
+        auto_strength.calibration(prior)
+        return call._replace(
+            find=lambda cancel: made(*_found(prior, items, conds, way, given, cancel))
+        )
     if target_l2 is None:
         return call
-    target.check_grid(resolved)
     rows = [item for item in items for _ in samples]
     return call._replace(find=lambda cancel: _at_distance(call, rows, target_l2, given, cancel))
 
 
 def _at_distance(
     call: Call, items: Sequence[TaskInput], value: float, given: Mapping[str, Any], cancel: Any
-) -> list[sdedit.Request]:
-    """The requests of a call with the strengths at which they have a distance from their guides."""
+) -> Call:
+    """A call with the strengths at which its results have a distance from their guides."""
 
     def distance(i: int, image: np.ndarray) -> float:
         return distance_where_free(
@@ -179,10 +185,12 @@ def _at_distance(
         batch=call.batch, devices=call.devices, cancel=cancel,
     )  # fmt: skip
     target.check_found(found, [item.id for item in items], value)
-    shown = [f"t0 {one.t0:.4g} has distance {one.distance:.4g}" for one in found]
+    shown = [f"t0 {one.t0:.7g} has distance {one.distance:.4g}" for one in found]
     print(f"strength  {'; '.join(shown)}")
     pairs = zip(call.requests, found, strict=True)
-    return [request._replace(t0=np.float32(one.t0)) for request, one in pairs]
+    return call._replace(
+        requests=[request._replace(t0=np.float32(one.t0)) for request, one in pairs]
+    )
 
 
 def invert_call(
@@ -325,7 +333,12 @@ def _items(
 
 
 def _t0(
-    prior: Prior, usual: float, preset: str, t0: float | None, others: Mapping[str, float | None]
+    prior: Prior,
+    usual: float,
+    preset: str,
+    t0: float | None,
+    others: Mapping[str, float | None],
+    grid: Any,
 ) -> float:
     """The strength in whichever unit is given; `usual` where none is."""
     found = {"t0": t0, **others}
@@ -335,6 +348,9 @@ def _t0(
     if settings.takes_share(preset) and found:
         name = next(iter(found))
         raise ValueError(f'{name}: preset "{preset}" takes strength instead, got {found[name]}')
+    if found and not preset and grid is not None:
+        parsed = sampler_parts.parse(grid, sampler_parts.GRIDS, "grid")
+        settings.check_moves(parsed, next(iter(found)))
     return units.to_t0(prior.process, **(found or {"t0": usual}))
 
 
@@ -347,7 +363,7 @@ def _way(t0: str, preset: str, grid: Any, beside: Mapping[str, Any]) -> str:
     Raises:
         ValueError: another word, another strength beside it, or a preset or grid without t0.
     """
-    way = WAYS[one_of("t0", t0, WAYS)]
+    way = WORDS[one_of("t0", t0, WORDS)]
     settings.check_takes_t0(preset, grid, f't0="{t0}"')
     if way == "guide":
         beside = {name: value for name, value in beside.items() if name != "strength_map"}
@@ -361,10 +377,11 @@ def _found(
     conds: Sequence[Any],
     way: str,
     given: Mapping[str, Any],
+    cancel: Any,
 ) -> tuple[list[TaskInput], list[float]]:
     """The inputs with the strength maps that were found, and their strengths."""
     guides = [item.guide for item in items]
-    every = auto_strength.find(prior, guides, conds, way, **_machine(given))
+    every = auto_strength.find(prior, guides, conds, way, cancel=cancel, **_machine(given))
     for item, found in zip(items, every, strict=True):
         print(f"found     {item.id or 'image'}: {units.describe(prior.process, found.t0)}")
     made = [
@@ -422,6 +439,8 @@ def _recorded(
         return [None] * len(items)
     if given["samples"] is not None:
         raise ValueError("noise: recorded noise makes one result; leave out samples")
+    if given["noise_by"] is not None:
+        raise ValueError("noise_by: recorded noise goes by the step; leave out noise_by")
     parts = [None if a is None else jnp.asarray(a, jnp.float32) for a in Recorded(*noise)]
     plan, rows = resolved.plan, (len(items),) if many else ()
     state = ledits_settings.state_shape(resolved.prior, items[0].guide.image.shape)

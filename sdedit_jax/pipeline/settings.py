@@ -277,11 +277,12 @@ def check_one_strength(given: Mapping[str, Any]) -> None:
         raise ValueError(f"the strength is given twice, {' and '.join(shown)}; give one of them")
 
 
-def check_takes_t0(preset: str, grid: Any, user: str) -> None:
+def check_takes_t0(preset: str, grid: Any, user: str, prefix: str = "") -> None:
     """Check that a preset and a grid run at any t0 without compiling again.
 
     Args:
-        user: what needs that, for the message.
+        grid: a string, a value, or None for the default; a preset has its own.
+        user: what needs that, for the message. prefix: before the name of the field.
 
     Raises:
         ValueError: they do not.
@@ -290,8 +291,15 @@ def check_takes_t0(preset: str, grid: Any, user: str) -> None:
         raise ValueError(f'preset "official" compiles for each t0; {user} needs another preset')
     if takes_share(preset):
         raise ValueError(f'preset "{preset}" has no t0; {user} needs another preset')
-    if str(grid).startswith("diffusers"):
-        raise ValueError(f'sampler.grid "{grid}" has no t0; {user} needs another')
+    if not preset and grid is not None:
+        check_moves(sampler_parts.parse(grid, GRIDS, f"{prefix}grid"), user, prefix)
+
+
+def check_moves(grid: Any, user: str, prefix: str = "") -> None:
+    """Raise ValueError for a grid whose steps are listed, so that t0 moves none of them."""
+    if isinstance(grid, Scheduler) or grid.fixed:
+        text = sampler_parts.as_text(grid, GRIDS)
+        raise ValueError(f'{prefix}grid "{text}" has no t0; {user} needs another grid')
 
 
 def check_strength_maps(preset: str, maps: Sequence[Any]) -> None:

@@ -13,28 +13,17 @@ from sdedit_jax.edits.target import Found, Measure, Trial
 from sdedit_jax.pipeline import executor
 from sdedit_jax.pipeline.arguments import number
 from sdedit_jax.pipeline.sdedit import SDEditPipeline
-from sdedit_jax.pipeline.settings import Resolved, takes_share
 
 
-def check(value: Any, preset: str) -> None:
-    """Check a target and that a preset goes with it.
+def check(value: Any) -> None:
+    """Check a target.
 
     Raises:
-        TypeError: no number. ValueError: not in (0, 1), or a preset that counts steps by strength.
+        TypeError: no number. ValueError: not in (0, 1).
     """
     number("target_l2", value)
     if not 0 < value < 1:
         raise ValueError(f"target_l2 must be in (0, 1), got {value}")
-    if preset == "official" or takes_share(preset):
-        raise ValueError(
-            f'target_l2: preset "{preset}" lists its steps by the strength; give another preset'
-        )
-
-
-def check_grid(resolved: Resolved) -> None:
-    """Raise ValueError for a grid whose steps no strength moves."""
-    if resolved.plan.grid.fixed:
-        raise ValueError(f'target_l2: grid "{resolved.sampling.grid}" has no t0; give another grid')
 
 
 def find(
@@ -51,8 +40,8 @@ def find(
 ) -> list[Found]:
     """The strength of each request at which its edit has the distance `value`.
 
-    All trials of a request have the noise of its key. The trials of all requests are rows of one
-    program, `batch` at a time.
+    All trials of a request have the noise of its key. The trials of all requests are rows of a
+    program, at most `batch` at a time.
 
     Args:
         distance: (number of the request, its result [h, w, C]) -> the distance from its guide.
@@ -65,7 +54,7 @@ def find(
         rows = [requests[i]._replace(t0=np.float32(t0)) for i, t0 in trials]
         events = executor.run(
             pipeline, params, parallel.stack(rows), jnp.stack([keys[i] for i, _ in trials]),
-            devices=devices, rows=batch, cancel=cancel, listen=False,
+            devices=devices, most=batch, cancel=cancel, listen=False,
         )  # fmt: skip
         return executor.finish(events).result.image
 
@@ -81,7 +70,7 @@ def find(
         return measure
 
     quick = replace(pipeline, plan=target.denoising(pipeline.plan))
-    return target.search(len(requests), value, measured(pipeline), measured(quick), batch)
+    return target.search(len(requests), value, measured(pipeline), measured(quick))
 
 
 def check_found(found: Sequence[Found], names: Sequence[str], value: float) -> None:
@@ -90,11 +79,7 @@ def check_found(found: Sequence[Found], names: Sequence[str], value: float) -> N
     Raises:
         ValueError: with the distances that the others can have.
     """
-    bad = [
-        f"{name or 'image'} reaches {min(one.trials.values()):.3g} to"
-        f" {max(one.trials.values()):.3g}"
-        for one, name in zip(found, names, strict=True)
-        if one.t0 is None
-    ]
+    pairs = zip(found, names, strict=True)
+    bad = [f"{name or 'image'} {one.why_not(value)}" for one, name in pairs if one.t0 is None]
     if bad:
         raise ValueError(f"target_l2: no strength gives {value:g}; {'; '.join(bad)}")

@@ -8,7 +8,7 @@ import ast
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sdedit_jax.diffusion import grids, timesteps
@@ -141,11 +141,17 @@ def parse(text: Any, table: Table, field: str) -> Any:
 
 
 def parameters(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The parameters of a constructor that a string may set."""
-    fixed = len(make.args) if isinstance(make, functools.partial) else 0
+    """The parameters of a constructor that a string may set: not those that its name stands for."""
     plain = make.func if isinstance(make, functools.partial) else make
-    every = list(inspect.signature(plain).parameters.items())[fixed:]
-    return {name: p for name, p in every if name != "axis"}
+    every = inspect.signature(plain).parameters
+    return {n: p for n, p in every.items() if n != "axis" and n not in _meaning(make, list(every))}
+
+
+def _meaning(make: Callable[..., Any], names: Sequence[str]) -> list[str]:
+    """The parameters that the name of a constructor fixes."""
+    if not isinstance(make, functools.partial):
+        return []
+    return [*names[: len(make.args)], *(name for name in make.keywords if name != "clip_x0")]
 
 
 def as_text(part: Any, table: Table) -> str:
@@ -167,8 +173,7 @@ def _as(part: Any, name: str, make: Callable[..., Any]) -> str:
     own = make()
     fields = [f.name for f in dataclasses.fields(part)]
     given = {f: getattr(part, f) for f in fields if getattr(part, f) != getattr(own, f)}
-    meaning = [*fields[: len(make.args)], *make.keywords] if partial else []
-    if any(f in given for f in meaning if f != "clip_x0"):
+    if any(f in given for f in _meaning(make, fields)):
         return ""
     inside = ", ".join(f"{f}={value!r}" for f, value in given.items())
     return f"{name}({inside})" if given else name
@@ -187,9 +192,23 @@ def _split(text: str, field: str) -> tuple[str, dict[str, Any]]:
         named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         if not named or node.args or any(k.arg is None for k in node.keywords):
             raise wrong
-        return node.func.id, {k.arg: ast.literal_eval(k.value) for k in node.keywords}
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         raise wrong from None
+    return node.func.id, {k.arg: _literal(k, node.func.id, field) for k in node.keywords}
+
+
+def _literal(given: ast.keyword, name: str, field: str) -> Any:
+    """The value of an argument; inf is a number too."""
+    if isinstance(given.value, ast.Name) and given.value.id == "inf":
+        return float("inf")
+    try:
+        return ast.literal_eval(given.value)
+    except (ValueError, TypeError, MemoryError, RecursionError):
+        text = ast.unparse(given.value)[:80]
+        raise ValueError(
+            f"{field}: {given.arg} of {name} must be a number, a string, True, False or None, got"
+            f" {text}"
+        ) from None
 
 
 def _kind(parameter: inspect.Parameter) -> type | None:

@@ -187,7 +187,8 @@ def mask_of(mask: Any, size: Size, field: str = "mask") -> np.ndarray:
     levels = mask.dtype == np.uint8
     flat = images.from_levels(flat) if levels else flat.astype(np.float32)
     if not (np.isfinite(flat).all() and 0 <= flat.min() and flat.max() <= 1):
-        raise ValueError(f"{field} must be in [0, 1], or uint8; white = may change")
+        white = "the full strength" if field == "strength_map" else "may change"
+        raise ValueError(f"{field} must be in [0, 1], or uint8; white = {white}")
     _check_free(flat, field)
     return flat if same else images.resize_mask(flat, size)
 
