@@ -128,6 +128,12 @@ def test_values_reach_the_config(parsed, monkeypatch):
     assert tuple(config.sweep.t0) == (0.1, 0.2)
 
 
+def test_a_strength_to_be_found_is_named_as_in_a_config(parsed, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    line, _ = parsed("--config=strokes", "--config.t0=map")
+    assert line.endswith("; did you mean --config.auto_t0=map?")
+
+
 @pytest.mark.parametrize("named", [["--config=strokes"], ["--config", "strokes"]])
 def test_fields_may_come_before_the_config(named, parsed, monkeypatch):
     monkeypatch.chdir(ROOT)
@@ -139,6 +145,7 @@ def test_fields_may_come_before_the_config(named, parsed, monkeypatch):
     ("mode", "arguments", "told"),
     [
         ("edit", ["t0=0.3", "sigma=2.0"], "the strength is given twice, t0 0.3 and sigma 2"),
+        ("edit", ["sampler.grid=diffusers_ddim", "t0=0.3"], 'sampler.grid "diffusers_ddim" has no'),
         ("edit", ["preset=paper-ve", "sampler.hold=level"], "sampler.hold: preset 'paper-ve' has"),
         ("edit", ["preset=diffusers", "t0=0.3"], 't0: preset "diffusers" takes strength'),
         ("edit", ["options.opaque=True"], "opaque is for output 'original', got output 'prior'"),

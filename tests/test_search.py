@@ -66,6 +66,18 @@ def test_a_dialogue_ends_in_the_edits_of_its_strength(config, tmp_path, capsys, 
     assert "exists" in refused(config, out, "search")
 
 
+def test_sheets_leave_the_names_of_results_free(config, tmp_path, monkeypatch):
+    """An input "search" with two samples: its results are search_0.png and search_1.png."""
+    (tmp_path / "in" / "a.png").rename(tmp_path / "in" / "search.png")
+    (tmp_path / "in" / "b.png").unlink()
+    config.samples = 2
+    monkeypatch.setattr("sys.stdin", io.StringIO("less\ndone\n"))
+    assert run(config, tmp_path / "out", "search") == 0
+    found = [name for name in names(tmp_path / "out") if name.startswith("search_")]
+    assert found == [f"search_{k}.png" for k in (0, 1, 2, 3, "guide", "mask")]
+    assert [entry["file"] for entry in noted(tmp_path / "out")["pictures"]] == found[:2]
+
+
 def test_an_input_that_ends_is_one_message(config, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("more\n"))
     told = refused(config, tmp_path / "out", "search")
