@@ -60,7 +60,15 @@ setup(
         "tokenizers>=0.21",
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "scipy>=1.14"],
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "hypothesis>=6.100",
+            "scipy>=1.14",
+            "nbclient>=0.10",
+            "ipykernel>=6.29",
+        ],
+        "notebook": ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "anywidget>=0.9"],
         "dev": ["ruff>=0.12", "pyright[nodejs]>=1.1.400"],
         "convert": ["torch>=2.6"],
         "docs": [
@@ -68,6 +76,9 @@ setup(
             "mkdocs-material>=9.7,<10",
             "mkdocstrings[python]>=1,<2",
             "latex2mathml>=3.78,<4",
+            "nbconvert>=7.16,<8",
+            "nbclient>=0.10",
+            "ipykernel>=6.29",
         ],
         "cuda": ["jax[cuda13]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],

@@ -5,7 +5,7 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     config = ConfigDict()
-    config.source = ""  # a file, a folder or hf:owner/name[@revision]
+    config.source = ""  # a file, a folder, the name of a prior, or hf:owner/name[@revision]
     config.card = ""  # name in the catalogue, see docs/checkpoints.md
     config.architecture = ""  # instead of card: a JSON file with the original's configuration
     config.family = ""  # expected family; "": found from the content

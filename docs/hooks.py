@@ -1,7 +1,8 @@
 """Hooks of the site (mkdocs.yml): equations as MathML, and pages of files outside of docs/.
 
 A link to a file outside of docs/ works in the repository. On the site it leads to a copy in repo/:
-Markdown as a page, a picture as it is, any other text as a page with one block of code.
+Markdown as a page, a picture as it is, any other text as a page with one block of code. Notebooks
+are pages of docs/notebooks.py.
 """
 
 import posixpath
@@ -37,6 +38,8 @@ def repository_path(uri: str) -> str:
     """The place of a page in the repository."""
     if uri.startswith("repo/"):
         return uri.removeprefix("repo/").removesuffix(".code.md")
+    if uri.startswith("notebooks/"):
+        return uri.removesuffix(".md") + ".ipynb"
     return f"docs/{uri}"
 
 
@@ -46,6 +49,8 @@ def site_uri(place: str) -> str:
         return place.removeprefix("docs/")
     if place == "README.md":
         return "index.md"
+    if place.startswith("notebooks/"):
+        return place.removesuffix(".ipynb") + ".md"
     if (ROOT / place).is_dir():
         return site_uri(f"{place}/README.md") if (ROOT / place / "README.md").is_file() else ""
     if not (ROOT / place).is_file():

@@ -15,6 +15,7 @@ from sdedit_jax.pipeline.cache import use_cache
 from sdedit_jax.priors.analytic import gaussian, mixture
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.registry import included
+from sdedit_jax.registry.included import example
 from sdedit_jax.weights.convert import convert
 
 included.register_configs()
@@ -36,6 +37,7 @@ __all__ = [
     "convert",
     "describe",
     "edit",
+    "example",
     "gaussian",
     "invert",
     "ledits",

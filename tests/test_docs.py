@@ -301,8 +301,27 @@ def test_every_picture_of_the_gallery_has_its_command():
     assert len(shown) == (ROOT / "docs/gallery.md").read_text().count("\n![")
 
 
+def test_a_page_shows_the_outputs_of_the_same_notebook_alone(tmp_path, monkeypatch):
+    for module in ("nbconvert", "nbclient", "ipykernel"):
+        pytest.importorskip(module, reason='notebooks as pages need pip install ".[docs]"')
+    pages = module_of(ROOT / "docs/notebooks.py")
+    monkeypatch.setattr(pages, "DONE", tmp_path / "done")
+    code = "from PIL import Image\nprint(6 * 7)\nImage.new('RGB', (4, 4))"
+    cells = [pages.nbformat.v4.new_code_cell(code)]
+    path = tmp_path / "small.ipynb"
+    pages.nbformat.write(pages.nbformat.v4.new_notebook(cells=cells), path)
+    assert "no outputs" in pages.page(path)[0] and not pages.page(path)[1]
+    pages.run(path)
+    text, pictures = pages.page(path)
+    assert "\n    42\n" in text and "no outputs" not in text
+    assert [name in text for name in pictures] == [True]
+    cells[0].source += "\n"
+    pages.nbformat.write(pages.nbformat.v4.new_notebook(cells=cells), path)
+    assert "no outputs" in pages.page(path)[0]
+
+
 def test_the_site_builds_without_warnings_and_needs_no_other_host(tmp_path):
-    for module in ("mkdocs", "material", "mkdocstrings", "latex2mathml"):
+    for module in ("mkdocs", "material", "mkdocstrings", "latex2mathml", "nbconvert"):
         pytest.importorskip(module, reason='the site needs pip install ".[docs]"')
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

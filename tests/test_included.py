@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import text_prior
 from PIL import Image
 from program import ROOT, config_of, exact_prior, refused, small
 
@@ -38,6 +39,24 @@ def test_names_of_priors(own):
     assert included.prior("mine") == own / "mine"
     assert sj.load_prior("mine").metadata["name"] == "exact"
     assert included.prior(str(own / "mine")) == own / "mine"
+
+
+def test_a_conversion_takes_the_name_of_a_prior(own, tmp_path):
+    shutil.copytree(text_prior.source(), own / "released")
+    reports = [
+        sj.convert(source, tmp_path / str(i), check=False)
+        for i, source in enumerate(("released", text_prior.source()))
+    ]
+    assert reports[0].metadata["sha256"] == reports[1].metadata["sha256"]
+    with pytest.raises(ValueError, match="nothing"):
+        sj.convert("nothing", tmp_path / "none")
+
+
+def test_the_examples_are_found_from_elsewhere(own, monkeypatch):
+    photo = np.asarray(Image.open(sj.example("examples/recolor/apple.jpg")))
+    monkeypatch.chdir(ROOT)
+    assert sj.example("examples/recolor/apple.jpg") == "examples/recolor/apple.jpg"
+    np.testing.assert_array_equal(photo, Image.open("examples/recolor/apple.jpg"))
 
 
 def test_a_path_comes_before_a_name_where_it_holds_a_prior(own, tmp_path):

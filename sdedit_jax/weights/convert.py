@@ -60,7 +60,8 @@ def convert(
     """Convert a released checkpoint to a prior's folder.
 
     Args:
-        source: a file, a folder, or "hf:owner/name[@revision]".
+        source: a file, a folder, the name of a prior that is stored as diffusers does, such as
+            "fruits64-text", or "hf:owner/name[@revision]".
         folder: of the new prior, or a name for one of the user's own priors; an interrupted
             conversion leaves no folder.
         card: the name of the source in `weights.catalogue`.
@@ -86,7 +87,7 @@ def convert(
     folder = included.new_prior(folder, "folder")
     check_folder(folder, overwrite)
     registry.pick({**store.DTYPES, SOURCE: ""}, dtype, "dtype")
-    path = hub.local(str(user_path(source)))
+    path = hub.local(str(included.prior(source)))
     found, sha256 = readers.read(path), digest(path)
     others.check(found)
     stored = jnp.dtype(dtype_of(found) if dtype == SOURCE else store.DTYPES[dtype])
