@@ -39,6 +39,7 @@ def test_enough_steps_are_found_and_the_written_config_has_them(tmp_path, monkey
     assert more["distance"] < few["distance"] / 5
     assert found["chosen"] == {"rule": "dpmpp_2m_sde", "grid": "karras", "steps": 12}
     assert found["not_measured"] == []
+    assert found["floor_reached"] is True
     table = (tmp_path / "autotune.md").read_text()
     assert "**dpmpp_2m_sde** (chosen) | karras | 12 | 12 |" in table
     scope = {}
@@ -49,6 +50,16 @@ def test_enough_steps_are_found_and_the_written_config_has_them(tmp_path, monkey
     assert included.config(str(tmp_path / "tuned.py"))
     with pytest.raises(ValueError, match="autotune.json exists"):
         sj.run(config(), tmp_path, "autotune")
+
+
+def test_the_table_says_that_nothing_reached_the_floor():
+    far, floor = (
+        Measured(Candidate("r", "g", n), n, 0.1, distance, 0.01)
+        for n, distance in ((5, 0.2), (100, 0.005))
+    )
+    text = "No candidate reaches the noise floor, and the nearest one is chosen."
+    assert text in autotune.table([far], [], floor, far)
+    assert text not in autotune.table([far], [], far, far)
 
 
 @pytest.mark.parametrize(
@@ -89,9 +100,11 @@ def test_the_cheapest_good_candidate_is_chosen():
 
     floor = one(100, 0.005)
     assert choose([one(5, 0.2), one(8, 0.02), one(12, 0.001)], floor).evaluations == 8
-    assert choose([one(5, 0.4), one(8, 0.2), one(12, 0.3)], floor).evaluations == 8  # none is good
-    with pytest.warns(UserWarning, match="budget"):
-        assert choose([one(5, 0.2, 1.0), one(8, 0.1, 1.0)], floor).evaluations == 8
+    assert choose([one(5, 0.02)], floor).evaluations == 5
+    with pytest.warns(UserWarning, match="no candidate reaches the noise floor"):
+        assert choose([one(5, 0.4), one(8, 0.2), one(12, 0.3)], floor).evaluations == 8
+    with pytest.warns(UserWarning, match="budget: no candidate can be told"):  # all are good
+        assert choose([one(5, 0.2, 1.0), one(8, 0.1, 1.0)], floor).evaluations == 5
     front = autotune.pareto([one(5, 0.2), one(8, 0.3), one(12, 0.1)])
     assert [m.evaluations for m in front] == [5, 12]
 

@@ -1,8 +1,8 @@
 """--mode=autotune: the best solver, number of steps and grid for a prior and pictures, measured.
 
 Two independent sets of edits with many steps are the reference; the distance between them is the
-noise floor. A candidate is good where its distance to the reference is not above that floor. The
-distance is the energy distance on hand-made features, between edits of the same input.
+noise floor. Chosen is the candidate of the fewest evaluations within two standard errors of that
+floor. The distance is the energy distance on hand-made features, between edits of the same input.
 """
 
 import dataclasses
@@ -39,6 +39,7 @@ LEAST, MOST = 16, 256
 """Edits of a set: fewer say nothing, and more are not needed."""
 EACH = 4
 """The least number of edits of an input."""
+NONE_AT_FLOOR = "no candidate reaches the noise floor, and the nearest one is chosen"
 SHARE = 0.9
 """Of the budget that is planned; the rest is for reading, measuring and drawing."""
 
@@ -272,24 +273,30 @@ def distance(
     return kid.grouped(x, y, of_x, of_y)
 
 
+def at_floor(one: Measured, floor: Measured) -> bool:
+    """Whether a distance is within two of its standard errors of the floor, which is 0 at least."""
+    return one.distance - max(floor.distance, 0.0) <= 2 * one.error
+
+
 def choose(found: Sequence[Measured], floor: Measured) -> Measured:
     """The candidate of the fewest evaluations within two standard errors of the floor.
 
-    Among those of as many evaluations it is the nearest one. Where none is within, or all are, it
-    is the nearest of all.
+    Among those of as many evaluations it is the nearest one. Where none is within, it is the
+    nearest of all.
 
     Warns:
-        UserWarning: all are within: the budget is too small to tell the candidates apart.
+        UserWarning: none is within, or all are: the budget is too small to tell them apart.
     """
-    good = [m for m in found if m.distance - max(floor.distance, 0.0) <= 2 * m.error]
-    if 0 < len(good) < len(found):
-        return min(good, key=lambda m: (m.evaluations, m.distance))
-    if good:
+    good = [m for m in found if at_floor(m, floor)]
+    if not good:
+        warn(f"autotune: {NONE_AT_FLOOR}; give more steps (autotune.steps) or other solvers")
+        return min(found, key=lambda m: m.distance)
+    if len(good) == len(found) > 1:
         warn(
             "budget: no candidate can be told from the noise floor; with more seconds more edits"
             " are compared"
         )
-    return min(found, key=lambda m: m.distance)
+    return min(good, key=lambda m: (m.evaluations, m.distance))
 
 
 def pareto(found: Sequence[Measured]) -> list[Measured]:
@@ -331,6 +338,7 @@ def write(
         "floor": floor.row,
         "candidates": [m.row for m in found],
         "not_measured": [one._asdict() for one in skipped],
+        "floor_reached": at_floor(chosen, floor),
         "chosen": chosen.candidate._asdict(),
     }
     record = target.json(FILES[0], body)
@@ -356,6 +364,8 @@ def table(
         cells = [f"{bold}{rule}{bold}{mark}", grid, steps, m.evaluations, f"{m.seconds:.3f}"]
         lines.append(f"| {' | '.join(map(str, cells))} | {m.distance:.4f} | {m.error:.4f} |")
     lines += ["", f"Noise floor: {line(floor)}."]
+    if not at_floor(chosen, floor):
+        lines += [f"{NONE_AT_FLOOR.capitalize()}."]
     if skipped:
         names = ", ".join(f"{one.rule} {one.grid} {one.steps}" for one in skipped)
         lines += [f"Not measured within the budget: {names}."]
