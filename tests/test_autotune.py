@@ -76,6 +76,40 @@ def test_settings_that_cannot_be_tuned_are_refused(tmp_path, changes, match):
     assert not list(tmp_path.glob("autotune*"))
 
 
+@pytest.mark.parametrize(
+    ("field", "values", "match"),
+    [
+        ("rules", (), "autotune.rules must not be empty"),
+        ("rules", ("ddim", "foo"), "autotune.rules must be one of .* got 'foo'"),
+        ("rules", ("ancestral(eta=2)",), "autotune.rules: .*eta"),
+        ("rules", ("plms",), "autotune.rules: 'plms' is for grids of diffusers"),
+        ("grids", ("diffusers_pndm",), "autotune.grids: 'diffusers_pndm' has no t0"),
+        ("grids", (3,), "autotune.grids must be of type str, got 3"),
+        ("steps", ("a",), "autotune.steps must be of type int, got 'a'"),
+        ("steps", (4.5,), "autotune.steps must be of type int, got 4.5"),
+        ("steps", (0,), "autotune.steps must be at least 1, got 0"),
+        ("steps", (5, 5), "autotune.steps must be distinct"),
+        ("steps", (5, 20), "autotune.reference must be above 20"),
+    ],
+)
+def test_a_wrong_candidate_is_named_before_the_prior_is_loaded(tmp_path, field, values, match):
+    given = config(prior="missing")
+    given.autotune[field] = values
+    with pytest.raises(ValueError, match=match):
+        sj.run(given, tmp_path, "autotune")
+
+
+def test_a_candidate_that_the_prior_cannot_run_is_named_before_any_edit(tmp_path, monkeypatch):
+    def cannot(given, prior):
+        raise ValueError("clip_sample_range must be 1")
+
+    monkeypatch.setattr(autotune.settings, "scheduler_step", cannot)
+    given = config()
+    given.autotune.rules = ("ddim", "diffusers_ddpm")
+    with pytest.raises(ValueError, match="autotune.rules: 'diffusers_ddpm': clip_sample_range"):
+        sj.run(given, tmp_path, "autotune")
+
+
 def test_a_size_that_the_features_cannot_measure_is_refused():
     with pytest.raises(ValueError, match="size: autotune needs multiples of 8"):
         autotune.check_size(SimpleNamespace(size=(36, 64)))

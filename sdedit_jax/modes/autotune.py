@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from sdedit_jax import images
+from sdedit_jax import images, registry
 from sdedit_jax.caution import warn
+from sdedit_jax.diffusion.solvers import PLMS
 from sdedit_jax.evaluation import features, kid
 from sdedit_jax.images import plots
 from sdedit_jax.modes import jobs as batches
@@ -32,6 +33,8 @@ from sdedit_jax.modes.jobs import Done
 from sdedit_jax.modes.sdedit import SDEditKind
 from sdedit_jax.modes.session import Input, Job, header, read_inputs
 from sdedit_jax.pipeline import settings
+from sdedit_jax.registry import sampler_parts
+from sdedit_jax.registry.sampler_parts import GRIDS, SOLVERS, Scheduler
 from sdedit_jax.text.spelling import counted
 
 FILES = ("autotune.json", "autotune.md", "autotune.png", "tuned.py")
@@ -103,6 +106,7 @@ def autotune(config: ConfigDict, target: Target) -> int:
     check_size(kind)
     print("\n".join(header(kind, config.batch)))
     candidates = candidates_of(config)
+    check_resolved(kind, candidates)
     trial = Trial(kind, inputs, candidates[0])
     left = config.budget - (time.perf_counter() - begun)
     plan = planned(trial, candidates, config.autotune.reference, left)
@@ -145,9 +149,7 @@ def check(config: ConfigDict) -> None:
         raise ValueError(f"preset: {config.preset!r} fixes the sampler that autotune finds")
     if not config.budget > 0:
         raise ValueError(f"budget must be above 0 seconds, got {config.budget:g}")
-    for name in ("rules", "grids", "steps"):
-        if not config.autotune[name]:
-            raise ValueError(f"autotune.{name} must not be empty")
+    check_candidates(config)
     if config.autotune.reference <= max(config.autotune.steps):
         raise ValueError(
             f"autotune.reference must be above {max(config.autotune.steps)}, the largest of"
@@ -155,10 +157,55 @@ def check(config: ConfigDict) -> None:
         )
 
 
+def check_candidates(config: ConfigDict) -> None:
+    """Check the types, names and ranges of the candidates and the steps of the reference.
+
+    Raises:
+        ValueError: naming the field, one of autotune.rules, grids, steps and reference.
+    """
+    given = config.autotune
+    for name in ("rules", "grids", "steps"):
+        if not given[name]:
+            raise ValueError(f"autotune.{name} must not be empty")
+        if len(set(given[name])) < len(given[name]):
+            raise ValueError(f"autotune.{name} must be distinct, got {tuple(given[name])}")
+    for rule in given.rules:
+        registry.check_kind(rule, str, "autotune.rules")
+        if isinstance(sampler_parts.parse(rule, SOLVERS, "autotune.rules"), PLMS):
+            raise ValueError(f"autotune.rules: {rule!r} is for grids of diffusers, without t0")
+    for grid in given.grids:
+        registry.check_kind(grid, str, "autotune.grids")
+        if isinstance(sampler_parts.parse(grid, GRIDS, "autotune.grids"), Scheduler):
+            raise ValueError(f"autotune.grids: {grid!r} has no t0; give grids that have one")
+    for name, values in {"steps": given.steps, "reference": [given.reference]}.items():
+        for value in values:
+            registry.check_kind(value, int, f"autotune.{name}")
+            if value < 1:
+                raise ValueError(f"autotune.{name} must be at least 1, got {value}")
+
+
 def check_size(kind: SDEditKind) -> None:
     """Raise ValueError for a size of the edit that the features cannot measure."""
     if any(side % 8 for side in kind.size):
         raise ValueError(f"size: autotune needs multiples of 8 pixels, got {kind.size}")
+
+
+def check_resolved(kind: SDEditKind, candidates: Sequence[Candidate]) -> None:
+    """Raise ValueError for a candidate that the prior cannot run."""
+    for one in candidates:
+        try:
+            with_candidate(kind, one)
+        except ValueError as error:
+            raise ValueError(f"autotune.rules: {one.rule!r}: {error}") from None
+
+
+def with_candidate(kind: SDEditKind, one: Candidate) -> SDEditKind:
+    """The edit with the solver, grid and number of steps of a candidate."""
+    resolved = kind.resolved
+    values = dataclasses.asdict(resolved.sampling) | one._asdict()
+    sampling = settings.sampling(values, prefix="autotune: ")
+    own = settings.resolve(resolved.prior, sampling, resolved.t0)
+    return dataclasses.replace(kind, resolved=own)
 
 
 def candidates_of(config: ConfigDict) -> list[Candidate]:
@@ -202,7 +249,7 @@ class Trial:
         """
         places = (divmod(k, len(self.jobs)) for k in range(count))
         rows = [self.jobs[i]._replace(seed=seed, sample=k, trials=None) for k, i in places]
-        made = list(batches.run(self._kind(one), rows))
+        made = list(batches.run(with_candidate(self.kind, one), rows))
         failed = [row.reason for row in made if not isinstance(row, Done)]
         if failed:
             raise FloatingPointError(failed[0])
@@ -211,18 +258,12 @@ class Trial:
 
     def cost(self, one: Candidate) -> tuple[int, float]:
         """Evaluations and seconds of an edit that was made."""
-        return self._kind(one).resolved.plan.nfe, self.taken[one]
+        return with_candidate(self.kind, one).resolved.plan.nfe, self.taken[one]
 
     def estimate(self, one: Candidate, count: int) -> float:
         """The seconds of a set of edits."""
-        return self.compile + self._kind(one).resolved.plan.nfe * count * self.seconds
-
-    def _kind(self, one: Candidate) -> SDEditKind:
-        resolved = self.kind.resolved
-        values = dataclasses.asdict(resolved.sampling) | one._asdict()
-        s = settings.sampling(values)
-        return dataclasses.replace(
-            self.kind, resolved=settings.resolve(resolved.prior, s, resolved.t0)
+        return (
+            self.compile + with_candidate(self.kind, one).resolved.plan.nfe * count * self.seconds
         )
 
 
