@@ -52,6 +52,19 @@ def test_enough_steps_are_found_and_the_written_config_has_them(tmp_path, monkey
         sj.run(config(), tmp_path, "autotune")
 
 
+@pytest.mark.filterwarnings("ignore:budget")
+def test_the_evaluations_of_an_adaptive_solver_are_those_it_used(tmp_path, monkeypatch):
+    """Its number of steps is a bound: 40 attempts, of which an edit needs far fewer."""
+    monkeypatch.setattr(autotune, "MOST", 16)
+    given = config()
+    given.autotune.rules, given.autotune.steps = ("adaptive(rtol=0.5)",), (40,)
+    given.autotune.reference = 41
+    assert sj.run(given, tmp_path, "autotune") == 0
+    found = json.loads((tmp_path / "autotune.json").read_text())
+    assert 2 <= found["candidates"][0]["evaluations"] < 80  # two in an attempt
+    assert found["floor"]["evaluations"] == 41
+
+
 def test_the_table_says_that_nothing_reached_the_floor():
     far, floor = (
         Measured(Candidate("r", "g", n), n, 0.1, distance, 0.01)

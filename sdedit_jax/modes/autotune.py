@@ -60,13 +60,13 @@ class Measured(NamedTuple):
 
     Attributes:
         candidate: its settings.
-        evaluations: network evaluations of an edit.
+        evaluations: network evaluations of an edit, the mean for an adaptive solver.
         seconds: of an edit, in a batch, without compilation.
         distance: energy distance to the reference. error: its standard error.
     """
 
     candidate: Candidate
-    evaluations: int
+    evaluations: float
     seconds: float
     distance: float
     error: float
@@ -253,15 +253,18 @@ class Trial:
         failed = [row.reason for row in made if not isinstance(row, Done)]
         if failed:
             raise FloatingPointError(failed[0])
-        self.taken[one] = float(np.median([row.entry["seconds"] for row in made]))
+        most = with_candidate(self.kind, one).resolved.plan.nfe
+        used = float(np.mean([row.entry.get("evaluations", most) for row in made]))
+        seconds = float(np.median([row.entry["seconds"] for row in made]))
+        self.taken[one] = round(used, 1), seconds
         return np.stack([row.made.output.fitted for row in made])
 
-    def cost(self, one: Candidate) -> tuple[int, float]:
+    def cost(self, one: Candidate) -> tuple[float, float]:
         """Evaluations and seconds of an edit that was made."""
-        return with_candidate(self.kind, one).resolved.plan.nfe, self.taken[one]
+        return self.taken[one]
 
     def estimate(self, one: Candidate, count: int) -> float:
-        """The seconds of a set of edits."""
+        """The seconds of a set of edits; of an adaptive solver, the most."""
         return (
             self.compile + with_candidate(self.kind, one).resolved.plan.nfe * count * self.seconds
         )
@@ -357,7 +360,7 @@ def line(one: Measured) -> str:
     """A measured candidate, for the screen."""
     rule, grid, steps = one.candidate
     return (
-        f"{rule}, {grid}, {counted(steps, 'step')}: {counted(one.evaluations, 'evaluation')},"
+        f"{rule}, {grid}, {counted(steps, 'step')}: {one.evaluations:g} evaluations,"
         f" {one.seconds:.3f} s, distance {one.distance:.4f} +- {one.error:.4f}"
     )
 
@@ -402,7 +405,7 @@ def table(
         bold = "**" if m in front else ""
         mark = " (chosen)" if m is chosen else ""
         rule, grid, steps = m.candidate
-        cells = [f"{bold}{rule}{bold}{mark}", grid, steps, m.evaluations, f"{m.seconds:.3f}"]
+        cells = [f"{bold}{rule}{bold}{mark}", grid, steps, f"{m.evaluations:g}", f"{m.seconds:.3f}"]
         lines.append(f"| {' | '.join(map(str, cells))} | {m.distance:.4f} | {m.error:.4f} |")
     lines += ["", f"Noise floor: {line(floor)}."]
     if not at_floor(chosen, floor):
@@ -426,7 +429,7 @@ def plot(found: Sequence[Measured], floor: Measured, chosen: Measured) -> np.nda
     axes.set(xlabel="network evaluations of an edit", ylabel="energy distance to the reference")
     axes.set(xscale="log")
     ticks = sorted({m.evaluations for m in found})
-    axes.set_xticks(ticks, [str(n) for n in ticks], minor=False)
+    axes.set_xticks(ticks, [f"{n:g}" for n in ticks], minor=False)
     axes.minorticks_off()
     figure.legend(fontsize="small", loc="outside right upper")
     return plots.pixels(figure)
