@@ -39,6 +39,7 @@ def test_enough_steps_are_found_and_the_written_config_has_them(tmp_path, monkey
     assert more["distance"] < few["distance"] / 5
     assert found["chosen"] == {"rule": "dpmpp_2m_sde", "grid": "karras", "steps": 12}
     assert found["not_measured"] == []
+    assert found["floor_reached"] is True
     table = (tmp_path / "autotune.md").read_text()
     assert "**dpmpp_2m_sde** (chosen) | karras | 12 | 12 |" in table
     scope = {}
@@ -49,6 +50,29 @@ def test_enough_steps_are_found_and_the_written_config_has_them(tmp_path, monkey
     assert included.config(str(tmp_path / "tuned.py"))
     with pytest.raises(ValueError, match="autotune.json exists"):
         sj.run(config(), tmp_path, "autotune")
+
+
+@pytest.mark.filterwarnings("ignore:budget")
+def test_the_evaluations_of_an_adaptive_solver_are_those_it_used(tmp_path, monkeypatch):
+    """Its number of steps is a bound: 40 attempts, of which an edit needs far fewer."""
+    monkeypatch.setattr(autotune, "MOST", 16)
+    given = config()
+    given.autotune.rules, given.autotune.steps = ("adaptive(rtol=0.5)",), (40,)
+    given.autotune.reference = 41
+    assert sj.run(given, tmp_path, "autotune") == 0
+    found = json.loads((tmp_path / "autotune.json").read_text())
+    assert 2 <= found["candidates"][0]["evaluations"] < 80  # two in an attempt
+    assert found["floor"]["evaluations"] == 41
+
+
+def test_the_table_says_that_nothing_reached_the_floor():
+    far, floor = (
+        Measured(Candidate("r", "g", n), n, 0.1, distance, 0.01)
+        for n, distance in ((5, 0.2), (100, 0.005))
+    )
+    text = "No candidate reaches the noise floor, and the nearest one is chosen."
+    assert text in autotune.table([far], [], floor, far)
+    assert text not in autotune.table([far], [], far, far)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +87,40 @@ def test_settings_that_cannot_be_tuned_are_refused(tmp_path, changes, match):
     with pytest.raises(ValueError, match=match):
         sj.run(config(**changes), tmp_path, "autotune")
     assert not list(tmp_path.glob("autotune*"))
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "match"),
+    [
+        ("rules", (), "autotune.rules must not be empty"),
+        ("rules", ("ddim", "foo"), "autotune.rules must be one of .* got 'foo'"),
+        ("rules", ("ancestral(eta=2)",), "autotune.rules: .*eta"),
+        ("rules", ("plms",), "autotune.rules: 'plms' is for grids of diffusers"),
+        ("grids", ("diffusers_pndm",), "autotune.grids: 'diffusers_pndm' has no t0"),
+        ("grids", (3,), "autotune.grids must be of type str, got 3"),
+        ("steps", ("a",), "autotune.steps must be of type int, got 'a'"),
+        ("steps", (4.5,), "autotune.steps must be of type int, got 4.5"),
+        ("steps", (0,), "autotune.steps must be at least 1, got 0"),
+        ("steps", (5, 5), "autotune.steps must be distinct"),
+        ("steps", (5, 20), "autotune.reference must be above 20"),
+    ],
+)
+def test_a_wrong_candidate_is_named_before_the_prior_is_loaded(tmp_path, field, values, match):
+    given = config(prior="missing")
+    given.autotune[field] = values
+    with pytest.raises(ValueError, match=match):
+        sj.run(given, tmp_path, "autotune")
+
+
+def test_a_candidate_that_the_prior_cannot_run_is_named_before_any_edit(tmp_path, monkeypatch):
+    def cannot(given, prior):
+        raise ValueError("clip_sample_range must be 1")
+
+    monkeypatch.setattr(autotune.settings, "scheduler_step", cannot)
+    given = config()
+    given.autotune.rules = ("ddim", "diffusers_ddpm")
+    with pytest.raises(ValueError, match="autotune.rules: 'diffusers_ddpm': clip_sample_range"):
+        sj.run(given, tmp_path, "autotune")
 
 
 def test_a_size_that_the_features_cannot_measure_is_refused():
@@ -89,9 +147,11 @@ def test_the_cheapest_good_candidate_is_chosen():
 
     floor = one(100, 0.005)
     assert choose([one(5, 0.2), one(8, 0.02), one(12, 0.001)], floor).evaluations == 8
-    assert choose([one(5, 0.4), one(8, 0.2), one(12, 0.3)], floor).evaluations == 8  # none is good
-    with pytest.warns(UserWarning, match="budget"):
-        assert choose([one(5, 0.2, 1.0), one(8, 0.1, 1.0)], floor).evaluations == 8
+    assert choose([one(5, 0.02)], floor).evaluations == 5
+    with pytest.warns(UserWarning, match="no candidate reaches the noise floor"):
+        assert choose([one(5, 0.4), one(8, 0.2), one(12, 0.3)], floor).evaluations == 8
+    with pytest.warns(UserWarning, match="budget: no candidate can be told"):  # all are good
+        assert choose([one(5, 0.2, 1.0), one(8, 0.1, 1.0)], floor).evaluations == 5
     front = autotune.pareto([one(5, 0.2), one(8, 0.3), one(12, 0.1)])
     assert [m.evaluations for m in front] == [5, 12]
 

@@ -1,8 +1,8 @@
 """--mode=autotune: the best solver, number of steps and grid for a prior and pictures, measured.
 
 Two independent sets of edits with many steps are the reference; the distance between them is the
-noise floor. A candidate is good where its distance to the reference is not above that floor. The
-distance is the energy distance on hand-made features, between edits of the same input.
+noise floor. Chosen is the candidate of the fewest evaluations within two standard errors of that
+floor. The distance is the energy distance on hand-made features, between edits of the same input.
 """
 
 import dataclasses
@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from sdedit_jax import images
+from sdedit_jax import images, registry
 from sdedit_jax.caution import warn
+from sdedit_jax.diffusion.solvers import PLMS
 from sdedit_jax.evaluation import features, kid
 from sdedit_jax.images import plots
 from sdedit_jax.modes import jobs as batches
@@ -32,6 +33,8 @@ from sdedit_jax.modes.jobs import Done
 from sdedit_jax.modes.sdedit import SDEditKind
 from sdedit_jax.modes.session import Input, Job, header, read_inputs
 from sdedit_jax.pipeline import settings
+from sdedit_jax.registry import sampler_parts
+from sdedit_jax.registry.sampler_parts import GRIDS, SOLVERS, Scheduler
 from sdedit_jax.text.spelling import counted
 
 FILES = ("autotune.json", "autotune.md", "autotune.png", "tuned.py")
@@ -39,6 +42,7 @@ LEAST, MOST = 16, 256
 """Edits of a set: fewer say nothing, and more are not needed."""
 EACH = 4
 """The least number of edits of an input."""
+NONE_AT_FLOOR = "no candidate reaches the noise floor, and the nearest one is chosen"
 SHARE = 0.9
 """Of the budget that is planned; the rest is for reading, measuring and drawing."""
 
@@ -56,13 +60,13 @@ class Measured(NamedTuple):
 
     Attributes:
         candidate: its settings.
-        evaluations: network evaluations of an edit.
+        evaluations: network evaluations of an edit, the mean for an adaptive solver.
         seconds: of an edit, in a batch, without compilation.
         distance: energy distance to the reference. error: its standard error.
     """
 
     candidate: Candidate
-    evaluations: int
+    evaluations: float
     seconds: float
     distance: float
     error: float
@@ -102,6 +106,7 @@ def autotune(config: ConfigDict, target: Target) -> int:
     check_size(kind)
     print("\n".join(header(kind, config.batch)))
     candidates = candidates_of(config)
+    check_resolved(kind, candidates)
     trial = Trial(kind, inputs, candidates[0])
     left = config.budget - (time.perf_counter() - begun)
     plan = planned(trial, candidates, config.autotune.reference, left)
@@ -144,9 +149,7 @@ def check(config: ConfigDict) -> None:
         raise ValueError(f"preset: {config.preset!r} fixes the sampler that autotune finds")
     if not config.budget > 0:
         raise ValueError(f"budget must be above 0 seconds, got {config.budget:g}")
-    for name in ("rules", "grids", "steps"):
-        if not config.autotune[name]:
-            raise ValueError(f"autotune.{name} must not be empty")
+    check_candidates(config)
     if config.autotune.reference <= max(config.autotune.steps):
         raise ValueError(
             f"autotune.reference must be above {max(config.autotune.steps)}, the largest of"
@@ -154,10 +157,55 @@ def check(config: ConfigDict) -> None:
         )
 
 
+def check_candidates(config: ConfigDict) -> None:
+    """Check the types, names and ranges of the candidates and the steps of the reference.
+
+    Raises:
+        ValueError: naming the field, one of autotune.rules, grids, steps and reference.
+    """
+    given = config.autotune
+    for name in ("rules", "grids", "steps"):
+        if not given[name]:
+            raise ValueError(f"autotune.{name} must not be empty")
+        if len(set(given[name])) < len(given[name]):
+            raise ValueError(f"autotune.{name} must be distinct, got {tuple(given[name])}")
+    for rule in given.rules:
+        registry.check_kind(rule, str, "autotune.rules")
+        if isinstance(sampler_parts.parse(rule, SOLVERS, "autotune.rules"), PLMS):
+            raise ValueError(f"autotune.rules: {rule!r} is for grids of diffusers, without t0")
+    for grid in given.grids:
+        registry.check_kind(grid, str, "autotune.grids")
+        if isinstance(sampler_parts.parse(grid, GRIDS, "autotune.grids"), Scheduler):
+            raise ValueError(f"autotune.grids: {grid!r} has no t0; give grids that have one")
+    for name, values in {"steps": given.steps, "reference": [given.reference]}.items():
+        for value in values:
+            registry.check_kind(value, int, f"autotune.{name}")
+            if value < 1:
+                raise ValueError(f"autotune.{name} must be at least 1, got {value}")
+
+
 def check_size(kind: SDEditKind) -> None:
     """Raise ValueError for a size of the edit that the features cannot measure."""
     if any(side % 8 for side in kind.size):
         raise ValueError(f"size: autotune needs multiples of 8 pixels, got {kind.size}")
+
+
+def check_resolved(kind: SDEditKind, candidates: Sequence[Candidate]) -> None:
+    """Raise ValueError for a candidate that the prior cannot run."""
+    for one in candidates:
+        try:
+            with_candidate(kind, one)
+        except ValueError as error:
+            raise ValueError(f"autotune.rules: {one.rule!r}: {error}") from None
+
+
+def with_candidate(kind: SDEditKind, one: Candidate) -> SDEditKind:
+    """The edit with the solver, grid and number of steps of a candidate."""
+    resolved = kind.resolved
+    values = dataclasses.asdict(resolved.sampling) | one._asdict()
+    sampling = settings.sampling(values, prefix="autotune: ")
+    own = settings.resolve(resolved.prior, sampling, resolved.t0)
+    return dataclasses.replace(kind, resolved=own)
 
 
 def candidates_of(config: ConfigDict) -> list[Candidate]:
@@ -201,27 +249,24 @@ class Trial:
         """
         places = (divmod(k, len(self.jobs)) for k in range(count))
         rows = [self.jobs[i]._replace(seed=seed, sample=k, trials=None) for k, i in places]
-        made = list(batches.run(self._kind(one), rows))
+        made = list(batches.run(with_candidate(self.kind, one), rows))
         failed = [row.reason for row in made if not isinstance(row, Done)]
         if failed:
             raise FloatingPointError(failed[0])
-        self.taken[one] = float(np.median([row.entry["seconds"] for row in made]))
+        most = with_candidate(self.kind, one).resolved.plan.nfe
+        used = float(np.mean([row.entry.get("evaluations", most) for row in made]))
+        seconds = float(np.median([row.entry["seconds"] for row in made]))
+        self.taken[one] = round(used, 1), seconds
         return np.stack([row.made.output.fitted for row in made])
 
-    def cost(self, one: Candidate) -> tuple[int, float]:
+    def cost(self, one: Candidate) -> tuple[float, float]:
         """Evaluations and seconds of an edit that was made."""
-        return self._kind(one).resolved.plan.nfe, self.taken[one]
+        return self.taken[one]
 
     def estimate(self, one: Candidate, count: int) -> float:
-        """The seconds of a set of edits."""
-        return self.compile + self._kind(one).resolved.plan.nfe * count * self.seconds
-
-    def _kind(self, one: Candidate) -> SDEditKind:
-        resolved = self.kind.resolved
-        values = dataclasses.asdict(resolved.sampling) | one._asdict()
-        s = settings.sampling(values)
-        return dataclasses.replace(
-            self.kind, resolved=settings.resolve(resolved.prior, s, resolved.t0)
+        """The seconds of a set of edits; of an adaptive solver, the most."""
+        return (
+            self.compile + with_candidate(self.kind, one).resolved.plan.nfe * count * self.seconds
         )
 
 
@@ -272,24 +317,30 @@ def distance(
     return kid.grouped(x, y, of_x, of_y)
 
 
+def at_floor(one: Measured, floor: Measured) -> bool:
+    """Whether a distance is within two of its standard errors of the floor, which is 0 at least."""
+    return one.distance - max(floor.distance, 0.0) <= 2 * one.error
+
+
 def choose(found: Sequence[Measured], floor: Measured) -> Measured:
     """The candidate of the fewest evaluations within two standard errors of the floor.
 
-    Among those of as many evaluations it is the nearest one. Where none is within, or all are, it
-    is the nearest of all.
+    Among those of as many evaluations it is the nearest one. Where none is within, it is the
+    nearest of all.
 
     Warns:
-        UserWarning: all are within: the budget is too small to tell the candidates apart.
+        UserWarning: none is within, or all are: the budget is too small to tell them apart.
     """
-    good = [m for m in found if m.distance - max(floor.distance, 0.0) <= 2 * m.error]
-    if 0 < len(good) < len(found):
-        return min(good, key=lambda m: (m.evaluations, m.distance))
-    if good:
+    good = [m for m in found if at_floor(m, floor)]
+    if not good:
+        warn(f"autotune: {NONE_AT_FLOOR}; give more steps (autotune.steps) or other solvers")
+        return min(found, key=lambda m: m.distance)
+    if len(good) == len(found) > 1:
         warn(
             "budget: no candidate can be told from the noise floor; with more seconds more edits"
             " are compared"
         )
-    return min(found, key=lambda m: m.distance)
+    return min(good, key=lambda m: (m.evaluations, m.distance))
 
 
 def pareto(found: Sequence[Measured]) -> list[Measured]:
@@ -309,7 +360,7 @@ def line(one: Measured) -> str:
     """A measured candidate, for the screen."""
     rule, grid, steps = one.candidate
     return (
-        f"{rule}, {grid}, {counted(steps, 'step')}: {counted(one.evaluations, 'evaluation')},"
+        f"{rule}, {grid}, {counted(steps, 'step')}: {one.evaluations:g} evaluations,"
         f" {one.seconds:.3f} s, distance {one.distance:.4f} +- {one.error:.4f}"
     )
 
@@ -331,6 +382,7 @@ def write(
         "floor": floor.row,
         "candidates": [m.row for m in found],
         "not_measured": [one._asdict() for one in skipped],
+        "floor_reached": at_floor(chosen, floor),
         "chosen": chosen.candidate._asdict(),
     }
     record = target.json(FILES[0], body)
@@ -353,9 +405,11 @@ def table(
         bold = "**" if m in front else ""
         mark = " (chosen)" if m is chosen else ""
         rule, grid, steps = m.candidate
-        cells = [f"{bold}{rule}{bold}{mark}", grid, steps, m.evaluations, f"{m.seconds:.3f}"]
+        cells = [f"{bold}{rule}{bold}{mark}", grid, steps, f"{m.evaluations:g}", f"{m.seconds:.3f}"]
         lines.append(f"| {' | '.join(map(str, cells))} | {m.distance:.4f} | {m.error:.4f} |")
     lines += ["", f"Noise floor: {line(floor)}."]
+    if not at_floor(chosen, floor):
+        lines += [f"{NONE_AT_FLOOR.capitalize()}."]
     if skipped:
         names = ", ".join(f"{one.rule} {one.grid} {one.steps}" for one in skipped)
         lines += [f"Not measured within the budget: {names}."]
@@ -375,7 +429,7 @@ def plot(found: Sequence[Measured], floor: Measured, chosen: Measured) -> np.nda
     axes.set(xlabel="network evaluations of an edit", ylabel="energy distance to the reference")
     axes.set(xscale="log")
     ticks = sorted({m.evaluations for m in found})
-    axes.set_xticks(ticks, [str(n) for n in ticks], minor=False)
+    axes.set_xticks(ticks, [f"{n:g}" for n in ticks], minor=False)
     axes.minorticks_off()
     figure.legend(fontsize="small", loc="outside right upper")
     return plots.pixels(figure)
