@@ -31,6 +31,7 @@ setup(
     package_data={
         "sdedit_jax": ["py.typed"],
         "sdedit_jax.weights.cards": ["*.json"],
+        "sdedit_jax.web": ["*.html", "*.js", "*.css"],
         "sdedit_jax.checkpoints": ["**/*"],
         "sdedit_jax.examples": ["**/*"],
     },
@@ -63,6 +64,7 @@ setup(
         "test": ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "scipy>=1.14"],
         "dev": ["ruff>=0.12", "pyright[nodejs]>=1.1.400"],
         "convert": ["torch>=2.6"],
+        "web": ["gradio>=6,<7"],
         "docs": [
             "mkdocs>=1.6,<2",
             "mkdocs-material>=9.7,<10",

@@ -50,7 +50,7 @@ def read(path: str | Path) -> Picture:
     return decode(_bytes(user_path(path)), str(path))
 
 
-def decode(data: bytes, name: str, formats: Sequence[str] = FORMATS) -> Picture:
+def decode(data: bytes, name: str, formats: Sequence[str] = FORMATS, most: int = 0) -> Picture:
     """Decode a picture file's bytes and apply its EXIF orientation.
 
     Grey, palette, 1-bit and CMYK pictures become RGB. 16-bit grey is rounded to 8 bits. Of 16-bit
@@ -60,11 +60,12 @@ def decode(data: bytes, name: str, formats: Sequence[str] = FORMATS) -> Picture:
         data: content of the file.
         name: of the file, for messages.
         formats: the accepted ones, by Pillow's names.
+        most: the accepted pixels; 0: Pillow's own limit.
 
     Raises:
         ValueError: empty, damaged, too large or of another format.
     """
-    picture = _picture(_open(data, name, formats))
+    picture = _picture(_open(data, name, formats, most))
     deep = data[:4] == b"\x89PNG" and data[24:25] == b"\x10"
     return picture._replace(lost=("16 bits per channel", *picture.lost)) if deep else picture
 
@@ -137,7 +138,9 @@ def _bytes(path: Path) -> bytes:
         raise ValueError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _open(data: bytes, name: str, formats: Sequence[str] = FORMATS) -> ImageFile.ImageFile:
+def _open(
+    data: bytes, name: str, formats: Sequence[str] = FORMATS, most: int = 0
+) -> ImageFile.ImageFile:
     """The decoded Pillow image, or a ValueError that names the file and what is wrong."""
     if not data:
         raise ValueError(f"cannot read {name}: the file is empty")
@@ -146,6 +149,8 @@ def _open(data: bytes, name: str, formats: Sequence[str] = FORMATS) -> ImageFile
             # Pillow warns of damaged EXIF, and above half of its size limit
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=formats)
+            if most and image.width * image.height > most:
+                raise Image.DecompressionBombError
             image.load()
         return image
     except UnidentifiedImageError as error:
@@ -155,7 +160,7 @@ def _open(data: bytes, name: str, formats: Sequence[str] = FORMATS) -> ImageFile
             f"cannot read {name}: not a {listed} picture, or its header is damaged"
         ) from error
     except Image.DecompressionBombError as error:
-        most = 2 * Image.MAX_IMAGE_PIXELS // 10**6
+        most = (most or 2 * Image.MAX_IMAGE_PIXELS) // 10**6
         raise ValueError(f"cannot read {name}: larger than {most} megapixels") from error
     except DAMAGE as error:
         raise ValueError(f"cannot read {name}: damaged or truncated ({error})") from error
