@@ -304,9 +304,14 @@ def _hex(color: Sequence[int]) -> str:
 
 def read_text(path: str | Path) -> dict[str, str]:
     """Read the text chunks of a PNG file."""
-    image = _open(_bytes(user_path(path)), str(path))
+    return decode_text(_bytes(user_path(path)), str(path))
+
+
+def decode_text(data: bytes, name: str) -> dict[str, str]:
+    """The text chunks of a PNG file's bytes; `name` is for messages."""
+    image = _open(data, name)
     if image.format != "PNG":
-        raise ValueError(f"cannot read text from {path}: not a PNG file but {image.format}")
+        raise ValueError(f"cannot read text from {name}: not a PNG file but {image.format}")
     return {str(key): str(value) for key, value in image.text.items()}
 
 
@@ -330,7 +335,14 @@ def write_png(
     overwrite: bool = False,
     source: Picture | None = None,
 ) -> None:
-    """Write uint8 [H, W] or [H, W, C] as PNG with text chunks; see `write_bytes`.
+    """Write a PNG; see `png` and `write_bytes`."""
+    write_bytes(path, png(pixels, text, source), overwrite)
+
+
+def png(
+    pixels: np.ndarray, text: Mapping[str, str] | None = None, source: Picture | None = None
+) -> bytes:
+    """The bytes of a PNG of uint8 [H, W] or [H, W, C] with text chunks.
 
     Channels are grey, grey and alpha, RGB, or RGB and alpha.
 
@@ -352,7 +364,7 @@ def write_png(
     if source is not None and source.profile and pixels.ndim == 3 and pixels.shape[-1] > 2:
         more["icc_profile"] = source.profile
     Image.fromarray(pixels).save(buffer, "PNG", pnginfo=chunks, **more)
-    write_bytes(path, buffer.getvalue(), overwrite)
+    return buffer.getvalue()
 
 
 def write_bytes(path: str | Path, data: bytes, overwrite: bool = False) -> None:
