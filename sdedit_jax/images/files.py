@@ -155,7 +155,7 @@ def _open(
         return image
     except UnidentifiedImageError as error:
         known = [format.replace("WEBP", "WebP") for format in formats]
-        listed = " or ".join([", ".join(known[:-1]), known[-1]])
+        listed = " or ".join(filter(None, [", ".join(known[:-1]), known[-1]]))
         raise ValueError(
             f"cannot read {name}: not a {listed} picture, or its header is damaged"
         ) from error

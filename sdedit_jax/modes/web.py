@@ -32,7 +32,9 @@ def web(config: ConfigDict, target: Target | None) -> int:
     if not (own.password or is_loopback(own.host)):
         warn(f"web.host {own.host} without web.password: all who reach this host can use the page")
     with catch() as signals:
-        running = server.start(config.prior, own.host, own.port, login(own.password))
+        running = server.start(
+            config.prior, config.compute, own.host, own.port, login(own.password)
+        )
         print(f"web       {running.url}", flush=True)
         signals.stop.wait()
         running.close()

@@ -97,7 +97,8 @@ function clear() {
 function value() {
   const url = (canvas) => empty(canvas) ? null : canvas.toDataURL("image/png");
   return JSON.stringify({picture: state.picture, paint: url(paint), mask: url(mask),
-    patch: state.patch, place: state.place, number: state.number});
+    patch: state.patch, place: state.place, number: state.number,
+    touched: state.undo.length > 0});
 }
 
 function send(final) {
@@ -110,7 +111,7 @@ function send(final) {
   state.number += 1; state.waiting = state.number; state.dirty = false; state.sent = now;
   props.value = value();
   element.dataset.sent = state.number;
-  window.sdedit = {...window.sdedit, number: state.number, sent: now, encoded: performance.now()};
+  window.sdedit = {number: state.number, sent: now, encoded: performance.now()};
   trigger("live", {number: state.number});
 }
 
@@ -157,7 +158,7 @@ function moved(event) {
 }
 
 stage.addEventListener("pointerdown", (event) => {
-  if (state.pointer !== null || event.button) return;
+  if (state.pointer !== null || event.button || !state.tool) return;
   if (state.tool === "patch" && !state.image) { choose("patch"); return; }
   event.preventDefault();
   stage.setPointerCapture(event.pointerId);
@@ -182,7 +183,7 @@ stage.addEventListener("pointerleave", () => { cursor.style.display = "none"; })
 
 function hover(event) {
   const [x, y] = at(event), size = 100 * state.sizes[state.drawn] / paint.width;
-  const drawing = state.tool !== "patch" && event.pointerType !== "touch";
+  const drawing = state.tool && state.tool !== "patch" && event.pointerType !== "touch";
   cursor.style.display = drawing ? "block" : "none";
   cursor.style.left = 100 * x + "%"; cursor.style.top = 100 * y + "%";
   cursor.style.width = size + "%";
@@ -214,19 +215,20 @@ function choose(tool) {
 function buttons() {
   for (const button of element.querySelectorAll("[data-tool]")) {
     const name = button.dataset.tool;
-    button.hidden = name !== "eraser" && !props.tools.includes(name);
+    const drawing = props.tools.includes("brush") || props.tools.includes("mask");
+    button.hidden = name === "eraser" ? !drawing : !props.tools.includes(name);
     button.setAttribute("aria-pressed", name === state.tool);
   }
   const doing = (name) => element.querySelector('[data-do="' + name + '"]');
   doing("undo").disabled = !state.undo.length;
   doing("redo").disabled = !state.redo.length;
   doing("patch").hidden = !props.tools.includes("patch");
-  stage.dataset.tool = state.tool;
+  stage.dataset.using = state.tool;
   part("colours").hidden = !props.tools.includes("brush");
   patch.hidden = !props.tools.includes("patch");
   mask.hidden = !props.tools.includes("mask");
   slider.value = state.tool === "patch" ? 96 * (state.place ? state.place[2] : 0.5)
-    : state.sizes[state.drawn];
+    : state.sizes[state.drawn] || 24;
 }
 
 function colours() {
@@ -244,12 +246,12 @@ function colours() {
   own.type = "color"; own.title = "Another colour"; own.value = state.colour;
   own.addEventListener("input", () => pick(own.value));
   row.append(own);
-  pick(props.palette[0] || state.colour);
+  pick(props.palette[Math.floor(props.palette.length / 2)] || state.colour);
 }
 
 function pick(colour) {
   state.colour = colour;
-  if (state.tool !== "brush") choose("brush");
+  if (state.tool !== "brush" && props.tools.includes("brush")) choose("brush");
   for (const one of element.querySelectorAll(".sd-colour"))
     one.setAttribute("aria-pressed", one.title === colour);
   const own = part("colours").querySelector("input");
@@ -258,7 +260,7 @@ function pick(colour) {
 
 function resizeBrush(size) {
   if (state.tool === "patch") { scale(size / 96, true); return; }
-  state.sizes[state.drawn] = Math.min(Math.max(size, 2), 96);
+  if (state.drawn in state.sizes) state.sizes[state.drawn] = Math.min(Math.max(size, 2), 96);
   buttons();
 }
 
@@ -308,7 +310,7 @@ async function show() {
   try { given = JSON.parse(props.value || "{}"); } catch { return; }
   if (!given.show) return;
   resize();
-  if (!paint.dataset.shown) paint.dataset.shown = "yes"; else remember();
+  if (given.undo) remember(); else { state.undo = []; state.redo = []; }
   const {picture: below, patch: laid, place} = given.show;
   await put(picture, below); await put(paint, given.show.paint); await put(mask, given.show.mask);
   state.picture = below || null; state.patch = laid || null; state.place = place || null;
@@ -323,8 +325,9 @@ watch("value", show);
 watch("size", () => { resize(); });
 watch("palette", colours);
 watch("tools", () => {
-  if (state.tool !== "eraser" && !props.tools.includes(state.tool)) choose(props.tools[0]);
-  if (!props.tools.includes(state.drawn)) state.drawn = props.tools[0];
+  const tools = props.tools.filter((name) => name !== "patch" || state.image);
+  if (!tools.includes(state.drawn)) state.drawn = tools[0] || "";
+  if (state.tool !== "eraser" && !props.tools.includes(state.tool)) state.tool = tools[0] || "";
   buttons();
 });
 
@@ -335,24 +338,24 @@ for (const button of element.querySelectorAll("[data-do]"))
 
 // --- keys -----------------------------------------------------------------------------------
 
+const key = (tool) => element.querySelector('[data-tool="' + tool + '"]:not([hidden])')?.click();
 const press = (id) => document.getElementById(id)?.click();
 const KEYS = {
-  b: () => choose("brush"), e: () => choose("eraser"), m: () => choose("mask"),
-  p: () => choose("patch"), o: () => act("open"), Delete: () => act("clear"),
+  b: () => key("brush"), e: () => key("eraser"), m: () => key("mask"), p: () => key("patch"),
+  o: () => act("open"), Delete: () => act("clear"),
   "[": () => resizeBrush(state.sizes[state.drawn] / 1.25),
   "]": () => resizeBrush(state.sizes[state.drawn] * 1.25), Escape: () => press("cancel"),
 };
 
 window.addEventListener("keydown", (event) => {
-  const ctrl = event.ctrlKey || event.metaKey, key = event.key;
-  if (ctrl && key === "Enter") { press("finish"); return; }
+  const ctrl = event.ctrlKey || event.metaKey, name = event.key;
+  if (ctrl && name === "Enter") { press("finish"); return; }
   if (event.target.closest("textarea, select, [contenteditable], input:not([type=range])")) return;
-  if (ctrl && key.toLowerCase() === "z") act(event.shiftKey ? "redo" : "undo");
-  else if (ctrl && key.toLowerCase() === "y") act("redo");
+  if (ctrl && name.toLowerCase() === "z") act(event.shiftKey ? "redo" : "undo");
+  else if (ctrl && name.toLowerCase() === "y") act("redo");
   else if (ctrl || event.altKey) return;
-  else if (/^[1-9]$/.test(key) && props.palette[key - 1]) pick(props.palette[key - 1]);
-  else if (KEYS[key] && (!"mp".includes(key) || props.tools.includes(key === "m" ? "mask" : "patch")))
-    KEYS[key]();
+  else if (/^[1-9]$/.test(name) && props.palette[name - 1]) pick(props.palette[name - 1]);
+  else if (KEYS[name]) KEYS[name]();
   else return;
   event.preventDefault();
 });

@@ -5,12 +5,13 @@ import binascii
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import gradio as gr
 import numpy as np
 
-from sdedit_jax import images
+from sdedit_jax import images, provenance
+from sdedit_jax.web.guides import Painted
 
 HERE = Path(__file__).parent
 MOST_BYTES = 16 * 2**20
@@ -21,24 +22,6 @@ LONG_SIDE = 256
 """Pixels of the canvas's longer side, at least."""
 TOOLS = ("brush", "mask", "patch")
 PNG = "data:image/png;base64,"
-
-
-class Painted(NamedTuple):
-    """What is on the canvas; all layers have its size but for the patch.
-
-    Attributes:
-        picture: the photo beneath, uint8 [h, w, 3]; None: the canvas is blank.
-        paint: the strokes, uint8 [h, w, 4].
-        mask: uint8 [h, w], 255 = may change; None: none is painted.
-        patch: a patch laid on the picture, uint8 [ph, pw, 4].
-        place: x and y of the patch's centre and its width, as shares of the canvas.
-    """
-
-    picture: np.ndarray | None
-    paint: np.ndarray
-    mask: np.ndarray | None = None
-    patch: np.ndarray | None = None
-    place: tuple[float, float, float] | None = None
 
 
 def component(value: str, size: tuple[int, int], palette: list[str]) -> gr.HTML:
@@ -108,8 +91,8 @@ def _layer(url: Any, name: str, size: tuple[int, int] | None = None) -> np.ndarr
         raise ValueError(
             f"canvas: {name} must be {images.size_text(size)}, got {shape}; load the page again"
         )
-    alpha = np.full(picture.rgb.shape[:2], 255, np.uint8) if picture.alpha is None else None
-    return np.dstack([picture.rgb, picture.alpha if alpha is None else alpha])
+    opaque = np.full(picture.rgb.shape[:2], 255, np.uint8)
+    return np.dstack([picture.rgb, opaque if picture.alpha is None else picture.alpha])
 
 
 def _bytes(url: Any, head: str, name: str) -> bytes:
@@ -133,7 +116,9 @@ def file(sent: Any) -> bytes:
     return _bytes(data, "", "the file")
 
 
-def opened(data: bytes, name: str = "file", formats: tuple[str, ...] = images.FORMATS) -> Any:
+def opened(
+    data: bytes, name: str = "file", formats: tuple[str, ...] = images.FORMATS
+) -> images.Picture:
     """The picture of a visitor's file.
 
     Raises:
@@ -148,34 +133,30 @@ def opened(data: bytes, name: str = "file", formats: tuple[str, ...] = images.FO
 # --- to the page ----------------------------------------------------------------------------------
 
 
-def url(pixels: np.ndarray, text: Mapping[str, str] | None = None) -> str:
-    """A picture as a data URL of a PNG with text chunks."""
-    import io
-
-    from PIL import Image, PngImagePlugin
-
-    info = PngImagePlugin.PngInfo()
-    for k, v in (text or {}).items():
-        info.add_text(k, v)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=info)
-    return PNG + base64.b64encode(buffer.getvalue()).decode()
+def url(png: bytes) -> str:
+    """The data URL of a PNG."""
+    return PNG + base64.b64encode(png).decode()
 
 
-def shown(painted: Painted | None, edit: bool = True) -> str:
-    """The value that makes the canvas show layers; None: an empty one.
+def shown(painted: Painted, *, edit: bool = True, undo: bool = True) -> str:
+    """The value that makes the canvas show layers.
 
     Args:
-        edit: whether the picture is then made again.
+        edit: whether the picture is then made again. undo: whether one can undo it.
     """
-    layers: dict[str, Any] = {}
-    if painted is not None:
-        mask = painted.mask
-        drawn = {"picture": painted.picture, "paint": painted.paint, "patch": painted.patch}
-        drawn["mask"] = None if mask is None else np.dstack([*[mask] * 3, mask])
-        layers = {name: url(a) for name, a in drawn.items() if a is not None}
-        layers["place"] = painted.place
-    return json.dumps({"show": layers, "edit": edit})
+    mask = painted.mask
+    drawn = {"picture": painted.picture, "paint": painted.paint, "patch": painted.patch}
+    drawn["mask"] = None if mask is None else np.dstack([*[mask] * 3, mask])
+    layers: dict[str, Any] = {n: url(images.png(a)) for n, a in drawn.items() if a is not None}
+    return json.dumps({"show": {**layers, "place": painted.place}, "edit": edit, "undo": undo})
+
+
+def is_touched(text: Any) -> bool:
+    """Whether the visitor has changed what the canvas shows."""
+    try:
+        return bool(json.loads(text).get("touched", True))
+    except (ValueError, TypeError, AttributeError):
+        return True
 
 
 def number(text: Any) -> int:
@@ -186,7 +167,17 @@ def number(text: Any) -> int:
         return 0
 
 
-def within(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """A size with the same proportions whose longer side is at most `side`."""
-    share = min(side / max(size), 1)
-    return max(round(size[0] * share), 1), max(round(size[1] * share), 1)
+def is_result(data: bytes) -> bool:
+    """Whether a file is a result with its settings."""
+    try:
+        return provenance.RECIPE in images.decode_text(data, "the file")
+    except ValueError:
+        return False
+
+
+def with_patch(painted: Painted, picture: images.Picture) -> Painted:
+    """What is painted with a picture as its patch, in the middle, not larger than the canvas."""
+    size = picture.rgb.shape[:2]
+    share = min(max(painted.size) / max(size), 1)
+    small = images.resize_layer(picture, tuple(max(round(share * side), 1) for side in size))
+    return painted._replace(patch=np.dstack([small.rgb, small.alpha]), place=(0.5, 0.5, 0.5))

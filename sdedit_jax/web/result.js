@@ -48,7 +48,8 @@ async function show() {
   for (const button of element.querySelectorAll("[data-do]")) button.disabled = !some;
   requestAnimationFrame(() => {
     element.dataset.number = given.number || 0;
-    window.sdedit = {...window.sdedit, shown: given.number, drawn: performance.now()};
+    const detail = {number: given.number || 0, seconds: given.seconds || 0};
+    element.dispatchEvent(new CustomEvent("sdedit-shown", {detail, bubbles: true}));
   });
 }
 
@@ -83,7 +84,7 @@ compare.addEventListener("input", uncover);
 element.querySelector('[data-do="download"]').addEventListener("click", download);
 element.querySelector('[data-do="paint"]').addEventListener("click", () => {
   if (given.pictures.length)
-    trigger("paint", {data: given.pictures[chosen][0].split(",")[1], as: "photo"});
+    trigger("paint", {data: given.pictures[chosen][0].split(",")[1], as: "result"});
 });
 window.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;

@@ -8,7 +8,9 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
+from sdedit_jax import images
 from sdedit_jax.web import canvas
+from sdedit_jax.web.visitor import Strip
 
 HERE = Path(__file__).parent
 
@@ -27,7 +29,7 @@ def component(value: str) -> gr.HTML:
 def strip_component() -> gr.HTML:
     """The strip of finished results; its value is JSON, see `strip`."""
     return gr.HTML(
-        strip((), -1),
+        strip(Strip()),
         html_template='<div class="sd-bar sd-strip" aria-label="Finished results"></div>',
         js_on_load=(HERE / "strip.js").read_text(),
         apply_default_css=False,
@@ -36,28 +38,25 @@ def strip_component() -> gr.HTML:
 
 
 def value(
-    pictures: Sequence[np.ndarray],
+    pngs: Sequence[bytes],
     before: np.ndarray | None,
     line: str,
     *,
-    texts: Sequence[dict[str, str]] = (),
     name: str = "result",
     progress: float = 1.0,
+    seconds: float = 0.0,
 ) -> dict[str, Any]:
     """What the result shows.
 
     Args:
-        pictures: the samples, uint8 [h, w, 3]. before: the picture that they were made from.
-        line: about them. texts: PNG text of each, with its recipe.
-        name: of the file of a download. progress: the share that is done.
+        pngs: the samples. before: the picture that they were made from, uint8 [h, w, C].
+        line: about them. name: of the file of a download.
+        progress: the share that is done. seconds: of the edit.
     """
-    texts = texts or [{}] * len(pictures)
-    shown = [
-        (canvas.url(picture, text), f"{name}_{i}.png")
-        for i, (picture, text) in enumerate(zip(pictures, texts, strict=True))
-    ]
-    before = None if before is None else canvas.url(before)
-    return {"pictures": shown, "before": before, "line": line, "progress": progress}
+    files = [(canvas.url(png), f"{name}_{i}.png") for i, png in enumerate(pngs)]
+    below = None if before is None else canvas.url(images.png(before))
+    made = {"pictures": files, "before": below, "line": line}
+    return {**made, "progress": progress, "seconds": seconds}
 
 
 def numbered(made: dict[str, Any], number: int) -> str:
@@ -65,6 +64,7 @@ def numbered(made: dict[str, Any], number: int) -> str:
     return json.dumps({**made, "number": number})
 
 
-def strip(urls: Sequence[str], at: int) -> str:
-    """The value of the strip: thumbnails, and the number of the one that is shown."""
-    return json.dumps({"pictures": list(urls), "at": at})
+def strip(strip: Strip) -> str:
+    """The value of the component of a strip: its first samples, and which one is shown."""
+    urls = [one.result["pictures"][0][0] for one in strip.kept]
+    return json.dumps({"pictures": urls, "at": strip.at})

@@ -1,11 +1,15 @@
 """The server of the page: what it binds to, and what it refuses."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
+from starlette.middleware import Middleware
 
+from sdedit_jax.registry import included
 from sdedit_jax.web import canvas
+from sdedit_jax.web.edits import Editor
 from sdedit_jax.web.page import HERE, Page
 
 MOST_BODY = 2 * canvas.MOST_BYTES
@@ -22,13 +26,14 @@ class Running(NamedTuple):
     close: Callable[[], None]
 
 
-def start(prior: str, host: str, port: int, login: Any = None) -> Running:
+def start(prior: str, compute: str, host: str, port: int, login: Any = None) -> Running:
     """Serve the page.
 
     Args:
-        prior: with which it begins. login: a function (user, password) -> bool; None: no login.
+        prior: with which it begins. compute: as of load_prior.
+        login: a function (user, password) -> bool; None: no login.
     """
-    page = Page(prior).build()
+    page = Page(Editor(known(prior), compute), prior).build()
     page.queue(default_concurrency_limit=None, max_size=THREADS)
     _, url, _ = page.launch(
         server_name=host, server_port=port, share=False, inbrowser=False, quiet=True,
@@ -40,10 +45,14 @@ def start(prior: str, host: str, port: int, login: Any = None) -> Running:
     return Running(url, page.close)
 
 
+def known(prior: str) -> dict[str, Path]:
+    """The priors of a page by their names: the one with which it begins, and those of --list."""
+    found = included.priors()
+    return found if prior in found else {prior: included.prior(prior), **found}
+
+
 def _limited() -> Any:
     """The middleware that refuses large requests."""
-    from starlette.middleware import Middleware
-
     return Middleware(Limit, most=MOST_BODY)
 
 

@@ -4,6 +4,9 @@ import threading
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
+from sdedit_jax.web.guides import Painted
+from sdedit_jax.web.settings import Settings
+
 MOST_KEPT = 24
 """Results in a strip."""
 MOST_VISITORS = 64
@@ -14,15 +17,12 @@ class Kept(NamedTuple):
     """A finished result.
 
     Attributes:
-        settings: edits.Settings. tab: the open one. painted: canvas.Painted.
-        result: the value of the component, see result.py. thumbnail: a data URL.
+        settings, painted: what it was made of. result: what the component shows, see result.py.
     """
 
-    settings: Any
-    tab: str
-    painted: Any
+    settings: Settings
+    painted: Painted
     result: dict[str, Any]
-    thumbnail: str
 
 
 class Strip(NamedTuple):
