@@ -305,7 +305,7 @@ def test_pictures_of_other_edits_are_refused(editor, tmp_path):
         (settings("scribble"), {"mask": None, "paint": 0}, "paint: draw some strokes"),
         (settings("composite"), {"patch": None}, "patch: "),
         (settings("recolor", palette=()), {}, "palette: choose"),
-        (settings("outpaint", margins=(0, 0, 0, 0)), {}, "outpaint needs one of"),
+        (settings("outpaint", margins=(0, 0, 0, 0)), {}, "margins: choose how far"),
         (settings("inpaint"), {"mask": 0}, "mask is black everywhere"),
         (settings("strokes", t0=1.5), {}, r"t0 must be in \[0, 1\], got 1.5"),
         (settings("strokes", prompt="red"), {}, "prompt: the prior does not read texts"),

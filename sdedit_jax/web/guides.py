@@ -123,6 +123,8 @@ def _inpaint(painted: Painted, options: Mapping, size: Size, fit: str, id: str) 
 
 def _outpaint(painted: Painted, options: Mapping, size: Size, fit: str, id: str) -> TaskInput:
     chosen = common.read_options(outpaint.Options, options)
+    if not any(getattr(chosen, side) for side in outpaint.SIDES):
+        raise ValueError("margins: choose how far the picture grows on at least one side")
     return outpaint.outpainted(id, painted.together, chosen, size, fit)
 
 

@@ -28,6 +28,7 @@ HINTS = {
 }
 MOST_MARGIN = 128
 """Pixels of the canvas by which a side may grow."""
+FILL = "smooth"
 PALETTE = ("#2e4d12", "#7fa52b", "#d9e29a")
 
 
@@ -42,9 +43,9 @@ def add() -> Controls:
             gr.Slider(0, MOST_MARGIN, 0, step=4, label=f"Pixels on the {side}", min_width=130)
             for side in SIDES
         ]
-        errors["outpaint"] = line()
-    fill = gr.Dropdown(list(inpaint.FILLS), value="smooth", label="Filled with", elem_id="fill")
-    errors["fill"] = line()
+        border = gr.Dropdown(list(outpaint.FILLS), value=FILL, label="Filled with", min_width=130)
+        errors["margins"] = line()
+    hole = gr.Dropdown(list(inpaint.FILLS), value=FILL, label="Filled with", elem_id="fill")
     with gr.Row(visible=False, elem_id="recolour") as colours:
         palette = gr.Textbox(", ".join(PALETTE), label="Colours, from dark to light")
         picked = gr.ColorPicker(PALETTE[0], label="A colour", min_width=90)
@@ -52,12 +53,12 @@ def add() -> Controls:
         errors["palette"] = line()
 
     def read(values: Sequence[Any]) -> Mapping[str, Any]:
-        chosen, *sides, filling, text = values
+        chosen, *sides, inside, around, text = values
         found: dict[str, Any] = {"task": chosen}
         if chosen == "outpaint":
-            found["margins"] = tuple(int(side or 0) for side in sides)
-        if chosen in FILLS:
-            found["fill"] = filling if filling in FILLS[chosen] else ""
+            found |= {"margins": tuple(int(side or 0) for side in sides), "fill": around}
+        if chosen == "inpaint":
+            found["fill"] = inside
         if chosen == "recolor":
             found["palette"] = tuple(one.strip() for one in text.split(",") if one.strip())
         return found
@@ -65,31 +66,27 @@ def add() -> Controls:
     def show(given: Settings) -> Sequence[Any]:
         own = given.task if given.task in NAMES else "inpaint"
         text = ", ".join(given.palette or PALETTE)
-        return [own, *given.margins, given.fill or "smooth", text]
+        fills = (given.fill if given.fill in rule.FILLS else FILL for rule in (inpaint, outpaint))
+        return [own, *given.margins, *fills, text]
 
     def parts(chosen: str) -> list[Any]:
-        fills = FILLS.get(chosen, ())
         return [
             HINTS[chosen],
+            gr.Dropdown(visible=chosen == "inpaint"),
             gr.Row(visible=chosen == "outpaint"),
-            gr.Dropdown(choices=list(fills) or None, visible=bool(fills)),
             gr.Row(visible=chosen == "recolor"),
         ]
 
     def wire(wiring: Wiring) -> None:
         at_once = {"queue": False, "show_progress": "hidden"}
-        task.change(parts, [task], [hint, growth, fill, colours], **at_once)
+        task.change(parts, [task], [hint, hole, growth, colours], **at_once)
         t0 = next(one for one in wiring.controls if one.elem_id == "t0")
         wiring.again(task.input(usual, [task], [t0], **at_once).then)
         added = more.click(added_to, [palette, picked], [palette], **at_once)
         wiring.again(added.then)
 
-    live = [fill.input, palette.submit, *(side.release for side in margins)]
-    return Controls([task, *margins, fill, palette], read, show, errors, live, wire)
-
-
-FILLS: Mapping[str, tuple[str, ...]] = {"inpaint": inpaint.FILLS, "outpaint": outpaint.FILLS}
-"""Task -> how it fills what is not there."""
+    live = [hole.input, border.input, palette.submit, *(side.release for side in margins)]
+    return Controls([task, *margins, hole, border, palette], read, show, errors, live, wire)
 
 
 def usual(task: str) -> float:
