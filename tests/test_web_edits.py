@@ -62,12 +62,10 @@ def last(events):
 def by_program(task, layers, folder, **changes):
     """The results of the program from the same pictures in files."""
     folder.mkdir(exist_ok=True)
-    files = {"canvas": layers.together.rgb if task == "strokes" else layers.picture}
+    files = {"canvas": layers.picture if task == "scribble" else layers.together.rgb}
     files |= {"strokes": layers.paint, "mask": layers.mask, "patch": layers.patch}
     for name, pixels in files.items():
         Image.fromarray(pixels).save(folder / f"{name}.png")
-    if task == "img2img":
-        Image.fromarray(layers.together.rgb).save(folder / "canvas.png")
     x, y, width = layers.place
     scale = width * layers.size[1] / layers.patch.shape[1]
     options = {
@@ -335,3 +333,60 @@ def test_errors_name_the_field(own, layers, told, editor):
 def test_layers_of_another_size_are_refused(editor):
     with pytest.raises(ValueError, match="picture must have the size of the canvas"):
         list(editor.events(settings("strokes"), painted(picture=known())))
+
+
+# --- the parts of the page ------------------------------------------------------------------------
+
+
+def test_controls_read_what_they_show(editor):
+    """Settings come back from the values of the components that show them."""
+    gradio = pytest.importorskip("gradio")
+    from sdedit_jax.web import photo, strength, words
+
+    with gradio.Blocks():
+        parts = {name: module.add() for name, module in (("photo", photo), ("words", words))}
+        slider = strength.add(editor, Settings(prior="tiny", t0=0.5))
+    asked = {
+        "photo": [
+            settings("scribble"),
+            settings("inpaint", fill="mean"),
+            settings("outpaint", fill="edge"),
+            settings("composite"),
+            settings("recolor"),
+        ],
+        "words": [
+            settings("img2img", prompt="a green apple", negative_prompt="red", scale=3.0),
+            words_of("ledits", 0.7),
+            words_of("leditspp", 0.85),
+        ],
+    }
+    for name, every in asked.items():
+        for own in every:
+            found = parts[name].read(parts[name].show(own))
+            assert found["task"] == own.task
+            assert {field: getattr(own, field) for field in found} == found
+    assert slider.read([0.4, False]) == {"t0": 0.4} and slider.read([0.4, True]) == {"t0": "auto"}
+    assert slider.show(Settings(t0=0.3)) == [0.3, False]
+
+
+def words_of(preset, t0):
+    concepts = (Concept("red", True, 3.0, True, (("threshold", 0.5),)), Concept("green"))
+    return words(preset=preset, t0=t0, concepts=concepts)
+
+
+@pytest.mark.parametrize("text", ["", "0.3, x", "1.5", "nan", ",".join("123456789")])
+def test_wrong_strengths_of_a_sheet_are_refused(text):
+    pytest.importorskip("gradio")
+    from sdedit_jax.web import strength
+
+    with pytest.raises(ValueError, match=r"strengths must be 1 to 8 numbers in \[0, 1\]"):
+        strength.numbers(text)
+    assert strength.numbers("0.3, 0.3,1") == [0.3, 1.0]
+
+
+def test_a_picked_colour_is_added_in_hexadecimal():
+    pytest.importorskip("gradio")
+    from sdedit_jax.web import photo
+
+    assert photo.added_to("#112233,", "rgba(255, 16.4, -2, 1)") == "#112233, #ff1000"
+    assert photo.added_to("", "#a1b2c3") == "#a1b2c3"

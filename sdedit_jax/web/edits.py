@@ -29,7 +29,8 @@ from sdedit_jax.text.concept_parser import as_text
 from sdedit_jax.text.spelling import one_of
 from sdedit_jax.web.guides import Painted, guide, options_of
 from sdedit_jax.web.settings import AUTO, LEDITS, TASKS, Settings, config_of, restored
-from sdedit_jax.weights import load
+from sdedit_jax.weights import load, store
+from sdedit_jax.weights.readers.folder import reads_texts
 
 KEPT_PRIORS = 4
 KEPT_INVERSIONS = 16
@@ -113,6 +114,15 @@ class Editor:
                 self.loaded.keep(name, load.load_prior(self.priors[name], self.compute))
             return self.loaded.get(name)
 
+    def reads(self, name: str) -> bool:
+        """Whether a prior reads texts."""
+        folder = included.prior(self.priors[name])
+        if reads_texts(folder):
+            return True
+        with contextlib.suppress(ValueError, OSError):
+            return "text_encoder" in (store.read_metadata(folder).get("config") or {})
+        return False
+
     def readings(self, name: str, t0: float) -> Strength:
         """A strength of a prior in its four units."""
         return strength.describe(self.prior(name).process, t0)
@@ -153,6 +163,8 @@ class Editor:
         cancel: Cancel | None = None,
     ) -> Iterator[Event | Result]:
         """Strengths against seeds: for each strength its events, and a Result of all seeds."""
+        if settings.task == LEDITS:
+            raise ValueError("t0: strengths are compared for the other tasks, not for concepts")
         for t0 in t0s:
             own = replace(settings, t0=float(t0), samples=1)
             rows = [Row(seed, own.sample, f"_t{t0:g}_s{seed}") for seed in seeds]

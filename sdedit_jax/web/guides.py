@@ -118,12 +118,12 @@ def _inpaint(painted: Painted, options: Mapping, size: Size, fit: str, id: str) 
     mask = painted.free
     if mask is None:
         raise ValueError("mask: paint the region that may change")
-    return inpaint.inpainted(id, painted.photo, mask, options["fill"], size, fit)
+    return inpaint.inpainted(id, painted.together, mask, options["fill"], size, fit)
 
 
 def _outpaint(painted: Painted, options: Mapping, size: Size, fit: str, id: str) -> TaskInput:
     chosen = common.read_options(outpaint.Options, options)
-    return outpaint.outpainted(id, painted.photo, chosen, size, fit)
+    return outpaint.outpainted(id, painted.together, chosen, size, fit)
 
 
 def _composite(painted: Painted, options: Mapping, size: Size, fit: str, id: str) -> TaskInput:
@@ -131,7 +131,7 @@ def _composite(painted: Painted, options: Mapping, size: Size, fit: str, id: str
         raise ValueError("patch: drop a picture on the canvas, or load one as a patch")
     chosen, patch = common.read_options(composite.Options, options), painted.patch
     layer = images.Picture(np.ascontiguousarray(patch[..., :3]), patch[..., 3])
-    return composite.composed(id, painted.photo, layer, chosen, size, fit)
+    return composite.composed(id, painted.together, layer, chosen, size, fit)
 
 
 def _recolor(painted: Painted, options: Mapping, size: Size, fit: str, id: str) -> TaskInput:
@@ -139,7 +139,7 @@ def _recolor(painted: Painted, options: Mapping, size: Size, fit: str, id: str) 
     chosen = common.read_options(recolor.Options, options)
     if not chosen.palette:
         raise ValueError("palette: choose at least one colour")
-    return recolor.recolored(id, painted.photo, mask, chosen, size, fit)
+    return recolor.recolored(id, painted.together, mask, chosen, size, fit)
 
 
 def _img2img(painted: Painted, options: Mapping, size: Size, fit: str, id: str) -> TaskInput:
