@@ -13,7 +13,7 @@ import urllib.request
 import numpy as np
 import pytest
 from PIL import Image
-from program import exact_prior, known
+from program import known, tiny_prior
 
 pytest.importorskip("gradio", reason='the page needs gradio: pip install ".[web]"')
 
@@ -201,7 +201,7 @@ def free_port():
 
 
 class Served:
-    """A page of the exact prior of one picture."""
+    """A page of a prior of random weights."""
 
     def __init__(self, monkeypatch=None, **options):
         built = []
@@ -213,7 +213,7 @@ class Served:
 
         page.Page.build = kept
         try:
-            given = {"prior": exact_prior(), "compute": "float32", "host": "127.0.0.1"}
+            given = {"prior": tiny_prior(), "compute": "float32", "host": "127.0.0.1"}
             self.running = server.start(**given, port=free_port(), **options)
         finally:
             page.Page.build = build

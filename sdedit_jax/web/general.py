@@ -1,4 +1,4 @@
-"""The settings of all tabs: prior, class, seed, samples and strength."""
+"""The settings of all tabs: prior, class, seed and samples."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,8 +13,8 @@ from sdedit_jax.web.settings import Settings
 MOST_SAMPLES = 8
 ANY = ("any", "")
 """The class of a prior where none is chosen."""
-CARRIED = ("sample", "preset", "sampler", "id", "output")
-"""Fields without a component: those of a restored result."""
+CARRIED = ("task", "sample", "preset", "sampler", "id", "output")
+"""Fields of a restored result that have no component; they hold for its task."""
 
 
 def add(priors: Priors, settings: Settings) -> Controls:
@@ -28,9 +28,6 @@ def add(priors: Priors, settings: Settings) -> Controls:
             cond = classes(priors.classes(settings.prior))
             errors["cond"] = line()
         with gr.Column(min_width=150):
-            t0 = gr.Slider(0, 1, settings.t0, step=0.01, label="Strength", elem_id="t0")
-            errors["t0"] = line()
-        with gr.Column(min_width=150):
             seed = gr.Number(settings.seed, precision=0, label="Seed", elem_id="seed")
             errors["seed"] = line()
         with gr.Column(min_width=150):
@@ -39,16 +36,15 @@ def add(priors: Priors, settings: Settings) -> Controls:
             )
             errors["samples"] = line()
     carried = gr.State({})
-    components = [prior, cond, t0, seed, samples, carried]
+    components = [prior, cond, seed, samples, carried]
 
     def read(values: Sequence[Any]) -> Mapping[str, Any]:
-        found = dict(zip(("prior", "cond", "t0", "seed", "samples"), values[:-1], strict=True))
-        return {**values[-1], **found, "cond": found["cond"] or ""}
+        found = dict(zip(("prior", "cond", "seed", "samples", "carried"), values, strict=True))
+        return {**found, "cond": found["cond"] or ""}
 
     def show(s: Settings) -> Sequence[Any]:
-        more = {name: getattr(s, name) for name in CARRIED}
-        return [s.prior, gr.Dropdown(value=s.cond, **listed(priors.classes(s.prior))), s.t0,
-                s.seed, s.samples, more]  # fmt: skip
+        label = gr.Dropdown(value=s.cond, **listed(priors.classes(s.prior)))
+        return [s.prior, label, s.seed, s.samples, {name: getattr(s, name) for name in CARRIED}]
 
     def wire(wiring: Wiring) -> None:
         def changed(name: str, text: str) -> tuple[Any, Any, dict]:
@@ -61,7 +57,7 @@ def add(priors: Priors, settings: Settings) -> Controls:
         outputs = [wiring.canvas, cond, carried]
         wiring.again(prior.input(changed, [prior, wiring.canvas], outputs, queue=False).then)
 
-    live = [t0.release, seed.submit, seed.blur, cond.input]
+    live = [seed.submit, seed.blur, cond.input]
     return Controls(components, read, show, errors, live, wire)
 
 

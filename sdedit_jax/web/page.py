@@ -12,7 +12,7 @@ import numpy as np
 
 from sdedit_jax import images
 from sdedit_jax.pipeline.base import Event
-from sdedit_jax.web import canvas, general, result
+from sdedit_jax.web import canvas, general, photo, result, strength, words
 from sdedit_jax.web.controls import Wiring, beside, line
 from sdedit_jax.web.edits import Editor, Result
 from sdedit_jax.web.first import Priors, fitted
@@ -52,27 +52,18 @@ class Page:
         kept = (KEPT_SECONDS, KEPT_SECONDS)
         with gr.Blocks(title="sdedit", analytics_enabled=False, delete_cache=kept) as page:
             self.tab = gr.State(PAINT)
-            self._pictures()
-            self.error = line()
-            with gr.Row(elem_classes="sd-buttons"):
-                buttons = [
-                    gr.Button("Finish", variant="primary", elem_id="finish", min_width=80),
-                    gr.Button("Cancel", elem_id="cancel", min_width=80),
-                    gr.Button("Earlier", elem_id="earlier", min_width=80),
-                    gr.Button("Later", elem_id="later", min_width=80),
-                ]
-            self.strip = result.strip_component()
-            self.parts = {"general": general.add(self.priors, self.first.settings)}
-            with gr.Tabs(selected=PAINT) as self.tabs:
-                with gr.Tab("Paint", id=PAINT) as paint:
-                    gr.Markdown("Paint with the brush. The result follows while you paint.")
+            with gr.Row():
+                with gr.Column(scale=2, min_width=300):
+                    buttons = self._pictures()
+                with gr.Column(scale=1, min_width=300):
+                    tabs = self._parts()
             self.errors = {f: at for part in self.parts.values() for f, at in part.errors.items()}
             self.errors[""] = self.error
-            self._wire(page, {PAINT: paint}, buttons)
+            self._wire(page, tabs, buttons)
         return page
 
-    def _pictures(self) -> None:
-        """The canvas and the result, which begin with the example."""
+    def _pictures(self) -> list[gr.Button]:
+        """The canvas and the result, which begin with the example; the buttons below them."""
         size = self.priors.size(self.first.settings.prior)
         painted = canvas.shown(self.first.painted, edit=False, undo=False)
         made = self.shown(self.first.settings, self.first.result)
@@ -81,6 +72,30 @@ class Page:
                 self.canvas = canvas.component(painted, size, list(self.first.palette))
             with gr.Column(min_width=280):
                 self.result = result.component(result.numbered(made, 0))
+        self.error = line()
+        with gr.Row(elem_classes="sd-buttons"):
+            buttons = [
+                gr.Button("Finish", variant="primary", elem_id="finish", min_width=70),
+                gr.Button("Cancel", elem_id="cancel", min_width=70),
+                gr.Button("Earlier", elem_id="earlier", min_width=70),
+                gr.Button("Later", elem_id="later", min_width=70),
+            ]
+        self.strip = result.strip_component()
+        return buttons
+
+    def _parts(self) -> dict[str, gr.Tab]:
+        """The tabs, and the settings below them. A tab's own settings come last in `parts`."""
+        tabs, own, settings = {}, {}, self.first.settings
+        with gr.Tabs(selected=PAINT) as self.tabs:
+            with gr.Tab("Paint", id=PAINT) as tabs[PAINT]:
+                gr.Markdown("Paint with the brush. The result follows while you paint.")
+            with gr.Tab("Photo", id=PHOTO) as tabs[PHOTO]:
+                own[PHOTO] = photo.add()
+            with gr.Tab("Words", id=WORDS) as tabs[WORDS]:
+                own[WORDS] = words.add()
+        common = {"strength": strength.add(self.editor, settings)}
+        self.parts = {"general": general.add(self.priors, settings), **common, **own}
+        return tabs
 
     @property
     def controls(self) -> list[Any]:
@@ -99,7 +114,11 @@ class Page:
         for event in (event for part in self.parts.values() for event in part.live):
             self.again(event)
         for name, tab in tabs.items():
-            self.again(tab.select(lambda name=name: name, None, [self.tab], **AT_ONCE).then)
+            chosen = tab.select(lambda name=name: name, None, [self.tab], **AT_ONCE)
+            if name == WORDS:
+                prior = self.parts["general"].components[0]
+                chosen = chosen.then(self.reading, [prior], [prior, self.canvas], **AT_ONCE)
+            chosen.then(self.tools, self.inputs, [self.canvas, *self.errors.values()], **AT_ONCE)
         shown = [self.canvas, self.result, *self.errors.values()]
         many = {"trigger_mode": "multiple", "concurrency_limit": None, **QUIET}
         finish.click(self.finish, self.inputs, [*shown, self.strip], **many)
@@ -139,7 +158,8 @@ class Page:
             start += len(part.components)
             if name == tab or name not in TABS:
                 fields |= part.read(own)
-        return Settings(**fields)
+        carried, task = fields.pop("carried"), fields.get("task", Settings.task)
+        return Settings(**({**carried, **fields} if carried.get("task") == task else fields))
 
     def show(self, settings: Settings) -> list[Any]:
         """The values of the components of settings."""
@@ -201,6 +221,15 @@ class Page:
 
         found = self.guarded(act)(request, text, *values)
         return {**found, self.canvas: gr.HTML(**answer)}
+
+    def tools(self, text: str, *values: Any) -> dict[Any, Any]:
+        """The tools of the canvas for the open tab."""
+        del text
+        return {**self.clear(), self.canvas: gr.HTML(tools=TOOLS[self.settings(values).task])}
+
+    def reading(self, prior: str) -> tuple[str, Any]:
+        """A prior that reads texts, for the tab of words: the chosen one if it does."""
+        return words.reading(self.editor, prior)
 
     def finish(self, request: gr.Request, text: str, *values: Any) -> Iterator[dict[Any, Any]]:
         """The finished edit, with previews; it is added to the strip."""
