@@ -31,6 +31,7 @@ setup(
     package_data={
         "sdedit_jax": ["py.typed"],
         "sdedit_jax.weights.cards": ["*.json"],
+        "sdedit_jax.web": ["*.html", "*.js", "*.css"],
         "sdedit_jax.checkpoints": ["**/*"],
         "sdedit_jax.examples": ["**/*"],
     },
@@ -71,6 +72,7 @@ setup(
         "notebook": ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "anywidget>=0.9"],
         "dev": ["ruff>=0.12", "pyright[nodejs]>=1.1.400"],
         "convert": ["torch>=2.6"],
+        "web": ["gradio>=6,<7"],
         "docs": [
             "mkdocs>=1.6,<2",
             "mkdocs-material>=9.7,<10",

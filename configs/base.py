@@ -77,6 +77,11 @@ def get_config() -> ConfigDict:
     config.autotune.grids = ("karras", "log_snr")
     config.autotune.steps = (5, 8, 12, 20, 35)
     config.autotune.reference = 100  # steps of the reference
+    # --mode=web
+    config.web = ConfigDict()
+    config.web.host = "127.0.0.1"  # this machine alone; "0.0.0.0": all that reach it
+    config.web.port = 7860
+    config.web.password = ""  # "": none
     # the machine
     config.batch = 16  # pictures at a time, on all devices
     config.devices = 0  # local devices to use; 0: all

@@ -76,7 +76,8 @@ def edit(
 
     Args:
         prior: of `load_prior`, `gaussian` or `mixture`.
-        image: the guide, or a batch; fitted to the size of the edit.
+        image: the guide, or a batch; fitted to the size of the edit. The TaskInput of a task
+            has its own mask, id and size.
         mask: [H, W] or [H, W, 1] like the image: bool, floats in [0, 1] or uint8, white = may
             change, grey = that share of the change stays; one for all or one for each. None:
             everything may.

@@ -1,5 +1,6 @@
 """Provenance of results: the recipe inside a PNG, the record, and the environment."""
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -158,5 +159,6 @@ def _finite(values: Any) -> Any:
     return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
+@functools.cache
 def _version(name: str) -> str:
     return importlib.metadata.version(name)

@@ -18,7 +18,7 @@ from program import (
 )
 
 from sdedit_jax import provenance
-from sdedit_jax.modes.jobs import FORMAT
+from sdedit_jax.pipeline.recipes import FORMAT
 from sdedit_jax.weights import store
 
 # as AUTOMATIC1111's web UI reads the last line (its regular expression)

@@ -27,8 +27,8 @@ from program import (
 
 from sdedit_jax import images, provenance
 from sdedit_jax.modes import check, kinds, sdedit
-from sdedit_jax.modes.jobs import FORMAT
 from sdedit_jax.pipeline.executor import PROGRAMS
+from sdedit_jax.pipeline.recipes import FORMAT
 from sdedit_jax.weights import store
 
 

@@ -50,7 +50,7 @@ def read(path: str | Path) -> Picture:
     return decode(_bytes(user_path(path)), str(path))
 
 
-def decode(data: bytes, name: str, formats: Sequence[str] = FORMATS) -> Picture:
+def decode(data: bytes, name: str, formats: Sequence[str] = FORMATS, most: int = 0) -> Picture:
     """Decode a picture file's bytes and apply its EXIF orientation.
 
     Grey, palette, 1-bit and CMYK pictures become RGB. 16-bit grey is rounded to 8 bits. Of 16-bit
@@ -60,11 +60,12 @@ def decode(data: bytes, name: str, formats: Sequence[str] = FORMATS) -> Picture:
         data: content of the file.
         name: of the file, for messages.
         formats: the accepted ones, by Pillow's names.
+        most: the accepted pixels; 0: Pillow's own limit.
 
     Raises:
         ValueError: empty, damaged, too large or of another format.
     """
-    picture = _picture(_open(data, name, formats))
+    picture = _picture(_open(data, name, formats, most))
     deep = data[:4] == b"\x89PNG" and data[24:25] == b"\x10"
     return picture._replace(lost=("16 bits per channel", *picture.lost)) if deep else picture
 
@@ -137,7 +138,9 @@ def _bytes(path: Path) -> bytes:
         raise ValueError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _open(data: bytes, name: str, formats: Sequence[str] = FORMATS) -> ImageFile.ImageFile:
+def _open(
+    data: bytes, name: str, formats: Sequence[str] = FORMATS, most: int = 0
+) -> ImageFile.ImageFile:
     """The decoded Pillow image, or a ValueError that names the file and what is wrong."""
     if not data:
         raise ValueError(f"cannot read {name}: the file is empty")
@@ -146,16 +149,18 @@ def _open(data: bytes, name: str, formats: Sequence[str] = FORMATS) -> ImageFile
             # Pillow warns of damaged EXIF, and above half of its size limit
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=formats)
+            if most and image.width * image.height > most:
+                raise Image.DecompressionBombError
             image.load()
         return image
     except UnidentifiedImageError as error:
         known = [format.replace("WEBP", "WebP") for format in formats]
-        listed = " or ".join([", ".join(known[:-1]), known[-1]])
+        listed = " or ".join(filter(None, [", ".join(known[:-1]), known[-1]]))
         raise ValueError(
             f"cannot read {name}: not a {listed} picture, or its header is damaged"
         ) from error
     except Image.DecompressionBombError as error:
-        most = 2 * Image.MAX_IMAGE_PIXELS // 10**6
+        most = (most or 2 * Image.MAX_IMAGE_PIXELS) // 10**6
         raise ValueError(f"cannot read {name}: larger than {most} megapixels") from error
     except DAMAGE as error:
         raise ValueError(f"cannot read {name}: damaged or truncated ({error})") from error
@@ -299,9 +304,14 @@ def _hex(color: Sequence[int]) -> str:
 
 def read_text(path: str | Path) -> dict[str, str]:
     """Read the text chunks of a PNG file."""
-    image = _open(_bytes(user_path(path)), str(path))
+    return decode_text(_bytes(user_path(path)), str(path))
+
+
+def decode_text(data: bytes, name: str) -> dict[str, str]:
+    """The text chunks of a PNG file's bytes; `name` is for messages."""
+    image = _open(data, name)
     if image.format != "PNG":
-        raise ValueError(f"cannot read text from {path}: not a PNG file but {image.format}")
+        raise ValueError(f"cannot read text from {name}: not a PNG file but {image.format}")
     return {str(key): str(value) for key, value in image.text.items()}
 
 
@@ -325,7 +335,14 @@ def write_png(
     overwrite: bool = False,
     source: Picture | None = None,
 ) -> None:
-    """Write uint8 [H, W] or [H, W, C] as PNG with text chunks; see `write_bytes`.
+    """Write a PNG; see `png` and `write_bytes`."""
+    write_bytes(path, png(pixels, text, source), overwrite)
+
+
+def png(
+    pixels: np.ndarray, text: Mapping[str, str] | None = None, source: Picture | None = None
+) -> bytes:
+    """The bytes of a PNG of uint8 [H, W] or [H, W, C] with text chunks.
 
     Channels are grey, grey and alpha, RGB, or RGB and alpha.
 
@@ -347,7 +364,7 @@ def write_png(
     if source is not None and source.profile and pixels.ndim == 3 and pixels.shape[-1] > 2:
         more["icc_profile"] = source.profile
     Image.fromarray(pixels).save(buffer, "PNG", pnginfo=chunks, **more)
-    write_bytes(path, buffer.getvalue(), overwrite)
+    return buffer.getvalue()
 
 
 def write_bytes(path: str | Path, data: bytes, overwrite: bool = False) -> None:

@@ -96,6 +96,11 @@ def in_levels(mask: np.ndarray) -> np.ndarray:
     return np.maximum(np.round(mask * 255), mask > 0).astype(np.float32) / 255
 
 
+def to_levels(mask: np.ndarray) -> np.ndarray:
+    """A mask [H, W] in [0, 1] as a picture uint8 [H, W]."""
+    return np.round(mask * 255).astype(np.uint8)
+
+
 def color(text: str) -> tuple[int, int, int]:
     """A colour by hexadecimal code ("#c81e1e", "c81e1e", "#c22") or CSS name, as three levels."""
     text = text.strip()

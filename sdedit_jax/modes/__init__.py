@@ -17,9 +17,11 @@ from sdedit_jax.modes.files import Target, kept
 from sdedit_jax.registry import included
 from sdedit_jax.text.spelling import one_of
 
-MODES = ["edit", "sweep", "search", "replay", "autotune", "calibrate", "train", "convert"]
+MODES = ["edit", "sweep", "search", "replay", "autotune", "calibrate", "train", "convert", "web"]
 EDITING = ("edit", "sweep", "search", "replay", "autotune")
 """Modes whose existing results stop a run, unless `overwrite` or `keep` is given."""
+WITHOUT = {"calibrate": "writes to the prior", "web": "writes no files"}
+"""Modes that take no workdir, and why."""
 Mode = Callable[[ConfigDict, Target | None], int]
 
 
@@ -36,7 +38,8 @@ def run(
     Args:
         config: of `get_config()` of a config file, with the changes of the user.
         workdir: folder for results, made where it is missing; a replay needs none, and a
-            calibration takes none. A conversion takes a name too, see registry.included.new_prior.
+            calibration or a page takes none. A conversion takes a name too, see
+            registry.included.new_prior.
         mode: one of MODES.
         overwrite: replace existing results.
         keep: write to WORKDIR/run-2, run-3 .. where the workdir holds files.
@@ -63,7 +66,7 @@ def holding(where: Target | None, mode: str) -> contextlib.AbstractContextManage
 def target(
     workdir: str | Path | None, mode: str, overwrite: bool = False, keep: bool = False
 ) -> Target | None:
-    """Where a mode writes; None for a calibration, and for a replay without a workdir.
+    """Where a mode writes; None for a calibration, a page, and a replay without a workdir.
 
     Raises:
         ValueError: no workdir, options that exclude each other, or a folder that cannot be written.
@@ -72,10 +75,10 @@ def target(
         raise ValueError("keep, overwrite: give one of them")
     if keep and mode not in EDITING:
         raise ValueError(f"keep: is for the modes {list(EDITING)}, got mode {mode!r}")
-    if mode == "calibrate":
+    if mode in WITHOUT:
         if workdir or overwrite:
             name = "workdir" if workdir else "overwrite"
-            raise ValueError(f"{name}: --mode=calibrate writes to the prior; leave it out")
+            raise ValueError(f"{name}: --mode={mode} {WITHOUT[mode]}; leave it out")
         return None
     if not workdir:
         if mode == "replay" and not (keep or overwrite):

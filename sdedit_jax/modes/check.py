@@ -14,6 +14,9 @@ OF_A_REPLAY = ("input", "only", "prior", "devices", "cache")
 OF_A_CALIBRATION = ("input", "prior", "fit", "compute", "batch", "cache")
 """Fields that a calibration uses. It takes the prior without a class or prompt."""
 
+OF_A_PAGE = ("prior", "compute", "devices", "cache")
+"""Fields that a page uses, with those of `web`."""
+
 FOUND_BY_AUTOTUNE = ("sampler.rule", "sampler.grid", "sampler.steps")
 
 
@@ -34,6 +37,9 @@ def check(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
     elif mode == "calibrate":
         other = set(given) - set(OF_A_CALIBRATION)
         refuse_given(given, dict.fromkeys(other, "has no effect in --mode=calibrate"))
+    elif mode == "web":
+        other = [name for name in given if name not in OF_A_PAGE and not name.startswith("web.")]
+        refuse_given(given, dict.fromkeys(other, "has no effect in --mode=web"))
     elif "only" in given:
         refuse_given(given, {"only": "is for --mode=replay"})
     if mode == "autotune":
@@ -42,5 +48,8 @@ def check(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
     else:
         own = [name for name in given if name == "budget" or name.startswith("autotune.")]
         refuse_given(given, dict.fromkeys(own, "is for --mode=autotune"))
+    if mode != "web":
+        own = [name for name in given if name.startswith("web.")]
+        refuse_given(given, dict.fromkeys(own, "is for --mode=web"))
     if mode in ("edit", "sweep", "search", "autotune") and "input" in config:
         kinds.module_of(config).check_given(mode, config, given)

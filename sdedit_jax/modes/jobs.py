@@ -7,16 +7,13 @@ import jax
 import jax.numpy as jnp
 from tqdm import tqdm
 
-from sdedit_jax import devices, provenance
+from sdedit_jax import devices
 from sdedit_jax.diffusion.noise import image_key
 from sdedit_jax.modes.files import plain
 from sdedit_jax.modes.session import Job, Kind, Made, device_errors
-from sdedit_jax.pipeline import executor
+from sdedit_jax.pipeline import executor, recipes
 from sdedit_jax.pipeline.base import Event, Finished, total_evaluations
 from sdedit_jax.text.spelling import counted
-
-FORMAT = 3
-"""Of recipes; raised when older ones cannot be replayed."""
 
 
 class Done(NamedTuple):
@@ -120,30 +117,8 @@ def done(kind: Kind, job: Job, row: Any, place: Mapping[str, Any], seconds: floa
 
 def recipe(kind: Kind, job: Job, made: Made, place: Mapping[str, Any]) -> dict[str, Any]:
     """All that a replay needs to make this picture again and to know that it is the same."""
-    item, metadata, own = job.input.item, kind.prior.metadata, kind.recipe(job)
-    mask = own.pop("mask")
-    return {
-        "format": FORMAT,
-        "config": plain(kind.config),
-        "id": item.id,
-        "seed": job.seed,
-        "sample": job.sample,
-        "value": job.value,
-        "cut": job.cut,
-        **own,
-        "size": [*item.fitted.shape[:2], item.channels],
-        "prior": {"name": metadata.get("name", ""), "sha256": metadata.get("sha256", "")},
-        "guide": {"sha256": provenance.digest(item.fitted)},
-        "mask": {"sha256": digests(mask)},
-        "original": {"sha256": provenance.digest(item.original)},
-        "picture": {"sha256": provenance.digest(made.output.picture)},
-        "place": dict(place),
-        "environment": provenance.environment(kind.config.compute),
-    }
-
-
-def digests(mask: Any) -> Any:
-    """The sha256 of a mask, or of each of a list."""
-    if isinstance(mask, list):
-        return [provenance.digest(each) for each in mask]
-    return provenance.digest(mask)
+    return recipes.recipe(
+        plain(kind.config), kind.recipe(job), job.input.item, kind.prior.metadata,
+        made.output.picture, seed=job.seed, sample=job.sample, place=place, value=job.value,
+        cut=job.cut,
+    )  # fmt: skip

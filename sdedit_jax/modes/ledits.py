@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from ml_collections import ConfigDict
 
-from sdedit_jax import registry
+from sdedit_jax import images, registry
 from sdedit_jax.edits import inversion
 from sdedit_jax.edits.inversion import Request
 from sdedit_jax.images import Size, size_text
@@ -22,13 +22,12 @@ from sdedit_jax.modes.session import (
     check_size_of_edit,
     described,
     distances,
-    grey,
     open_prior,
     own_files,
     refuse_given,
     size_of,
 )
-from sdedit_jax.pipeline import ledits_settings
+from sdedit_jax.pipeline import ledits_settings, recipes
 from sdedit_jax.pipeline.base import total_evaluations
 from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.pipeline.ledits import LEDITSPipeline
@@ -185,26 +184,15 @@ class LEDITSKind:
             entry["scale"] = job.value
         beside = {"_reconstruction": back, "_photo": item.fitted}
         masks = zip(_mask_endings(extra), [m for m in extra.masks if m is not None], strict=True)
-        beside |= {end: grey(m[..., 0]) for end, m in masks}
+        beside |= {end: images.to_levels(m[..., 0]) for end, m in masks}
         line = f"RMS {entry['rms']:.4f}, RMS of the reconstruction {error['rms']:.4f}"
         return Made(output, beside, entry, line)
 
     def recipe(self, job: Job) -> dict[str, Any]:
-        extra, plan = job.input.extra, self.resolved.plan
-        return {
-            "task": "ledits",
-            "strength": described(self.prior.process, self.resolved.t0)._asdict(),
-            "prompts": _fields_of(extra),
-            "numbers": self._numbers(),
-            "defaults": dict(self.resolved.defaults),
-            "sampler": {
-                "rule": self.config.preset,
-                "steps": plan.steps,
-                "grid": "",
-                "repeats": 1,
-            },
-            "mask": [np.zeros(0) if mask is None else mask for mask in extra.masks],
-        }
+        extra, strength = job.input.extra, described(self.prior.process, self.resolved.t0)
+        return recipes.ledits(
+            self.config.preset, strength, self.resolved, _fields_of(extra), extra.masks
+        )
 
     def record(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -217,8 +205,8 @@ class LEDITSKind:
         drawn = [mask for mask in one.extra.masks if mask is not None]
         mask = np.max(drawn, axis=0)[..., 0] if drawn else one.item.mask
         back = made.beside["_reconstruction"] if made else None
-        row = {"input": one.item.original, "guide": one.item.fitted, "mask": grey(mask)}
-        return {**row, "reconstruction": back}
+        row = {"input": one.item.original, "guide": one.item.fitted}
+        return {**row, "mask": images.to_levels(mask), "reconstruction": back}
 
     def label(self, value: float, entries: Sequence[dict[str, Any]]) -> str:
         rms = np.mean([e["rms"] for e in entries] or [np.nan])
@@ -349,8 +337,7 @@ def _listed(numbers: Mapping[str, Any]) -> str:
 
 def _fields_of(extra: Extra) -> dict[str, Any]:
     """The prompts of a photo as a file of prompts has them."""
-    concepts = [as_text(concept) for concept in extra.prompts.concepts]
-    return {**extra.prompts._asdict(), "concepts": concepts, "masks": list(extra.files)}
+    return recipes.prompt_fields(extra.prompts, extra.files)
 
 
 def _files(masks: str | Sequence[str]) -> list[str]:

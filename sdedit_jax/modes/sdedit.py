@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from ml_collections import ConfigDict
 
-from sdedit_jax import images, provenance, registry
+from sdedit_jax import images, registry
 from sdedit_jax.diffusion import strength
 from sdedit_jax.diffusion.noise import image_key
 from sdedit_jax.diffusion.sde import VE, level
@@ -27,13 +27,12 @@ from sdedit_jax.modes.session import (
     described,
     device_errors,
     distances,
-    grey,
     open_prior,
     own_files,
     refuse_given,
     size_of,
 )
-from sdedit_jax.pipeline import auto_strength, settings, target
+from sdedit_jax.pipeline import auto_strength, recipes, settings, target
 from sdedit_jax.pipeline.base import total_evaluations
 from sdedit_jax.pipeline.executor import Cancel, devices_for
 from sdedit_jax.pipeline.outputs import (
@@ -234,9 +233,9 @@ class SDEditKind:
             entry["evaluations"] = int(row.attempts.count) * self.pipeline({}).evaluations
             line += f"  {counted(entry['evaluations'], 'evaluation')}"
             warn_short(row, f"sampler.steps {self.resolved.plan.n}", job.name)
-        beside = {"_guide": item.fitted, "_mask": grey(item.mask)}
+        beside = {"_guide": item.fitted, "_mask": images.to_levels(item.mask)}
         if item.guide.strength_map is not None:
-            beside["_strength"] = grey(item.guide.strength_map[..., 0])
+            beside["_strength"] = images.to_levels(item.guide.strength_map[..., 0])
         if _blends(item):
             beside["_photo"] = item.kept
         if job.trials is not None:
@@ -250,31 +249,25 @@ class SDEditKind:
 
     def recipe(self, job: Job) -> dict[str, Any]:
         item = job.input.item
-        shares = item.guide.strength_map
-        return {
-            "task": self.config.task,
-            "strength": described(self.prior.process, self._t0(job))._asdict(),
-            "class": _labels(self.cond),
-            "prompts": self._text(item.id) if self.default is not None else None,
-            "sampler": dataclasses.asdict(self.resolved.sampling),
-            "mask": grey(item.mask),
-            "strength_map": None if shares is None else provenance.digest(grey(shares[..., 0])),
-        }
+        return recipes.sdedit(
+            self.config.task, described(self.prior.process, self._t0(job)), self.resolved.sampling,
+            item, self.cond, self._text(item.id) if self.default is not None else None,
+        )  # fmt: skip
 
     def record(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "sampler": dataclasses.asdict(self.resolved.sampling),
-            "class": _labels(self.cond),
+            "class": recipes.labels(self.cond),
             "evaluations": total_evaluations(self.pipeline({})),
         }
 
     def leads(self, one: Input, made: Made | None) -> dict[str, np.ndarray | None]:
         item = one.item
         mask = item.original_mask if self.config.output == "original" else item.mask
-        leads = {"input": item.original, "guide": item.fitted, "mask": grey(mask)}
+        leads = {"input": item.original, "guide": item.fitted, "mask": images.to_levels(mask)}
         shares = item.guide.strength_map
         if shares is not None or self.config.auto_t0 == "map":
-            leads["strength"] = None if shares is None else grey(shares[..., 0])
+            leads["strength"] = None if shares is None else images.to_levels(shares[..., 0])
         return leads
 
     def label(self, value: float, entries: Sequence[dict[str, Any]]) -> str:
@@ -522,11 +515,3 @@ def _name(known: Classes | None, label: int) -> str:
     if known and label == known.null:
         return f"no class ({label})"
     return f"{known.names[label]} ({label})" if known and known.names else str(label)
-
-
-def _labels(cond: Any) -> dict[str, float] | None:
-    """The class labels in a record."""
-    if not isinstance(cond, CFGCond):
-        return None if cond is None else {"label": int(cond)}
-    both = {"label": int(cond.cond), "against": int(cond.uncond)}
-    return {**both, "scale": float(cond.scale)}

@@ -336,11 +336,6 @@ def distances(picture: np.ndarray, item: TaskInput) -> dict[str, float]:
     return {"l2": float(np.sqrt(np.sum(away**2))), "rms": float(np.sqrt(np.mean(away**2)))}
 
 
-def grey(mask: np.ndarray) -> np.ndarray:
-    """A mask [H, W] in [0, 1] as a picture uint8 [H, W]."""
-    return np.round(mask * 255).astype(np.uint8)
-
-
 def change_outside_mask(item: TaskInput, output: Output, original: bool) -> int:
     """The largest change of a kept pixel, in grey levels."""
     kept, before, after = item.mask == 0, item.fitted, output.fitted

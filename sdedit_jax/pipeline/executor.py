@@ -287,7 +287,12 @@ def _filled(batch: Any, size: int, rows: int) -> Any:
 
 def _signature(args: tuple) -> tuple:
     leaves, tree = jax.tree.flatten(args)
-    return tree, tuple((jnp.shape(a), jnp.result_type(a)) for a in leaves)
+    return tree, tuple((jnp.shape(a), _dtype(a)) for a in leaves)
+
+
+def _dtype(a: Any) -> Any:
+    """The dtype of a value; jnp.result_type takes long on the many arrays of a prior."""
+    return a.dtype if isinstance(a, jax.Array) else jnp.result_type(a)
 
 
 def _host(batch: Any, size: int) -> Any:

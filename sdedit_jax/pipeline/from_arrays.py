@@ -317,6 +317,9 @@ def _items(
     """The pictures with their masks, fitted to the size of the edit; and whether it is a batch."""
     batch = arrays.read(image, value_range=given["value_range"])
     one_of("fit", given["fit"], images.FITS)
+    if batch.items:
+        items = _made_items(prior, batch.items, {"mask": mask, "strength_map": strength_map}, given)
+        return items, batch.many
     size = prior.edit_size(given["size"])
     sizes = [p.rgb.shape[:2] for p in batch.pictures]
     drawn = arrays.masks(mask, sizes, batch.many)
@@ -330,6 +333,23 @@ def _items(
     output = given.get("output", "prior")
     items = [check_visible(one.in_channels(prior.shape[-1]), output) for one in items]
     return items, batch.many
+
+
+def _made_items(
+    prior: Prior, items: Sequence[TaskInput], beside: Mapping[str, Any], given: Mapping[str, Any]
+) -> list[TaskInput]:
+    """Inputs that tasks have made, in the channels of the prior.
+
+    Raises:
+        ValueError: a mask or strength map beside them, or a size that the prior cannot edit.
+    """
+    beside = {**beside, "id": given["id"], "size": given["size"]}
+    if extra := [name for name, value in beside.items() if value is not None]:
+        raise ValueError(f"{extra[0]}: the input of a task has its own; leave it out")
+    for item in items:
+        prior.edit_size(item.fitted.shape[:2])
+    output = given.get("output", "prior")
+    return [check_visible(item.in_channels(prior.shape[-1]), output) for item in items]
 
 
 def _t0(

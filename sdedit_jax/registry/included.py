@@ -4,11 +4,13 @@ The folders `configs`, `checkpoints` and `examples` are inside the installed pac
 they stand beside it.
 """
 
+import importlib
 import importlib.util
 import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -40,6 +42,12 @@ def configs() -> dict[str, Path]:
     """The included configs by name."""
     files = sorted(folder("configs").glob("*.py"))
     return {file.stem: file for file in files if file.stem != "__init__"}
+
+
+def values(name: str) -> dict[str, Any]:
+    """The fields of an included config, as plain values."""
+    module = importlib.import_module(f"sdedit_jax.configs.{name}")
+    return module.get_config().to_dict()
 
 
 def priors() -> dict[str, Path]:

@@ -25,11 +25,13 @@ class Batch(NamedTuple):
         pictures: as read.
         ids: the stems of paths, "" for arrays and PIL images.
         many: whether a batch was given, and a batch is wanted.
+        items: the inputs, where tasks have made them.
     """
 
     pictures: list[images.Picture]
     ids: list[str]
     many: bool
+    items: tuple[TaskInput, ...] = ()
 
 
 def read(image: Any, field: str = "image", value_range: Any = "auto") -> Batch:
@@ -38,7 +40,7 @@ def read(image: Any, field: str = "image", value_range: Any = "auto") -> Batch:
     Args:
         image: [H, W, C] or [B, H, W, C] (uint8, or floats; C 3, or 4 with alpha), a PIL image, a
             path, or a list of these; a Batch is returned. Grey arrays have one channel, or are
-            [H, W].
+            [H, W]. Or a TaskInput, or a list of them.
         field: its name in messages.
         value_range: (low, high) of floats: black and white. "auto" is (-1, 1).
 
@@ -51,7 +53,11 @@ def read(image: Any, field: str = "image", value_range: Any = "auto") -> Batch:
     if isinstance(image, Batch):
         return image
     span = check_range(value_range)
+    if isinstance(image, TaskInput):
+        return _made([image], False)
     if isinstance(image, list | tuple):
+        if image and all(isinstance(one, TaskInput) for one in image):
+            return _made(image, True)
         if not image:
             raise ValueError(f"{field} must be a picture or a list of pictures, got an empty list")
         found = [_one(each, f"{field}[{i}]", span) for i, each in enumerate(image)]
@@ -63,6 +69,10 @@ def read(image: Any, field: str = "image", value_range: Any = "auto") -> Batch:
         return Batch([pixels(row, field, span) for row in rows], [""] * len(rows), True)
     picture, id = _one(image, field, span)
     return Batch([picture], [id], False)
+
+
+def _made(items: Sequence[TaskInput], many: bool) -> Batch:
+    return Batch([i.photo.source for i in items], [i.id for i in items], many, tuple(items))
 
 
 def check_range(value_range: Any) -> Span | None:

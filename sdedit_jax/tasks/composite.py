@@ -38,10 +38,23 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
     if not chosen.patch:
         raise ValueError("composite needs the task option patch: a picture file or a folder")
     photo = common.read_photo(path, chosen)
-    patch = _scaled(images.read(images.paired(chosen.patch, path, "patch")), chosen.scale)
+    patch = images.read(images.paired(chosen.patch, path, "patch"))
+    return composed(path, photo, patch, chosen, size, fit)
+
+
+def composed(
+    path: str,
+    photo: common.Photo,
+    patch: images.Picture,
+    chosen: Options,
+    size: common.Size,
+    fit: str,
+) -> common.TaskInput:
+    """The input of a photo and a patch that are read."""
+    patch = _scaled(patch, chosen.scale)
     guide, alpha = lay(photo.rgb, patch, _corner(photo.size, patch, chosen))
     if not alpha.any():
-        raise ValueError(f"patch at x={chosen.x}, y={chosen.y} shows nothing on {path}")
+        raise ValueError(f"patch at x={chosen.x}, y={chosen.y} shows nothing on {path or 'image'}")
     placement = common.place(path, photo, size, fit)
     mask = common.grow(alpha > 0, chosen.seam, placement)
     return common.assemble(path, guide, mask, photo, placement)

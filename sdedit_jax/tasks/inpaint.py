@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from sdedit_jax.tasks import common
 from sdedit_jax.tasks.fill import add_noise, filled
 
@@ -38,7 +40,14 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
             "inpaint needs the task option mask: a mask file or a folder of masks; or a mask beside"
             f" {path}, {Path(path).stem}{chosen.mask_suffix}.png"
         )
+    return inpainted(path, photo, mask, chosen.fill, size, fit)
+
+
+def inpainted(
+    path: str, photo: common.Photo, mask: np.ndarray, fill: str, size: common.Size, fit: str
+) -> common.TaskInput:
+    """The input of a photo that is read, with its mask, float32 [H, W], and one of FILLS."""
     placement = common.place(path, photo, size, fit)
-    guide = photo.rgb if chosen.fill == "original" else filled(photo.rgb, mask, chosen.fill)
+    guide = photo.rgb if fill == "original" else filled(photo.rgb, mask, fill)
     ready = common.assemble(path, guide, mask, photo, placement)
-    return add_noise(ready) if chosen.fill == "noise" else ready
+    return add_noise(ready) if fill == "noise" else ready

@@ -45,9 +45,15 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
             too large, or a fit that would cut off a part of the border.
     """
     chosen = common.read_options(Options, options)
-    common.one_of("fill", chosen.fill, FILLS)
-    _check(chosen)
     photo = common.read_photo(path, chosen, _margins(chosen))
+    return outpainted(path, photo, chosen, size, fit)
+
+
+def outpainted(
+    path: str, photo: common.Photo, chosen: Options, size: common.Size, fit: str
+) -> common.TaskInput:
+    """The input of a photo that is read; see `make`."""
+    _check(chosen)
     _check_canvas(photo.size, chosen)
     mask, border = _mask(photo.size, chosen, chosen.overlap), _mask(photo.size, chosen)
     canvas = np.pad(photo.rgb, (*_margins(chosen), (0, 0)), "edge")
@@ -109,6 +115,7 @@ def _margins(chosen: Options) -> common.Growth:
 
 
 def _check(chosen: Options) -> None:
+    common.one_of("fill", chosen.fill, FILLS)
     for name in (*SIDES, "overlap"):
         if getattr(chosen, name) < 0:
             value = getattr(chosen, name)

@@ -53,22 +53,34 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
     sources = {"palette": chosen.palette, "reference": chosen.reference}
     common.one_source("recolor", sources, needed=True)
     photo = common.read_photo(path, chosen)
-    mask = _mask(path, photo, chosen)
+    mask = None if chosen.mask == AUTO else common.read_mask(chosen, path, photo.size)
+    return recolored(path, photo, mask, chosen, size, fit)
+
+
+def recolored(
+    path: str,
+    photo: common.Photo,
+    mask: np.ndarray | None,
+    chosen: Options,
+    size: common.Size,
+    fit: str,
+) -> common.TaskInput:
+    """The input of a photo that is read, with its mask, float32 [H, W] or None."""
+    mask = _mask(photo, mask, chosen)
     if not mask.any():
         raise ValueError(
-            f"no foreground found in {path}: nothing to recolor; give a lower task option"
-            " threshold, or the task option mask"
+            f"no foreground found in {path or 'image'}: nothing to recolor; give a lower task"
+            " option threshold, or the task option mask"
         )
     guide = _recolored(path, photo.rgb, mask > 0, chosen)
     placement = common.place(path, photo, size, fit)
     return common.assemble(path, guide, mask, photo, placement)
 
 
-def _mask(path: str, photo: common.Photo, chosen: Options) -> np.ndarray:
+def _mask(photo: common.Photo, mask: np.ndarray | None, chosen: Options) -> np.ndarray:
     if chosen.mask == AUTO:
         found, alpha = foreground(photo.rgb, chosen.threshold), photo.source.alpha
         return (found if alpha is None else found & (alpha >= 128)).astype(np.float32)
-    mask = common.read_mask(chosen, path, photo.size)
     return np.ones(photo.size, np.float32) if mask is None else mask
 
 

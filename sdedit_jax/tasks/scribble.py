@@ -45,12 +45,30 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
     mask = common.read_mask(chosen, path, photo.size)
     if not (chosen.strokes or chosen.painted) and mask is None:
         raise ValueError("scribble needs one of the task options strokes, mask, painted")
-    placement = common.place(path, photo, size, fit)
     guide, strokes = _painting(path, photo.rgb, chosen)
+    return scribbled(path, photo, guide, strokes, mask, chosen.grow, size, fit)
+
+
+def scribbled(
+    path: str,
+    photo: common.Photo,
+    guide: np.ndarray,
+    strokes: np.ndarray,
+    mask: np.ndarray | None,
+    grow: float,
+    size: common.Size,
+    fit: str,
+) -> common.TaskInput:
+    """The input of a photo and its painted copy, uint8 [H, W, 3], that are read.
+
+    Args:
+        strokes: bool [H, W], the painted pixels. mask: float32 [H, W]; None: the strokes, grown.
+    """
+    placement = common.place(path, photo, size, fit)
     if mask is None:
-        mask = common.grow(strokes, chosen.grow, placement)
+        mask = common.grow(strokes, grow, placement)
     if not mask.any():
-        raise ValueError(f"no strokes found for {path}")
+        raise ValueError(f"no strokes found for {path or 'image'}")
     painted = strokes if strokes.any() else mask > 0
     return common.assemble(path, guide, mask, photo, placement, painted=painted)
 

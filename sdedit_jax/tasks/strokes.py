@@ -10,6 +10,10 @@ Options = common.Options
 def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) -> common.TaskInput:
     """The guide is the stroke painting `path`; the mask is 1 everywhere."""
     chosen = common.read_options(Options, options)
-    painting = common.read_photo(path, chosen)
+    return painted(path, common.read_photo(path, chosen), size, fit)
+
+
+def painted(path: str, painting: common.Photo, size: common.Size, fit: str) -> common.TaskInput:
+    """The input of a painting that is read."""
     placement = common.place(path, painting, size, fit)
     return common.assemble(path, painting.rgb, None, painting, placement, detail=False)

@@ -1,0 +1,183 @@
+"""The canvas of the page: what it sends, decoded and limited, and what it is sent to show."""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from sdedit_jax import images, provenance
+from sdedit_jax.web.guides import Painted
+
+HERE = Path(__file__).parent
+MOST_BYTES = 16 * 2**20
+"""Of a file that a visitor opens, and of all that the canvas sends."""
+MOST_PIXELS = 40_000_000
+"""Of a picture that a visitor opens."""
+LONG_SIDE = 256
+"""Pixels of the canvas's longer side, at least."""
+TOOLS = ("brush", "mask", "patch")
+PNG = "data:image/png;base64,"
+
+
+def component(value: str, size: tuple[int, int], palette: list[str]) -> gr.HTML:
+    """The canvas; its value is JSON, see `decoded` and `shown`."""
+    return gr.HTML(
+        value,
+        html_template=(HERE / "canvas.html").read_text(),
+        css_template="",
+        js_on_load=(HERE / "canvas.js").read_text(),
+        apply_default_css=False,
+        elem_id="canvas",
+        size=list(size),
+        palette=palette,
+        tools=["brush"],
+        answered=0,
+        most_bytes=MOST_BYTES,
+    )
+
+
+def size_for(size: tuple[int, int]) -> tuple[int, int]:
+    """The size of the canvas for edits of a size: a multiple of it, not below LONG_SIDE."""
+    times = max(-(-LONG_SIDE // max(size)), 1)
+    return size[0] * times, size[1] * times
+
+
+# --- from the page --------------------------------------------------------------------------------
+
+
+def decoded(text: Any, size: tuple[int, int]) -> Painted:
+    """The layers that the canvas sends.
+
+    Args:
+        text: JSON with PNGs as data URLs. size: of the canvas.
+
+    Raises:
+        ValueError: more bytes or pixels than are allowed, or something else than the canvas sends.
+    """
+    if not isinstance(text, str) or len(text) > MOST_BYTES:
+        raise ValueError(f"canvas: what it sends must be below {MOST_BYTES >> 20} MiB")
+    try:
+        sent = json.loads(text)
+        layers = {name: sent.get(name) for name in ("picture", "paint", "mask", "patch")}
+        place = sent.get("place")
+        place = None if place is None else tuple(float(n) for n in place)
+    except (ValueError, TypeError, AttributeError):
+        raise ValueError("canvas: what it sent cannot be read; load the page again") from None
+    if place is not None and (len(place) != 3 or not all(-4 < n < 4 for n in place)):
+        raise ValueError(f"canvas: the patch must lie on the picture, got {place}")
+    picture, paint = (_layer(layers[name], name, size) for name in ("picture", "paint"))
+    mask, patch = _layer(layers["mask"], "mask", size), _layer(layers["patch"], "patch")
+    return Painted(
+        None if picture is None else picture[..., :3],
+        np.zeros((*size, 4), np.uint8) if paint is None else paint,
+        None if mask is None else np.where(mask[..., 3] > 127, 255, 0).astype(np.uint8),
+        patch,
+        place if patch is not None else None,
+    )
+
+
+def _layer(url: Any, name: str, size: tuple[int, int] | None = None) -> np.ndarray | None:
+    """A PNG of the canvas, uint8 [h, w, 4]; None where there is none."""
+    if url is None:
+        return None
+    picture = opened(_bytes(url, PNG, name), name, ("PNG",))
+    if size and picture.rgb.shape[:2] != tuple(size):
+        shape = images.size_text(picture.rgb.shape[:2])
+        raise ValueError(
+            f"canvas: {name} must be {images.size_text(size)}, got {shape}; load the page again"
+        )
+    opaque = np.full(picture.rgb.shape[:2], 255, np.uint8)
+    return np.dstack([picture.rgb, opaque if picture.alpha is None else picture.alpha])
+
+
+def _bytes(url: Any, head: str, name: str) -> bytes:
+    if not isinstance(url, str) or not url.startswith(head):
+        raise ValueError(f"canvas: {name} must be a data URL")
+    try:
+        return base64.b64decode(url[len(head) :], validate=True)
+    except binascii.Error:
+        raise ValueError(f"canvas: {name} is damaged") from None
+
+
+def file(sent: Any) -> bytes:
+    """The bytes of a file that a visitor opens: of JSON {"data": base64}.
+
+    Raises:
+        ValueError: too many bytes.
+    """
+    data = sent.get("data") if isinstance(sent, Mapping) else None
+    if not isinstance(data, str) or len(data) > MOST_BYTES * 4 // 3 + 4:
+        raise ValueError(f"canvas: a file must be below {MOST_BYTES >> 20} MiB")
+    return _bytes(data, "", "the file")
+
+
+def opened(
+    data: bytes, name: str = "file", formats: tuple[str, ...] = images.FORMATS
+) -> images.Picture:
+    """The picture of a visitor's file.
+
+    Raises:
+        ValueError: it cannot be read, or has too many pixels.
+    """
+    try:
+        return images.decode(data, "the file", formats, most=MOST_PIXELS)
+    except ValueError as error:
+        raise ValueError(f"canvas: {name}: {error}") from None
+
+
+# --- to the page ----------------------------------------------------------------------------------
+
+
+def url(png: bytes) -> str:
+    """The data URL of a PNG."""
+    return PNG + base64.b64encode(png).decode()
+
+
+def shown(painted: Painted, *, edit: bool = True, undo: bool = True) -> str:
+    """The value that makes the canvas show layers.
+
+    Args:
+        edit: whether the picture is then made again. undo: whether one can undo it.
+    """
+    mask = painted.mask
+    drawn = {"picture": painted.picture, "paint": painted.paint, "patch": painted.patch}
+    drawn["mask"] = None if mask is None else np.dstack([*[mask] * 3, mask])
+    layers: dict[str, Any] = {n: url(images.png(a)) for n, a in drawn.items() if a is not None}
+    return json.dumps({"show": {**layers, "place": painted.place}, "edit": edit, "undo": undo})
+
+
+def is_touched(text: Any) -> bool:
+    """Whether the visitor has changed what the canvas shows."""
+    try:
+        return bool(json.loads(text).get("touched", True))
+    except (ValueError, TypeError, AttributeError):
+        return True
+
+
+def number(text: Any) -> int:
+    """The number under which the canvas sent its layers; 0 where it cannot be read."""
+    try:
+        return int(json.loads(text)["number"])
+    except (ValueError, TypeError, KeyError):
+        return 0
+
+
+def is_result(data: bytes) -> bool:
+    """Whether a file is a result with its settings."""
+    try:
+        return provenance.RECIPE in images.decode_text(data, "the file")
+    except ValueError:
+        return False
+
+
+def with_patch(painted: Painted, picture: images.Picture) -> Painted:
+    """What is painted with a picture as its patch, in the middle, not larger than the canvas."""
+    size = picture.rgb.shape[:2]
+    share = min(max(painted.size) / max(size), 1)
+    small = images.resize_layer(picture, tuple(max(round(share * side), 1) for side in size))
+    return painted._replace(patch=np.dstack([small.rgb, small.alpha]), place=(0.5, 0.5, 0.5))

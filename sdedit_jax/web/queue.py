@@ -1,0 +1,75 @@
+"""The order of edits: one at a time on the device, the latest of a visitor wins."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from sdedit_jax.text.spelling import counted
+
+MOST = 16
+"""Edits that may run or wait, of all visitors."""
+
+
+class Refused(Exception):
+    """Too many edits wait; the message is for the visitor."""
+
+
+class Overtaken(Exception):
+    """A later edit of the same visitor took this one's place, or it was cancelled."""
+
+
+class Ticket(NamedTuple):
+    """An edit that runs or waits.
+
+    Attributes:
+        visitor: whose it is. cancel: set when it is overtaken; the executor's token.
+    """
+
+    visitor: str
+    cancel: threading.Event
+
+
+class Line:
+    """The line of edits; the first one runs."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self.most, self.tickets = most, []
+        self.changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def turn(self, visitor: str) -> Iterator[threading.Event]:
+        """Wait for the turn of an edit; yields its token. It cancels the visitor's earlier edit.
+
+        Raises:
+            Refused: too many edits wait. Overtaken: a later edit came while this one waited.
+        """
+        ticket = Ticket(visitor, threading.Event())
+        with self.changed:
+            self._cancel(visitor)
+            if len(self.tickets) >= self.most:
+                waiting = counted(len(self.tickets), "edit")
+                raise Refused(f"The program is busy: {waiting} came before. Try again in a moment.")
+            self.tickets.append(ticket)
+            self.changed.notify_all()
+        try:
+            with self.changed:
+                self.changed.wait_for(lambda: self.tickets[0] is ticket or ticket.cancel.is_set())
+            if ticket.cancel.is_set():
+                raise Overtaken
+            yield ticket.cancel
+        finally:
+            with self.changed:
+                self.tickets.remove(ticket)
+                self.changed.notify_all()
+
+    def cancel(self, visitor: str) -> None:
+        """Cancel the edits of a visitor."""
+        with self.changed:
+            self._cancel(visitor)
+            self.changed.notify_all()
+
+    def _cancel(self, visitor: str) -> None:
+        for ticket in self.tickets:
+            if ticket.visitor == visitor:
+                ticket.cancel.set()

@@ -1,0 +1,81 @@
+"""The server of the page: what it binds to, and what it refuses."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from sdedit_jax.registry import included
+from sdedit_jax.web import canvas
+from sdedit_jax.web.edits import Editor
+from sdedit_jax.web.page import HERE, Page
+
+MOST_BODY = 2 * canvas.MOST_BYTES
+"""Bytes of a request."""
+THREADS = 40
+THEME = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+"""Fonts of the visitor's system, so that the page works without a network."""
+
+
+class Running(NamedTuple):
+    """A page that is served. url: where. close: ends it."""
+
+    url: str
+    close: Callable[[], None]
+
+
+def start(prior: str, compute: str, host: str, port: int, login: Any = None) -> Running:
+    """Serve the page.
+
+    Args:
+        prior: with which it begins. compute: as of load_prior.
+        login: a function (user, password) -> bool; None: no login.
+    """
+    page = Page(Editor(known(prior), compute), prior).build()
+    page.queue(default_concurrency_limit=None, max_size=THREADS)
+    _, url, _ = page.launch(
+        server_name=host, server_port=port, share=False, inbrowser=False, quiet=True,
+        prevent_thread_lock=True, auth=login, max_threads=THREADS, show_error=False,
+        max_file_size=canvas.MOST_BYTES, footer_links=[], ssr_mode=False, mcp_server=False,
+        enable_monitoring=False, run_history=False, theme=gr.themes.Base(**THEME),
+        css_paths=HERE / "page.css", app_kwargs={"middleware": [_limited()]},
+    )  # fmt: skip
+    return Running(url, page.close)
+
+
+def known(prior: str) -> dict[str, Path]:
+    """The priors of a page by their names: the one with which it begins, and those of --list."""
+    found = included.priors()
+    return found if prior in found else {prior: included.prior(prior), **found}
+
+
+def _limited() -> Any:
+    """The middleware that refuses large requests."""
+    return Middleware(Limit, most=MOST_BODY)
+
+
+class Limit:
+    """Refuses requests of more than `most` bytes, those without a length too."""
+
+    def __init__(self, app: Any, most: int) -> None:
+        self.app, self.most = app, most
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        seen = 0
+
+        async def counted() -> Any:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self.most:
+                raise ValueError(f"a request must be below {self.most >> 20} MiB")
+            return message
+
+        length = dict(scope.get("headers", ())).get(b"content-length", b"0")
+        if scope["type"] == "http" and int(length) > self.most:
+            await send({"type": "http.response.start", "status": 413, "headers": []})
+            await send({"type": "http.response.body", "body": b"too large"})
+            return
+        await self.app(scope, counted if scope["type"] == "http" else receive, send)

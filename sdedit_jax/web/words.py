@@ -1,0 +1,123 @@
+"""The tab for words: a photo follows a prompt, or concepts that are added and removed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+
+from sdedit_jax.pipeline import ledits_settings
+from sdedit_jax.web import canvas
+from sdedit_jax.web.controls import Controls, Wiring, line
+from sdedit_jax.web.edits import Editor
+from sdedit_jax.web.settings import LEDITS, Concept, Settings
+
+ROWS, PARTS = 4, 5
+"""Concepts that can be given, and the components of each."""
+CHANGES = {"add": False, "remove": True}
+FIRST = "LEDITS++, fast"
+PRESETS = {FIRST: "leditspp", "LEDITS": "ledits"}
+HINTS = {
+    LEDITS: "Open a photo, describe it, and say what is added or removed. The first picture takes"
+    " longest; then a moved slider answers at once.",
+    "img2img": "Open a photo and say what it becomes. Strength decides how far it goes.",
+}
+
+
+def add() -> Controls:
+    """The controls."""
+    task = gr.Radio(
+        [("Concepts", LEDITS), ("A prompt", "img2img")], value=LEDITS, label="What to do",
+        elem_id="words-task",
+    )  # fmt: skip
+    hint = gr.Markdown(HINTS[LEDITS], elem_id="words-hint")
+    errors = {}
+    with gr.Column(elem_id="concepts") as by_concepts:
+        source = gr.Textbox(label="The photo shows", placeholder="a photo of a red apple")
+        errors["source_prompt"] = line()
+        rows = [_row(k) for k in range(ROWS)]
+        errors["concepts"] = line()
+        with gr.Row():
+            preset = gr.Radio(list(PRESETS), value=FIRST, label="Method", min_width=200)
+            t0 = gr.Slider(
+                0, 1, usual(FIRST), step=0.01, label="Strength of the inversion", elem_id="words-t0"
+            )
+        errors["preset"] = line()
+    with gr.Column(visible=False, elem_id="prompts") as by_prompt:
+        prompt = gr.Textbox(label="Prompt", placeholder="a photo of a green apple")
+        errors["prompt"] = line()
+        negative = gr.Textbox(label="Away from", placeholder="a photo of a red apple")
+        errors["negative_prompt"] = line()
+        scale = gr.Slider(1, 15, Settings.scale, step=0.5, label="Guidance scale")
+        errors["scale"] = line()
+    own = [part for row in rows for part in row]
+    components = [task, source, preset, t0, prompt, negative, scale, *own]
+
+    def read(values: Sequence[Any]) -> Mapping[str, Any]:
+        chosen, described, method, depth, wanted, against, strong, *parts = values
+        if chosen == "img2img":
+            texts = {"prompt": wanted, "negative_prompt": against}
+            return {"task": chosen, "scale": float(strong), **texts}
+        given = zip(*(parts[i::PARTS] for i in range(PARTS)), strict=True)
+        concepts = tuple(
+            Concept(text.strip(), CHANGES[change], float(much), bool(masked), tuple(more))
+            for text, change, much, masked, more in given
+            if text.strip()
+        )
+        found = {"task": chosen, "source_prompt": described, "concepts": concepts, "samples": 1}
+        return {**found, "preset": PRESETS[method], "t0": float(depth), "sampler": ()}
+
+    def show(given: Settings) -> Sequence[Any]:
+        chosen = given.task if given.task in HINTS else LEDITS
+        names = {preset: name for name, preset in PRESETS.items()}
+        method = names.get(given.preset, FIRST)
+        depth = given.t0 if given.task == LEDITS and given.t0 is not None else usual(method)
+        concepts = [*given.concepts, *[Concept("")] * ROWS][:ROWS]
+        parts = [
+            value
+            for one in concepts
+            for value in (one.text, _change(one), one.scale, one.masked, one.more)
+        ]
+        texts = [given.prompt, given.negative_prompt, given.scale]
+        return [chosen, given.source_prompt, method, depth, *texts, *parts]
+
+    def parts_of(chosen: str) -> list[Any]:
+        concepts = chosen == LEDITS
+        return [HINTS[chosen], gr.Column(visible=concepts), gr.Column(visible=not concepts)]
+
+    def wire(wiring: Wiring) -> None:
+        at_once = {"queue": False, "show_progress": "hidden"}
+        task.change(parts_of, [task], [hint, by_concepts, by_prompt], **at_once)
+        wiring.again(preset.input(usual, [preset], [t0], **at_once).then)
+
+    live = [task.input, t0.release, scale.release]
+    live += [text.submit for text in (source, prompt, negative)]
+    for text, change, much, masked, _ in rows:
+        live += [text.submit, change.input, much.release, masked.input]
+    return Controls(components, read, show, errors, live, wire)
+
+
+def reading(editor: Editor, name: str) -> tuple[str, Any]:
+    """A prior that reads texts, the given one if it does, and the size of the canvas for it."""
+    name = name if editor.reads(name) else next(filter(editor.reads, editor.priors), name)
+    return name, gr.HTML(size=list(canvas.size_for(editor.prior(name).edit_size())))
+
+
+def usual(method: str) -> float:
+    """The strength of a method where none is given."""
+    return float(ledits_settings.recipe(PRESETS[method], {}).t0)
+
+
+def _row(k: int) -> tuple[Any, ...]:
+    """The components of a concept."""
+    with gr.Row(elem_classes="sd-fields", elem_id=f"concept-{k}"):
+        text = gr.Textbox(label="Concept", min_width=130)
+        change = gr.Radio(list(CHANGES), value="add", label="Change", min_width=130)
+        scale = gr.Slider(0, 20, Concept.scale, step=0.5, label="How strongly", min_width=150)
+        masked = gr.Checkbox(label="inside the mask", min_width=100)
+        more = gr.State(())
+    return text, change, scale, masked, more
+
+
+def _change(concept: Concept) -> str:
+    """The name of what a concept does, one of CHANGES."""
+    return "remove" if concept.remove else "add"

@@ -1,0 +1,536 @@
+"""The page in a browser: painting, finishing, files, visitors; and its parts without one."""
+
+import base64
+import io
+import json
+import shutil
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+from PIL import Image
+from program import known, tiny_prior
+
+pytest.importorskip("gradio", reason='the page needs gradio: pip install ".[web]"')
+
+from sdedit_jax import images
+from sdedit_jax.web import canvas, page, server
+from sdedit_jax.web.canvas import PNG, Painted
+from sdedit_jax.web.controls import beside
+from sdedit_jax.web.queue import Line, Overtaken, Refused
+from sdedit_jax.web.visitor import Kept, Strip, Visitors
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+WAIT = 60_000
+"""Milliseconds."""
+
+
+# --- the line -------------------------------------------------------------------------------------
+
+
+def test_edits_of_many_visitors_run_one_at_a_time_in_order_or_are_refused():
+    line, running, ran, refused = Line(most=8), [], [], []
+    gate = threading.Event()
+
+    def edit(visitor):
+        try:
+            with line.turn(visitor):
+                running.append(visitor)
+                assert len(running) == 1
+                gate.wait(10)
+                ran.append(running.pop())
+        except Refused as error:
+            refused.append((visitor, str(error)))
+
+    threads = []
+    for i in range(20):
+        threads.append(threading.Thread(target=edit, args=(str(i),)))
+        threads[-1].start()
+        while len(line.tickets) + len(refused) < i + 1:
+            time.sleep(0.001)
+    gate.set()
+    for thread in threads:
+        thread.join(10)
+    assert ran == [str(i) for i in range(8)] and line.tickets == []
+    assert [name for name, _ in refused] == [str(i) for i in range(8, 20)]
+    assert all("8 edits came before" in text for _, text in refused)
+
+
+def test_the_latest_edit_of_a_visitor_wins():
+    line, outcome = Line(), {}
+    begun = threading.Event()
+
+    def first():
+        with line.turn("a") as cancel:
+            begun.set()
+            outcome["first"] = cancel.wait(10)
+
+    def second():
+        try:
+            with line.turn("a"):
+                outcome["second"] = "ran"
+        except Overtaken:
+            outcome["second"] = "overtaken"
+
+    threads = [threading.Thread(target=first), threading.Thread(target=second)]
+    threads[0].start()
+    assert begun.wait(10)
+    threads[1].start()
+    for thread in threads:
+        thread.join(10)
+    assert outcome == {"first": True, "second": "ran"} and line.tickets == []
+
+
+def test_an_edit_that_waits_is_overtaken_without_running():
+    line = Line()
+    waited = threading.Event()
+
+    def wait():
+        with pytest.raises(Overtaken), line.turn("a"):
+            raise AssertionError
+        waited.set()
+
+    with line.turn("b") as other:
+        thread = threading.Thread(target=wait)
+        thread.start()
+        while len(line.tickets) < 2:
+            time.sleep(0.001)
+        line.cancel("a")
+        assert waited.wait(10) and not other.is_set()
+
+
+# --- the strip ------------------------------------------------------------------------------------
+
+
+def test_a_strip_keeps_the_latest_results_and_moves_within_them():
+    strip = Strip()
+    for i in range(30):
+        strip = strip.added(Kept(None, None, {"n": i}))
+    assert len(strip.kept) == 24 and strip.at == 23 and strip.kept[-1].result == {"n": 29}
+    assert strip.moved(-5).at == 0 and strip.moved(99).at == 23
+
+
+def test_the_least_recent_visitor_is_forgotten():
+    visitors = Visitors(most=2)
+    for name in "abc":
+        visitors.put(name, Strip().added(Kept(None, None, {"of": name})))
+    assert visitors.strip("a") == Strip() and visitors.strip("c").kept[0].result == {"of": "c"}
+    visitors.forget("c")
+    assert visitors.strip("c") == Strip()
+
+
+# --- what the canvas sends ------------------------------------------------------------------------
+
+
+def sent(**layers):
+    urls = {name: PNG + base64.b64encode(images.png(a)).decode() for name, a in layers.items()}
+    return urls
+
+
+def layer(size=(8, 12), color=(255, 0, 0, 255)):
+    return np.full((*size, 4), color, np.uint8)
+
+
+def test_the_canvas_is_decoded_into_its_layers():
+    mask = layer(color=(255, 45, 120, 255))
+    mask[:, 6:] = 0
+    layers = sent(picture=layer()[..., :3], paint=layer(color=(1, 2, 3, 128)), mask=mask)
+    layers |= sent(patch=layer((3, 5))) | {"place": [0.5, 0.25, 0.5], "number": 7}
+    found = canvas.decoded(json.dumps(layers), (8, 12))
+    assert found.picture.shape == (8, 12, 3) and (found.paint == (1, 2, 3, 128)).all()
+    assert (found.mask[:, :6] == 255).all() and (found.mask[:, 6:] == 0).all()
+    assert found.patch.shape == (3, 5, 4) and found.place == (0.5, 0.25, 0.5)
+    assert canvas.number(json.dumps(layers)) == 7
+
+
+def test_what_the_canvas_shows_is_what_it_would_send():
+    mask = np.zeros((8, 12), np.uint8)
+    mask[2:4] = 255
+    was = Painted(layer()[..., :3], layer(color=(9, 8, 7, 255)), mask, layer((3, 5)), (0.5, 0.5, 1))
+    given = json.loads(canvas.shown(was))["show"]
+    found = canvas.decoded(json.dumps(given), (8, 12))
+    assert all(np.array_equal(a, b) for a, b in zip(found, was, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "cannot be read"),
+        (None, "must be below 16 MiB"),
+        ("x" * (17 << 20), "must be below 16 MiB"),
+        (json.dumps({"paint": "http://example.org/a.png"}), "paint must be a data URL"),
+        (json.dumps({"paint": "data:image/png;base64,AAAA"}), "not a PNG picture"),
+        (json.dumps(sent(paint=layer((9, 9)))), "paint must be 8x12, got 9x9"),
+        (json.dumps({"place": [0, 0, float("nan")]}), "must lie on the picture"),
+        (json.dumps({"place": ["a"]}), "cannot be read"),
+    ],
+)
+def test_wrong_layers_are_refused_in_a_sentence(text, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        canvas.decoded(text, (8, 12))
+    assert str(caught.value).startswith("canvas: ") and "\n" not in str(caught.value)
+
+
+def test_a_picture_of_many_pixels_is_refused_before_it_is_decoded():
+    buffer = io.BytesIO()
+    Image.new("1", (9000, 9000)).save(buffer, "PNG")
+    assert len(buffer.getvalue()) < 100_000
+    with pytest.raises(ValueError, match="larger than 40 megapixels"):
+        canvas.opened(buffer.getvalue())
+
+
+def test_an_error_stands_beside_its_field():
+    assert beside("t0 must be <= 1", ["seed", "t0", ""]) == ["", "t0 must be &lt;= 1", ""]
+    assert beside("other: wrong", ["seed", "t0", ""]) == ["", "", "other: wrong"]
+
+
+# --- the server -----------------------------------------------------------------------------------
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+class Served:
+    """A page of a prior of random weights."""
+
+    def __init__(self, monkeypatch=None, **options):
+        built = []
+        build = page.Page.build
+
+        def kept(self):
+            built.append(self)
+            return build(self)
+
+        page.Page.build = kept
+        try:
+            given = {"prior": tiny_prior(), "compute": "float32", "host": "127.0.0.1"}
+            self.running = server.start(**given, port=free_port(), **options)
+        finally:
+            page.Page.build = build
+        self.page, self.url = built[0], self.running.url
+
+
+@pytest.fixture(scope="module")
+def served():
+    one = Served()
+    yield one
+    one.running.close()
+
+
+def test_a_request_beyond_the_limit_is_refused(served):
+    request = urllib.request.Request(
+        f"{served.url}gradio_api/run/predict", data=b"x" * (server.MOST_BODY + 1), method="POST"
+    )
+    with pytest.raises((urllib.error.HTTPError, ConnectionError, urllib.error.URLError)) as caught:
+        urllib.request.urlopen(request, timeout=30)
+    assert getattr(caught.value, "code", 413) == 413
+    with urllib.request.urlopen(served.url, timeout=30) as answer:
+        assert answer.status == 200
+
+
+@pytest.mark.parametrize("path", ["gradio_api/file=/etc/passwd", "gradio_api/file=setup.py"])
+def test_no_file_of_the_machine_is_served(served, path):
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(f"{served.url}{path}", timeout=30)
+    assert caught.value.code in (403, 404)
+
+
+def test_a_page_with_a_password_answers_nothing_without_it():
+    one = Served(login=lambda user, given: given == "secret")
+    try:
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(f"{one.url}config", timeout=30)
+        assert caught.value.code == 401
+        data = b"username=any&password=secret"
+        with urllib.request.urlopen(f"{one.url}login", data=data, timeout=30) as answer:
+            assert answer.status == 200
+    finally:
+        one.running.close()
+
+
+# --- in a browser ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested by playwright")
+    if BROWSER is None:
+        pytest.skip("there is no chromium on this machine")
+    with sync_api.sync_playwright() as playwright:
+        one = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        yield one
+        one.close()
+
+
+class Visit:
+    """A visitor of the page."""
+
+    def __init__(self, browser, url, **options):
+        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
+        self.page, self.urls, self.errors = self.context.new_page(), [], []
+        self.page.set_default_timeout(WAIT)
+        self.page.on("request", lambda request: self.urls.append(request.url))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.goto(url)
+        self.page.wait_for_selector("#canvas .sd-colour")
+        self.page.wait_for_selector("#result img[data-part=after]:not([hidden])")
+
+    def spot(self, x, y):
+        box = self.page.locator("#canvas .sd-stage").bounding_box()
+        return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+    def stroke(self, *spots):
+        """Draw, and wait for the picture of the last stroke."""
+        self.page.mouse.move(*self.spot(*spots[0]))
+        self.page.mouse.down()
+        for spot in spots:
+            self.page.mouse.move(*self.spot(*spot), steps=4)
+        self.page.mouse.up()
+        self.answered()
+
+    def answered(self):
+        """Wait until the result is of what the canvas sent last."""
+        self.page.wait_for_function(
+            "() => Number(document.querySelector('#result [data-number]')?.dataset.number || 0)"
+            " >= (window.sdedit?.number || 0)"
+        )
+
+    def result(self):
+        """The PNG that the result shows."""
+        url = self.page.locator("#result img[data-part=after]").get_attribute("src")
+        return base64.b64decode(url.removeprefix(PNG))
+
+    def pixels(self):
+        return np.asarray(Image.open(io.BytesIO(self.result())))
+
+    def drawn(self):
+        """The strokes on the canvas, uint8 [h, w, 4]."""
+        url = self.page.evaluate(
+            "document.querySelector('#canvas canvas[data-layer=paint]').toDataURL()"
+        )
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.removeprefix(PNG)))))
+
+    def open(self, data, name="a.png", kind="open"):
+        """Open a file by the button of the canvas."""
+        with self.page.expect_file_chooser() as chosen:
+            self.page.click(f"#canvas [data-do={kind}]")
+        chosen.value.set_files({"name": name, "mimeType": "image/png", "buffer": data})
+
+    def said(self):
+        """Wait for a sentence about an error."""
+        return self.page.wait_for_selector(
+            ".sd-error .prose:not(:empty), .prose.sd-error:not(:empty)"
+        ).inner_text()
+
+    def line(self):
+        return self.page.locator("#result .sd-line").inner_text()
+
+    def finish(self):
+        self.page.click("#finish")
+        count = self.page.locator("#strip button").count()
+        self.page.wait_for_function(
+            f"document.querySelectorAll('#strip button').length > {count}", timeout=WAIT
+        )
+
+
+@pytest.fixture
+def visit(browser, served):
+    visits = []
+
+    def make(**options):
+        visits.append(Visit(browser, served.url, **options))
+        return visits[-1]
+
+    yield make
+    for one in visits:
+        assert one.errors == []
+        one.context.close()
+
+
+def png(pixels):
+    return images.png(np.ascontiguousarray(pixels))
+
+
+def test_the_first_visit_shows_an_edited_example_and_asks_no_other_machine(visit, served):
+    one = visit()
+    assert one.result() == served.page.first.result.png()
+    assert (one.drawn()[..., 3] == 255).all()
+    one.page.wait_for_timeout(500)
+    assert all(url.startswith((served.url, "data:", "blob:")) for url in one.urls), one.urls
+
+
+def test_a_stroke_changes_the_result_and_undo_brings_it_back(visit):
+    one = visit()
+    before, drawn = one.result(), one.drawn()
+    one.page.locator("#canvas .sd-colour").first.click()
+    one.stroke((0.2, 0.2), (0.8, 0.3))
+    assert (one.drawn() != drawn).any() and one.result() != before
+    one.page.keyboard.press("Control+z")
+    one.page.wait_for_function("window.sdedit.number >= 2")
+    one.answered()
+    assert np.array_equal(one.drawn(), drawn) and np.array_equal(
+        one.pixels(), np.asarray(Image.open(io.BytesIO(before)))
+    )
+    one.page.keyboard.press("Control+Shift+z")
+    one.answered()
+    assert (one.drawn() != drawn).any()
+
+
+def test_the_result_is_that_of_the_editor_bit_for_bit(visit, served):
+    one = visit()
+    one.stroke((0.3, 0.3), (0.6, 0.7))
+    painted, settings = Painted(None, one.drawn()), page.quick(served.page.first.settings)
+    *_, expected = served.page.editor.events(settings, painted)
+    assert np.array_equal(one.pixels(), expected.pictures[0])
+
+
+def test_two_visitors_get_their_own_pictures(visit, served):
+    both = [visit(), visit()]
+    for one, y in zip(both, (0.2, 0.8), strict=True):
+        one.page.mouse.move(*one.spot(0.1, y))
+        one.page.mouse.down()
+        one.page.mouse.move(*one.spot(0.9, y), steps=5)
+    for one in both:
+        one.page.mouse.up()
+    for one in both:
+        one.answered()
+        settings = page.quick(served.page.first.settings)
+        *_, expected = served.page.editor.events(settings, Painted(None, one.drawn()))
+        assert np.array_equal(one.pixels(), expected.pictures[0])
+    both[0].finish()
+    assert both[1].page.locator("#strip button").count() == 0
+
+
+def test_finished_results_stand_in_a_strip_with_their_paintings(visit):
+    one = visit()
+    one.finish()
+    first, drawn = one.result(), one.drawn()
+    one.stroke((0.2, 0.5), (0.8, 0.5))
+    one.finish()
+    assert one.page.locator("#strip button").count() == 2
+    one.page.click("#earlier")
+    one.page.wait_for_selector("#strip button[aria-pressed=true]:first-child")
+    one.page.wait_for_timeout(300)
+    assert one.result() == first and np.array_equal(one.drawn(), drawn)
+
+
+def test_a_download_has_the_recipe_or_not(visit):
+    one = visit()
+    one.finish()
+    for plain in (False, True):
+        one.page.locator("#result [data-part=plain]").set_checked(plain)
+        with one.page.expect_download() as chosen:
+            one.page.click("#result [data-do=download]")
+        data = chosen.value.path().read_bytes()
+        found = Image.open(io.BytesIO(data))
+        assert ("sdedit_jax" in found.text) != plain
+        assert np.array_equal(np.asarray(found), one.pixels())
+
+
+def test_a_cancelled_edit_ends_and_says_so(visit, served, monkeypatch):
+    events = served.page.editor.events
+
+    def slow(*args, **options):
+        for event in events(*args, **options):
+            time.sleep(0.3)
+            yield event
+
+    one = visit()
+    monkeypatch.setattr(served.page.editor, "events", slow)
+    one.page.click("#finish")
+    one.page.wait_for_function(
+        "document.querySelector('#result .sd-line').textContent.startsWith('edit: step')"
+    )
+    one.page.click("#cancel")
+    one.page.wait_for_function(
+        "document.querySelector('#result .sd-line').textContent.startsWith('cancelled')"
+    )
+    assert one.page.locator("#strip button").count() == 0 and served.page.line.tickets == []
+
+
+def test_a_picture_is_laid_beneath_the_strokes(visit):
+    one = visit()
+    one.page.click("#canvas [data-do=clear]")
+    one.answered()
+    one.open(png(known().repeat(4, 0).repeat(8, 1)))
+    one.page.wait_for_function("window.sdedit.number >= 2")
+    one.answered()
+    shown = one.page.evaluate(
+        "document.querySelector('#canvas canvas[data-layer=picture]').toDataURL()"
+    )
+    below = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown.removeprefix(PNG)))))
+    assert below.shape == (256, 256, 4) and np.ptp(below[..., 0]) > 100
+    assert one.drawn()[..., 3].max() == 0
+
+
+def test_a_result_that_is_opened_restores_its_settings(visit):
+    one = visit()
+    one.page.locator("#seed input").fill("41")
+    one.page.locator("#seed input").press("Enter")
+    one.finish()
+    data = one.result()
+    other = visit()
+    other.open(data)
+    other.page.wait_for_function("document.querySelector('#seed input').value == '41'")
+    assert "restored" in other.said()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"no picture", "not a PNG, JPEG or WebP picture"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(50), "cannot read the file"),
+        (bytes(17 << 20), "a file must be below 16 MiB"),
+    ],
+)
+def test_a_wrong_file_is_a_sentence_and_changes_nothing(visit, data, message):
+    one = visit()
+    drawn = one.drawn()
+    one.open(data)
+    assert message in one.said() and np.array_equal(one.drawn(), drawn)
+
+
+def test_a_dropped_file_is_opened(visit):
+    one = visit()
+    one.page.evaluate(
+        """(data) => {
+          const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+          const all = new DataTransfer();
+          all.items.add(new File([bytes], "a.png", {type: "image/png"}));
+          window.dispatchEvent(new DragEvent("drop", {dataTransfer: all, cancelable: true}));
+        }""",
+        base64.b64encode(png(known())).decode(),
+    )
+    one.page.wait_for_function("window.sdedit?.number >= 1")
+    one.answered()
+
+
+def test_a_phone_shows_the_page_without_scrolling_sideways_and_draws_by_touch(visit):
+    one = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    assert one.page.evaluate("document.documentElement.scrollWidth") <= 390
+    before = one.drawn()
+    one.page.touchscreen.tap(*one.spot(0.5, 0.5))
+    one.page.wait_for_function("window.sdedit?.number >= 1")
+    one.answered()
+    assert (one.drawn() != before).any()
+
+
+def test_shortcuts_choose_tools_and_leave_text_fields_alone(visit):
+    one = visit()
+    one.page.keyboard.press("e")
+    assert one.page.get_attribute("#canvas [data-tool=eraser]", "aria-pressed") == "true"
+    one.page.keyboard.press("b")
+    assert one.page.get_attribute("#canvas [data-tool=brush]", "aria-pressed") == "true"
+    one.page.locator("#seed input").focus()
+    one.page.keyboard.press("e")
+    assert one.page.get_attribute("#canvas [data-tool=brush]", "aria-pressed") == "true"
