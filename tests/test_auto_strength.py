@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 from program import ROOT, SIZE, config_of, noted, picture, refused, run, small, tiny_prior
+from recorded import Codec
 
 import sdedit_jax as sj
 from sdedit_jax import images
@@ -18,6 +19,7 @@ from sdedit_jax.images.guide import Guide
 from sdedit_jax.modes import calibrate, check
 from sdedit_jax.pipeline import auto_strength as strengths
 from sdedit_jax.priors.analytic import gaussian
+from sdedit_jax.priors.conditioning import CFGCond
 from sdedit_jax.tasks.simulate import simulate
 from sdedit_jax.weights import store
 
@@ -42,6 +44,34 @@ def test_energies_of_a_gaussian_prior_have_their_closed_form(process):
     np.testing.assert_allclose(found[:, 0], wanted, rtol=0.02)
     np.testing.assert_allclose(found[:, 3], s**2 / variance, rtol=0.02, atol=0.002)
     np.testing.assert_allclose(found[1, 1:3] / found[1, 0], [1 / 4, 1 / 16], rtol=0.2)
+
+
+def test_guides_are_judged_in_latents_as_pictures_of_their_class():
+    """Latents are means of 2 x 2 pixels; class c has the mean 0.2 + c. Of a condition that guides,
+    the class itself counts."""
+    s, sigmas, side = 0.5, (0.3, 1.0), 64
+    process, shape = VP(), (side // 2, side // 2, 3)
+
+    def predict(params, x, t, cond=None, key=None):
+        prior = gaussian(process, jnp.full(shape, 0.2) + cond, s)
+        return prior.predict(prior.params, x, t)
+
+    def encode(params, image, z=None):
+        return image.reshape(side // 2, 2, side // 2, 2, 3).mean((1, 3))
+
+    codec = Codec(encode, lambda params, x0: x0.repeat(2, 0).repeat(2, 1))
+    prior = gaussian(process, np.zeros((side, side, 3)), s).replace(predict=predict, codec=codec)
+    drawn = np.random.default_rng(0).uniform(-1, 1, (side, side, 3)).astype(np.float32)
+    guide, ones = Guide(drawn, np.ones((side, side, 1), np.float32)), np.float32(1)
+    conds = [np.float32(0), ones, CFGCond(ones, np.float32(0), np.float32(3))]
+    for cond in conds:
+        (seen,) = strengths.observe(prior, [guide], [cond], sigmas, 8, [0])
+        label = float(getattr(cond, "cond", cond))
+        away = np.mean((encode(None, drawn) - 0.2 - label) ** 2)
+        square = np.square(sigmas)
+        wanted = (square * away + s**4) / (s**2 + square) ** 2
+        np.testing.assert_allclose(seen.energies[:, 0].mean((1, 2)), wanted, rtol=0.05)
+        assert seen.denoised.shape == (2, *shape)
 
 
 def test_averages_are_those_of_a_window():
