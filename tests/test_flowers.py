@@ -24,9 +24,9 @@ def prior():
 
 @pytest.fixture(scope="module")
 def photos():
-    """The photos [69, 64, 64, 3] in [-1, 1] and the names of their classes."""
+    """Every second photo, [35, 64, 64, 3] in [-1, 1], and the names of their classes."""
     with (PHOTOS / "captions.csv").open() as file:
-        rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(file))[::2]
     images = [np.asarray(Image.open(PHOTOS / row["path"]).convert("RGB")) for row in rows]
     return np.float32(np.stack(images) / 127.5 - 1), [row["caption"] for row in rows]
 
