@@ -31,6 +31,7 @@ setup(
     package_data={
         "sdedit_jax": ["py.typed"],
         "sdedit_jax.weights.cards": ["*.json"],
+        "sdedit_jax.web": ["*.html", "*.js", "*.css"],
         "sdedit_jax.checkpoints": ["**/*"],
         "sdedit_jax.examples": ["**/*"],
     },
@@ -67,6 +68,7 @@ setup(
             "scipy>=1.14",
             "nbclient>=0.10",
             "ipykernel>=6.29",
+            "anywidget>=0.9",
         ],
         "notebook": ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "anywidget>=0.9"],
         "dev": ["ruff>=0.12", "pyright[nodejs]>=1.1.400"],

@@ -13,7 +13,8 @@ PACKAGE = "sdedit_jax"
 # line do not import each other.
 ORDER = [
     ["main", "__main__", ""],
-    ["modes", "web"],
+    ["modes"],
+    ["web"],
     ["api", "evaluation", "training"],
     ["pipeline"],
     ["weights"],
@@ -25,7 +26,7 @@ ORDER = [
     ["images", "nets", "text"],
     ["caution", "devices", "provenance"],
 ]
-MOST_ENTRIES = 18
+MOST_ENTRIES = 19
 """Entries at the top level of the package, `__init__`, `__main__` and `py.typed` not counted."""
 
 # outside library -> where it may be imported
@@ -43,6 +44,8 @@ HOMES = {
     "absl": ["main.py", "configs", "modes"],
     "ml_collections": ["main.py", "configs", "modes"],
     "gradio": ["web"],
+    "anywidget": ["web"],
+    "traitlets": ["web"],
     "tensorflow": [],
 }
 PURE = ["diffusion", "guidance", "edits"]
