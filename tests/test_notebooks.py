@@ -71,6 +71,15 @@ def test_a_notebook_is_clean_and_names_no_platform(path):
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
 
 
+def test_the_badge_opens_the_tour_of_the_repository_that_it_installs():
+    readme = (ROOT / "README.md").read_text()
+    (owner, place), *others = re.findall(r"/github/([\w-]+)/sdedit_jax/blob/main/([^)]+)", readme)
+    assert ROOT / place == TOUR and not others
+    for path in NOTEBOOKS:
+        (source,) = re.findall(r'^SOURCE = "(.*)"$', code_of(opened(path))[0].source, re.MULTILINE)
+        assert source == f"git+https://github.com/{owner}/sdedit_jax"
+
+
 def test_the_tour_runs(fresh):
     notebook = with_value(opened(TOUR), "FAST", True)
     done = executed(notebook, fresh, CHECKS)
