@@ -68,6 +68,7 @@ setup(
             "scipy>=1.14",
             "nbclient>=0.10",
             "ipykernel>=6.29",
+            "anywidget>=0.9",
         ],
         "notebook": ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "anywidget>=0.9"],
         "dev": ["ruff>=0.12", "pyright[nodejs]>=1.1.400"],

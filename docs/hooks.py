@@ -49,7 +49,7 @@ def site_uri(place: str) -> str:
         return place.removeprefix("docs/")
     if place == "README.md":
         return "index.md"
-    if place.startswith("notebooks/"):
+    if place.endswith(".ipynb"):
         return place.removesuffix(".ipynb") + ".md"
     if (ROOT / place).is_dir():
         return site_uri(f"{place}/README.md") if (ROOT / place / "README.md").is_file() else ""

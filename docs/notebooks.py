@@ -89,6 +89,7 @@ def page(path: Path) -> tuple[str, dict[str, bytes]]:
     names = {"unique_key": path.stem, "output_files_dir": f"{path.stem}_files"}
     text, resources = MarkdownExporter().from_notebook_node(notebook, resources=names)
     pictures = {name: data for name, data in resources["outputs"].items() if name in text}
+    text = text.replace("![png](", "![Output of the cell above](")
     return (text if copy else WITHOUT + text), pictures
 
 

@@ -16,6 +16,7 @@ from sdedit_jax.priors.analytic import gaussian, mixture
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.registry import included
 from sdedit_jax.registry.included import example
+from sdedit_jax.web.notebook import canvas
 from sdedit_jax.weights.convert import convert
 
 included.register_configs()
@@ -34,6 +35,7 @@ __all__ = [
     "Strength",
     "SubVP",
     "Tabulated",
+    "canvas",
     "convert",
     "describe",
     "edit",

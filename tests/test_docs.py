@@ -314,7 +314,10 @@ def test_a_page_shows_the_outputs_of_the_same_notebook_alone(tmp_path, monkeypat
     pages.run(path)
     text, pictures = pages.page(path)
     assert "\n    42\n" in text and "no outputs" not in text
-    assert [name in text for name in pictures] == [True]
+    assert [f"]({name})" in text for name in pictures] == [True]
+    if importlib.util.find_spec("mkdocs"):  # links of the page to pictures stay as they are
+        site_uri = module_of(ROOT / "docs/hooks.py").site_uri
+        assert not any(site_uri(f"notebooks/{name}") for name in pictures)
     cells[0].source += "\n"
     pages.nbformat.write(pages.nbformat.v4.new_notebook(cells=cells), path)
     assert "no outputs" in pages.page(path)[0]
@@ -329,6 +332,8 @@ def test_the_site_builds_without_warnings_and_needs_no_other_host(tmp_path):
     loaded = r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>"
     for page in tmp_path.rglob("*.html"):
         assert not re.findall(loaded, page.read_text()), page
+        for picture in re.findall(r"<img\b[^>]*\bsrc=\"([^\"]+)", page.read_text()):
+            assert (page.parent / picture).is_file(), f"{page}: {picture}"
     assert "<math" in (tmp_path / "theory.html").read_text()
     assert (tmp_path / "search/search_index.json").is_file()
 

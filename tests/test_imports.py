@@ -44,6 +44,8 @@ HOMES = {
     "absl": ["main.py", "configs", "modes"],
     "ml_collections": ["main.py", "configs", "modes"],
     "gradio": ["web"],
+    "anywidget": ["web"],
+    "traitlets": ["web"],
     "tensorflow": [],
 }
 PURE = ["diffusion", "guidance", "edits"]

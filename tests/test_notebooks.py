@@ -71,6 +71,15 @@ def test_a_notebook_is_clean_and_names_no_platform(path):
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
 
 
+def test_the_badge_opens_the_tour_of_the_repository_that_it_installs():
+    readme = (ROOT / "README.md").read_text()
+    (owner, place), *others = re.findall(r"/github/([\w-]+)/sdedit_jax/blob/main/([^)]+)", readme)
+    assert ROOT / place == TOUR and not others
+    for path in NOTEBOOKS:
+        (source,) = re.findall(r'^SOURCE = "(.*)"$', code_of(opened(path))[0].source, re.MULTILINE)
+        assert source == f"git+https://github.com/{owner}/sdedit_jax"
+
+
 def test_the_tour_runs(fresh):
     notebook = with_value(opened(TOUR), "FAST", True)
     done = executed(notebook, fresh, CHECKS)
@@ -80,14 +89,15 @@ def test_the_tour_runs(fresh):
         assert pictures(done, ident) == 1, ident
 
 
-SHOWING = ("edit", "sweep", "mask", "map", "batch", "ledits", "own", "kid", "trained", "import")
+SHOWING = ("canvas", "paint", "edit", "sweep", "scribble", "mask", "map", "batch", "ledits", "own")
+SHOWING += ("kid", "trained", "import")
 CHECKS = """
 def far(a, b):
     return np.abs(np.asarray(a, int) - np.asarray(b, int)).mean()
 
 assert edited.shape == (2, 64, 64, 3) and far(edited[0], edited[1]) > 1
 assert far(sweep[0], guide) < far(sweep[-1], guide)
-assert max(changed) == 0 and far(retouched[0], scribbled) > 0.5
+assert max(changed) == 0 and far(retouched[0], scribble.picture) > 0.5
 assert far(faded[0][:, :20], guide[:, :20]) == 0 and far(faded[0][:, 32:], guide[:, 32:]) > 1
 assert difference <= 1
 assert far(made[0].reconstruction, small(Image.open(apple))) < 25
