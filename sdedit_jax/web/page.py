@@ -110,7 +110,7 @@ class Page:
     def _wire(self, page: gr.Blocks, tabs: Mapping[str, Any], buttons: Sequence[Any]) -> None:
         """Add the events."""
         finish, cancel, earlier, later = buttons
-        self.again(self.canvas.live)
+        self.again(self.canvas.live, "hidden")
         for event in (event for part in self.parts.values() for event in part.live):
             self.again(event)
         for name, tab in tabs.items():
@@ -139,10 +139,12 @@ class Page:
             list(self.errors.values()), self.guarded, self.again, self.controls, self.show,
         )  # fmt: skip
 
-    def again(self, event: Callable[..., Any]) -> Any:
+    def again(self, event: Callable[..., Any], progress: str = "minimal") -> Any:
         """Make the picture again after an event."""
         outputs = [self.canvas, self.result, *self.errors.values()]
-        return event(self.live, self.inputs, outputs, trigger_mode="multiple", **AT_ONCE)
+        shown = {"show_progress": progress, "show_progress_on": self.result}
+        many = {**AT_ONCE, **shown, "trigger_mode": "multiple"}
+        return event(self.live, self.inputs, outputs, **many)
 
     # --- settings ---------------------------------------------------------------------------------
 
