@@ -12,6 +12,7 @@ import functools
 import itertools
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,9 @@ SDES = (
     "heun(churn=0.4)",
 )
 ODES = ("ddim", "probability_flow", "heun", "dpmpp_2m", "dpmpp_3m", "unipc", "unipc(order=3)")
-GRIDS = ("karras", "log_snr", "uniform")
+KEY = ("process", "solver", "grid", "evaluations", "t0")
+"""What tells a line of the file from the others."""
+GRIDS = ("karras", "log_snr")
 
 
 def main() -> None:
@@ -58,37 +61,39 @@ def main() -> None:
     args = parser.parse_args()
     lines = args.out.read_text().splitlines() if args.out.exists() else []
     found = [json.loads(line) for line in lines]
-    known = {(r["process"], r["solver"], r["grid"], r["evaluations"]) for r in found}
+    known = {tuple(r[name] for name in KEY) for r in found}
+    every = [(process, "exact", "", 0) for process in PROCESSES]
+    every += itertools.product(PROCESSES, args.solvers, args.grids, EVALUATIONS)
     with args.out.open("a", encoding="utf-8") as file:
-        for process, t0 in itertools.product(PROCESSES, T0):
-            if not any(r["solver"] == "exact" and r["process"] == process for r in found):
-                row = {"process": process, "solver": "exact", "grid": "", "evaluations": 0}
-                again = distance(process, t0, exact(process, t0, seed=2))
-                print(json.dumps(row | {"t0": t0, "sw": round(again, 5)}), file=file, flush=True)
-        for part in itertools.product(PROCESSES, args.solvers, args.grids, EVALUATIONS):
-            if part in known:
+        for part in every:
+            missing = [t0 for t0 in T0 if (*part, t0) not in known]
+            if not missing:
                 continue
             start = time.perf_counter()
-            for t0, sw in measured(*part).items():
-                row = dict(zip(("process", "solver", "grid", "evaluations"), part, strict=True))
-                print(json.dumps(row | {"t0": t0, "sw": round(sw, 5)}), file=file, flush=True)
+            for t0, sw in (again if part[1] == "exact" else measured)(*part, missing).items():
+                row = dict(zip(KEY, (*part, t0), strict=True)) | {"sw": round(sw, 5)}
+                print(json.dumps(row), file=file, flush=True)
             print(*part, f"{time.perf_counter() - start:.1f} s", flush=True)
 
 
-def measured(process: str, solver: str, grid: str, evaluations: int) -> dict[float, float]:
-    """t0 -> the distance of the edits to the exact law."""
+def again(process: str, solver: str, grid: str, n: int, every: Sequence[float]) -> dict:
+    """t0 -> the distance of a second set of exact draws to the exact law."""
+    del solver, grid, n
+    return {t0: distance(process, t0, exact(process, t0, seed=2)) for t0 in every}
+
+
+def measured(process: str, solver: str, grid: str, n: int, every: Sequence[float]) -> dict:
+    """t0 -> the distance of edits with n evaluations to the exact law."""
     prior = mixture(process)
     each = settings.sampling({"rule": solver}, prefix="").rule.evaluations
-    s = settings.sampling(
-        {"rule": solver, "grid": grid, "steps": max(evaluations // each, 1)}, prefix=""
-    )
+    s = settings.sampling({"rule": solver, "grid": grid, "steps": max(n // each, 1)}, prefix="")
     pipeline = SDEditPipeline(settings.resolve(prior, s, 0.5).plan)
     edit = jax.jit(jax.vmap(functools.partial(whole, pipeline, prior.params)))
     guides = jnp.repeat(targets(), SAMPLES, 0)
     keys = jax.random.split(jax.random.key(3), len(guides))
     masks = jnp.ones((len(guides), *SHAPE[:2], 1))
     found = {}
-    for t0 in T0:
+    for t0 in every:
         made = edit(Request(jnp.full(len(guides), t0), Guide(guides, masks)), keys)
         found[t0] = distance(process, t0, np.asarray(made).reshape(GUIDES, SAMPLES, -1))
     return found
