@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from oracle import ODES
 
 import sdedit_jax as sj
 from sdedit_jax import images
@@ -29,6 +30,15 @@ BEST = "dpmpp_2m_sde_karras"
 PHOTOS = 512
 GUIDES = 64
 FEATURES = ("hand", "network", "statistics")
+SDES = ("dpmpp_2m_sde", "dpmpp_3m_sde", "sa_solver(tau=1.0)")
+RANGES = {
+    "SDE, 8": (SDES, (8,)),
+    "SDE, 12": (SDES, (12,)),
+    "SDE, 20 to 100": (SDES, (20, 35, 50, 100)),
+    "flow, 12": (ODES, (12,)),
+    "flow, 100": (ODES, (100,)),
+}
+"""A column of the table of ranges -> solvers and numbers of evaluations."""
 
 
 def main() -> None:
@@ -39,6 +49,7 @@ def main() -> None:
     args = parser.parse_args()
     oracle = lines(HERE / "oracle.jsonl")
     tell_oracle(oracle)
+    tell_ranges(oracle)
     draw_oracle(oracle).savefig(HERE / "oracle.png", dpi=110)
     data = dict(given.split("=", 1) for given in args.data)
     rows = [row for prior in data for row in compared(args.workdir / prior, data[prior])]
@@ -72,6 +83,23 @@ def tell_oracle(rows: Sequence[dict[str, Any]]) -> None:
         for (solver, grid), found in sorted(table.items(), key=lambda kv: sum(kv[1].values())):
             cells = [f"{found[n] / floor:.2f}" if n in found else "" for n in counts]
             print(f"| {solver}, {grid} | {' | '.join(cells)} | {order(found, floor)} |")
+
+
+def tell_ranges(rows: Sequence[dict[str, Any]]) -> None:
+    """A table of the smallest and largest distance of some solvers, in units of two exact sets."""
+    print("\n| process, t0 | " + " | ".join(RANGES) + " |\n|---" + "|---" * len(RANGES) + "|")
+    for process, t0 in itertools.product(("ve", "vp"), (0.3, 0.5, 0.7)):
+        own = [r for r in rows if (r["process"], r["t0"]) == (process, t0)]
+        (floor,) = (r["sw"] for r in own if r["solver"] == "exact")
+        cells = []
+        for solvers, counts in RANGES.values():
+            found = [
+                r["sw"] / floor
+                for r in own
+                if r["solver"] in solvers and r["evaluations"] in counts
+            ]
+            cells.append(f"{min(found):.1f} to {max(found):.1f}")
+        print(f"| {process.upper()}, {t0} | {' | '.join(cells)} |")
 
 
 def order(found: dict[int, float], floor: float) -> str:
