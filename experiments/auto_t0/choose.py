@@ -2,8 +2,9 @@
 
 python experiments/auto_t0/choose.py --prior=flowers64 --data=flowers128.zip
 
-Appends a JSON line for each set of guides to results.jsonl: the strengths t0 and their levels
-sigma, and for scribbles how well the map finds them (intersection over union).
+Writes a JSON line for each set of guides to results.jsonl, in the place of an earlier one of the
+same settings: the strengths t0 and their levels sigma, and for scribbles how well the map finds
+them (intersection over union).
 """
 
 import argparse
@@ -15,8 +16,11 @@ import pictures
 
 import sdedit_jax as sj
 from sdedit_jax.diffusion.strength import noise_to_signal
+from sdedit_jax.modes.files import spread
 
 FOLDER = Path(__file__).parent
+MEASURED = ("t0", "sigma", "iou", "kid")
+"""Fields of a row that are results."""
 
 
 def main() -> None:
@@ -30,7 +34,7 @@ def main() -> None:
     args = parser.parse_args()
     prior = sj.load_prior(args.prior)
     photos = pictures.held_out(args.data, prior.shape[0], args.photos)
-    few = pictures.spread(photos, args.guides)
+    few = spread(photos, args.guides)
     tell(args.out, prior, "photos", photos)
     for name in pictures.STROKES:
         tell(args.out, prior, name, pictures.strokes(few, name))
@@ -61,11 +65,21 @@ def rounded(values: np.ndarray) -> list[float]:
 
 
 def write(out: Path, prior: sj.Prior, row: dict) -> None:
-    """Print, and append to the file."""
-    line = json.dumps({"prior": prior.metadata["name"], **row})
-    print(line[:200], flush=True)
-    with out.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
+    """Print, and put into the file, in the place of a row with the same settings."""
+    row = {"prior": prior.metadata["name"], **row}
+    print(json.dumps(row)[:200], flush=True)
+    lines = out.read_text(encoding="utf-8").splitlines() if out.exists() else []
+    rows = [json.loads(line) for line in lines]
+    places = [i for i, one in enumerate(rows) if settings(one) == settings(row)] or [len(rows)]
+    rows[places[0] : places[0] + 1] = [row]
+    aside = out.with_suffix(".part")
+    aside.write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+    aside.rename(out)
+
+
+def settings(row: dict) -> dict:
+    """What was measured, without the measurements."""
+    return {name: value for name, value in row.items() if name not in MEASURED}
 
 
 if __name__ == "__main__":

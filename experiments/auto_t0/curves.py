@@ -2,8 +2,9 @@
 
 python experiments/auto_t0/curves.py --prior=flowers64 --network=fruits64 --data=flowers128.zip
 
-Appends a JSON line for each set of edits to results.jsonl. Guides are simulated from held-out
-photos; the reference are the training photos. "mixed" has guides of all kinds, in turn.
+Writes a JSON line for each set of edits to results.jsonl, as choose.py does. Guides are simulated
+from held-out photos; the reference are the training photos. "mixed" has guides of all kinds, in
+turn.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import numpy as np
 import pictures
 
 import sdedit_jax as sj
+from sdedit_jax.modes.files import spread
 from sdedit_jax.training.data import Source, source
 
 FOLDER = Path(__file__).parent
@@ -37,7 +39,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FOLDER / "results.jsonl")
     args = parser.parse_args()
     prior = sj.load_prior(args.prior)
-    known = pictures.spread(source(args.data, "train", size=prior.shape[0]).images, args.reference)
+    known = spread(source(args.data, "train", size=prior.shape[0]).images, args.reference)
     every = edits.measure_against(Source(np.stack(known)), sj.load_prior(args.network))
 
     def measure(shown: np.ndarray) -> dict:
@@ -56,7 +58,7 @@ def main() -> None:
 
 
 def tell(out: Path, prior: sj.Prior, about: dict, found: dict) -> None:
-    """Print, and append to the file."""
+    """Print, and put into the file."""
     numbers = {name: {k: round(v, 4) for k, v in f._asdict().items()} for name, f in found.items()}
     choose.write(out, prior, {**about, "kid": numbers})
 

@@ -1,5 +1,12 @@
-"""Guides of the experiment: simulated strokes and scribbles of held-out photos."""
+"""Guides of the experiment: simulated strokes and scribbles of held-out photos.
 
+python experiments/auto_t0/pictures.py --data=flowers128.zip --workdir=FOLDER
+
+writes the first scribbles as PNG files, and a photo without any.
+"""
+
+import argparse
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -7,6 +14,7 @@ import numpy as np
 import sdedit_jax as sj
 from sdedit_jax import images
 from sdedit_jax.images.guide import Guide
+from sdedit_jax.modes.files import spread
 from sdedit_jax.pipeline import auto_strength
 from sdedit_jax.pipeline.auto_strength import Found
 from sdedit_jax.tasks.simulate import scribbled, simulate
@@ -22,17 +30,25 @@ STROKES = {
 """Name -> colours, and window of the median filter (0: the paper's)."""
 
 
+def main() -> None:
+    """Write scribbles."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", required=True, help="zip or folder with train/ and test/")
+    parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=4)
+    args = parser.parse_args()
+    photos = held_out(args.data, 64, 32)
+    args.workdir.mkdir(parents=True, exist_ok=True)
+    images.write_png(args.workdir / "photo.png", photos[0])
+    for k, made in enumerate(scribbles(photos)[: args.count]):
+        images.write_png(args.workdir / f"scribble_{k}.png", made.picture)
+
+
 class Scribble(NamedTuple):
     """A photo with scribbles, uint8 [H, W, 3], and where they are, bool [H, W]."""
 
     picture: np.ndarray
     mask: np.ndarray
-
-
-def spread(photos: np.ndarray, count: int) -> list[np.ndarray]:
-    """Evenly spaced photos; all where there are fewer."""
-    rows = np.linspace(0, len(photos) - 1, min(count, len(photos))).astype(int)
-    return [photos[i] for i in rows]
 
 
 def held_out(data: str, side: int, count: int) -> list[np.ndarray]:
@@ -56,3 +72,7 @@ def found(prior: sj.Prior, picture: np.ndarray, way: str = "guide") -> Found:
     """The automatic strength of a picture, or its strength map."""
     guide = Guide(images.to_unit(picture), np.ones((*picture.shape[:2], 1), np.float32))
     return auto_strength.find(prior, [guide], [None], way)[0]
+
+
+if __name__ == "__main__":
+    main()

@@ -82,15 +82,11 @@ def again(process: str, solver: str, grid: str, n: int, every: Sequence[float]) 
     return {t0: distance(process, t0, exact(process, t0, seed=2)) for t0 in every}
 
 
-def measured(
-    process: str, solver: str, grid: str, evaluations: int, every: Sequence[float]
-) -> dict:
+def measured(process: str, solver: str, grid: str, n: int, every: Sequence[float]) -> dict:
     """t0 -> the distance of edits with n evaluations to the exact law."""
     prior = mixture(process)
     each = settings.sampling({"rule": solver}, prefix="").rule.evaluations
-    s = settings.sampling(
-        {"rule": solver, "grid": grid, "steps": max(n // each, 1)}, prefix=""
-    )
+    s = settings.sampling({"rule": solver, "grid": grid, "steps": max(n // each, 1)}, prefix="")
     pipeline = SDEditPipeline(settings.resolve(prior, s, 0.5).plan)
     edit = jax.jit(jax.vmap(functools.partial(whole, pipeline, prior.params)))
     guides = jnp.repeat(targets(), SAMPLES, 0)
