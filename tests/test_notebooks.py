@@ -1,5 +1,6 @@
 """The notebooks: form, and what their cells compute. nbclient runs them as Jupyter does."""
 
+import os
 import re
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def pictures(notebook, ident):
 def fresh(monkeypatch, tmp_path):
     """An empty folder, and two devices for the processes that run notebooks."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    flags = "--xla_cpu_use_fusion_emitters=false --xla_force_host_platform_device_count=2"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
     monkeypatch.setenv("XLA_FLAGS", flags)
     return tmp_path
 
