@@ -201,8 +201,22 @@ def test_the_energy_distance_of_normal_sets_is_that_of_the_closed_form():
     assert abs(mmd2(x, y, energy_kernel) - expected) < 5 * error
     with pytest.raises(ValueError, match="at least 3 rows"):
         grouped(x[:8], y[:8], of[:8], of[:8])
+    with pytest.raises(ValueError, match="at least 2 rows"):
+        grouped(x[:9], y[:9], np.arange(9), np.arange(9))
     with pytest.raises(ValueError, match="the same in x and y"):
         grouped(x, y, of, of + 1)
+
+
+@pytest.mark.parametrize(("groups", "rows", "least", "most"), [(24, 2, 0.8, 1.25), (4, 6, 1, 3)])
+def test_the_error_of_groups_is_that_of_repetition(groups, rows, least, most):
+    """300 pairs of sets of one skewed law: the mean of the squared errors against the variance of
+    the distances. The spread over many groups agrees with it. The jackknife of few groups is too
+    large for equal laws."""
+    rng, of = np.random.default_rng(3), np.arange(groups * rows) % groups
+    sets = rng.exponential(size=(300, 2, groups * rows, 2)) + of[:, None]
+    found = np.array([grouped(x, y, of, of) for x, y in sets])
+    assert abs(found[:, 0].mean()) < 4 * found[:, 0].std() / math.sqrt(300)
+    assert least < np.mean(found[:, 1] ** 2) / found[:, 0].var() < most
 
 
 def test_groups_are_compared_by_themselves():
