@@ -1,7 +1,9 @@
 """--mode=autotune, and the distances that it uses."""
 
+import contextlib
 import json
 import math
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,16 +11,16 @@ import pytest
 
 import sdedit_jax as sj
 from sdedit_jax.configs import exact
+from sdedit_jax.evaluation.candidates import Candidate, Measured, choose, pareto
 from sdedit_jax.evaluation.kid import energy_kernel, grouped, mmd2
 from sdedit_jax.evaluation.wasserstein import sliced_wasserstein
-from sdedit_jax.modes import autotune, check
-from sdedit_jax.modes.autotune import Candidate, Measured, choose
+from sdedit_jax.modes import autotune, autotune_candidates, autotune_report, check, signals
 from sdedit_jax.registry import included
 
 
 def config(**changes):
     found = exact.get_config()
-    found.budget = 300.0
+    found.budget = 3000.0
     found.autotune.rules = ("dpmpp_2m_sde",)
     found.autotune.grids = ("karras",)
     found.autotune.steps = (2, 12)
@@ -57,7 +59,7 @@ def test_the_evaluations_of_an_adaptive_solver_are_those_it_used(tmp_path, monke
     """Its number of steps is a bound: 40 attempts, of which an edit needs far fewer."""
     monkeypatch.setattr(autotune, "MOST", 16)
     given = config()
-    given.autotune.rules, given.autotune.steps = ("adaptive(rtol=0.5)",), (40,)
+    given.autotune.rules, given.autotune.steps = ("adaptive(rtol=2.0)",), (40,)
     given.autotune.reference = 41
     assert sj.run(given, tmp_path, "autotune") == 0
     found = json.loads((tmp_path / "autotune.json").read_text())
@@ -71,8 +73,39 @@ def test_the_table_says_that_nothing_reached_the_floor():
         for n, distance in ((5, 0.2), (100, 0.005))
     )
     text = "No candidate reaches the noise floor, and the nearest one is chosen."
-    assert text in autotune.table([far], [], floor, far)
-    assert text not in autotune.table([far], [], far, far)
+    results = autotune_report.Results(config(), 16, [far.candidate], floor, (far,), far)
+    assert text in autotune_report.table(results)
+    assert text not in autotune_report.table(results._replace(floor=far))
+
+
+@pytest.mark.filterwarnings("ignore:budget")
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_signal_keeps_what_is_measured(tmp_path, monkeypatch, capsys, after):
+    """The signal comes in the batch after the floor (0), or after the first candidate (1)."""
+    caught, found = signals.Signals(), []
+    monkeypatch.setattr(signals, "catch", lambda: contextlib.nullcontext(caught))
+    monkeypatch.setattr(autotune, "MOST", 16)
+    plain_distance = autotune.distance
+
+    def counting(*args):
+        found.append(plain_distance(*args))
+        if len(found) > after:
+            caught.receive(signal.SIGTERM)
+        return found[-1]
+
+    monkeypatch.setattr(autotune, "distance", counting)
+    given = config()
+    given.autotune.steps, given.autotune.reference = (1, 2), 3
+    assert sj.run(given, tmp_path, "autotune") == 143
+    shown = capsys.readouterr().err
+    if not after:
+        assert "SIGTERM; no candidate was measured" in shown and not list(tmp_path.glob("auto*"))
+        return
+    assert "SIGTERM; the candidates measured so far are kept" in shown
+    record = json.loads((tmp_path / "autotune.json").read_text())
+    assert [one["steps"] for one in record["candidates"]] == [record["chosen"]["steps"]] == [1]
+    assert [one["steps"] for one in record["not_measured"]] == [2]
+    assert all((tmp_path / name).exists() for name in autotune_report.FILES)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +149,7 @@ def test_a_candidate_that_the_prior_cannot_run_is_named_before_any_edit(tmp_path
     def cannot(given, prior):
         raise ValueError("clip_sample_range must be 1")
 
-    monkeypatch.setattr(autotune.settings, "scheduler_step", cannot)
+    monkeypatch.setattr(autotune_candidates.settings, "scheduler_step", cannot)
     given = config()
     given.autotune.rules = ("ddim", "diffusers_ddpm")
     with pytest.raises(ValueError, match="autotune.rules: 'diffusers_ddpm': clip_sample_range"):
@@ -125,7 +158,7 @@ def test_a_candidate_that_the_prior_cannot_run_is_named_before_any_edit(tmp_path
 
 def test_a_size_that_the_features_cannot_measure_is_refused():
     with pytest.raises(ValueError, match="size: autotune needs multiples of 8"):
-        autotune.check_size(SimpleNamespace(size=(36, 64)))
+        autotune_candidates.check_size(SimpleNamespace(size=(36, 64)))
 
 
 def test_options_without_effect_are_refused():
@@ -152,7 +185,7 @@ def test_the_cheapest_good_candidate_is_chosen():
         assert choose([one(5, 0.4), one(8, 0.2), one(12, 0.3)], floor).evaluations == 8
     with pytest.warns(UserWarning, match="budget: no candidate can be told"):  # all are good
         assert choose([one(5, 0.2, 1.0), one(8, 0.1, 1.0)], floor).evaluations == 5
-    front = autotune.pareto([one(5, 0.2), one(8, 0.3), one(12, 0.1)])
+    front = pareto([one(5, 0.2), one(8, 0.3), one(12, 0.1)])
     assert [m.evaluations for m in front] == [5, 12]
 
 
@@ -168,8 +201,22 @@ def test_the_energy_distance_of_normal_sets_is_that_of_the_closed_form():
     assert abs(mmd2(x, y, energy_kernel) - expected) < 5 * error
     with pytest.raises(ValueError, match="at least 3 rows"):
         grouped(x[:8], y[:8], of[:8], of[:8])
+    with pytest.raises(ValueError, match="at least 2 rows"):
+        grouped(x[:9], y[:9], np.arange(9), np.arange(9))
     with pytest.raises(ValueError, match="the same in x and y"):
         grouped(x, y, of, of + 1)
+
+
+@pytest.mark.parametrize(("groups", "rows", "least", "most"), [(24, 2, 0.8, 1.25), (4, 6, 1, 3)])
+def test_the_error_of_groups_is_that_of_repetition(groups, rows, least, most):
+    """300 pairs of sets of one skewed law: the mean of the squared errors against the variance of
+    the distances. The spread over many groups agrees with it. The jackknife of few groups is too
+    large for equal laws."""
+    rng, of = np.random.default_rng(3), np.arange(groups * rows) % groups
+    sets = rng.exponential(size=(300, 2, groups * rows, 2)) + of[:, None]
+    found = np.array([grouped(x, y, of, of) for x, y in sets])
+    assert abs(found[:, 0].mean()) < 4 * found[:, 0].std() / math.sqrt(300)
+    assert least < np.mean(found[:, 1] ** 2) / found[:, 0].var() < most
 
 
 def test_groups_are_compared_by_themselves():

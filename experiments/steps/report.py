@@ -30,6 +30,7 @@ BEST = "dpmpp_2m_sde_karras"
 PHOTOS = 512
 GUIDES = 64
 FEATURES = ("hand", "network", "statistics")
+DRAWS = 5000
 SDES = ("dpmpp_2m_sde", "dpmpp_3m_sde", "sa_solver(tau=1.0)")
 RANGES = {
     "SDE, 8": (SDES, (8,)),
@@ -149,26 +150,48 @@ def draw_oracle(rows: Sequence[dict[str, Any]]) -> Figure:
 def compared(folder: Path, data: str) -> list[dict[str, Any]]:
     """Each set of a prior against the reference, which is two sets, and against photos.
 
-    The first row is that of the one set of the reference against the other one.
+    The first row is that of the one set of the reference against the other one. Other sets with a
+    seed of the reference are left out: they share its noise.
     """
     photos = source(data, "train", size=64).images
     photos = {"photos": photos[np.linspace(0, len(photos) - 1, PHOTOS).astype(int)]}
-    paths = sorted(folder.iterdir())
+    best, n = reference_of(folder)
+    paths = [path for path in sorted(folder.iterdir()) if counts(path) and not shares(path, best)]
     sets = of_sets({path.name: load(path) for path in paths} | photos)
     photos = sets.pop("photos")
     for path in paths:
         sets[path.name]["guide"] = guides_of(path)
-    seeds = [name for name in sets if name.startswith(f"{BEST}_250_")]
-    first, second = seeds
-    reference = {name: np.concatenate([sets[s][name] for s in seeds]) for name in sets[first]}
-    rows = [row(folder.name, "floor", 250, sets[first], sets[second], reference)]
-    rows[0] |= to_photos(reference, photos)
+    first, second = (sets.pop(name) for name in best)
+    reference = {name: np.concatenate([first[name], second[name]]) for name in first}
+    floor = row(folder.name, "floor", n, first, second, reference)
+    rows = [floor | exchanged(first, second, reference) | to_photos(reference, photos)]
     for name, own in sets.items():
-        if name not in seeds:
-            solver, n, _ = name.rsplit("_", 2)
-            found = row(folder.name, solver, int(n), own, reference, reference)
-            rows.append(found | to_photos(own, photos))
+        solver, steps, _ = name.rsplit("_", 2)
+        found = row(folder.name, solver, int(steps), own, reference, reference)
+        rows.append(found | to_photos(own, photos))
     return rows
+
+
+def reference_of(folder: Path) -> tuple[list[str], int]:
+    """The two sets of BEST with the most steps, both of the same number of samples; the steps."""
+    found = {}
+    for path in sorted(folder.glob(f"{BEST}_*")):
+        found.setdefault(int(path.name.split("_")[-2]), []).append(path)
+    pairs = {n: paths for n, paths in found.items() if len(paths) == 2}
+    whole = [n for n, (a, b) in pairs.items() if counts(a) and counts(a) == counts(b)]
+    return [path.name for path in pairs[max(whole)]], max(whole)
+
+
+def shares(path: Path, best: Sequence[str]) -> bool:
+    """Whether a set has a seed of the reference, and is none of its two sets."""
+    seeds = {name.rsplit("_", 1)[1] for name in best}
+    return path.name not in best and path.name.rsplit("_", 1)[1] in seeds
+
+
+def counts(path: Path) -> list[int]:
+    """The number of guides in each sample of a set; none where it has fewer than two samples."""
+    found = [len(np.load(file, mmap_mode="r")) for file in sorted(path.glob("*.npy"))]
+    return found if len(found) > 1 else []
 
 
 def to_photos(x: dict[str, Any], photos: dict[str, Any]) -> dict[str, float]:
@@ -185,8 +208,7 @@ def load(path: Path) -> np.ndarray:
 
 def guides_of(path: Path) -> np.ndarray:
     """The number of the guide of each picture of a set; a set may have every k-th guide alone."""
-    counts = [len(np.load(file)) for file in path.glob("*.npy")]
-    return np.concatenate([np.arange(0, GUIDES, GUIDES // count) for count in counts])
+    return np.concatenate([np.arange(0, GUIDES, GUIDES // count) for count in counts(path)])
 
 
 def of_sets(sets: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
@@ -211,20 +233,43 @@ def row(
 ) -> dict[str, Any]:
     """Distances between two sets, by features: KID, and the energy distance given the guide."""
     found = {"prior": prior, "solver": solver, "n": n, "edits": len(x["hand"])}
+    same = np.isin(y["guide"], x["guide"])
     for name in FEATURES:
         a, b = (features.standardised(v[name], scale[name]) for v in (x, y))
         found[f"kid_{name}"] = round(kid.mmd2(a, b), 5)
         found[f"kid_{name}_error"] = round(kid.standard_error(a, b), 5)
-        value, error = of_groups(a, b, x["guide"], y["guide"])
+        value, error = kid.grouped(a, b[same], x["guide"], y["guide"][same])
         found[f"energy_{name}"], found[f"energy_{name}_error"] = round(value, 5), round(error, 5)
     return found
 
 
-def of_groups(a: Any, b: Any, of_a: Any, of_b: Any) -> tuple[float, float]:
-    """The energy distance given the guide; its error from the spread over the guides."""
-    pairs = [(a[of_a == g], b[of_b == g]) for g in np.unique(of_a)]
-    each = [kid.mmd2(*pair, kid.energy_kernel) for pair in pairs]
-    return float(np.mean(each)), float(np.std(each) / np.sqrt(len(each)))
+def exchanged(x: dict[str, Any], y: dict[str, Any], scale: dict[str, Any]) -> dict[str, float]:
+    """The probability of an energy distance as far from 0 for equal laws, by features.
+
+    The edits of each guide are exchanged between the two sets at random, DRAWS times.
+    """
+    rng, guides, found = np.random.default_rng(0), np.concatenate([x["guide"], y["guide"]]), {}
+    for name in FEATURES:
+        both = [features.standardised(v[name], scale[name]) for v in (x, y)]
+        groups = [np.concatenate(both)[guides == g] for g in np.unique(guides)]
+        kernels = np.stack([kid.energy_kernel(rows, rows) for rows in groups])
+        orders = rng.permuted(
+            np.tile(np.arange(kernels.shape[1]), (DRAWS, len(groups), 1)), axis=-1
+        )
+        first = np.tile(np.arange(kernels.shape[1]), (len(groups), 1))
+        values = [energy(kernels, order) for order in (first, *orders)]
+        found[f"exchanged_{name}"] = float(np.mean(np.abs(values[1:]) >= abs(values[0])))
+    return found
+
+
+def energy(kernels: np.ndarray, order: np.ndarray) -> float:
+    """The mean energy distance of the first to the last half of the rows [G, 2 N] in an order."""
+    n, groups = order.shape[1] // 2, np.arange(len(order))[:, None, None]
+    k = kernels[groups, order[:, :, None], order[:, None]]
+    own = [
+        part.sum() - np.trace(part, axis1=1, axis2=2).sum() for part in (k[:, :n, :n], k[:, n:, n:])
+    ]
+    return (sum(own) / (n * (n - 1)) - 2 * k[:, :n, n:].sum() / n**2) / len(k)
 
 
 def tell_pictures(rows: Sequence[dict[str, Any]]) -> None:
@@ -232,12 +277,16 @@ def tell_pictures(rows: Sequence[dict[str, Any]]) -> None:
     names = ["energy_hand", "energy_network", "energy_statistics", "kid_hand", "kid_network"]
     names += ["photos_network"]
     for prior in PRIORS:
-        print(f"\n{prior}\n\n| solver | N | {' | '.join(names)} |\n|---|---{'|---' * len(names)}|")
+        head = ["solver", "N", "edits", *names]
+        print(f"\n{prior}\n\n| {' | '.join(head)} |\n{'|---' * len(head)}|")
         for r in sorted(
             (r for r in rows if r["prior"] == prior), key=lambda r: (r["n"], r["solver"])
         ):
             cells = [f"{r[n]:.4f} +- {r[n + '_error']:.4f}" for n in names]
-            print(f"| {r['solver']} | {r['n']} | {' | '.join(cells)} |")
+            print(f"| {r['solver']} | {r['n']} | {r['edits']} | {' | '.join(cells)} |")
+        (floor,) = (r for r in rows if r["prior"] == prior and r["solver"] == "floor")
+        far = {name: floor[key] for name in FEATURES if (key := f"exchanged_{name}") in floor}
+        print(f"\nfloor, probability of a value as far from 0: {far}")
 
 
 def draw_pictures(rows: Sequence[dict[str, Any]]) -> Figure:
@@ -253,7 +302,9 @@ def draw_pictures(rows: Sequence[dict[str, Any]]) -> Figure:
                 if r["solver"] == solver
             )
             if solver == "floor":
-                ax.axhline(points[0][1], color="0.5", ls=":", label="two references")
+                ax.axhline(0, color="0.5", ls=":", label="expected of one law")
+                low, high = (points[0][1] + sign * points[0][2] for sign in (-1, 1))
+                ax.axhspan(low, high, color="0.5", alpha=0.15, label="two references")
             elif len(points) > 1:
                 ax.errorbar(*zip(*points, strict=True), marker=".", capsize=2, label=solver)
         ax.set(xscale="log", title=f"{prior}, {name}")

@@ -33,6 +33,9 @@ class Kid(NamedTuple):
     error: float
 
 
+SPREAD = 8
+"""The least number of groups whose spread is taken as their error."""
+
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -112,24 +115,28 @@ def grouped(
     """The mean over groups of `mmd2` between the rows of x and of y in a group; standard error.
 
     With the edits of each guide as a group it compares their laws given the guide: what differs
-    between guides adds nothing to its error.
+    between guides adds nothing to its error. The error is that of the spread over the groups where
+    these are SPREAD or more, and else of the jackknife in each group, which is too large for equal
+    laws. It takes groups as independent, and rows as independent in their group.
 
     Args:
         x, y: features [N, D] and [M, D]. of_x, of_y: the group of each row, [N] and [M].
 
     Raises:
-        ValueError: other groups in x than in y, or fewer than three rows in one.
+        ValueError: other groups in x than in y, or in one of them fewer than two rows (of few
+            groups: three).
     """
     names = np.unique(of_x)
     if not np.array_equal(names, np.unique(of_y)):
         raise ValueError(f"groups must be the same in x and y, got {names} and {np.unique(of_y)}")
     pairs = [(x[of_x == name], y[of_y == name]) for name in names]
-    least = min(len(rows) for pair in pairs for rows in pair)
-    if least < 3:
-        raise ValueError(f"groups must have at least 3 rows in x and in y, got {least}")
-    errors = [standard_error(*pair, kernel) for pair in pairs]
-    value = float(np.mean([mmd2(*pair, kernel) for pair in pairs]))
-    return value, float(np.sqrt(np.sum(np.square(errors)))) / len(names)
+    few = len(names) < SPREAD
+    rows, least = min(len(rows) for pair in pairs for rows in pair), 3 if few else 2
+    if rows < least:
+        raise ValueError(f"groups must have at least {least} rows in x and in y, got {rows}")
+    each = np.array([mmd2(*pair, kernel) for pair in pairs])
+    variances = [standard_error(*pair, kernel) ** 2 for pair in pairs] if few else each.var(ddof=1)
+    return float(each.mean()), float(np.sqrt(np.mean(variances) / len(names)))
 
 
 def _jackknife(own: np.ndarray, cross: np.ndarray) -> float:
