@@ -55,8 +55,8 @@ def pictures(notebook, ident):
 def fresh(monkeypatch, tmp_path):
     """An empty folder, and two devices for the processes that run notebooks."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
-    monkeypatch.setenv("XLA_FLAGS", flags)
+    two = "--xla_force_host_platform_device_count=2"
+    monkeypatch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} {two}")
     return tmp_path
 
 
@@ -85,7 +85,7 @@ def test_the_tour_runs(fresh):
     notebook = with_value(opened(TOUR), "FAST", True)
     done = executed(notebook, fresh, CHECKS)
     assert "worse" in printed(done, "fast")
-    assert printed(done, "setup").startswith("2 x ")
+    assert re.match(r"\d+ x ", printed(done, "setup"))
     for ident in SHOWING:
         assert pictures(done, ident) == 1, ident
 
@@ -96,6 +96,7 @@ CHECKS = """
 def far(a, b):
     return np.abs(np.asarray(a, int) - np.asarray(b, int)).mean()
 
+assert jax.local_device_count() == 2 or jax.default_backend() != "cpu"
 assert edited.shape == (2, 64, 64, 3) and far(edited[0], edited[1]) > 1
 assert far(sweep[0], guide) < far(sweep[-1], guide)
 assert max(changed) == 0 and far(retouched[0], scribble.picture) > 0.5
