@@ -1,1 +1,1 @@
-"""The page of --mode=web: its layout, the state of its visitors, and the order of their edits."""
+"""The page of --mode=web, its visitors and the order of their edits; the canvas of notebooks."""

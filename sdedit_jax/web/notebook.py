@@ -1,7 +1,6 @@
 """A canvas for notebooks: strokes by hand or by code, the picture and the mask that they make."""
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -85,7 +84,8 @@ class Canvas:
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         """What a cell shows: the widget, and the picture where widgets are not shown."""
-        shown = {"image/png": base64.b64encode(_png(self.picture)).decode(), "text/plain": "Canvas"}
+        still = base64.b64encode(images.png(self.picture)).decode()
+        shown = {"image/png": still, "text/plain": "Canvas"}
         if self._widget is None:
             return shown
         bundle = self._widget._repr_mimebundle_(**options)
@@ -128,12 +128,6 @@ def _draw(drawn: Image.Image, stroke: Stroke, fill: Any) -> None:
         draw.ellipse([x - r, y - r, x + r, y + r], fill=fill)
 
 
-def _png(image: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "png")
-    return file.getvalue()
-
-
 def _widget(image: np.ndarray) -> Any:
     """The widget of a picture; None where anywidget is not installed."""
     try:
@@ -142,5 +136,5 @@ def _widget(image: np.ndarray) -> Any:
         if error.name not in ("anywidget", "traitlets"):
             raise
         return None
-    url = "data:image/png;base64," + base64.b64encode(_png(image)).decode()
+    url = "data:image/png;base64," + base64.b64encode(images.png(image)).decode()
     return Drawing(picture=url, size=list(image.shape[:2]), palette=list(PALETTE))
