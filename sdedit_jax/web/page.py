@@ -187,7 +187,7 @@ class Page:
             with self.reporting(found):
                 settings = self.settings(values)
                 painted = self.painted(text, settings)
-                with self.line.turn(visitor(request)) as cancel:
+                with self.line.turn(visitor(request), canvas.number(text)) as cancel:
                     found |= act(painted, settings, cancel)
             return found
 
@@ -238,7 +238,7 @@ class Page:
         with self.reporting(found):
             settings = self.settings(values)
             painted = self.painted(text, settings)
-            with self.line.turn(visitor(request)) as cancel:
+            with self.line.turn(visitor(request), number) as cancel:
                 yield {self.result: result.numbered(result.value((), None, STARTING), number)}
                 for last in self.editor.events(settings, painted, cancel=cancel, preview_every=1):
                     if isinstance(last, Event):
