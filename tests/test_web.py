@@ -445,20 +445,38 @@ def test_a_download_has_the_recipe_or_not(visit):
         assert np.array_equal(np.asarray(found), one.pixels())
 
 
-def test_a_cancelled_edit_ends_and_says_so(visit, served, monkeypatch):
+@pytest.fixture
+def slow(served, monkeypatch):
+    """Edits that take some seconds."""
     events = served.page.editor.events
 
-    def slow(*args, **options):
+    def slowed(*args, **options):
         for event in events(*args, **options):
             time.sleep(0.3)
             yield event
 
-    one = visit()
-    monkeypatch.setattr(served.page.editor, "events", slow)
+    monkeypatch.setattr(served.page.editor, "events", slowed)
+
+
+UNDER_WAY = "document.querySelector('#result .sd-line').textContent.startsWith('edit: step')"
+
+
+def test_an_edit_of_a_visitor_that_leaves_ends(browser, served, slow):
+    one = Visit(browser, served.url)
     one.page.click("#finish")
-    one.page.wait_for_function(
-        "document.querySelector('#result .sd-line').textContent.startsWith('edit: step')"
-    )
+    one.page.wait_for_function(UNDER_WAY)
+    one.context.close()
+    for _ in range(200):
+        if not served.page.line.tickets:
+            break
+        time.sleep(0.1)
+    assert served.page.line.tickets == []
+
+
+def test_a_cancelled_edit_ends_and_says_so(visit, served, slow):
+    one = visit()
+    one.page.click("#finish")
+    one.page.wait_for_function(UNDER_WAY)
     one.page.click("#cancel")
     one.page.wait_for_function(
         "document.querySelector('#result .sd-line').textContent.startsWith('cancelled')"
