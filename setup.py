@@ -5,6 +5,8 @@ from setuptools import find_packages, setup
 SHIPPED = ("configs", "checkpoints", "examples")
 """Top-level folders that an installed package holds as sdedit_jax.configs and so on."""
 
+WEB = "gradio>=6,<7"
+
 setup(
     name="sdedit_jax",
     version="0.1.0",
@@ -61,10 +63,17 @@ setup(
         "tokenizers>=0.21",
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "scipy>=1.14"],
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "hypothesis>=6.100",
+            "scipy>=1.14",
+            WEB,
+            "playwright>=1.49",  # with the chromium of the system, for tests of the page
+        ],
         "dev": ["ruff>=0.12", "pyright[nodejs]>=1.1.400"],
         "convert": ["torch>=2.6"],
-        "web": ["gradio>=6,<7"],
+        "web": [WEB],
         "docs": [
             "mkdocs>=1.6,<2",
             "mkdocs-material>=9.7,<10",

@@ -87,6 +87,14 @@ def test_the_latest_edit_of_a_visitor_wins():
     assert outcome == {"first": True, "second": "ran"} and line.tickets == []
 
 
+def test_an_edit_that_was_sent_earlier_does_not_overtake_a_later_one():
+    line = Line()
+    with line.turn("a", 7) as cancel:
+        with pytest.raises(Overtaken), line.turn("a", 6):
+            raise AssertionError
+        assert not cancel.is_set() and len(line.tickets) == 1
+
+
 def test_an_edit_that_waits_is_overtaken_without_running():
     line = Line()
     waited = threading.Event()

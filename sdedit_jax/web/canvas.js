@@ -113,11 +113,13 @@ function send(final) {
   element.dataset.sent = state.number;
   window.sdedit = {number: state.number, sent: now, encoded: performance.now()};
   trigger("live", {number: state.number});
+  window.dispatchEvent(new CustomEvent("sdedit-sent"));
 }
 
 watch("answered", () => {
   if (props.answered < state.waiting) return;
   state.waiting = 0;
+  window.dispatchEvent(new CustomEvent("sdedit-answered"));
   if (state.dirty) send(false);
 });
 

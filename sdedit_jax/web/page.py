@@ -109,7 +109,7 @@ class Page:
     def _wire(self, page: gr.Blocks, tabs: Mapping[str, Any], buttons: Sequence[Any]) -> None:
         """Add the events."""
         finish, cancel, earlier, later = buttons
-        self.again(self.canvas.live)
+        self.again(self.canvas.live, "hidden")
         for event in (event for part in self.parts.values() for event in part.live):
             self.again(event)
         for name, tab in tabs.items():
@@ -138,10 +138,12 @@ class Page:
             list(self.errors.values()), self.guarded, self.again, self.controls, self.show,
         )  # fmt: skip
 
-    def again(self, event: Callable[..., Any]) -> Any:
+    def again(self, event: Callable[..., Any], progress: str = "minimal") -> Any:
         """Make the picture again after an event."""
         outputs = [self.canvas, self.result, *self.errors.values()]
-        return event(self.live, self.inputs, outputs, trigger_mode="multiple", **AT_ONCE)
+        shown = {"show_progress": progress, "show_progress_on": self.result}
+        many = {**AT_ONCE, **shown, "trigger_mode": "multiple"}
+        return event(self.live, self.inputs, outputs, **many)
 
     # --- settings ---------------------------------------------------------------------------------
 
@@ -185,7 +187,7 @@ class Page:
             with self.reporting(found):
                 settings = self.settings(values)
                 painted = self.painted(text, settings)
-                with self.line.turn(visitor(request)) as cancel:
+                with self.line.turn(visitor(request), canvas.number(text)) as cancel:
                     found |= act(painted, settings, cancel)
             return found
 
@@ -236,7 +238,7 @@ class Page:
         with self.reporting(found):
             settings = self.settings(values)
             painted = self.painted(text, settings)
-            with self.line.turn(visitor(request)) as cancel:
+            with self.line.turn(visitor(request), number) as cancel:
                 yield {self.result: result.numbered(result.value((), None, STARTING), number)}
                 for last in self.editor.events(settings, painted, cancel=cancel, preview_every=1):
                     if isinstance(last, Event):

@@ -2,7 +2,8 @@
 // The value is JSON: number, before, pictures [[url, name]], line, progress, plain.
 const part = (name) => element.querySelector('[data-part="' + name + '"]');
 const after = part("after"), before = part("before"), compare = part("compare");
-let given = {pictures: []}, chosen = 0, newest = 0;
+const SOON = 1500; // milliseconds after which the line says that an edit is under way
+let given = {pictures: []}, chosen = 0, newest = 0, number = 0, late = 0;
 
 async function put(image, url) {
   image.hidden = !url;
@@ -13,7 +14,7 @@ async function put(image, url) {
 
 function uncover() {
   const share = Number(compare.value);
-  before.style.clipPath = "inset(0 " + (100 - share) + "% 0 0)";
+  before.style.clipPath = "inset(0 0 0 " + share + "%)";
 }
 
 function samples() {
@@ -32,8 +33,13 @@ function samples() {
 }
 
 async function show() {
+  let made = {};
+  try { made = JSON.parse(props.value || "{}"); } catch { return; }
+  if (made.number < number) return; // of an earlier stroke
   const turn = ++newest;
-  try { given = {pictures: [], ...JSON.parse(props.value || "{}")}; } catch { return; }
+  number = made.number || number;
+  given = {pictures: [], ...made};
+  clearTimeout(late);
   if (chosen >= given.pictures.length) chosen = 0;
   const some = given.pictures.length > 0;
   if (some) await put(after, given.pictures[chosen][0]);
@@ -90,6 +96,16 @@ window.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.closest("textarea, select, [contenteditable], input:not([type=range])")) return;
   if (event.key === "d") download();
+});
+window.addEventListener("sdedit-sent", () => {
+  clearTimeout(late);
+  late = setTimeout(() => {
+    part("line").textContent = "under way; the first edit of its kind compiles";
+  }, SOON);
+});
+window.addEventListener("sdedit-answered", () => {
+  clearTimeout(late);
+  part("line").textContent = given.line || "";
 });
 watch("value", show);
 show();
