@@ -95,7 +95,7 @@ def add() -> Controls:
         at_once = {"queue": False, "show_progress": "hidden"}
         task.change(parts_of, [task], [hint, by_concepts, by_prompt], **at_once)
         hidden = list(places[SHOWN:])
-        more.click(lambda: [gr.Column(visible=True) for _ in hidden], None, hidden, **at_once)
+        more.click(_opened, None, [more, *hidden], **at_once)
         for place, row in list(zip(places, rows, strict=True))[SHOWN:]:
             row[0].change(_shown, [row[0]], [place], **at_once)
         wiring.again(preset.input(usual, [preset], [t0], **at_once).then)
@@ -123,14 +123,19 @@ def _row(k: int) -> tuple[Any, tuple[Any, ...]]:
     with gr.Column(visible=k < SHOWN, elem_id=f"concept-{k}") as place:
         with gr.Row():
             text = gr.Textbox(label="Concept", min_width=170, scale=3)
-            change = gr.Dropdown(list(CHANGES), value="add", label="Change", min_width=90, scale=1)
+            change = gr.Dropdown(list(CHANGES), value="add", label="Change", min_width=115, scale=1)
         with gr.Row():
             scale = gr.Slider(
                 0, 20, Concept.scale, step=0.5, label="Strongly", min_width=170, scale=3
             )
-            masked = gr.Checkbox(label="in the mask", min_width=90, scale=1)
+            masked = gr.Checkbox(label="in the mask", min_width=115, scale=1)
         more = gr.State(())
     return place, (text, change, scale, masked, more)
+
+
+def _opened() -> list[Any]:
+    """The updates that show all concepts, and hide the button that does so."""
+    return [gr.Button(visible=False), *(gr.Column(visible=True) for _ in range(SHOWN, ROWS))]
 
 
 def _shown(text: str) -> Any:
