@@ -1,5 +1,6 @@
 """main.py as a user starts it: flags, exit codes, one line for each error."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -153,6 +154,8 @@ def test_fields_may_come_before_the_config(named, parsed, monkeypatch):
         ("sweep", ["samples=2"], "samples: a sweep takes sweep.seeds instead, got 2"),
         ("sweep", ["t0=0.3"], "t0: a sweep takes sweep.t0 instead, got 0.3"),
         ("replay", ["t0=0.3"], "t0: is the recipe's in a replay, got 0.3"),
+        ("web", ["t0=0.3"], "t0: has no effect in --mode=web, got 0.3"),
+        ("edit", ["web.port=80"], "web.port: is for --mode=web, got 80"),
         ("edit", ["configs/ledits.py", "scale=3.0"], "scale: it has no effect without concepts"),
         ("edit", ["configs/ledits.py", "prompt=a", "source_scale=3.0"], "without source_prompt"),
     ],
@@ -178,6 +181,7 @@ def test_fields_without_effect_are_refused(mode, arguments, told, parsed, monkey
         ("sweep", {"sweep.seeds": (1, 2)}),
         ("replay", {"input": "a.png", "prior": "old", "devices": 1}),
         ("train", {"t0": 0.3}),
+        ("web", {"prior": "flowers64", "web.host": "0.0.0.0", "web.password": "a"}),
     ],
 )
 def test_fields_with_an_effect_are_allowed(mode, given):
@@ -289,10 +293,17 @@ def test_an_interruption_before_any_work(started, tmp_path, monkeypatch):
         ("edit", "train", "config: this one edits no pictures"),
         ("replay", "train", "config: --mode=replay needs"),
         ("sweep", "train", "config: this one has no sweep"),
+        ("web", "train", "config: --mode=web needs"),
     ],
 )
 def test_a_config_of_another_mode(mode, config, told, tmp_path):
-    assert told in refused(config_of(config), tmp_path, mode)
+    assert told in refused(config_of(config), None if mode == "web" else tmp_path, mode)
+
+
+def test_a_page_needs_gradio_and_writes_nothing(tmp_path, monkeypatch):
+    assert "workdir: --mode=web writes no files" in refused(config_of("base"), tmp_path, "web")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert 'pip install ".[web]"' in refused(config_of("base"), None, "web")
 
 
 # --- config files of users ------------------------------------------------------------------------

@@ -175,18 +175,14 @@ def test_visitors_at_once_get_their_own_pictures(editor):
 
 def test_a_cell_of_a_sheet_is_the_edit_of_its_settings(editor):
     t0s, seeds = Bracket().candidates, (3, 9)
-    columns = [
-        one
-        for one in editor.sheet(settings("strokes"), painted(), t0s, seeds)
-        if isinstance(one, Result)
-    ]
-    assert [column.t0 for column in columns] == list(t0s)
-    for column in columns:
-        for k, seed in enumerate(seeds):
-            cell = editor.restored(column.png(k))
-            assert (cell.t0, cell.seed) == (column.t0, seed)
-            alone = last(editor.events(cell, painted()))
-            np.testing.assert_array_equal(column.pictures[k], alone.pictures[0])
+    events = editor.sheet(settings("strokes", samples=2), painted(), t0s, seeds)
+    cells = [one for one in events if isinstance(one, Result)]
+    assert [cell.t0 for cell in cells] == [t0 for t0 in t0s for _ in seeds]
+    for cell, seed in zip(cells, seeds * len(t0s), strict=True):
+        own = editor.restored(cell.png())
+        assert own == settings("strokes", t0=cell.t0, seed=seed)
+        alone = last(editor.events(own, painted()))
+        np.testing.assert_array_equal(cell.pictures, alone.pictures)
 
 
 def test_readings_are_those_of_the_process(editor):
@@ -365,6 +361,8 @@ def test_controls_read_what_they_show(editor):
             found = parts[name].read(parts[name].show(own))
             assert found["task"] == own.task
             assert {field: getattr(own, field) for field in found} == found
+    empty = [None if value == "" else value for value in parts["words"].show(Settings())]
+    assert parts["words"].read(empty)["concepts"] == ()
     assert slider.read([0.4, False]) == {"t0": 0.4} and slider.read([0.4, True]) == {"t0": "auto"}
     assert slider.show(Settings(t0=0.3)) == [0.3, False]
 

@@ -22,6 +22,8 @@ def web(config: ConfigDict, target: Target | None) -> int:
         ValueError: gradio is missing, or a field is wrong.
     """
     del target
+    if "web" not in config:
+        raise ValueError("config: --mode=web needs a config of SDEdit, such as base")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     if importlib.util.find_spec("gradio") is None:
         raise ValueError('mode: --mode=web needs gradio: pip install ".[web]"')

@@ -1,6 +1,7 @@
 """Edits of the page: settings and what is painted in, events of the executor and results out."""
 
 import contextlib
+import itertools
 import threading
 import time
 from collections import OrderedDict
@@ -56,14 +57,6 @@ class Result(NamedTuple):
         """The file of a picture, with its settings or without."""
         text = provenance.chunks(self.recipes[row]) if settings else None
         return images.png(self.pictures[row], text)
-
-
-class Row(NamedTuple):
-    """The noise of one picture, and what its name adds to that of the input."""
-
-    seed: int
-    sample: int
-    cut: str
 
 
 class Recent:
@@ -150,7 +143,7 @@ class Editor:
         """
         one_of("task", settings.task, TASKS)
         whole("samples", settings.samples, 1)
-        make = self._words if settings.task == LEDITS else self._samples
+        make = self._words if settings.task == LEDITS else self._pictures
         return make(settings, painted, cancel, preview_every)
 
     def sheet(
@@ -162,13 +155,10 @@ class Editor:
         *,
         cancel: Cancel | None = None,
     ) -> Iterator[Event | Result]:
-        """Strengths against seeds: for each strength its events, and a Result of all seeds."""
-        if settings.task == LEDITS:
-            raise ValueError("t0: strengths are compared for the other tasks, not for concepts")
-        for t0 in t0s:
-            own = replace(settings, t0=float(t0), samples=1)
-            rows = [Row(seed, own.sample, f"_t{t0:g}_s{seed}") for seed in seeds]
-            yield from self._pictures(own, painted, rows, cancel)
+        """Strengths against seeds: for each strength, and for each seed, an edit of one picture."""
+        for t0, seed in itertools.product(t0s, seeds):
+            own = replace(settings, t0=float(t0), seed=seed, samples=1)
+            yield from self.events(own, painted, cancel=cancel)
 
     def _config(self, settings: Settings, painted: Painted) -> dict[str, Any]:
         """The config that makes the same edit from files."""
@@ -177,43 +167,29 @@ class Editor:
 
     # --- SDEdit -----------------------------------------------------------------------------------
 
-    def _samples(
+    def _pictures(
         self, settings: Settings, painted: Painted, cancel: Cancel | None, preview_every: int
     ) -> Iterator[Event | Result]:
-        """The samples of the settings' seed."""
-        numbers = range(settings.sample, settings.sample + settings.samples)
-        rows = [Row(settings.seed, k, f"_{k}") for k in numbers]
-        return self._pictures(settings, painted, rows, cancel, preview_every)
-
-    def _pictures(
-        self,
-        settings: Settings,
-        painted: Painted,
-        rows: Sequence[Row],
-        cancel: Cancel | None,
-        preview_every: int = 0,
-    ) -> Iterator[Event | Result]:
-        """The results of some seeds, or of some samples of one seed."""
+        """The results of SDEdit."""
         begun, prior = time.perf_counter(), self.prior(settings.prior)
         config = self._config(settings, painted)
         item = _item(settings, painted, prior, config)
         t0 = _t0(settings, prior, item, config)
-        seeds = list(dict.fromkeys(row.seed for row in rows))
-        function, own = _texts(prior, settings)
+        function, texts = _texts(prior, settings)
         events = api.stream(
-            function, prior, [item] * len(seeds), t0=t0, seed=seeds, sample=settings.sample,
+            function, prior, item, t0=t0, seed=settings.seed, sample=settings.sample,
             samples=settings.samples, preset=settings.preset, output=settings.output,
-            preview_every=preview_every, cancel=cancel, **own, **dict(settings.sampler),
+            preview_every=preview_every, cancel=cancel, **texts, **dict(settings.sampler),
         )  # fmt: skip
         for event in events:
             if not isinstance(event, Done):
                 yield event
                 continue
-            pictures = np.concatenate(list(event.result))
-            common = _recipe_of(settings, prior, item, t0)
+            own = _recipe_of(settings, prior, item, t0)
             value = t0 if settings.t0 == AUTO else None
-            made = _recipes(config, common, prior, item, pictures, rows, value)
-            yield Result(pictures, t0, time.perf_counter() - begun, made, item)
+            cuts = [f"_{settings.sample + k}" for k in range(settings.samples)]
+            made = _recipes(settings, config, own, prior, item, event.result, cuts, value)
+            yield Result(event.result, t0, time.perf_counter() - begun, made, item)
 
     # --- LEDITS -----------------------------------------------------------------------------------
 
@@ -250,10 +226,9 @@ class Editor:
                 continue
             pictures = event.result[None]
             resolved = ledits_settings.resolve(prior, preset, {"t0": t0})
-            common = _recipe_of_words(settings, prior, item, resolved, preset, painted)
-            rows = [Row(settings.seed, settings.sample, "_edit")]
+            own = _recipe_of_words(settings, prior, item, resolved, preset, painted)
             shapes = {"slots": len(parsed), "masks": masks is not None}
-            made = _recipes(config, common, prior, item, pictures, rows, shapes=shapes)
+            made = _recipes(settings, config, own, prior, item, pictures, ["_edit"], shapes=shapes)
             yield Result(pictures, resolved.t0, time.perf_counter() - begun, made, item)
 
     def _inversion(
@@ -400,22 +375,23 @@ def _recipe_of_words(
 
 
 def _recipes(
+    settings: Settings,
     config: Mapping[str, Any],
     own: Mapping[str, Any],
     prior: Prior,
     item: TaskInput,
     pictures: np.ndarray,
-    rows: Sequence[Row],
+    cuts: Sequence[str],
     value: float | None = None,
     shapes: Mapping[str, Any] | None = None,
 ) -> tuple[Mapping[str, Any], ...]:
-    """The recipe of each picture."""
-    devices = executor.devices_for(len(rows))
-    place = {"rows": len(rows), "devices": devices, "shapes": dict(shapes or {})}
+    """The recipe of each sample; cuts: what their names add to that of the input."""
+    devices = executor.devices_for(len(cuts))
+    place = {"rows": len(cuts), "devices": devices, "shapes": dict(shapes or {})}
     return tuple(
         recipes.recipe(
-            config, own, item, prior.metadata, picture, seed=row.seed, sample=row.sample,
-            place={**place, "row": i}, value=value, cut=row.cut,
+            config, own, item, prior.metadata, picture, seed=settings.seed,
+            sample=settings.sample + k, place={**place, "row": k}, value=value, cut=cut,
         )
-        for i, (row, picture) in enumerate(zip(rows, pictures, strict=True))
+        for k, (cut, picture) in enumerate(zip(cuts, pictures, strict=True))
     )  # fmt: skip

@@ -3,7 +3,6 @@
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from sdedit_jax.web.edits import Editor, Result
 from sdedit_jax.web.first import Priors, fitted
 from sdedit_jax.web.guides import Painted
 from sdedit_jax.web.queue import Line, Overtaken, Refused
-from sdedit_jax.web.settings import LEDITS, Settings
+from sdedit_jax.web.settings import LEDITS, Settings, quick
 from sdedit_jax.web.visitor import Kept, Strip, Visitors
 
 HERE = Path(__file__).parent
@@ -188,7 +187,7 @@ class Page:
             with self.reporting(found):
                 settings = self.settings(values)
                 painted = self.painted(text, settings)
-                with self.line.turn(visitor(request)) as cancel:
+                with self.line.turn(visitor(request), canvas.number(text)) as cancel:
                     found |= act(painted, settings, cancel)
             return found
 
@@ -239,7 +238,7 @@ class Page:
         with self.reporting(found):
             settings = self.settings(values)
             painted = self.painted(text, settings)
-            with self.line.turn(visitor(request)) as cancel:
+            with self.line.turn(visitor(request), number) as cancel:
                 yield {self.result: result.numbered(result.value((), None, STARTING), number)}
                 for last in self.editor.events(settings, painted, cancel=cancel, preview_every=1):
                     if isinstance(last, Event):
@@ -323,7 +322,7 @@ class Page:
                 found[self.canvas] = canvas.shown(canvas.with_patch(was, picture))
             else:
                 new = was._replace(picture=fitted(picture, was.size))
-                if kind == "result":
+                if kind == "result" or not canvas.is_touched(text):  # the example is in the way
                     new = new._replace(paint=np.zeros_like(was.paint), mask=None)
                 found[self.canvas] = canvas.shown(new)
         return found
@@ -332,13 +331,6 @@ class Page:
         """Forget a visitor that has left."""
         self.line.cancel(visitor(request))
         self.visitors.forget(visitor(request))
-
-
-def quick(settings: Settings) -> Settings:
-    """The settings while one paints: the preset `live`, one sample."""
-    if settings.task == LEDITS:
-        return replace(settings, samples=1)
-    return replace(settings, preset="live", sampler=(), samples=1)
 
 
 def visitor(request: gr.Request) -> str:

@@ -40,10 +40,10 @@ def add() -> Controls:
     hint = gr.Markdown(HINTS["inpaint"], elem_id="photo-hint")
     with gr.Row(visible=False, elem_id="margins") as growth:
         margins = [
-            gr.Slider(0, MOST_MARGIN, 0, step=4, label=f"Pixels on the {side}", min_width=130)
+            gr.Slider(0, MOST_MARGIN, 0, step=4, label=f"Pixels, {side}", min_width=160)
             for side in SIDES
         ]
-        border = gr.Dropdown(list(outpaint.FILLS), value=FILL, label="Filled with", min_width=130)
+        border = gr.Dropdown(list(outpaint.FILLS), value=FILL, label="Filled with", min_width=160)
         errors["margins"] = line()
     hole = gr.Dropdown(list(inpaint.FILLS), value=FILL, label="Filled with", elem_id="fill")
     with gr.Row(visible=False, elem_id="recolour") as colours:

@@ -23,10 +23,12 @@ class Ticket(NamedTuple):
     """An edit that runs or waits.
 
     Attributes:
-        visitor: whose it is. cancel: set when it is overtaken; the executor's token.
+        visitor: whose it is. number: of what the canvas sent.
+        cancel: set when it is overtaken; the executor's token.
     """
 
     visitor: str
+    number: int
     cancel: threading.Event
 
 
@@ -38,14 +40,19 @@ class Line:
         self.changed = threading.Condition()
 
     @contextlib.contextmanager
-    def turn(self, visitor: str) -> Iterator[threading.Event]:
+    def turn(self, visitor: str, number: int = 0) -> Iterator[threading.Event]:
         """Wait for the turn of an edit; yields its token. It cancels the visitor's earlier edit.
 
+        Args:
+            number: requests may arrive in another order than they were sent in.
+
         Raises:
-            Refused: too many edits wait. Overtaken: a later edit came while this one waited.
+            Refused: too many edits wait. Overtaken: there is a later edit of the visitor.
         """
-        ticket = Ticket(visitor, threading.Event())
+        ticket = Ticket(visitor, number, threading.Event())
         with self.changed:
+            if any(one.visitor == visitor and one.number > number for one in self.tickets):
+                raise Overtaken
             self._cancel(visitor)
             if len(self.tickets) >= self.most:
                 waiting = counted(len(self.tickets), "edit")

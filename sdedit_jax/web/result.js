@@ -3,7 +3,7 @@
 const part = (name) => element.querySelector('[data-part="' + name + '"]');
 const after = part("after"), before = part("before"), compare = part("compare");
 const SOON = 1500; // milliseconds after which the line says that an edit is under way
-let given = {pictures: []}, chosen = 0, newest = 0, late = 0;
+let given = {pictures: []}, chosen = 0, newest = 0, number = 0, late = 0;
 
 async function put(image, url) {
   image.hidden = !url;
@@ -33,9 +33,13 @@ function samples() {
 }
 
 async function show() {
+  let made = {};
+  try { made = JSON.parse(props.value || "{}"); } catch { return; }
+  if (made.number < number) return; // of an earlier stroke
   const turn = ++newest;
+  number = made.number || number;
+  given = {pictures: [], ...made};
   clearTimeout(late);
-  try { given = {pictures: [], ...JSON.parse(props.value || "{}")}; } catch { return; }
   if (chosen >= given.pictures.length) chosen = 0;
   const some = given.pictures.length > 0;
   if (some) await put(after, given.pictures[chosen][0]);

@@ -92,6 +92,13 @@ class Settings:
         return bool(self.prompt or self.negative_prompt)
 
 
+def quick(settings: Settings) -> Settings:
+    """The settings while one paints or compares: the preset `live`, one sample."""
+    if settings.task == LEDITS:
+        return dataclasses.replace(settings, samples=1)
+    return dataclasses.replace(settings, preset="live", sampler=(), samples=1)
+
+
 # --- to a config ----------------------------------------------------------------------------------
 
 

@@ -1,12 +1,13 @@
 """The strength: a slider with its readings, automatic strengths, the search by eye, and a sheet."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from sdedit_jax import images
 from sdedit_jax.edits.by_eye import DONE, LESS, MORE, Bracket
@@ -15,7 +16,7 @@ from sdedit_jax.web import canvas
 from sdedit_jax.web.controls import Controls, Wiring, line
 from sdedit_jax.web.edits import Editor, Result
 from sdedit_jax.web.guides import Painted
-from sdedit_jax.web.settings import AUTO, Settings
+from sdedit_jax.web.settings import AUTO, Settings, quick
 
 HERE = Path(__file__).parent
 STRENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7)
@@ -101,11 +102,11 @@ class Sheets:
         def act(painted: Painted, settings: Settings, cancel: Cancel) -> dict[Any, Any]:
             t0s = numbers(strengths)
             each = [settings.seed + i for i in range(int(seeds))]
-            columns = list(self.columns(settings, painted, t0s, each, cancel))
+            pictures = self.pictures(settings, painted, t0s, each, cancel)
             names = [f"seed {seed}" for seed in each]
             kept = [[(t0, seed) for t0 in t0s] for seed in each]
             titles = [f"t0 {t0:g}" for t0 in t0s]
-            return {self.cells: value(titles, names, columns), self.note: "", self.state: kept}
+            return {self.cells: value(titles, names, pictures), self.note: "", self.state: kept}
 
         return self.acting(act, request, text, values)
 
@@ -132,26 +133,24 @@ class Sheets:
             if answer == DONE:
                 return {**found, self.note: FOUND, self.cells: value([], [], []), self.state: ()}
             t0s = bracket.candidates
-            columns = list(self.columns(settings, painted, t0s, [settings.seed], cancel))
+            pictures = self.pictures(settings, painted, t0s, [settings.seed], cancel)
             titles = [f"less, t0 {t0s[0]:.3g}", f"t0 {t0s[1]:.3g}", f"more, t0 {t0s[2]:.3g}"]
-            shown = {self.cells: value(titles, [""], columns), self.note: ASKED}
+            shown = {self.cells: value(titles, [""], pictures), self.note: ASKED}
             return {**found, **shown, self.state: bracket}
 
         return act
 
-    def columns(
+    def pictures(
         self,
         settings: Settings,
         painted: Painted,
         t0s: Sequence[float],
         seeds: Sequence[int],
         cancel: Cancel,
-    ) -> Iterator[Result]:
-        """The results of each strength, quickly made."""
-        quick = replace(settings, preset="live", sampler=())
-        for made in self.editor.sheet(quick, painted, t0s, seeds, cancel=cancel):
-            if isinstance(made, Result):
-                yield made
+    ) -> list[np.ndarray]:
+        """The picture of each strength and seed, quickly made; fewer where it is cancelled."""
+        events = self.editor.sheet(quick(settings), painted, t0s, seeds, cancel=cancel)
+        return [made.pictures[0] for made in events if isinstance(made, Result)]
 
     def set(self, settings: Settings) -> dict[Any, Any]:
         """The updates that show settings."""
@@ -175,17 +174,19 @@ def component() -> gr.HTML:
     )
 
 
-def value(titles: Sequence[str], names: Sequence[str], columns: Sequence[Result]) -> str:
+def value(titles: Sequence[str], names: Sequence[str], pictures: Sequence[np.ndarray]) -> str:
     """The value of the sheet.
 
     Args:
-        titles: of the columns. names: of the rows. columns: their pictures, one for each row.
+        titles: of the columns. names: of the rows. pictures: column after column; columns that are
+            not whole are left out.
     """
-    made = [
-        {"name": name, "cells": [canvas.url(images.png(c.pictures[i])) for c in columns]}
-        for i, name in enumerate(names)
+    count, urls = len(names), [canvas.url(images.png(picture)) for picture in pictures]
+    whole = len(urls) // count if count else 0
+    rows = [
+        {"name": name, "cells": urls[i : whole * count : count]} for i, name in enumerate(names)
     ]
-    return json.dumps({"columns": list(titles[: len(columns)]), "rows": made})
+    return json.dumps({"columns": list(titles[:whole]), "rows": rows})
 
 
 def numbers(text: str) -> list[float]:

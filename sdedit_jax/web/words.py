@@ -11,8 +11,9 @@ from sdedit_jax.web.controls import Controls, Wiring, line
 from sdedit_jax.web.edits import Editor
 from sdedit_jax.web.settings import LEDITS, Concept, Settings
 
-ROWS, PARTS = 4, 5
-"""Concepts that can be given, and the components of each."""
+ROWS, SHOWN, PARTS = 4, 2, 5
+"""Concepts that can be given, those that are shown at first, and the components of each."""
+
 CHANGES = {"add": False, "remove": True}
 FIRST = "LEDITS++, fast"
 PRESETS = {FIRST: "leditspp", "LEDITS": "ledits"}
@@ -34,12 +35,13 @@ def add() -> Controls:
     with gr.Column(elem_id="concepts") as by_concepts:
         source = gr.Textbox(label="The photo shows", placeholder="a photo of a red apple")
         errors["source_prompt"] = line()
-        rows = [_row(k) for k in range(ROWS)]
+        places, rows = zip(*(_row(k) for k in range(ROWS)), strict=True)
+        more = gr.Button("More concepts", size="sm", elem_id="more-concepts")
         errors["concepts"] = line()
         with gr.Row():
             preset = gr.Radio(list(PRESETS), value=FIRST, label="Method", min_width=200)
             t0 = gr.Slider(
-                0, 1, usual(FIRST), step=0.01, label="Strength of the inversion", elem_id="words-t0"
+                0, 1, usual(FIRST), step=0.01, label="Strength for concepts", elem_id="words-t0"
             )
         errors["preset"] = line()
     with gr.Column(visible=False, elem_id="prompts") as by_prompt:
@@ -55,15 +57,20 @@ def add() -> Controls:
     def read(values: Sequence[Any]) -> Mapping[str, Any]:
         chosen, described, method, depth, wanted, against, strong, *parts = values
         if chosen == "img2img":
-            texts = {"prompt": wanted, "negative_prompt": against}
+            texts = {"prompt": wanted or "", "negative_prompt": against or ""}
             return {"task": chosen, "scale": float(strong), **texts}
         given = zip(*(parts[i::PARTS] for i in range(PARTS)), strict=True)
         concepts = tuple(
             Concept(text.strip(), CHANGES[change], float(much), bool(masked), tuple(more))
             for text, change, much, masked, more in given
-            if text.strip()
+            if (text or "").strip()  # a hidden box holds None
         )
-        found = {"task": chosen, "source_prompt": described, "concepts": concepts, "samples": 1}
+        found = {
+            "task": chosen,
+            "source_prompt": described or "",
+            "concepts": concepts,
+            "samples": 1,
+        }
         return {**found, "preset": PRESETS[method], "t0": float(depth), "sampler": ()}
 
     def show(given: Settings) -> Sequence[Any]:
@@ -87,6 +94,10 @@ def add() -> Controls:
     def wire(wiring: Wiring) -> None:
         at_once = {"queue": False, "show_progress": "hidden"}
         task.change(parts_of, [task], [hint, by_concepts, by_prompt], **at_once)
+        hidden = list(places[SHOWN:])
+        more.click(_opened, None, [more, *hidden], **at_once)
+        for place, row in list(zip(places, rows, strict=True))[SHOWN:]:
+            row[0].change(_shown, [row[0]], [place], **at_once)
         wiring.again(preset.input(usual, [preset], [t0], **at_once).then)
 
     live = [task.input, t0.release, scale.release]
@@ -107,15 +118,29 @@ def usual(method: str) -> float:
     return float(ledits_settings.recipe(PRESETS[method], {}).t0)
 
 
-def _row(k: int) -> tuple[Any, ...]:
-    """The components of a concept."""
-    with gr.Row(elem_classes="sd-fields", elem_id=f"concept-{k}"):
-        text = gr.Textbox(label="Concept", min_width=130)
-        change = gr.Radio(list(CHANGES), value="add", label="Change", min_width=130)
-        scale = gr.Slider(0, 20, Concept.scale, step=0.5, label="How strongly", min_width=150)
-        masked = gr.Checkbox(label="inside the mask", min_width=100)
+def _row(k: int) -> tuple[Any, tuple[Any, ...]]:
+    """The place of a concept, and its components."""
+    with gr.Column(visible=k < SHOWN, elem_id=f"concept-{k}") as place:
+        with gr.Row():
+            text = gr.Textbox(label="Concept", min_width=170, scale=3)
+            change = gr.Dropdown(list(CHANGES), value="add", label="Change", min_width=115, scale=1)
+        with gr.Row():
+            scale = gr.Slider(
+                0, 20, Concept.scale, step=0.5, label="Strongly", min_width=170, scale=3
+            )
+            masked = gr.Checkbox(label="in the mask", min_width=115, scale=1)
         more = gr.State(())
-    return text, change, scale, masked, more
+    return place, (text, change, scale, masked, more)
+
+
+def _opened() -> list[Any]:
+    """The updates that show all concepts, and hide the button that does so."""
+    return [gr.Button(visible=False), *(gr.Column(visible=True) for _ in range(SHOWN, ROWS))]
+
+
+def _shown(text: str) -> Any:
+    """The update of the place of a concept with this text."""
+    return gr.Column(visible=True) if text else gr.skip()
 
 
 def _change(concept: Concept) -> str:
