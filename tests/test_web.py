@@ -280,6 +280,10 @@ def browser():
         one.close()
 
 
+def decoded(data):
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
 class Visit:
     """A visitor of the page."""
 
@@ -319,14 +323,12 @@ class Visit:
         return base64.b64decode(url.removeprefix(PNG))
 
     def pixels(self):
-        return np.asarray(Image.open(io.BytesIO(self.result())))
+        return decoded(self.result())
 
-    def drawn(self):
-        """The strokes on the canvas, uint8 [h, w, 4]."""
-        url = self.page.evaluate(
-            "document.querySelector('#canvas canvas[data-layer=paint]').toDataURL()"
-        )
-        return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.removeprefix(PNG)))))
+    def drawn(self, layer="paint"):
+        """A layer of the canvas, uint8 [h, w, 4]."""
+        found = f"document.querySelector('#canvas canvas[data-layer={layer}]').toDataURL()"
+        return decoded(base64.b64decode(self.page.evaluate(found).removeprefix(PNG)))
 
     def open(self, data, name="a.png", kind="open"):
         """Open a file by the button of the canvas."""
@@ -386,9 +388,7 @@ def test_a_stroke_changes_the_result_and_undo_brings_it_back(visit):
     one.page.keyboard.press("Control+z")
     one.page.wait_for_function("window.sdedit.number >= 2")
     one.answered()
-    assert np.array_equal(one.drawn(), drawn) and np.array_equal(
-        one.pixels(), np.asarray(Image.open(io.BytesIO(before)))
-    )
+    assert np.array_equal(one.drawn(), drawn) and np.array_equal(one.pixels(), decoded(before))
     one.page.keyboard.press("Control+Shift+z")
     one.answered()
     assert (one.drawn() != drawn).any()
@@ -445,20 +445,38 @@ def test_a_download_has_the_recipe_or_not(visit):
         assert np.array_equal(np.asarray(found), one.pixels())
 
 
-def test_a_cancelled_edit_ends_and_says_so(visit, served, monkeypatch):
+@pytest.fixture
+def slow(served, monkeypatch):
+    """Edits that take some seconds."""
     events = served.page.editor.events
 
-    def slow(*args, **options):
+    def slowed(*args, **options):
         for event in events(*args, **options):
             time.sleep(0.3)
             yield event
 
-    one = visit()
-    monkeypatch.setattr(served.page.editor, "events", slow)
+    monkeypatch.setattr(served.page.editor, "events", slowed)
+
+
+UNDER_WAY = "document.querySelector('#result .sd-line').textContent.startsWith('edit: step')"
+
+
+def test_an_edit_of_a_visitor_that_leaves_ends(browser, served, slow):
+    one = Visit(browser, served.url)
     one.page.click("#finish")
-    one.page.wait_for_function(
-        "document.querySelector('#result .sd-line').textContent.startsWith('edit: step')"
-    )
+    one.page.wait_for_function(UNDER_WAY)
+    one.context.close()
+    for _ in range(200):
+        if not served.page.line.tickets:
+            break
+        time.sleep(0.1)
+    assert served.page.line.tickets == []
+
+
+def test_a_cancelled_edit_ends_and_says_so(visit, served, slow):
+    one = visit()
+    one.page.click("#finish")
+    one.page.wait_for_function(UNDER_WAY)
     one.page.click("#cancel")
     one.page.wait_for_function(
         "document.querySelector('#result .sd-line').textContent.startsWith('cancelled')"
@@ -473,12 +491,26 @@ def test_a_picture_is_laid_beneath_the_strokes(visit):
     one.open(png(known().repeat(4, 0).repeat(8, 1)))
     one.page.wait_for_function("window.sdedit.number >= 2")
     one.answered()
-    shown = one.page.evaluate(
-        "document.querySelector('#canvas canvas[data-layer=picture]').toDataURL()"
-    )
-    below = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown.removeprefix(PNG)))))
+    below = one.drawn("picture")
     assert below.shape == (256, 256, 4) and np.ptp(below[..., 0]) > 100
     assert one.drawn()[..., 3].max() == 0
+
+
+def test_what_the_mask_does_not_cover_stays_bit_for_bit(visit):
+    one = visit()
+    one.open(png(known()))
+    one.page.wait_for_function("window.sdedit?.number >= 1")
+    one.answered()
+    one.page.get_by_role("tab", name="Photo").click()
+    one.page.wait_for_selector("#canvas [data-tool=mask]:not([hidden])")
+    one.page.keyboard.press("m")
+    one.stroke((0.3, 0.3), (0.6, 0.6))
+    free = one.drawn("mask")[..., 3].reshape(16, 16, 16, 16).any(axis=(1, 3))
+    url = one.page.locator("#result img[data-part=before]").get_attribute("src")
+    guide, made = decoded(base64.b64decode(url.removeprefix(PNG))), one.pixels()
+    assert 0 < free.sum() < 200 and np.array_equal(made[~free], guide[~free])
+    assert np.abs(made[~free] - known()[~free].astype(int)).max() <= 4  # resized to the canvas
+    assert (made[free] != guide[free]).any()
 
 
 def test_a_result_that_is_opened_restores_its_settings(visit):
