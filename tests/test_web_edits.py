@@ -311,7 +311,7 @@ def test_pictures_of_other_edits_are_refused(editor, tmp_path):
         (settings("strokes", t0="auto"), {}, "is not calibrated"),
         (words(t0="auto"), {}, "t0: words take a number"),
         (words(samples=2), {}, "samples must be 1 for words"),
-        (words(concepts=()), {}, "nothing would change"),
+        (words(concepts=()), {}, "concepts: say what"),
         (words(), {"mask": None}, "mask: paint the region in which"),
         (settings("strokes", prior="text", cond="rose"), {}, "cond: the prior reads prompts"),
     ],

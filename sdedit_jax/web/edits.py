@@ -201,6 +201,8 @@ class Editor:
         conditioning.check_reads(prior, "prior")
         if settings.samples != 1:
             raise ValueError(f"samples must be 1 for words, got {settings.samples}")
+        if not (settings.concepts or settings.prompt):
+            raise ValueError("concepts: say what is added or removed")
         config = self._config(settings, painted)
         item = _item(settings, painted, prior, config)
         preset, t0 = config["preset"], _given(settings)

@@ -36,7 +36,7 @@ def add() -> Controls:
     """The controls."""
     names = [(name, task) for task, name in NAMES.items()]
     task = gr.Radio(names, value="inpaint", label="What to do", elem_id="photo-task")
-    errors = {"picture": line(), "mask": line(), "paint": line(), "patch": line()}
+    errors = {}
     hint = gr.Markdown(HINTS["inpaint"], elem_id="photo-hint")
     with gr.Row(visible=False, elem_id="margins") as growth:
         margins = [

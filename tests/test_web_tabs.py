@@ -1,0 +1,79 @@
+"""Photos and strengths on the page, in a browser."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from program import known
+
+web = pytest.importorskip("test_web", reason="the page needs gradio")
+browser, served, visit = web.browser, web.served, web.visit
+
+
+def shown(one, part):
+    """The picture of a part of the result, uint8 [h, w, C]."""
+    url = one.page.locator(f"#result img[data-part={part}]").get_attribute("src")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.removeprefix(web.PNG)))))
+
+
+def open_photo(one):
+    """Open the tab for photos, and a picture."""
+    one.page.get_by_role("tab", name="Photo").click()
+    one.page.wait_for_selector('[data-tool="mask"]:not([hidden])')
+    one.open(web.png(np.kron(known(), np.ones((16, 16, 1), np.uint8))))
+    one.page.get_by_text("mask: paint the region that may change").first.wait_for()
+
+
+def test_only_what_the_mask_marks_changes(visit, served):
+    one = visit()
+    open_photo(one)
+    one.stroke((0.5, 0.5), (0.7, 0.6))
+    settings = served.page.editor.restored(one.result())
+    assert (settings.task, settings.fill) == ("inpaint", "smooth")
+    before, after = shown(one, "before"), shown(one, "after")
+    changed = (before != after).any(axis=-1)
+    assert changed[7:11, 8:12].any() and not changed[:5].any() and not changed[:, :5].any()
+    assert one.errors == []
+
+
+def test_a_task_brings_its_strength_and_says_what_it_lacks(visit):
+    one = visit()
+    open_photo(one)
+    one.page.get_by_text("Grow the picture", exact=True).click()
+    one.page.get_by_text("margins: choose how far the picture grows").first.wait_for()
+    assert one.page.locator("#t0 input[type=number]").input_value() == "0.75"
+    assert one.page.locator("#readings").inner_text().startswith("t0 0.75 | sigma ")
+
+
+def test_a_cell_of_a_sheet_becomes_the_setting(visit, served):
+    one = visit()
+    one.page.locator("#compare button").first.click()
+    one.page.click("#sheet-make")
+    cells = one.page.locator("#sheet button")
+    cells.nth(9).wait_for()
+    assert cells.count() == 10  # five strengths, two seeds
+    number = one.page.locator("#t0 input[type=number]")
+    before = one.result()
+    cells.nth(8).click()
+    one.page.wait_for_function(
+        "before => !document.querySelector('#result img[data-part=after]').src.endsWith(before)",
+        arg=base64.b64encode(before).decode(),
+    )
+    settings = served.page.editor.restored(one.result())
+    assert (settings.t0, settings.seed) == (0.6, 1) and number.input_value() == "0.6"
+
+
+def test_a_search_by_eye_halves_the_strengths(visit):
+    one = visit()
+    one.page.locator("#compare button").first.click()
+    one.page.click("#search")
+    cells, number = one.page.locator("#sheet button"), "#t0 input[type=number]"
+    cells.nth(2).wait_for()
+    cells.nth(0).click()
+    one.page.get_by_text("more, t0 0.375").wait_for()
+    assert one.page.locator(number).input_value() == "0.25"
+    cells.nth(1).click()
+    one.page.get_by_text("The strength is set.").wait_for()
+    assert cells.count() == 0 and one.page.locator(number).input_value() == "0.25"
