@@ -125,9 +125,7 @@ def _row(k: int) -> tuple[Any, tuple[Any, ...]]:
             text = gr.Textbox(label="Concept", min_width=170, scale=3)
             change = gr.Dropdown(list(CHANGES), value="add", label="Change", min_width=115, scale=1)
         with gr.Row():
-            scale = gr.Slider(
-                0, 20, Concept.scale, step=0.5, label="Strongly", min_width=170, scale=3
-            )
+            scale = gr.Slider(0, 20, Concept.scale, step=0.5, label="Scale", min_width=170, scale=3)
             masked = gr.Checkbox(label="in the mask", min_width=115, scale=1)
         more = gr.State(())
     return place, (text, change, scale, masked, more)
