@@ -246,6 +246,16 @@ def test_a_request_beyond_the_limit_is_refused(served):
         assert answer.status == 200
 
 
+@pytest.mark.parametrize("port", [None, 70000])
+def test_a_port_that_cannot_be_used_is_one_sentence(port):
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        one.listen()
+        port = port or one.getsockname()[1]
+        with pytest.raises(OSError, match=f"web.port: cannot serve on 127.0.0.1:{port}"):
+            server.check_free("127.0.0.1", port)
+
+
 @pytest.mark.parametrize("path", ["gradio_api/file=/etc/passwd", "gradio_api/file=setup.py"])
 def test_no_file_of_the_machine_is_served(served, path):
     with pytest.raises(urllib.error.HTTPError) as caught:

@@ -1,5 +1,6 @@
 """The server of the page: what it binds to, and what it refuses."""
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +33,11 @@ def start(prior: str, compute: str, host: str, port: int, login: Any = None) -> 
     Args:
         prior: with which it begins. compute: as of load_prior.
         login: a function (user, password) -> bool; None: no login.
+
+    Raises:
+        OSError: the port is taken, or the host is not of this machine.
     """
+    check_free(host, port)
     page = Page(Editor(known(prior), compute), prior).build()
     page.queue(default_concurrency_limit=None, max_size=THREADS)
     _, url, _ = page.launch(
@@ -42,7 +47,20 @@ def start(prior: str, compute: str, host: str, port: int, login: Any = None) -> 
         enable_monitoring=False, run_history=False, theme=gr.themes.Base(**THEME),
         css_paths=HERE / "page.css", app_kwargs={"middleware": [_limited()]},
     )  # fmt: skip
-    return Running(url, page.close)
+    return Running(url, lambda: page.close(verbose=False))
+
+
+def check_free(host: str, port: int) -> None:
+    """Raise OSError where a port of a host cannot be bound."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind((host, port))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise OSError(
+                f"web.port: cannot serve on {host}:{port}: {reason}; give another port or host"
+            ) from None
 
 
 def known(prior: str) -> dict[str, Path]:
