@@ -98,7 +98,7 @@ def test_the_batch_norm_is_refused(tmp_path):
         ("rule", "ancestral(0.5)", "must be a name, or a name with keyword arguments"),
         ("rule", "ancestral(eta=", "must be a name, or a name with keyword arguments"),
         ("rule", "ancestral(**{'eta': 0.5})", "must be a name, or a name with keyword arguments"),
-        ("rule", "ancestral(eta=__import__('os'))", "must be a name, or a name with keyword"),
+        ("rule", "ancestral(eta=__import__('os'))", "eta of ancestral must be a number, a string"),
         ("rule", "__import__('os').remove(path='x')", "must be a name, or a name with keyword"),
         ("rule", "os.remove(path='x')", "must be a name, or a name with keyword"),
         ("grid", "karras(sigma_end=0)", "sigma_end must be above 0"),

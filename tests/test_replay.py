@@ -156,7 +156,7 @@ def test_a_strength_that_the_kind_found_is_recorded_and_replayed(
 ):
     """Every job has its own; a replay takes that of the recipe, and finds none."""
 
-    def found(kind, jobs):
+    def found(kind, jobs, cancel=None):
         return [job._replace(value=0.3 + 0.1 * job.sample) for job in jobs]
 
     out = tmp_path / "found"
