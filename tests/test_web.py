@@ -22,6 +22,7 @@ from sdedit_jax.web import canvas, page, server
 from sdedit_jax.web.canvas import PNG, Painted
 from sdedit_jax.web.controls import beside
 from sdedit_jax.web.queue import Line, Overtaken, Refused
+from sdedit_jax.web.settings import Settings, check_work
 from sdedit_jax.web.visitor import Kept, Strip, Visitors
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -178,12 +179,79 @@ def test_what_the_canvas_shows_is_what_it_would_send():
         (json.dumps(sent(paint=layer((9, 9)))), "paint must be 8x12, got 9x9"),
         (json.dumps({"place": [0, 0, float("nan")]}), "must lie on the picture"),
         (json.dumps({"place": ["a"]}), "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
+        (json.dumps(sent(paint=layer((2000, 2000)))), "larger than 144 pixels"),
+        (json.dumps(sent(patch=layer((1, 100)))), "patch must be at most 12 pixels"),
     ],
 )
 def test_wrong_layers_are_refused_in_a_sentence(text, message):
     with pytest.raises(ValueError, match=message) as caught:
         canvas.decoded(text, (8, 12))
     assert str(caught.value).startswith("canvas: ") and "\n" not in str(caught.value)
+
+
+def test_a_number_that_is_none_is_0():
+    for text in ("Infinity", '{"number": Infinity}', "[" * 100_000, "{}"):
+        assert canvas.number(text) == 0
+
+
+def test_a_full_line_keeps_the_place_of_who_waits():
+    """One more edit of a visitor that waits is not refused; one of another visitor is, and cancels
+    nothing."""
+    line = Line(most=2)
+    with line.turn("a"):
+        waiting = threading.Thread(target=lambda: outcome.append(wait(line, "b")))
+        outcome = []
+        waiting.start()
+        while len(line.tickets) < 2:
+            time.sleep(0.01)
+        with pytest.raises(Refused, match="busy: 2 edits"), line.turn("c"):
+            pass
+        assert not any(ticket.cancel.is_set() for ticket in line.tickets)
+        later = threading.Thread(target=lambda: outcome.append(wait(line, "b", 1)))
+        later.start()
+        waiting.join(10)
+        assert outcome == ["overtaken"]
+    later.join(10)
+    assert outcome == ["overtaken", "ran"] and not line.tickets
+
+
+def wait(line, visitor, number=0):
+    try:
+        with line.turn(visitor, number):
+            return "ran"
+    except Overtaken:
+        return "overtaken"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"samples": 65}, "samples must be at most 64, got 65"),
+        ({"sampler": (("steps", 10**9),)}, "steps: the page makes at most 1000 steps"),
+        ({"sampler": (("steps", 100), ("repeats", 100))}, "at most 1000 steps, got 10000"),
+        ({"sampler": (("corrector", "langevin(steps=900)"),)}, "at most 1000 steps"),
+        ({"prompt": "a" * 2001}, "prompt: a text must have at most 2000 letters"),
+        ({"task": "ledits", "source_prompt": "a" * 2001}, "prompt: a text must have at most"),
+    ],
+)
+def test_an_edit_that_would_keep_the_program_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        check_work(Settings(**fields))
+
+
+@pytest.mark.parametrize("route", ["gradio_api/upload", "gradio_api/deep_link"])
+def test_routes_that_the_page_does_not_use_are_closed(served, route):
+    request = urllib.request.Request(f"{served.url}{route}", data=b"x", method="POST")
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=30)
+    assert caught.value.code == 404
+
+
+def test_a_prior_is_named_without_its_path():
+    assert server.name_of("fruits64") == "fruits64"
+    assert server.name_of("/home/me/models/mine") == "mine"
+    assert list(server.known("/home/me/models/mine"))[0] == "mine"
 
 
 def test_a_picture_of_many_pixels_is_refused_before_it_is_decoded():

@@ -160,8 +160,9 @@ def _open(
             f"cannot read {name}: not a {listed} picture, or its header is damaged"
         ) from error
     except Image.DecompressionBombError as error:
-        most = (most or 2 * Image.MAX_IMAGE_PIXELS) // 10**6
-        raise ValueError(f"cannot read {name}: larger than {most} megapixels") from error
+        bound = most or 2 * Image.MAX_IMAGE_PIXELS
+        shown = f"{bound // 10**6} megapixels" if bound >= 10**6 else f"{bound} pixels"
+        raise ValueError(f"cannot read {name}: larger than {shown}") from error
     except DAMAGE as error:
         raise ValueError(f"cannot read {name}: damaged or truncated ({error})") from error
 

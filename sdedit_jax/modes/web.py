@@ -12,8 +12,6 @@ from sdedit_jax.modes.files import Target
 from sdedit_jax.modes.signals import catch
 from sdedit_jax.pipeline.cache import use_cache
 
-USER = "The name may be any; the password is that of web.password."
-
 
 def web(config: ConfigDict, target: Target | None) -> int:
     """Serve the page until a signal.

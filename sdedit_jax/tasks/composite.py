@@ -11,6 +11,10 @@ from sdedit_jax.tasks import common
 UNITS = ("fraction", "pixel")
 
 
+LARGEST = 8
+"""Sides of a patch, in units of the longer side of the photo."""
+
+
 @dataclass(frozen=True)
 class Options(common.Options):
     """The patch and its position.
@@ -51,7 +55,7 @@ def composed(
     fit: str,
 ) -> common.TaskInput:
     """The input of a photo and a patch that are read."""
-    patch = _scaled(patch, chosen.scale)
+    patch = _scaled(patch, chosen.scale, photo.size)
     guide, alpha = lay(photo.rgb, patch, _corner(photo.size, patch, chosen))
     if not alpha.any():
         raise ValueError(f"patch at x={chosen.x}, y={chosen.y} shows nothing on {path or 'image'}")
@@ -60,11 +64,21 @@ def composed(
     return common.assemble(path, guide, mask, photo, placement)
 
 
-def _scaled(patch: images.Picture, scale: float) -> images.Picture:
-    """The patch, resized, with an alpha channel (255 where it has none)."""
+def _scaled(patch: images.Picture, scale: float, photo: common.Size) -> images.Picture:
+    """The patch, resized, with an alpha channel (255 where it has none).
+
+    Raises:
+        ValueError: a scale that is not above 0, or a patch much larger than the photo.
+    """
     if not scale > 0:
         raise ValueError(f"task option scale must be above 0, got {scale}")
-    height, width = (max(1, round(length * scale)) for length in patch.rgb.shape[:2])
+    size, most = [length * scale for length in patch.rgb.shape[:2]], LARGEST * max(photo)
+    if not max(size) <= most:
+        raise ValueError(
+            f"task option scale {scale:g} makes a patch of {max(size):.3g} pixels; at most"
+            f" {LARGEST} times the sides of the picture, {most}, are allowed"
+        )
+    height, width = (max(1, round(length)) for length in size)
     return images.resize_layer(patch, (height, width))
 
 

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ LONG_SIDE = 256
 """Pixels of the canvas's longer side, at least."""
 TOOLS = ("brush", "mask", "patch")
 PNG = "data:image/png;base64,"
+DECODING = threading.BoundedSemaphore(2)
+"""Visitors whose layers are decoded at the same time."""
 
 
 def component(value: str, size: tuple[int, int], palette: list[str]) -> gr.HTML:
@@ -66,12 +69,15 @@ def decoded(text: Any, size: tuple[int, int]) -> Painted:
         layers = {name: sent.get(name) for name in ("picture", "paint", "mask", "patch")}
         place = sent.get("place")
         place = None if place is None else tuple(float(n) for n in place)
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         raise ValueError("canvas: what it sent cannot be read; load the page again") from None
     if place is not None and (len(place) != 3 or not all(-4 < n < 4 for n in place)):
         raise ValueError(f"canvas: the patch must lie on the picture, got {place}")
-    picture, paint = (_layer(layers[name], name, size) for name in ("picture", "paint"))
-    mask, patch = _layer(layers["mask"], "mask", size), _layer(layers["patch"], "patch")
+    with DECODING:
+        picture, paint, mask = (
+            _layer(layers[name], name, size) for name in ("picture", "paint", "mask")
+        )
+        patch = _layer(layers["patch"], "patch", size, exact=False)
     return Painted(
         None if picture is None else picture[..., :3],
         np.zeros((*size, 4), np.uint8) if paint is None else paint,
@@ -81,15 +87,20 @@ def decoded(text: Any, size: tuple[int, int]) -> Painted:
     )
 
 
-def _layer(url: Any, name: str, size: tuple[int, int] | None = None) -> np.ndarray | None:
-    """A PNG of the canvas, uint8 [h, w, 4]; None where there is none."""
+def _layer(url: Any, name: str, size: tuple[int, int], exact: bool = True) -> np.ndarray | None:
+    """A PNG of the canvas, uint8 [h, w, 4]; None where there is none.
+
+    Args:
+        exact: whether it must have this size; else its sides are at most the longer one.
+    """
     if url is None:
         return None
-    picture = opened(_bytes(url, PNG, name), name, ("PNG",))
-    if size and picture.rgb.shape[:2] != tuple(size):
-        shape = images.size_text(picture.rgb.shape[:2])
+    picture = opened(_bytes(url, PNG, name), name, ("PNG",), max(size) ** 2)
+    found = picture.rgb.shape[:2]
+    if found != tuple(size) if exact else max(found) > max(size):
+        wanted = images.size_text(size) if exact else f"at most {max(size)} pixels on each side"
         raise ValueError(
-            f"canvas: {name} must be {images.size_text(size)}, got {shape}; load the page again"
+            f"canvas: {name} must be {wanted}, got {images.size_text(found)}; load the page again"
         )
     opaque = np.full(picture.rgb.shape[:2], 255, np.uint8)
     return np.dstack([picture.rgb, opaque if picture.alpha is None else picture.alpha])
@@ -117,7 +128,10 @@ def file(sent: Any) -> bytes:
 
 
 def opened(
-    data: bytes, name: str = "file", formats: tuple[str, ...] = images.FORMATS
+    data: bytes,
+    name: str = "file",
+    formats: tuple[str, ...] = images.FORMATS,
+    most: int = MOST_PIXELS,
 ) -> images.Picture:
     """The picture of a visitor's file.
 
@@ -125,7 +139,7 @@ def opened(
         ValueError: it cannot be read, or has too many pixels.
     """
     try:
-        return images.decode(data, "the file", formats, most=MOST_PIXELS)
+        return images.decode(data, "the file", formats, most=most)
     except ValueError as error:
         raise ValueError(f"canvas: {name}: {error}") from None
 
@@ -155,7 +169,7 @@ def is_touched(text: Any) -> bool:
     """Whether the visitor has changed what the canvas shows."""
     try:
         return bool(json.loads(text).get("touched", True))
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return True
 
 
@@ -163,7 +177,7 @@ def number(text: Any) -> int:
     """The number under which the canvas sent its layers; 0 where it cannot be read."""
     try:
         return int(json.loads(text)["number"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return 0
 
 

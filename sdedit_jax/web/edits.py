@@ -17,7 +17,7 @@ from sdedit_jax.diffusion import strength
 from sdedit_jax.diffusion.strength import Strength
 from sdedit_jax.pipeline import auto_strength, executor, ledits_settings, recipes
 from sdedit_jax.pipeline.arguments import whole
-from sdedit_jax.pipeline.base import Done, Event
+from sdedit_jax.pipeline.base import Cancelled, Done, Event
 from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.pipeline.from_arrays import Maps
 from sdedit_jax.pipeline.ledits_settings import Prompts
@@ -29,7 +29,15 @@ from sdedit_jax.tasks import TaskInput
 from sdedit_jax.text.concept_parser import as_text
 from sdedit_jax.text.spelling import one_of
 from sdedit_jax.web.guides import Painted, guide, options_of
-from sdedit_jax.web.settings import AUTO, LEDITS, TASKS, Settings, config_of, restored
+from sdedit_jax.web.settings import (
+    AUTO,
+    LEDITS,
+    TASKS,
+    Settings,
+    check_work,
+    config_of,
+    restored,
+)
 from sdedit_jax.weights import load, store
 from sdedit_jax.weights.readers.folder import reads_texts
 
@@ -93,7 +101,7 @@ class Editor:
         self.priors = dict(included.priors() if priors is None else priors)
         self.compute = compute
         self.loaded, self.inversions = Recent(KEPT_PRIORS), Recent(KEPT_INVERSIONS)
-        self.loading = threading.Lock()
+        self.loading = {name: threading.Lock() for name in self.priors}
 
     def prior(self, name: str) -> Prior:
         """A prior by its name.
@@ -102,10 +110,13 @@ class Editor:
             ValueError: an unknown name, or see load_prior.
         """
         one_of("prior", name, self.priors)
-        with self.loading:
-            if self.loaded.get(name) is None:
-                self.loaded.keep(name, load.load_prior(self.priors[name], self.compute))
-            return self.loaded.get(name)
+        if (found := self.loaded.get(name)) is not None:
+            return found
+        with self.loading[name]:
+            if (found := self.loaded.get(name)) is None:
+                found = load.load_prior(self.priors[name], self.compute)
+                self.loaded.keep(name, found)
+            return found
 
     def reads(self, name: str) -> bool:
         """Whether a prior reads texts."""
@@ -143,6 +154,7 @@ class Editor:
         """
         one_of("task", settings.task, TASKS)
         whole("samples", settings.samples, 1)
+        check_work(settings)
         make = self._words if settings.task == LEDITS else self._pictures
         return make(settings, painted, cancel, preview_every)
 
@@ -174,7 +186,10 @@ class Editor:
         begun, prior = time.perf_counter(), self.prior(settings.prior)
         config = self._config(settings, painted)
         item = _item(settings, painted, prior, config)
-        t0 = _t0(settings, prior, item, config)
+        try:
+            t0 = _t0(settings, prior, item, config, cancel)
+        except Cancelled:
+            return
         function, texts = _texts(prior, settings)
         events = api.stream(
             function, prior, item, t0=t0, seed=settings.seed, sample=settings.sample,
@@ -284,12 +299,18 @@ def _given(settings: Settings) -> float | None:
     return None if settings.t0 is None else float(settings.t0)
 
 
-def _t0(settings: Settings, prior: Prior, item: TaskInput, config: Mapping[str, Any]) -> float:
+def _t0(
+    settings: Settings,
+    prior: Prior,
+    item: TaskInput,
+    config: Mapping[str, Any],
+    cancel: Cancel | None,
+) -> float:
     """The strength of an edit, found where the settings ask for it."""
     if settings.t0 != AUTO:
         return float(config["t0"])
     conds = [_condition(prior, settings)]
-    return auto_strength.find(prior, [item.guide], conds, "guide")[0].t0
+    return auto_strength.find(prior, [item.guide], conds, "guide", cancel=cancel)[0].t0
 
 
 def _condition(prior: Prior, settings: Settings) -> Any:

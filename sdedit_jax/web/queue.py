@@ -53,10 +53,11 @@ class Line:
         with self.changed:
             if any(one.visitor == visitor and one.number > number for one in self.tickets):
                 raise Overtaken
-            self._cancel(visitor)
-            if len(self.tickets) >= self.most:
-                waiting = counted(len(self.tickets), "edit")
+            others = [one for one in self.tickets if one.visitor != visitor]
+            if len(others) >= self.most:
+                waiting = counted(len(others), "edit")
                 raise Refused(f"The program is busy: {waiting} came before. Try again in a moment.")
+            self._cancel(visitor)
             self.tickets.append(ticket)
             self.changed.notify_all()
         try:

@@ -16,8 +16,13 @@ from sdedit_jax.web.page import HERE, Page
 MOST_BODY = 2 * canvas.MOST_BYTES
 """Bytes of a request."""
 THREADS = 40
+UNUSED = ("/upload", "/upload_progress", "/deep_link", "/process_recording")
+"""Routes of gradio that the page does not use: files come as data of events."""
 THEME = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
 """Fonts of the visitor's system, so that the page works without a network."""
+
+
+USER = "The name may be any; the password is that of web.password."
 
 
 class Running(NamedTuple):
@@ -38,12 +43,13 @@ def start(prior: str, compute: str, host: str, port: int, login: Any = None) -> 
         OSError: the port is taken, or the host is not of this machine.
     """
     check_free(host, port)
-    page = Page(Editor(known(prior), compute), prior).build()
+    page = Page(Editor(known(prior), compute), name_of(prior)).build()
     page.queue(default_concurrency_limit=None, max_size=THREADS)
     _, url, _ = page.launch(
         server_name=host, server_port=port, share=False, inbrowser=False, quiet=True,
-        prevent_thread_lock=True, auth=login, max_threads=THREADS, show_error=False,
-        max_file_size=canvas.MOST_BYTES, footer_links=[], ssr_mode=False, mcp_server=False,
+        prevent_thread_lock=True, auth=login, auth_message=USER if login else None,
+        max_threads=THREADS, show_error=False, max_file_size=canvas.MOST_BYTES,
+        footer_links=[], ssr_mode=False, mcp_server=False,
         enable_monitoring=False, run_history=False, theme=gr.themes.Base(**THEME),
         css_paths=HERE / "page.css", app_kwargs={"middleware": [_limited()]},
     )  # fmt: skip
@@ -66,7 +72,16 @@ def check_free(host: str, port: int) -> None:
 def known(prior: str) -> dict[str, Path]:
     """The priors of a page by their names: the one with which it begins, and those of --list."""
     found = included.priors()
-    return found if prior in found else {prior: included.prior(prior), **found}
+    if prior in found:
+        return found
+    own = name_of(prior)
+    others = {name: folder for name, folder in found.items() if name != own}
+    return {own: included.prior(prior), **others}
+
+
+def name_of(prior: str) -> str:
+    """The name of a prior on the page: of a path its last part, so that visitors see no path."""
+    return prior if prior in included.priors() else Path(prior).name
 
 
 def _limited() -> Any:
@@ -92,8 +107,14 @@ class Limit:
             return message
 
         length = dict(scope.get("headers", ())).get(b"content-length", b"0")
-        if scope["type"] == "http" and int(length) > self.most:
-            await send({"type": "http.response.start", "status": 413, "headers": []})
-            await send({"type": "http.response.body", "body": b"too large"})
+        refused = 0
+        if scope["type"] == "http":
+            if not length.isdigit() or int(length) > self.most:
+                refused = 413
+            if scope["path"].rstrip("/").endswith(UNUSED):
+                refused = 404
+        if refused:
+            await send({"type": "http.response.start", "status": refused, "headers": []})
+            await send({"type": "http.response.body", "body": b"refused"})
             return
         await self.app(scope, counted if scope["type"] == "http" else receive, send)

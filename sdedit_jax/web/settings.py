@@ -20,6 +20,9 @@ AUTO = "auto"
 ID = "canvas"
 """Of an input of the page; the noise depends on it."""
 SIDES = ("left", "right", "top", "bottom")
+MOST_SAMPLES, MOST_STEPS, MOST_TEXT = 64, 1000, 2000
+"""Of an edit: its samples, its steps times repeats times those of a corrector, and the letters of
+its texts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +95,28 @@ class Settings:
         return bool(self.prompt or self.negative_prompt)
 
 
+def check_work(settings: Settings) -> None:
+    """Check that one edit does not keep the program from all others.
+
+    Raises:
+        ValueError: too many samples or steps, or a text that is too long.
+    """
+    if settings.samples > MOST_SAMPLES:
+        raise ValueError(f"samples must be at most {MOST_SAMPLES}, got {settings.samples}")
+    texts = [settings.prompt, settings.negative_prompt, settings.source_prompt]
+    texts += [settings.cond, *(concept.text for concept in settings.concepts), *settings.palette]
+    longest = max(map(len, texts))
+    if longest > MOST_TEXT:
+        raise ValueError(f"prompt: a text must have at most {MOST_TEXT} letters, got {longest}")
+    if settings.task == LEDITS:
+        return
+    t0 = settings.t0 if isinstance(settings.t0, int | float) else 1.0
+    made = sampling(dict(settings.sampler), settings.preset, t0, prefix="")
+    steps = made.steps * made.repeats * max(getattr(made.corrector, "steps", 1), 1)
+    if steps > MOST_STEPS:
+        raise ValueError(f"steps: the page makes at most {MOST_STEPS} steps, got {steps}")
+
+
 def quick(settings: Settings) -> Settings:
     """The settings while one paints or compares: the preset `live`, one sample."""
     if settings.task == LEDITS:
@@ -157,9 +182,11 @@ def restored(data: bytes, priors: Mapping[str, str]) -> Settings:
     name = "the picture"
     recipe = provenance.read_recipe(images.decode_text(data, name), name, FORMAT)
     try:
-        return _restored(recipe, priors)
-    except (KeyError, TypeError, AttributeError):
+        made = _restored(recipe, priors)
+    except (KeyError, TypeError, AttributeError, OverflowError):
         raise ValueError(f"input: the recipe in {name} is damaged") from None
+    check_work(made)
+    return made
 
 
 def _restored(recipe: Mapping[str, Any], priors: Mapping[str, str]) -> Settings:
