@@ -128,7 +128,7 @@ def test_a_strip_keeps_the_latest_results_and_moves_within_them():
 def test_the_least_recent_visitor_is_forgotten():
     visitors = Visitors(most=2)
     for name in "abc":
-        visitors.put(name, Strip().added(Kept(None, None, {"of": name})))
+        visitors.update(name, lambda strip, name=name: strip.added(Kept(None, None, {"of": name})))
     assert visitors.strip("a") == Strip() and visitors.strip("c").kept[0].result == {"of": "c"}
     visitors.forget("c")
     assert visitors.strip("c") == Strip()

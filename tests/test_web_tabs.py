@@ -38,6 +38,21 @@ def test_only_what_the_mask_marks_changes(visit, served):
     assert one.errors == []
 
 
+def test_an_edit_that_cannot_be_made_keeps_the_result(visit):
+    """The mask is missing: the sentence stands there, and the last result stays whole."""
+    one = visit()
+    before = one.result()
+    open_photo(one)
+    one.page.get_by_role("button", name="Finish").click()
+    line = one.page.locator("#result [data-part=line]")
+    one.page.wait_for_timeout(500)
+    one.page.wait_for_function(
+        "() => !document.querySelector('#result [data-part=line]').innerText.includes('started')"
+    )
+    assert "compiles" not in line.inner_text() and one.result() == before
+    assert one.page.locator("#result [data-do=download]").is_enabled()
+
+
 def test_a_task_brings_its_strength_and_says_what_it_lacks(visit):
     one = visit()
     open_photo(one)

@@ -1,6 +1,7 @@
 """The page: its layout, and what happens at its events."""
 
 import contextlib
+import html
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,11 +26,15 @@ KEPT_SECONDS = 3600
 """After which files of the server are deleted."""
 WRONG = (ValueError, TypeError, OSError, FloatingPointError)
 """What an edit raises where its settings or pictures are wrong."""
+FAILED = (RuntimeError, ArithmeticError, MemoryError)
+"""What it raises where the device fails, for example for want of memory."""
 PAINT, PHOTO, WORDS = TABS = ("paint", "photo", "words")
 TOOLS = {"strokes": ["brush"], "scribble": ["brush", "mask"], "composite": ["patch"]}
 TOOLS |= {"inpaint": ["mask"], "outpaint": [], "recolor": ["mask"]}
 TOOLS |= {"img2img": ["brush", "mask"], LEDITS: ["mask"]}
 """Task -> the tools of the canvas."""
+MOST_LETTERS = 200
+"""Of the message of the device."""
 STARTING = "started; the first edit of its kind compiles"
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 AT_ONCE = {**QUIET, "queue": False}
@@ -202,6 +207,9 @@ class Page:
             pass
         except (*WRONG, Refused) as error:
             found |= zip(self.errors.values(), beside(str(error), list(self.errors)), strict=True)
+        except FAILED as error:
+            first = str(error).partition("\n")[0][:MOST_LETTERS] or type(error).__name__
+            found[self.error] = f"The program could not make this edit: {html.escape(first)}"
 
     def clear(self) -> dict[Any, Any]:
         """The updates that clear all errors."""
@@ -234,23 +242,27 @@ class Page:
 
     def finish(self, request: gr.Request, text: str, *values: Any) -> Iterator[dict[Any, Any]]:
         """The finished edit, with previews; it is added to the strip."""
-        found, number, last = self.clear(), canvas.number(text), None
+        found, number, last, ended = self.clear(), canvas.number(text), None, False
         with self.reporting(found):
             settings = self.settings(values)
             painted = self.painted(text, settings)
             with self.line.turn(visitor(request), number) as cancel:
-                yield {self.result: result.numbered(result.value((), None, STARTING), number)}
+                yield {self.result: result.numbered(result.line(STARTING), number)}
                 for last in self.editor.events(settings, painted, cancel=cancel, preview_every=1):
                     if isinstance(last, Event):
                         yield {self.result: result.numbered(self.preview(last), number)}
             if isinstance(last, Result):
                 made = self.shown(settings, last)
                 one = Kept(settings, painted, made)
-                strip = self.visitors.put(visitor(request), self.strip_of(request).added(one))
+                strip = self.visitors.update(visitor(request), lambda strip: strip.added(one))
                 found |= {self.result: result.numbered(made, number)}
                 found |= {self.strip: result.strip(strip)}
-            elif last is not None:
-                found |= {self.result: result.numbered(self.stopped(last), number)}
+            else:
+                made = result.line("cancelled") if last is None else self.stopped(last)
+                found |= {self.result: result.numbered(made, number)}
+            ended = True
+        if not ended:
+            found |= {self.result: result.numbered(result.line(""), number)}
         yield found
 
     def cancel(self, request: gr.Request) -> None:
@@ -302,7 +314,7 @@ class Page:
         strip = self.strip_of(request)
         if not strip.kept:
             return {self.error: "There is no finished result yet."}
-        strip = self.visitors.put(visitor(request), strip.moved(at))
+        strip = self.visitors.update(visitor(request), lambda strip: strip.moved(at))
         one = strip.kept[strip.at]
         found = {**self.clear(), **self.restored(one.settings)}
         found |= {self.canvas: canvas.shown(one.painted, edit=False)}

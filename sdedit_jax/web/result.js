@@ -1,5 +1,6 @@
 // The result: the slider from before to after, the samples, and the download.
-// The value is JSON: number, before, pictures [[url, name]], line, progress, plain.
+// The value is JSON: number, before, pictures [[url, name]], line, progress, plain; with keep, what
+// it does not have stays as it is.
 const part = (name) => element.querySelector('[data-part="' + name + '"]');
 const after = part("after"), before = part("before"), compare = part("compare");
 const SOON = 1500; // milliseconds after which the line says that an edit is under way
@@ -36,6 +37,7 @@ async function show() {
   let made = {};
   try { made = JSON.parse(props.value || "{}"); } catch { return; }
   if (made.number < number) return; // of an earlier stroke
+  if (made.keep) made = {...given, ...made};
   const turn = ++newest;
   number = made.number || number;
   given = {pictures: [], ...made};

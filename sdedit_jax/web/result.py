@@ -59,6 +59,11 @@ def value(
     return {**made, "progress": progress, "seconds": seconds}
 
 
+def line(text: str) -> dict[str, Any]:
+    """Another line below what is shown, which stays."""
+    return {"keep": True, "line": text, "progress": 1.0}
+
+
 def numbered(made: dict[str, Any], number: int) -> str:
     """The value of a result that belongs to what the canvas sent under a number."""
     return json.dumps({**made, "number": number})

@@ -2,6 +2,7 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from sdedit_jax.web.guides import Painted
@@ -52,10 +53,10 @@ class Visitors:
         with self.lock:
             return self.strips.get(visitor, Strip())
 
-    def put(self, visitor: str, strip: Strip) -> Strip:
-        """Keep the strip of a visitor."""
+    def update(self, visitor: str, change: Callable[[Strip], Strip]) -> Strip:
+        """Change the strip of a visitor, and keep it; no change of another thread is lost."""
         with self.lock:
-            self.strips[visitor] = strip
+            strip = self.strips[visitor] = change(self.strips.get(visitor, Strip()))
             self.strips.move_to_end(visitor)
             while len(self.strips) > self.most:
                 self.strips.popitem(last=False)
