@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 SHIPPED = ("configs", "checkpoints", "examples")
 """Top-level folders that an installed package holds as sdedit_jax.configs and so on."""
 
-WEB = "gradio>=6,<7"
+WEB = ["gradio>=6,<7", "fastapi>=0.115", "uvicorn>=0.30"]
 
 setup(
     name="sdedit_jax",
@@ -71,13 +71,13 @@ setup(
             "nbclient>=0.10",
             "ipykernel>=6.29",
             "anywidget>=0.9",
-            WEB,
+            *WEB,
             "playwright>=1.49",  # with the chromium of the system, for tests of the page
         ],
         "notebook": ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "anywidget>=0.9"],
         "dev": ["ruff>=0.12", "pyright[nodejs]>=1.1.400"],
         "convert": ["torch>=2.6"],
-        "web": [WEB],
+        "web": WEB,
         "docs": [
             "mkdocs>=1.6,<2",
             "mkdocs-material>=9.7,<10",

@@ -270,12 +270,6 @@ def test_an_error_stands_beside_its_field():
 # --- the server -----------------------------------------------------------------------------------
 
 
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 class Served:
     """A page of a prior of random weights."""
 
@@ -290,7 +284,7 @@ class Served:
         page.Page.build = kept
         try:
             given = {"prior": tiny_prior(), "compute": "float32", "host": "127.0.0.1"}
-            self.running = server.start(**given, port=free_port(), **options)
+            self.running = server.start(**given, port=0, **options)
         finally:
             page.Page.build = build
         self.page, self.url = built[0], self.running.url
@@ -321,7 +315,32 @@ def test_a_port_that_cannot_be_used_is_one_sentence(port):
         one.listen()
         port = port or one.getsockname()[1]
         with pytest.raises(OSError, match=f"web.port: cannot serve on 127.0.0.1:{port}"):
-            server.check_free("127.0.0.1", port)
+            server.listen("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(
+    "host, port, expected",
+    [
+        ("127.0.0.1", 7860, "http://127.0.0.1:7860/"),
+        ("0.0.0.0", 80, "http://localhost:80/"),
+        ("::", 80, "http://localhost:80/"),
+        ("::1", 7861, "http://[::1]:7861/"),
+    ],
+)
+def test_the_address_that_is_printed(host, port, expected):
+    assert server.address(host, port) == expected
+
+
+def test_a_page_starts_behind_a_proxy_that_does_not_answer(monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    one = Served()
+    try:
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(one.url, timeout=30) as answer:
+            assert answer.status == 200
+    finally:
+        one.running.close()
 
 
 @pytest.mark.parametrize("path", ["gradio_api/file=/etc/passwd", "gradio_api/file=setup.py"])

@@ -7,10 +7,8 @@ the devices; strength, pictures, masks, conditions and keys are arguments.
 """
 
 import functools
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -27,6 +25,7 @@ from sdedit_jax.pipeline.base import (
     Stage,
     total_evaluations,
 )
+from sdedit_jax.pipeline.recent import Recent
 
 KEPT_PROGRAMS = 64
 EARLY = 10
@@ -50,40 +49,8 @@ PARTS: Mapping[str, tuple[tuple[int | None, ...], tuple[int, ...]]] = {
 }
 
 
-class Programs:
-    """Compiled parts of pipelines, by value; the least recently used ones are forgotten.
-
-    Threads that need the same program wait for one compilation; other threads go on.
-    """
-
-    def __init__(self, size: int = KEPT_PROGRAMS) -> None:
-        self.size, self.kept, self.lock = size, OrderedDict(), threading.Lock()
-        self.compiling: dict[tuple, threading.Lock] = {}
-
-    def get(self, key: tuple, make: Callable[[], Any]) -> tuple[Any, float]:
-        """The program of a key, and the seconds that compiling it took now."""
-        with self.lock:
-            own = self.compiling.setdefault(key, threading.Lock())
-        with own:
-            with self.lock:
-                if key in self.kept:
-                    self.kept.move_to_end(key)
-                    return self.kept[key], 0.0
-            start = time.perf_counter()
-            made = make()
-            with self.lock:
-                self.kept[key] = made
-                if len(self.kept) > self.size:
-                    self.compiling.pop(self.kept.popitem(last=False)[0], None)
-            return made, time.perf_counter() - start
-
-    def clear(self) -> None:
-        """Forget all programs."""
-        with self.lock:
-            self.kept.clear()
-
-
-PROGRAMS = Programs()
+PROGRAMS = Recent(KEPT_PROGRAMS)
+"""Compiled parts of pipelines, by value."""
 
 
 class Runner(NamedTuple):

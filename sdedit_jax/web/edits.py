@@ -2,9 +2,7 @@
 
 import contextlib
 import itertools
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from sdedit_jax.pipeline.base import Cancelled, Done, Event
 from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.pipeline.from_arrays import Maps
 from sdedit_jax.pipeline.ledits_settings import Prompts
+from sdedit_jax.pipeline.recent import Recent
 from sdedit_jax.pipeline.settings import preset_process, resolve, sampling
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.prior import Prior
@@ -67,27 +66,6 @@ class Result(NamedTuple):
         return images.png(self.pictures[row], text)
 
 
-class Recent:
-    """Values by key; the least recently used ones are forgotten."""
-
-    def __init__(self, size: int) -> None:
-        self.size, self.kept, self.lock = size, OrderedDict(), threading.Lock()
-
-    def get(self, key: Any) -> Any:
-        """The value, or None."""
-        with self.lock:
-            if key in self.kept:
-                self.kept.move_to_end(key)
-            return self.kept.get(key)
-
-    def keep(self, key: Any, value: Any) -> None:
-        """Keep a value."""
-        with self.lock:
-            self.kept[key] = value
-            if len(self.kept) > self.size:
-                self.kept.popitem(last=False)
-
-
 class Editor:
     """Edits with some priors, which stay loaded, and the inversions that are kept.
 
@@ -101,7 +79,6 @@ class Editor:
         self.priors = dict(included.priors() if priors is None else priors)
         self.compute = compute
         self.loaded, self.inversions = Recent(KEPT_PRIORS), Recent(KEPT_INVERSIONS)
-        self.loading = {name: threading.Lock() for name in self.priors}
 
     def prior(self, name: str) -> Prior:
         """A prior by its name.
@@ -110,13 +87,7 @@ class Editor:
             ValueError: an unknown name, or see load_prior.
         """
         one_of("prior", name, self.priors)
-        if (found := self.loaded.get(name)) is not None:
-            return found
-        with self.loading[name]:
-            if (found := self.loaded.get(name)) is None:
-                found = load.load_prior(self.priors[name], self.compute)
-                self.loaded.keep(name, found)
-            return found
+        return self.loaded.get(name, lambda: load.load_prior(self.priors[name], self.compute))[0]
 
     def reads(self, name: str) -> bool:
         """Whether a prior reads texts."""
@@ -261,7 +232,7 @@ class Editor:
         """The inversion of a photo: the one that is kept, or events and then a new one."""
         photo = provenance.digest(item.fitted)
         key = (settings.prior, preset, t0, settings.source_prompt, settings.seed, item.id, photo)
-        kept = self.inversions.get(key)
+        kept = self.inversions.find(key)
         if kept is not None:
             yield kept
             return

@@ -1,11 +1,15 @@
 """The server of the page: what it binds to, and what it refuses."""
 
 import socket
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import fastapi
 import gradio as gr
+import uvicorn
 from starlette.middleware import Middleware
 
 from sdedit_jax.registry import included
@@ -16,12 +20,12 @@ from sdedit_jax.web.page import HERE, Page
 MOST_BODY = 2 * canvas.MOST_BYTES
 """Bytes of a request."""
 THREADS = 40
+CLOSING = 1
+"""Seconds that open connections have to end when the page closes."""
 UNUSED = ("/upload", "/upload_progress", "/deep_link", "/process_recording")
 """Routes of gradio that the page does not use: files come as data of events."""
 THEME = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
 """Fonts of the visitor's system, so that the page works without a network."""
-
-
 USER = "The name may be any; the password is that of web.password."
 
 
@@ -33,40 +37,67 @@ class Running(NamedTuple):
 
 
 def start(prior: str, compute: str, host: str, port: int, login: Any = None) -> Running:
-    """Serve the page.
+    """Serve the page, in a thread.
+
+    The page is ready when this returns, however long the machine takes for it; nothing is asked
+    through a proxy.
 
     Args:
-        prior: with which it begins. compute: as of load_prior.
+        prior: with which it begins. compute: as of load_prior. port: 0 takes a free one.
         login: a function (user, password) -> bool; None: no login.
 
     Raises:
         OSError: the port is taken, or the host is not of this machine.
     """
-    check_free(host, port)
+    listening = listen(host, port)
     page = Page(Editor(known(prior), compute), name_of(prior)).build()
     page.queue(default_concurrency_limit=None, max_size=THREADS)
-    _, url, _ = page.launch(
-        server_name=host, server_port=port, share=False, inbrowser=False, quiet=True,
-        prevent_thread_lock=True, auth=login, auth_message=USER if login else None,
-        max_threads=THREADS, show_error=False, max_file_size=canvas.MOST_BYTES,
-        footer_links=[], ssr_mode=False, mcp_server=False,
-        enable_monitoring=False, run_history=False, theme=gr.themes.Base(**THEME),
-        css_paths=HERE / "page.css", app_kwargs={"middleware": [_limited()]},
+    app = fastapi.FastAPI(
+        middleware=[Middleware(Limit, most=MOST_BODY)],
+        docs_url=None, redoc_url=None, openapi_url=None,
     )  # fmt: skip
-    return Running(url, lambda: page.close(verbose=False))
+    gr.mount_gradio_app(
+        app, page, path="/", server_name=host, server_port=listening.getsockname()[1],
+        auth=login, auth_message=USER if login else None,
+        show_error=False, max_file_size=canvas.MOST_BYTES, footer_links=[], run_history=False,
+        ssr_mode=False, mcp_server=False, enable_monitoring=False,
+        theme=gr.themes.Base(**THEME), css_paths=HERE / "page.css",
+    )  # fmt: skip
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=CLOSING)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    while not server.started:
+        if not thread.is_alive():
+            raise OSError(f"web.host: the server on {host} ended at once")
+        time.sleep(0.01)
+
+    def close() -> None:
+        server.should_exit = True
+        thread.join()
+
+    return Running(address(host, listening.getsockname()[1]), close)
 
 
-def check_free(host: str, port: int) -> None:
-    """Raise OSError where a port of a host cannot be bound."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            one.bind((host, port))
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise OSError(
-                f"web.port: cannot serve on {host}:{port}: {reason}; give another port or host"
-            ) from None
+def address(host: str, port: int) -> str:
+    """The address of a page for a browser on the same machine."""
+    host = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, host)
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that is bound to a port of a host."""
+    one = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        one.bind((host, port))
+    except (OSError, OverflowError) as error:
+        one.close()
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(
+            f"web.port: cannot serve on {host}:{port}: {reason}; give another port or host"
+        ) from None
+    return one
 
 
 def known(prior: str) -> dict[str, Path]:
@@ -82,11 +113,6 @@ def known(prior: str) -> dict[str, Path]:
 def name_of(prior: str) -> str:
     """The name of a prior on the page: of a path its last part, so that visitors see no path."""
     return prior if prior in included.priors() else Path(prior).name
-
-
-def _limited() -> Any:
-    """The middleware that refuses large requests."""
-    return Middleware(Limit, most=MOST_BODY)
 
 
 class Limit:
