@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 import shutil
 import socket
@@ -117,10 +118,27 @@ def test_an_edit_that_waits_is_overtaken_without_running():
 # --- the strip ------------------------------------------------------------------------------------
 
 
+def kept(size=(2, 2), **result):
+    return Kept(None, Painted(None, np.zeros((*size, 4), np.uint8)), result)
+
+
+def test_a_strip_is_bounded_in_bytes_and_keeps_the_newest_result():
+    strip = Strip()
+    for i in range(5):
+        strip = strip.added(kept((2048, 1024), n=i))  # 8 MiB each
+    assert [one.result["n"] for one in strip.kept] == [2, 3, 4] and strip.at == 2
+    strip = strip.added(kept((4096, 4096), n=5))  # 64 MiB
+    assert [one.result["n"] for one in strip.kept] == [5] and strip.at == 0
+
+
+def test_an_empty_strip_does_not_move():
+    assert Strip().moved(1) == Strip()
+
+
 def test_a_strip_keeps_the_latest_results_and_moves_within_them():
     strip = Strip()
     for i in range(30):
-        strip = strip.added(Kept(None, None, {"n": i}))
+        strip = strip.added(kept(n=i))
     assert len(strip.kept) == 24 and strip.at == 23 and strip.kept[-1].result == {"n": 29}
     assert strip.moved(-5).at == 0 and strip.moved(99).at == 23
 
@@ -128,10 +146,17 @@ def test_a_strip_keeps_the_latest_results_and_moves_within_them():
 def test_the_least_recent_visitor_is_forgotten():
     visitors = Visitors(most=2)
     for name in "abc":
-        visitors.update(name, lambda strip, name=name: strip.added(Kept(None, None, {"of": name})))
+        visitors.update(name, lambda strip, name=name: strip.added(kept(of=name)))
     assert visitors.strip("a") == Strip() and visitors.strip("c").kept[0].result == {"of": "c"}
     visitors.forget("c")
     assert visitors.strip("c") == Strip()
+
+
+def test_an_edit_that_ends_after_its_visitor_has_left_is_not_kept():
+    visitors = Visitors()
+    visitors.forget("a")
+    assert len(visitors.update("a", lambda strip: strip.added(kept())).kept) == 1
+    assert visitors.strip("a") == Strip()
 
 
 # --- what the canvas sends ------------------------------------------------------------------------
@@ -271,9 +296,9 @@ def test_an_error_stands_beside_its_field():
 
 
 class Served:
-    """A page of a prior of random weights."""
+    """A page of a prior of random weights, or of another one."""
 
-    def __init__(self, monkeypatch=None, **options):
+    def __init__(self, prior=None, **options):
         built = []
         build = page.Page.build
 
@@ -283,7 +308,7 @@ class Served:
 
         page.Page.build = kept
         try:
-            given = {"prior": tiny_prior(), "compute": "float32", "host": "127.0.0.1"}
+            given = {"prior": prior or tiny_prior(), "compute": "float32", "host": "127.0.0.1"}
             self.running = server.start(**given, port=0, **options)
         finally:
             page.Page.build = build
@@ -572,13 +597,55 @@ def test_an_edit_of_a_visitor_that_leaves_ends(browser, served, slow):
 
 def test_a_cancelled_edit_ends_and_says_so(visit, served, slow):
     one = visit()
+    before = one.result()
     one.page.click("#finish")
     one.page.wait_for_function(UNDER_WAY)
+    assert one.result() != before  # a preview
     one.page.click("#cancel")
     one.page.wait_for_function(
         "document.querySelector('#result .sd-line').textContent.startsWith('cancelled')"
     )
     assert one.page.locator("#strip button").count() == 0 and served.page.line.tickets == []
+    assert one.result() == before
+
+
+def test_an_edit_that_fails_after_a_preview_says_so_and_brings_the_last_result_back(
+    visit, served, monkeypatch
+):
+    events = served.page.editor.events
+
+    def failing(*args, preview_every=0, **options):
+        made = events(*args, preview_every=preview_every, **options)
+        yield from itertools.islice(made, 3)
+        if preview_every:
+            raise KeyError("a fault of the page")
+        yield from made
+
+    monkeypatch.setattr(served.page.editor, "events", failing)
+    one = visit()
+    before = one.result()
+    one.page.click("#finish")
+    assert "could not make this edit: 'a fault of the page'" in one.said()
+    one.page.wait_for_timeout(300)
+    assert one.result() == before and served.page.line.tickets == []
+
+
+def test_a_second_finish_of_the_same_painting_takes_the_place_of_the_first(visit, served, slow):
+    one = visit()
+    one.page.click("#finish")
+    one.page.wait_for_function(UNDER_WAY)
+    one.page.click("#finish")
+    one.page.wait_for_function("document.querySelectorAll('#strip button').length == 1")
+    assert "cancelled" not in one.line() and one.line().startswith("t0 ")
+
+
+def test_an_emptied_number_is_a_sentence_and_the_page_goes_on(visit):
+    one = visit()
+    one.page.locator("#t0 input[type=number]").fill("")
+    one.page.get_by_text("t0: give a number").first.wait_for()
+    one.page.locator("#t0 input[type=number]").fill("0.4")
+    one.stroke((0.2, 0.6), (0.8, 0.6))
+    assert "t0 0.4" in one.line() and not one.page.locator(".sd-error .prose:not(:empty)").count()
 
 
 def test_a_picture_is_laid_beneath_the_strokes(visit):
@@ -617,9 +684,13 @@ def test_a_result_that_is_opened_restores_its_settings(visit):
     one.finish()
     data = one.result()
     other = visit()
+    drawn = other.drawn()
     other.open(data)
     other.page.wait_for_function("document.querySelector('#seed input').value == '41'")
-    assert "restored" in other.said()
+    other.page.get_by_text("The settings of this result are restored.").wait_for()
+    other.page.wait_for_function("window.sdedit?.number >= 1")
+    other.answered()
+    assert "seed 41" in other.line() and np.array_equal(other.drawn(), drawn)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from program import known
+from program import home, known
+from text_prior import write
 
 web = pytest.importorskip("test_web", reason="the page needs gradio")
 browser, served, visit = web.browser, web.served, web.visit
@@ -92,3 +93,87 @@ def test_a_search_by_eye_halves_the_strengths(visit):
     cells.nth(1).click()
     one.page.get_by_text("The strength is set.").wait_for()
     assert cells.count() == 0 and one.page.locator(number).input_value() == "0.25"
+
+
+def test_a_patch_is_dragged_and_scaled_by_the_wheel(visit):
+    one = visit()
+    open_photo(one)
+    one.page.get_by_text("Add a patch", exact=True).click()
+    one.page.wait_for_selector('#canvas [data-do="patch"]:not([hidden])')
+    one.open(web.png(np.full((40, 40, 3), 9, np.uint8)), kind="patch")
+    one.page.wait_for_function("window.sdedit.number >= 2")
+    one.answered()
+    assert centre(one) == pytest.approx((128, 128), abs=1)
+    one.page.mouse.move(*one.spot(0.5, 0.5))
+    one.page.mouse.down()
+    one.page.mouse.move(*one.spot(0.3, 0.6), steps=4)
+    one.page.mouse.up()
+    one.answered()
+    assert centre(one) == pytest.approx((0.3 * 256, 0.6 * 256), abs=2)
+    small = covered(one)
+    one.page.mouse.wheel(0, -90)
+    one.page.wait_for_function("window.sdedit.number >= 4")
+    one.answered()
+    assert covered(one) / small == pytest.approx(np.exp(2 * 90 / 600), rel=0.05)
+    assert centre(one) == pytest.approx((0.3 * 256, 0.6 * 256), abs=2)
+
+
+def covered(one):
+    """Pixels of the canvas that the patch covers."""
+    return (one.drawn("patch")[..., 3] > 127).sum()
+
+
+def centre(one):
+    """The centre (x, y) of the patch in pixels of the canvas."""
+    rows, columns = np.nonzero(one.drawn("patch")[..., 3] > 127)
+    return (columns.min() + columns.max() + 1) / 2, (rows.min() + rows.max() + 1) / 2
+
+
+def test_the_tab_of_words_borrows_a_prior_that_reads_texts(visit):
+    one, prior = visit(), "#prior input"
+    before = one.page.locator(prior).input_value()
+    one.page.get_by_role("tab", name="Words").click()
+    changed = "was => document.querySelector('#prior input').value != was"
+    one.page.wait_for_function(changed, arg=before)
+    assert "text" in one.page.locator(prior).input_value()
+    one.page.get_by_role("tab", name="Paint").click()
+    one.page.wait_for_function(changed.replace("!=", "=="), arg=before)
+    one.stroke((0.2, 0.2), (0.7, 0.7))
+    assert one.errors == []
+
+
+def test_concepts_edit_a_photo_and_a_moved_scale_keeps_the_inversion(browser):
+    write(home() / "words-text")
+    served = web.Served(prior=str(home() / "words-text"))
+    one = web.Visit(browser, served.url)
+    try:
+        one.open(web.png(np.kron(known(), np.ones((16, 16, 1), np.uint8))))
+        one.page.wait_for_function("window.sdedit?.number >= 1")
+        one.answered()
+        one.page.get_by_role("tab", name="Words").click()
+        text = one.page.locator("#concept-0 textarea, #concept-0 input[type=text]").first
+        text.fill("red")
+        before = one.result()
+        text.press("Enter")
+        first = another(one, before)
+        settings = served.page.editor.restored(first)
+        assert settings.task == "ledits" and settings.concepts[0].text == "red"
+        scale = one.page.locator("#concept-0 input[type=number]")
+        scale.fill("12")
+        scale.press("Tab")
+        second = another(one, first)
+        assert served.page.editor.restored(second).concepts[0].scale == 12
+        assert len(served.page.editor.inversions.kept) == 1 and one.errors == []
+    finally:
+        one.context.close()
+        served.running.close()
+
+
+def another(one, before):
+    """Wait for a result that is not the one before."""
+    one.page.wait_for_function(
+        "before => !document.querySelector('#result img[data-part=after]').src.endsWith(before)",
+        arg=base64.b64encode(before).decode(),
+        timeout=180_000,
+    )
+    return one.result()

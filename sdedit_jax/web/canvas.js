@@ -11,7 +11,7 @@ const MASK_COLOUR = "#ff2d78";
 const state = {
   tool: "brush", drawn: "brush", colour: "#c81e1e", sizes: {brush: 24, mask: 36},
   picture: null, patch: null, place: null, image: null,
-  undo: [], redo: [], last: null, pointer: null,
+  undo: [], redo: [], touched: false, last: null, pointer: null,
   number: 0, waiting: 0, dirty: false, sent: 0,
 };
 
@@ -19,10 +19,18 @@ const state = {
 
 function resize() {
   const [h, w] = props.size;
-  if (paint.width === w && paint.height === h) return;
-  for (const one of canvases) { one.width = w; one.height = h; }
+  if (paint.width === w && paint.height === h) return false;
+  for (const one of canvases) {
+    const was = Object.assign(document.createElement("canvas"), {width: one.width, height: one.height});
+    if (one.width && one.height) was.getContext("2d").drawImage(one, 0, 0);
+    one.width = w; one.height = h;
+    if (was.width && was.height) context(one).drawImage(was, 0, 0, w, h);
+  }
+  if (state.picture) state.picture = picture.toDataURL("image/png");
+  drawPatch();
   stage.style.aspectRatio = w + " / " + h;
   state.undo = []; state.redo = [];
+  return true;
 }
 
 const context = (canvas) => canvas.getContext("2d", {willReadFrequently: true});
@@ -67,7 +75,7 @@ function snapshot() {
 function remember() {
   state.undo.push(snapshot());
   if (state.undo.length > MOST_UNDO) state.undo.shift();
-  state.redo = [];
+  state.redo = []; state.touched = true;
   buttons();
 }
 
@@ -98,7 +106,7 @@ function value() {
   const url = (canvas) => empty(canvas) ? null : canvas.toDataURL("image/png");
   return JSON.stringify({picture: state.picture, paint: url(paint), mask: url(mask),
     patch: state.patch, place: state.place, number: state.number,
-    touched: state.undo.length > 0});
+    touched: state.touched});
 }
 
 function send(final) {
@@ -233,8 +241,12 @@ function buttons() {
     : state.sizes[state.drawn] || 24;
 }
 
+let shownColours = "";
+
 function colours() {
-  const row = part("colours");
+  const row = part("colours"), given = props.palette.join();
+  if (given === shownColours) return;
+  shownColours = given;
   row.replaceChildren();
   for (const colour of props.palette) {
     const one = document.createElement("button");
@@ -313,6 +325,7 @@ async function show() {
   if (!given.show) return;
   resize();
   if (given.undo) remember(); else { state.undo = []; state.redo = []; }
+  state.touched = given.touched;
   const {picture: below, patch: laid, place} = given.show;
   await put(picture, below); await put(paint, given.show.paint); await put(mask, given.show.mask);
   state.picture = below || null; state.patch = laid || null; state.place = place || null;
@@ -324,7 +337,8 @@ async function show() {
 }
 
 watch("value", show);
-watch("size", () => { resize(); });
+watch("size", () => { if (resize()) send(true); });
+watch("again", () => { if (props.again) { resize(); send(true); } });
 watch("palette", colours);
 watch("tools", () => {
   const tools = props.tools.filter((name) => name !== "patch" || state.image);

@@ -21,7 +21,6 @@ MOST_PIXELS = 40_000_000
 """Of a picture that a visitor opens."""
 LONG_SIDE = 256
 """Pixels of the canvas's longer side, at least."""
-TOOLS = ("brush", "mask", "patch")
 PNG = "data:image/png;base64,"
 DECODING = threading.BoundedSemaphore(2)
 """Visitors whose layers are decoded at the same time."""
@@ -40,6 +39,7 @@ def component(value: str, size: tuple[int, int], palette: list[str]) -> gr.HTML:
         palette=palette,
         tools=["brush"],
         answered=0,
+        again=0,
         most_bytes=MOST_BYTES,
     )
 
@@ -152,21 +152,23 @@ def url(png: bytes) -> str:
     return PNG + base64.b64encode(png).decode()
 
 
-def shown(painted: Painted, *, edit: bool = True, undo: bool = True) -> str:
+def shown(painted: Painted, *, edit: bool = True, undo: bool = True, touched: bool = True) -> str:
     """The value that makes the canvas show layers.
 
     Args:
         edit: whether the picture is then made again. undo: whether one can undo it.
+        touched: whether it is the visitor's, not an example.
     """
     mask = painted.mask
     drawn = {"picture": painted.picture, "paint": painted.paint, "patch": painted.patch}
     drawn["mask"] = None if mask is None else np.dstack([*[mask] * 3, mask])
     layers: dict[str, Any] = {n: url(images.png(a)) for n, a in drawn.items() if a is not None}
-    return json.dumps({"show": {**layers, "place": painted.place}, "edit": edit, "undo": undo})
+    about = {"edit": edit, "undo": undo, "touched": touched}
+    return json.dumps({"show": {**layers, "place": painted.place}, **about})
 
 
 def is_touched(text: Any) -> bool:
-    """Whether the visitor has changed what the canvas shows."""
+    """Whether the canvas shows something of the visitor, not an example alone."""
     try:
         return bool(json.loads(text).get("touched", True))
     except (ValueError, TypeError, AttributeError, RecursionError):

@@ -32,27 +32,46 @@ class Wiring(NamedTuple):
     """What the events of a part need of the page.
 
     Attributes:
-        canvas, result, strip: the components, see canvas.py and result.py.
         inputs: the canvas, the open tab and all controls: the inputs of any edit.
-        settings: the values of `inputs` after the canvas -> edits.Settings.
-        errors: all lines for errors; the last output of an edit's event.
-        guarded: a function (visitor, painted, settings, cancel) -> updates of the outputs, as an
-            event's: it waits for its turn, and an error becomes a sentence beside its field.
+        on: adds an event: (event, act, inputs, outputs). `act` gives updates by component, or
+            none; an error becomes a sentence beside its field.
+        guarded: a function (painted, settings, cancel) -> updates, as the `act` of an edit: it
+            waits for its turn.
         again: a function (event) that makes the picture again after an event.
         controls: all components of settings; the outputs of `show`.
         show: edits.Settings -> the values of `controls`.
     """
 
-    canvas: Any
-    result: Any
-    strip: Any
     inputs: Sequence[Any]
-    settings: Callable[[Sequence[Any]], Any]
-    errors: Sequence[Any]
+    on: Callable[..., Any]
     guarded: Callable[..., Callable[..., Any]]
     again: Callable[[Any], None]
     controls: Sequence[Any]
     show: Callable[[Any], Sequence[Any]]
+
+
+def find(components: Sequence[Any], name: str) -> Any:
+    """The component with an elem_id."""
+    return next(one for one in components if one.elem_id == name)
+
+
+def number(field: str, value: Any) -> float:
+    """The number of a slider or a box.
+
+    Raises:
+        ValueError: it is empty.
+    """
+    if value is None:
+        raise ValueError(f"{field}: give a number")
+    return float(value)
+
+
+def at(slider: gr.Slider, value: float) -> Any:
+    """The value of a slider; the slider grows where a restored setting lies beyond its ends."""
+    if slider.minimum <= value <= slider.maximum:
+        return value
+    ends = {"minimum": min(slider.minimum, value), "maximum": max(slider.maximum, value)}
+    return gr.Slider(value=value, **ends)
 
 
 def line() -> gr.HTML:

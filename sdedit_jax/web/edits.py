@@ -79,6 +79,7 @@ class Editor:
         self.priors = dict(included.priors() if priors is None else priors)
         self.compute = compute
         self.loaded, self.inversions = Recent(KEPT_PRIORS), Recent(KEPT_INVERSIONS)
+        self.digests = Recent(len(self.priors))
 
     def prior(self, name: str) -> Prior:
         """A prior by its name.
@@ -107,7 +108,7 @@ class Editor:
         known = {}
         for name, folder in self.priors.items():
             with contextlib.suppress(ValueError, OSError):  # others of the user may be damaged
-                known[load.sha256_of(folder)] = name
+                known[self.digests.get(name, lambda own=folder: load.sha256_of(own))[0]] = name
         return restored(data, known)
 
     def events(
@@ -214,7 +215,7 @@ class Editor:
                 continue
             pictures = event.result[None]
             resolved = ledits_settings.resolve(prior, preset, {"t0": t0})
-            own = _recipe_of_words(settings, prior, item, resolved, preset, painted)
+            own = _recipe_of_words(settings, prior, item, resolved, preset, masks or ())
             shapes = {"slots": len(parsed), "masks": masks is not None}
             made = _recipes(settings, config, own, prior, item, pictures, ["_edit"], shapes=shapes)
             yield Result(pictures, resolved.t0, time.perf_counter() - begun, made, item)
@@ -304,9 +305,7 @@ def _texts(prior: Prior, settings: Settings) -> tuple[Callable[..., Any], dict[s
         return api.edit, {"cond": settings.cond or None}
     if settings.cond:
         raise ValueError("cond: the prior reads prompts; give a prompt instead")
-    scale = float(settings.scale) if settings.guided else 1.0
-    texts = {"prompt": settings.prompt, "negative_prompt": settings.negative_prompt}
-    return api.text_edit, {**texts, "scale": scale}
+    return api.text_edit, settings.texts
 
 
 def _concept_masks(settings: Settings, painted: Painted) -> list[np.ndarray | None] | None:
@@ -330,9 +329,7 @@ def _recipe_of(settings: Settings, prior: Prior, item: TaskInput, t0: float) -> 
     """The part of a recipe that belongs to SDEdit."""
     texts = None
     if prior.text is not None:
-        scale = float(settings.scale) if settings.guided else 1.0
-        texts = {"prompt": settings.prompt, "negative_prompt": settings.negative_prompt}
-        texts |= {"scale": scale, "guided": scale != 1}
+        texts = settings.texts | {"guided": settings.texts["scale"] != 1}
     chosen = sampling(dict(settings.sampler), settings.preset, t0)
     own = preset_process(prior, settings.preset)
     label = None if texts else registry.condition(prior, settings.cond or None)
@@ -348,12 +345,12 @@ def _recipe_of_words(
     item: TaskInput,
     resolved: ledits_settings.Resolved,
     preset: str,
-    painted: Painted,
+    given: Sequence[np.ndarray | None],
 ) -> dict[str, Any]:
-    """The part of a recipe that belongs to LEDITS."""
+    """The part of a recipe that belongs to LEDITS; given: the masks of the concepts."""
     masks = [
         None if mask is None else ledits_settings.fitted_mask(mask, item.placement, "mask")
-        for mask in _concept_masks(settings, painted) or ()
+        for mask in given
     ]
     prompts = Prompts(
         settings.source_prompt,

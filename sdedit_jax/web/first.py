@@ -83,6 +83,10 @@ class Priors:
                 self.samples[prior] = tuple(made)
             return self.samples[prior]
 
+    def known(self, prior: str) -> bool:
+        """Whether the colours of a prior are there without an edit."""
+        return prior in self.samples
+
     def palette(self, prior: str) -> tuple[str, ...]:
         """The colours of a prior's pictures, from light to dark."""
         sheet = np.concatenate([_rgb(one) for one in self.pictures(prior)], axis=1)

@@ -1,12 +1,12 @@
 """The settings of all tabs: prior, class, seed and samples."""
 
+import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 
-from sdedit_jax.web import canvas
-from sdedit_jax.web.controls import Controls, Wiring, line
+from sdedit_jax.web.controls import Controls, Wiring, at, line, number
 from sdedit_jax.web.first import Priors
 from sdedit_jax.web.settings import Settings
 
@@ -36,29 +36,42 @@ def add(priors: Priors, settings: Settings) -> Controls:
             )
             errors["samples"] = line()
     carried = gr.State({})
+    with gr.Row(elem_classes="sd-fields"):
+        note = gr.HTML("", elem_id="restored", elem_classes="sd-line", padding=False)
+        forget = gr.Button("Usual settings", visible=False, size="sm", elem_id="forget")
     components = [prior, cond, seed, samples, carried]
 
     def read(values: Sequence[Any]) -> Mapping[str, Any]:
         found = dict(zip(("prior", "cond", "seed", "samples", "carried"), values, strict=True))
-        return {**found, "cond": found["cond"] or ""}
+        many = int(number("samples", found["samples"]))
+        return {**found, "cond": found["cond"] or "", "samples": many}
 
     def show(s: Settings) -> Sequence[Any]:
         label = gr.Dropdown(value=s.cond, **listed(priors.classes(s.prior)))
-        return [s.prior, label, s.seed, s.samples, {name: getattr(s, name) for name in CARRIED}]
+        held = {name: getattr(s, name) for name in CARRIED}
+        return [s.prior, label, s.seed, at(samples, s.samples), held]
 
     def wire(wiring: Wiring) -> None:
-        def changed(name: str, text: str) -> tuple[Any, Any, dict]:
-            props = {"size": list(priors.size(name)), "palette": list(priors.palette(name))}
-            if not canvas.is_touched(text):
-                props["value"] = canvas.shown(priors.example(name), edit=False, undo=False)
-            found = gr.Dropdown(value="", **listed(priors.classes(name)))
-            return gr.HTML(**props), found, {}
+        def told(held: Mapping[str, Any]) -> dict[Any, Any]:
+            text = hidden(held)
+            return {note: text, forget: gr.Button(visible=bool(text))}
 
-        outputs = [wiring.canvas, cond, carried]
-        wiring.again(prior.input(changed, [prior, wiring.canvas], outputs, queue=False).then)
+        wiring.on(carried.change, told, [carried], [note, forget])
+        forgotten = wiring.on(forget.click, lambda: {carried: {}}, None, [carried])
+        wiring.again(forgotten.then)
 
     live = [seed.submit, seed.blur, cond.input]
     return Controls(components, read, show, errors, live, wire)
+
+
+def hidden(held: Mapping[str, Any]) -> str:
+    """A sentence about restored settings that no component shows; none where all are usual."""
+    usual = Settings()
+    found = [f"{k} {v}" for k, v in dict(held.get("sampler", ())).items()]
+    for name in ("preset", "sample", "id", "output"):
+        if held.get(name, getattr(usual, name)) not in (getattr(usual, name), "live"):
+            found.insert(0, f"{name} {held[name]}")
+    return html.escape(f"Restored: {', '.join(found)}.") if found else ""
 
 
 def classes(names: Sequence[str]) -> gr.Dropdown:

@@ -7,7 +7,7 @@ import gradio as gr
 
 from sdedit_jax.registry import included
 from sdedit_jax.tasks import inpaint, outpaint
-from sdedit_jax.web.controls import Controls, Wiring, line
+from sdedit_jax.web.controls import Controls, Wiring, at, find, line, number
 from sdedit_jax.web.settings import SIDES, Settings
 
 NAMES = {
@@ -56,7 +56,10 @@ def add() -> Controls:
         chosen, *sides, inside, around, text = values
         found: dict[str, Any] = {"task": chosen}
         if chosen == "outpaint":
-            found |= {"margins": tuple(int(side or 0) for side in sides), "fill": around}
+            found |= {
+                "margins": tuple(int(number("margins", side)) for side in sides),
+                "fill": around,
+            }
         if chosen == "inpaint":
             found["fill"] = inside
         if chosen == "recolor":
@@ -67,22 +70,25 @@ def add() -> Controls:
         own = given.task if given.task in NAMES else "inpaint"
         text = ", ".join(given.palette or PALETTE)
         fills = (given.fill if given.fill in rule.FILLS else FILL for rule in (inpaint, outpaint))
-        return [own, *given.margins, *fills, text]
+        return [own, *map(at, margins, given.margins), *fills, text]
 
-    def parts(chosen: str) -> list[Any]:
-        return [
-            HINTS[chosen],
-            gr.Dropdown(visible=chosen == "inpaint"),
-            gr.Row(visible=chosen == "outpaint"),
-            gr.Row(visible=chosen == "recolor"),
-        ]
+    def parts(chosen: str) -> dict[Any, Any]:
+        return {
+            hint: HINTS[chosen],
+            hole: gr.Dropdown(visible=chosen == "inpaint"),
+            growth: gr.Row(visible=chosen == "outpaint"),
+            colours: gr.Row(visible=chosen == "recolor"),
+        }
 
     def wire(wiring: Wiring) -> None:
-        at_once = {"queue": False, "show_progress": "hidden"}
-        task.change(parts, [task], [hint, hole, growth, colours], **at_once)
-        t0 = next(one for one in wiring.controls if one.elem_id == "t0")
-        wiring.again(task.input(usual, [task], [t0], **at_once).then)
-        added = more.click(added_to, [palette, picked], [palette], **at_once)
+        wiring.on(task.change, parts, [task], [hint, hole, growth, colours])
+        t0 = find(wiring.controls, "t0")
+        chosen = wiring.on(task.input, lambda task: {t0: usual(task)}, [task], [t0])
+        wiring.again(chosen.then)
+        added = wiring.on(
+            more.click, lambda text, color: {palette: added_to(text, color)}, [palette, picked],
+            [palette],
+        )  # fmt: skip
         wiring.again(added.then)
 
     live = [hole.input, border.input, palette.submit, *(side.release for side in margins)]

@@ -28,7 +28,7 @@ class Ticket(NamedTuple):
     """
 
     visitor: str
-    number: int
+    number: float
     cancel: threading.Event
 
 
@@ -40,11 +40,12 @@ class Line:
         self.changed = threading.Condition()
 
     @contextlib.contextmanager
-    def turn(self, visitor: str, number: int = 0) -> Iterator[threading.Event]:
+    def turn(self, visitor: str, number: float = 0) -> Iterator[threading.Event]:
         """Wait for the turn of an edit; yields its token. It cancels the visitor's earlier edit.
 
         Args:
-            number: requests may arrive in another order than they were sent in.
+            number: requests may arrive in another order than they were sent in. An edit waits for
+                none with a smaller number; the latest has the largest.
 
         Raises:
             Refused: too many edits wait. Overtaken: there is a later edit of the visitor.
@@ -70,6 +71,11 @@ class Line:
             with self.changed:
                 self.tickets.remove(ticket)
                 self.changed.notify_all()
+
+    def has(self, visitor: str) -> bool:
+        """Whether an edit of a visitor runs or waits."""
+        with self.changed:
+            return any(ticket.visitor == visitor for ticket in self.tickets)
 
     def cancel(self, visitor: str) -> None:
         """Cancel the edits of a visitor."""

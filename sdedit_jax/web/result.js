@@ -1,10 +1,10 @@
 // The result: the slider from before to after, the samples, and the download.
 // The value is JSON: number, before, pictures [[url, name]], line, progress, plain; with keep, what
-// it does not have stays as it is.
+// it does not have is that of the last result that was finished, not of a preview.
 const part = (name) => element.querySelector('[data-part="' + name + '"]');
 const after = part("after"), before = part("before"), compare = part("compare");
 const SOON = 1500; // milliseconds after which the line says that an edit is under way
-let given = {pictures: []}, chosen = 0, newest = 0, number = 0, late = 0;
+let given = {pictures: []}, finished = given, chosen = 0, newest = 0, number = 0, late = 0;
 
 async function put(image, url) {
   image.hidden = !url;
@@ -37,7 +37,8 @@ async function show() {
   let made = {};
   try { made = JSON.parse(props.value || "{}"); } catch { return; }
   if (made.number < number) return; // of an earlier stroke
-  if (made.keep) made = {...given, ...made};
+  if (made.keep) made = {...finished, ...made};
+  else if (!(made.progress < 1)) finished = made;
   const turn = ++newest;
   number = made.number || number;
   given = {pictures: [], ...made};

@@ -9,7 +9,10 @@ import gradio as gr
 import numpy as np
 
 from sdedit_jax import images
+from sdedit_jax.pipeline.base import Event
 from sdedit_jax.web import canvas
+from sdedit_jax.web.edits import Result
+from sdedit_jax.web.settings import Settings
 from sdedit_jax.web.visitor import Strip
 
 HERE = Path(__file__).parent
@@ -59,8 +62,33 @@ def value(
     return {**made, "progress": progress, "seconds": seconds}
 
 
+def finished(settings: Settings, made: Result) -> dict[str, Any]:
+    """What the result shows of an edit."""
+    text = f"t0 {made.t0:.3g}, seed {settings.seed}, {made.seconds:.2f} s"
+    name = f"{Path(settings.prior).name}_{settings.seed}"
+    pngs = [made.png(row) for row in range(len(made.pictures))]
+    return value(pngs, made.item.fitted, text, name=name, seconds=made.seconds)
+
+
+def preview(event: Event) -> dict[str, Any]:
+    """What the result shows while an edit is under way."""
+    pictures = () if event.preview is None else images.from_unit(np.asarray(event.preview))
+    share = event.evaluations / event.total
+    return value([images.png(one) for one in pictures], None, step_of(event), progress=share)
+
+
+def cancelled(event: Event | None) -> dict[str, Any]:
+    """What the result shows of an edit that was cancelled after an event: the last result."""
+    return line("cancelled" if event is None else f"cancelled, {step_of(event)}")
+
+
+def step_of(event: Event) -> str:
+    """How far an edit is."""
+    return f"{event.stage}: step {event.step} of {event.steps}, {event.seconds:.1f} s"
+
+
 def line(text: str) -> dict[str, Any]:
-    """Another line below what is shown, which stays."""
+    """Another line below the last result that was finished."""
     return {"keep": True, "line": text, "progress": 1.0}
 
 

@@ -94,6 +94,12 @@ class Settings:
         """Whether texts guide SDEdit."""
         return bool(self.prompt or self.negative_prompt)
 
+    @property
+    def texts(self) -> dict[str, Any]:
+        """The texts of SDEdit and the scale of their guidance, which is 1 without texts."""
+        scale = float(self.scale) if self.guided else 1.0
+        return {"prompt": self.prompt, "negative_prompt": self.negative_prompt, "scale": scale}
+
 
 def check_work(settings: Settings) -> None:
     """Check that one edit does not keep the program from all others.
@@ -146,11 +152,10 @@ def config_of(settings: Settings, compute: str = "float32") -> dict[str, Any]:
         made["auto_t0"] = "guide"
     elif settings.t0 is not None:
         made["t0"] = float(settings.t0)
-    scale = float(settings.scale) if settings.guided else 1.0
     return made | {
         "sampler": made["sampler"] | dict(settings.sampler),
         "cond": settings.cond,
-        "guidance": made["guidance"] | {"scale": scale},
+        "guidance": made["guidance"] | {"scale": settings.texts["scale"]},
         "options": made["options"] | _options(settings),
     }
 

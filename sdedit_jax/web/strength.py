@@ -13,7 +13,7 @@ from sdedit_jax import images
 from sdedit_jax.edits.by_eye import DONE, LESS, MORE, Bracket
 from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.web import canvas
-from sdedit_jax.web.controls import Controls, Wiring, line
+from sdedit_jax.web.controls import Controls, Wiring, find, line, number
 from sdedit_jax.web.edits import Editor, Result
 from sdedit_jax.web.guides import Painted
 from sdedit_jax.web.settings import AUTO, Settings, quick
@@ -57,24 +57,25 @@ def add(editor: Editor, settings: Settings) -> Controls:
     state = gr.State(())
 
     def read(values: Sequence[Any]) -> Mapping[str, Any]:
-        return {"t0": AUTO if values[1] else float(values[0])}
+        return {"t0": AUTO if values[1] else number("t0", values[0])}
 
     def show(s: Settings) -> Sequence[Any]:
         return [gr.skip() if s.t0 in (AUTO, None) else s.t0, s.t0 == AUTO]
 
     def wire(wiring: Wiring) -> None:
-        prior = next(one for one in wiring.controls if one.elem_id == "prior")
+        def read_again(name: str, value: Any) -> dict[Any, Any]:
+            return {readings: str(editor.readings(name, number("t0", value)))}
+
+        prior = find(wiring.controls, "prior")
         for changed in (t0.change, prior.change):
-            changed(
-                lambda name, value: str(editor.readings(name, value)), [prior, t0], [readings],
-                queue=False, show_progress="hidden",
-            )  # fmt: skip
+            wiring.on(changed, read_again, [prior, t0], [readings])
         sheets = Sheets(editor, wiring, cells, note, state)
-        outputs = [cells, note, state, *wiring.controls, *wiring.errors]
-        hidden = {"show_progress": "hidden", "concurrency_limit": None}
-        search.click(sheets.search, wiring.inputs, outputs, **hidden)
-        compare.click(sheets.compare, [strengths, seeds, *wiring.inputs], outputs, **hidden)
-        picked = cells.pick(sheets.pick, [state, *wiring.inputs], outputs, **hidden)
+        outputs = [cells, note, state, *wiring.controls]
+        edits = {"queue": True, "concurrency_limit": None}
+        wiring.on(search.click, sheets.search, wiring.inputs, outputs, **edits)
+        compared = [strengths, seeds, *wiring.inputs]
+        wiring.on(compare.click, sheets.compare, compared, outputs, **edits)
+        picked = wiring.on(cells.pick, sheets.pick, [state, *wiring.inputs], outputs, **edits)
         wiring.again(picked.then)
 
     return Controls([t0, auto], read, show, errors, [t0.release, auto.input], wire)
@@ -101,7 +102,7 @@ class Sheets:
 
         def act(painted: Painted, settings: Settings, cancel: Cancel) -> dict[Any, Any]:
             t0s = numbers(strengths)
-            each = [settings.seed + i for i in range(int(seeds))]
+            each = [settings.seed + i for i in range(int(number("seed", seeds)))]
             pictures = self.pictures(settings, painted, t0s, each, cancel)
             names = [f"seed {seed}" for seed in each]
             kept = [[(t0, seed) for t0 in t0s] for seed in each]
@@ -115,6 +116,9 @@ class Sheets:
     ) -> dict[Any, Any]:
         """A cell of a sheet becomes the setting; in a search it is the answer."""
         row, column = int(event._data["row"]), int(event._data["column"])
+        known = [[None] * len(ANSWERS)] if isinstance(state, Bracket) else state
+        if row >= len(known) or column >= len(known[row]):
+            return {}  # a click on a sheet that is gone
         if not isinstance(state, Bracket):
             t0, seed = state[row][column]
 

@@ -1,15 +1,20 @@
 """What the page keeps of its visitors: the strip of finished results, and where each one is."""
 
+import json
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from sdedit_jax.web.guides import Painted
 from sdedit_jax.web.settings import Settings
 
 MOST_KEPT = 24
 """Results in a strip."""
+MOST_BYTES = 32 * 2**20
+"""Of the results in a strip; the newest one is kept in any case."""
 MOST_VISITORS = 64
 """Visitors whose strips are kept; that of the least recent one is forgotten."""
 
@@ -25,6 +30,12 @@ class Kept(NamedTuple):
     painted: Painted
     result: dict[str, Any]
 
+    @property
+    def bytes(self) -> int:
+        """About what it takes in memory."""
+        arrays = [one for one in self.painted if isinstance(one, np.ndarray)]
+        return sum(one.nbytes for one in arrays) + len(json.dumps(self.result))
+
 
 class Strip(NamedTuple):
     """The finished results of a visitor, and the number of the one that is shown, -1: none."""
@@ -35,6 +46,8 @@ class Strip(NamedTuple):
     def added(self, one: Kept) -> "Strip":
         """The strip with a new result at its end, which is shown."""
         kept = (*self.kept, one)[-MOST_KEPT:]
+        while len(kept) > 1 and sum(each.bytes for each in kept) > MOST_BYTES:
+            kept = kept[1:]
         return Strip(kept, len(kept) - 1)
 
     def moved(self, at: int) -> "Strip":
@@ -47,6 +60,7 @@ class Visitors:
 
     def __init__(self, most: int = MOST_VISITORS) -> None:
         self.most, self.strips, self.lock = most, OrderedDict(), threading.Lock()
+        self.left: deque[str] = deque(maxlen=most)
 
     def strip(self, visitor: str) -> Strip:
         """The strip of a visitor."""
@@ -54,9 +68,15 @@ class Visitors:
             return self.strips.get(visitor, Strip())
 
     def update(self, visitor: str, change: Callable[[Strip], Strip]) -> Strip:
-        """Change the strip of a visitor, and keep it; no change of another thread is lost."""
+        """Change the strip of a visitor, and keep it; no change of another thread is lost.
+
+        An edit may end after its visitor has left: nothing is kept then.
+        """
         with self.lock:
-            strip = self.strips[visitor] = change(self.strips.get(visitor, Strip()))
+            strip = change(self.strips.get(visitor, Strip()))
+            if visitor in self.left:
+                return strip
+            self.strips[visitor] = strip
             self.strips.move_to_end(visitor)
             while len(self.strips) > self.most:
                 self.strips.popitem(last=False)
@@ -66,3 +86,4 @@ class Visitors:
         """Forget a visitor that has left."""
         with self.lock:
             self.strips.pop(visitor, None)
+            self.left.append(visitor)

@@ -1,14 +1,13 @@
 """The tab for words: a photo follows a prompt, or concepts that are added and removed."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from sdedit_jax.pipeline import ledits_settings
-from sdedit_jax.web import canvas
-from sdedit_jax.web.controls import Controls, Wiring, line
-from sdedit_jax.web.edits import Editor
+from sdedit_jax.web.controls import Controls, Wiring, at, line, number
 from sdedit_jax.web.settings import LEDITS, Concept, Settings
 
 ROWS, SHOWN, PARTS = 4, 2, 5
@@ -58,10 +57,12 @@ def add() -> Controls:
         chosen, described, method, depth, wanted, against, strong, *parts = values
         if chosen == "img2img":
             texts = {"prompt": wanted or "", "negative_prompt": against or ""}
-            return {"task": chosen, "scale": float(strong), **texts}
+            return {"task": chosen, "scale": number("scale", strong), **texts}
         given = zip(*(parts[i::PARTS] for i in range(PARTS)), strict=True)
         concepts = tuple(
-            Concept(text.strip(), CHANGES[change], float(much), bool(masked), tuple(more))
+            Concept(
+                text.strip(), CHANGES[change], number("concepts", much), bool(masked), tuple(more)
+            )
             for text, change, much, masked, more in given
             if (text or "").strip()  # a hidden box holds None
         )
@@ -71,7 +72,7 @@ def add() -> Controls:
             "concepts": concepts,
             "samples": 1,
         }
-        return {**found, "preset": PRESETS[method], "t0": float(depth), "sampler": ()}
+        return {**found, "preset": PRESETS[method], "t0": number("t0", depth), "sampler": ()}
 
     def show(given: Settings) -> Sequence[Any]:
         chosen = given.task if given.task in HINTS else LEDITS
@@ -81,36 +82,34 @@ def add() -> Controls:
         concepts = [*given.concepts, *[Concept("")] * ROWS][:ROWS]
         parts = [
             value
-            for one in concepts
-            for value in (one.text, _change(one), one.scale, one.masked, one.more)
+            for row, one in zip(rows, concepts, strict=True)
+            for value in (one.text, _change(one), at(row[2], one.scale), one.masked, one.more)
         ]
-        texts = [given.prompt, given.negative_prompt, given.scale]
+        texts = [given.prompt, given.negative_prompt, at(scale, given.scale)]
         return [chosen, given.source_prompt, method, depth, *texts, *parts]
 
-    def parts_of(chosen: str) -> list[Any]:
-        concepts = chosen == LEDITS
-        return [HINTS[chosen], gr.Column(visible=concepts), gr.Column(visible=not concepts)]
+    def parts_of(chosen: str) -> dict[Any, Any]:
+        shown = gr.Column(visible=chosen == LEDITS), gr.Column(visible=chosen != LEDITS)
+        return {hint: HINTS[chosen], **dict(zip((by_concepts, by_prompt), shown, strict=True))}
+
+    def opened() -> dict[Any, Any]:
+        shown = {place: gr.Column(visible=True) for place in places[SHOWN:]}
+        return {more: gr.Button(visible=False), **shown}
 
     def wire(wiring: Wiring) -> None:
-        at_once = {"queue": False, "show_progress": "hidden"}
-        task.change(parts_of, [task], [hint, by_concepts, by_prompt], **at_once)
-        hidden = list(places[SHOWN:])
-        more.click(_opened, None, [more, *hidden], **at_once)
+        wiring.on(task.change, parts_of, [task], [hint, by_concepts, by_prompt])
+        wiring.on(more.click, opened, None, [more, *places[SHOWN:]])
         for place, row in list(zip(places, rows, strict=True))[SHOWN:]:
-            row[0].change(_shown, [row[0]], [place], **at_once)
-        wiring.again(preset.input(usual, [preset], [t0], **at_once).then)
+            shown = partial(_shown, place)
+            wiring.on(row[0].change, shown, [row[0]], [place])
+        chosen = wiring.on(preset.input, lambda name: {t0: usual(name)}, [preset], [t0])
+        wiring.again(chosen.then)
 
     live = [task.input, t0.release, scale.release]
     live += [text.submit for text in (source, prompt, negative)]
     for text, change, much, masked, _ in rows:
         live += [text.submit, change.input, much.release, masked.input]
     return Controls(components, read, show, errors, live, wire)
-
-
-def reading(editor: Editor, name: str) -> tuple[str, Any]:
-    """A prior that reads texts, the given one if it does, and the size of the canvas for it."""
-    name = name if editor.reads(name) else next(filter(editor.reads, editor.priors), name)
-    return name, gr.HTML(size=list(canvas.size_for(editor.prior(name).edit_size())))
 
 
 def usual(method: str) -> float:
@@ -131,14 +130,9 @@ def _row(k: int) -> tuple[Any, tuple[Any, ...]]:
     return place, (text, change, scale, masked, more)
 
 
-def _opened() -> list[Any]:
-    """The updates that show all concepts, and hide the button that does so."""
-    return [gr.Button(visible=False), *(gr.Column(visible=True) for _ in range(SHOWN, ROWS))]
-
-
-def _shown(text: str) -> Any:
+def _shown(place: Any, text: str) -> dict[Any, Any]:
     """The update of the place of a concept with this text."""
-    return gr.Column(visible=True) if text else gr.skip()
+    return {place: gr.Column(visible=True)} if text else {}
 
 
 def _change(concept: Concept) -> str:
