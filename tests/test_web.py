@@ -1,6 +1,7 @@
 """The page in a browser: painting, finishing, files, visitors; and its parts without one."""
 
 import base64
+import dataclasses
 import io
 import itertools
 import json
@@ -688,9 +689,26 @@ def test_a_result_that_is_opened_restores_its_settings(visit):
     other.open(data)
     other.page.wait_for_function("document.querySelector('#seed input').value == '41'")
     other.page.get_by_text("The settings of this result are restored.").wait_for()
+    assert not other.page.locator("#forget").is_visible()
     other.page.wait_for_function("window.sdedit?.number >= 1")
     other.answered()
     assert "seed 41" in other.line() and np.array_equal(other.drawn(), drawn)
+
+
+def test_restored_settings_without_a_field_are_named_until_they_are_forgotten(visit, served):
+    first = served.page.first
+    own = dataclasses.replace(first.settings, preset="", sample=3, sampler=(("steps", 7),))
+    *_, made = served.page.editor.events(own, first.painted)
+    one = visit()
+    one.open(made.png())
+    one.page.get_by_text("Restored: sample 3, steps 7.").wait_for()
+    one.finish()
+    assert served.page.editor.restored(one.result()) == own
+    one.page.click("#forget")
+    one.page.wait_for_selector("#forget", state="hidden")
+    one.finish()
+    usual = served.page.editor.restored(one.result())
+    assert (usual.sample, usual.sampler) == (0, ())
 
 
 @pytest.mark.parametrize(

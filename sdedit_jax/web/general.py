@@ -39,25 +39,22 @@ def add(priors: Priors, settings: Settings) -> Controls:
     with gr.Row(elem_classes="sd-fields"):
         note = gr.HTML("", elem_id="restored", elem_classes="sd-line", padding=False)
         forget = gr.Button("Usual settings", visible=False, size="sm", elem_id="forget")
-    components = [prior, cond, seed, samples, carried]
+    components = [prior, cond, seed, samples, carried, note, forget]
 
     def read(values: Sequence[Any]) -> Mapping[str, Any]:
-        found = dict(zip(("prior", "cond", "seed", "samples", "carried"), values, strict=True))
+        found = dict(zip(("prior", "cond", "seed", "samples", "carried"), values, strict=False))
         many = int(number("samples", found["samples"]))
         return {**found, "cond": found["cond"] or "", "samples": many}
 
     def show(s: Settings) -> Sequence[Any]:
         label = gr.Dropdown(value=s.cond, **listed(priors.classes(s.prior)))
         held = {name: getattr(s, name) for name in CARRIED}
-        return [s.prior, label, s.seed, at(samples, s.samples), held]
+        return [s.prior, label, s.seed, at(samples, s.samples), held, *told(held)]
 
     def wire(wiring: Wiring) -> None:
-        def told(held: Mapping[str, Any]) -> dict[Any, Any]:
-            text = hidden(held)
-            return {note: text, forget: gr.Button(visible=bool(text))}
-
-        wiring.on(carried.change, told, [carried], [note, forget])
-        forgotten = wiring.on(forget.click, lambda: {carried: {}}, None, [carried])
+        own = [carried, note, forget]
+        usual = dict(zip(own, ({}, *told({})), strict=True))
+        forgotten = wiring.on(forget.click, lambda: usual, None, own)
         wiring.again(forgotten.then)
 
     live = [seed.submit, seed.blur, cond.input]
@@ -72,6 +69,12 @@ def hidden(held: Mapping[str, Any]) -> str:
         if held.get(name, getattr(usual, name)) not in (getattr(usual, name), "live"):
             found.insert(0, f"{name} {held[name]}")
     return html.escape(f"Restored: {', '.join(found)}.") if found else ""
+
+
+def told(held: Mapping[str, Any]) -> tuple[str, Any]:
+    """The sentence of `hidden`, and the button that forgets what it names."""
+    text = hidden(held)
+    return text, gr.Button(visible=bool(text))
 
 
 def classes(names: Sequence[str]) -> gr.Dropdown:
