@@ -1,9 +1,9 @@
 """Runs the notebooks, and shows them on the site: python docs/notebooks.py [NAME ...].
 
 Notebooks are committed without outputs. This program runs them, and keeps copies with outputs in
-out_notebooks/. The site shows such a copy while its cells are those of the notebook. Otherwise it
-shows the notebook without outputs, and says so. `NOTEBOOKS=run mkdocs build` first runs those that
-have changed. Notebooks that need a downloaded model are run by name alone.
+out_notebooks/. `mkdocs build` first runs those that have changed, and shows the copies.
+`NOTEBOOKS=skip` does not run them, nor does `mkdocs serve`: a notebook that has changed is then
+shown without outputs. Notebooks that need a downloaded model are run by name alone.
 """
 
 import os
@@ -18,13 +18,10 @@ from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS, DONE = ROOT / "notebooks", ROOT / "out_notebooks"
-SWITCH = "NOTEBOOKS"
+SWITCH, RUNS, SKIPS = "NOTEBOOKS", "run", "skip"
 RUN = ("sdedit_colab",)
 """Notebooks that need nothing but the package."""
-WITHOUT = (
-    "!!! note\n    This page has no outputs. Run the notebook, or build the site with"
-    " `NOTEBOOKS=run`, to see its pictures.\n\n"
-)
+WITHOUT = "!!! note\n    This page has no outputs. Run the notebook to see its pictures.\n\n"
 
 
 def main() -> None:
@@ -61,16 +58,21 @@ def done(path: Path) -> Any:
     return copy if copy and cells(copy) == cells(opened(path)) else None
 
 
+def on_startup(command: str, dirty: bool) -> None:
+    """Run notebooks in a build, not while one writes pages, if nothing else is asked for."""
+    os.environ.setdefault(SWITCH, RUNS if command == "build" else SKIPS)
+
+
 def on_files(files: Any, config: Any) -> Any:
     """Add each notebook to the site as a page, with its pictures."""
     from mkdocs.exceptions import PluginError
     from mkdocs.structure.files import File
 
-    wanted = os.environ.get(SWITCH, "")
-    if wanted not in ("", "run"):
-        raise PluginError(f"{SWITCH} must be empty or 'run', got {wanted!r}")
+    wanted = os.environ[SWITCH]
+    if wanted not in (RUNS, SKIPS):
+        raise PluginError(f"{SWITCH} must be '{RUNS}' or '{SKIPS}', got {wanted!r}")
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
-        if wanted and path.stem in RUN and done(path) is None:
+        if wanted == RUNS and path.stem in RUN and done(path) is None:
             run(path)
         text, pictures = page(path)
         files.append(File.generated(config, f"notebooks/{path.stem}.md", content=text))
