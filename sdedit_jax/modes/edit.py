@@ -140,7 +140,7 @@ def results(kind: Kind, jobs: Sequence[Job], cancel: Cancel) -> Iterator[Done | 
     except Cancelled:
         return
     print("\n".join(kind.lines([job for job in jobs if not job.failed])))
-    yield from run(kind, jobs, cancel) if jobs else ()
+    yield from run(kind, jobs, cancel)
 
 
 def write(done: Done, target: Target) -> None:

@@ -45,7 +45,6 @@ from sdedit_jax.pipeline.sdedit import SDEditPipeline, warn_short
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Classes, Prompt
 from sdedit_jax.priors.prior import Prior
-from sdedit_jax.registry import sampler_parts
 from sdedit_jax.tasks import TaskInput
 from sdedit_jax.tasks.common import Photo, assemble, read_strength_map, with_strength_map
 from sdedit_jax.text.spelling import counted
@@ -278,20 +277,18 @@ class SDEditKind:
         self, inputs: Mapping[str, Input], cancel: Cancel | None
     ) -> dict[str, dict[str, Any]]:
         """Each input with its strength map, and the strength, by the prior's calibration."""
-        config, items = self.config, [one.item for one in inputs.values()]
-        guides, conds = [one.guide for one in items], [self.cond_of(one.id) for one in items]
+        config = self.config
+        items = [one.item for one in inputs.values()]
         with device_errors(self, config.batch):
-            every = auto_strength.find(
-                self.prior, guides, conds, config.auto_t0, batch=config.batch,
+            found, t0s = auto_strength.applied(
+                self.prior, items, list(inputs), [self.cond_of(item.id) for item in items],
+                config.auto_t0, batch=config.batch,
                 devices=devices_for(config.batch, config.devices), cancel=cancel,
             )  # fmt: skip
-        made = {}
-        for (name, one), found in zip(inputs.items(), every, strict=True):
-            print(f"found     {name}: {described(self.prior.process, found.t0)}")
-            if found.shares is not None:
-                one = one._replace(item=with_strength_map(one.item, found.shares))
-            made[name] = {"input": one, "value": found.t0}
-        return made
+        return {
+            name: {"input": inputs[name]._replace(item=item), "value": t0}
+            for name, item, t0 in zip(inputs, found, t0s, strict=True)
+        }
 
     def _t0(self, job: Job) -> float:
         return self.resolved.t0 if job.value is None else job.value
@@ -413,9 +410,8 @@ def check_given(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None
     if config.auto_t0:
         found["auto_t0"] = config.auto_t0
     settings.check_one_strength(found)
-    if found and not config.preset:
-        grid = sampler_parts.parse(config.sampler.grid, sampler_parts.GRIDS, "sampler.grid")
-        settings.check_moves(grid, next(iter(found)), "sampler.")
+    if found:
+        settings.check_moves(config.preset, config.sampler.grid, next(iter(found)), "sampler.")
     if config.preset:
         parts = [(name.removeprefix("sampler."), name) for name in given]
         settings.check_preset(config.preset, {f: given[name] for f, name in parts if f != name})

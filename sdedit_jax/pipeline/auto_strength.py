@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdedit_jax import devices, images
-from sdedit_jax.diffusion.strength import t_from_sigma
+from sdedit_jax.diffusion.strength import describe, t_from_sigma
 from sdedit_jax.edits import auto_strength
 from sdedit_jax.edits.auto_strength import Fit, Observed
 from sdedit_jax.images.guide import Guide
@@ -17,7 +17,8 @@ from sdedit_jax.pipeline.observation import ObservationPipeline, Request
 from sdedit_jax.pipeline.samples import samples
 from sdedit_jax.priors.conditioning import CFGCond
 from sdedit_jax.priors.prior import Prior, mask_of_state
-from sdedit_jax.tasks import simulate
+from sdedit_jax.tasks import TaskInput, simulate
+from sdedit_jax.tasks.common import with_strength_map
 
 FIELD = "auto_t0"
 """Of a prior's metadata: its calibration."""
@@ -114,6 +115,29 @@ def find(
     options = {"batch": batch, "devices": devices, "cancel": cancel}
     seen = observe(prior, guides, conds, known.sigmas, known.draws, same, **options)
     return [_found(prior, known, *pair, way) for pair in zip(guides, seen, strict=True)]
+
+
+def applied(
+    prior: Prior,
+    items: Sequence[TaskInput],
+    names: Sequence[str],
+    conds: Sequence[Any],
+    way: str,
+    **options: Any,
+) -> tuple[list[TaskInput], list[float]]:
+    """The inputs with the strength maps that are found, and their strengths, which are printed.
+
+    Args:
+        options: of `find`.
+    """
+    every = find(prior, [item.guide for item in items], conds, way, **options)
+    for name, found in zip(names, every, strict=True):
+        print(f"found     {name}: {describe(prior.process, found.t0)}")
+    made = [
+        item if found.shares is None else with_strength_map(item, found.shares)
+        for item, found in zip(items, every, strict=True)
+    ]
+    return made, [found.t0 for found in every]
 
 
 def _found(prior: Prior, known: Calibration, guide: Guide, seen: Observed, way: str) -> Found:

@@ -34,9 +34,7 @@ from sdedit_jax.pipeline.sdedit import SDEditPipeline, warn_short
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Prompt
 from sdedit_jax.priors.prior import Prior
-from sdedit_jax.registry import sampler_parts
 from sdedit_jax.tasks import TaskInput, arrays
-from sdedit_jax.tasks.common import with_strength_map
 from sdedit_jax.text.concept_parser import parse
 from sdedit_jax.text.spelling import counted, one_of
 
@@ -161,8 +159,11 @@ def _sdedit_call(
     call = made(items, [resolved.t0] * len(items))
     if way:
         auto_strength.calibration(prior)
+        machine, names = _machine(given), [item.id or "image" for item in items]
         return call._replace(
-            find=lambda cancel: made(*_found(prior, items, conds, way, given, cancel))
+            find=lambda cancel: made(
+                *auto_strength.applied(prior, items, names, conds, way, cancel=cancel, **machine)
+            )
         )
     if target_l2 is None:
         return call
@@ -368,9 +369,8 @@ def _t0(
     if settings.takes_share(preset) and found:
         name = next(iter(found))
         raise ValueError(f'{name}: preset "{preset}" takes strength instead, got {found[name]}')
-    if found and not preset and grid is not None:
-        parsed = sampler_parts.parse(grid, sampler_parts.GRIDS, "grid")
-        settings.check_moves(parsed, next(iter(found)))
+    if found:
+        settings.check_moves(preset, grid, next(iter(found)))
     return units.to_t0(prior.process, **(found or {"t0": usual}))
 
 
@@ -389,26 +389,6 @@ def _way(t0: str, preset: str, grid: Any, beside: Mapping[str, Any]) -> str:
         beside = {name: value for name, value in beside.items() if name != "strength_map"}
     settings.check_one_strength({"t0": t0, **beside})
     return way
-
-
-def _found(
-    prior: Prior,
-    items: Sequence[TaskInput],
-    conds: Sequence[Any],
-    way: str,
-    given: Mapping[str, Any],
-    cancel: Any,
-) -> tuple[list[TaskInput], list[float]]:
-    """The inputs with the strength maps that were found, and their strengths."""
-    guides = [item.guide for item in items]
-    every = auto_strength.find(prior, guides, conds, way, cancel=cancel, **_machine(given))
-    for item, found in zip(items, every, strict=True):
-        print(f"found     {item.id or 'image'}: {units.describe(prior.process, found.t0)}")
-    made = [
-        item if found.shares is None else with_strength_map(item, found.shares)
-        for item, found in zip(items, every, strict=True)
-    ]
-    return made, [found.t0 for found in every]
 
 
 def _samples(given: Mapping[str, Any]) -> list[int]:

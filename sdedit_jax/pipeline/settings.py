@@ -291,14 +291,20 @@ def check_takes_t0(preset: str, grid: Any, user: str, prefix: str = "") -> None:
         raise ValueError(f'preset "official" compiles for each t0; {user} needs another preset')
     if takes_share(preset):
         raise ValueError(f'preset "{preset}" has no t0; {user} needs another preset')
-    if not preset and grid is not None:
-        check_moves(sampler_parts.parse(grid, GRIDS, f"{prefix}grid"), user, prefix)
+    check_moves(preset, grid, user, prefix)
 
 
-def check_moves(grid: Any, user: str, prefix: str = "") -> None:
-    """Raise ValueError for a grid whose steps are listed, so that t0 moves none of them."""
-    if isinstance(grid, Scheduler) or grid.fixed:
-        text = sampler_parts.as_text(grid, GRIDS)
+def check_moves(preset: str, grid: Any, user: str, prefix: str = "") -> None:
+    """Raise ValueError for a grid whose steps are listed, so that t0 moves none of them.
+
+    Args:
+        preset, grid, user, prefix: as of check_takes_t0.
+    """
+    if preset or grid is None:
+        return
+    parsed = sampler_parts.parse(grid, GRIDS, f"{prefix}grid")
+    if isinstance(parsed, Scheduler) or parsed.fixed:
+        text = sampler_parts.as_text(parsed, GRIDS)
         raise ValueError(f'{prefix}grid "{text}" has no t0; {user} needs another grid')
 
 
