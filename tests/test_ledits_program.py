@@ -17,7 +17,6 @@ from program import (
     compiled,
     config_of,
     exact_prior,
-    four_devices,
     home,
     levels,
     names,
@@ -490,17 +489,6 @@ def test_a_sweep_of_the_scale_is_one_program(photos, tmp_path, capsys):
     assert told == "sweep.scale must be of type float, got 'big'"
 
 
-@four_devices
-def test_four_devices(photos, tmp_path, capsys):
-    """Three photos, one to each device: each comes back under its own guidance."""
-    assert run(asked(photos, devices=4, batch=4, steps=1), tmp_path) == 0
-    assert "device    4 x cpu" in capsys.readouterr().out
-    for entry in noted(tmp_path)["pictures"]:
-        back = entry["reconstruction"]
-        assert back["latent_error"] <= 1e-5 * max(back["latent_largest"], 1)
-        assert abs(back["rms"] - back["rms_of_the_autoencoder_alone"]) < 1e-3
-
-
 def test_where_the_maps_are_kept_changes_nothing(photos, tmp_path):
     """`test_executor.py` compares all places; here the program hands the place on."""
     for where in ("device", "keys"):
@@ -639,6 +627,17 @@ def test_details_samples_and_a_batch(photos):
     assert found.zs.shape == (2, 2, 5, 7, 4) and len(found.of) == 2
     again = sj.ledits(prior, before, "+cat:7:0", inverted=found, batch=1, **own)
     assert levels(again[0], one.image) <= 1
+
+
+def test_prompts_as_embeddings(photos):
+    """They act as their texts do."""
+    prior, before = load.load_prior(text_prior.text_prior()), picture(photos / "one.png")
+    texts = ("a cat", "a dog", "b")
+    embedded = (np.asarray(conditioning.embedding(prior, text)) for text in texts)
+    got, wanted = (
+        sj.ledits(prior, before, "+a:7:0", *given, **EDIT).image for given in (embedded, texts)
+    )
+    np.testing.assert_array_equal(got, wanted)
 
 
 def test_warnings_of_texts_point_to_the_caller(photos):
