@@ -1,6 +1,7 @@
 """Test settings: quick compilation, four CPU devices, silent rank promotion is an error, goldens by
 name, one worker for the tests of a file."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -59,6 +60,12 @@ def pytest_collection_modifyitems(items):
         return [*FIRST, name].index(name)
 
     items.sort(key=place)
+
+
+def pytest_collection_finish():
+    """Collect garbage seldom: tracing makes many objects that live, and each pass reads all."""
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture

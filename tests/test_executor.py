@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pure
 import pytest
+from program import four_devices
 
 from sdedit_jax import devices
 from sdedit_jax.diffusion import grids, sde, solvers
@@ -30,11 +31,12 @@ def picture():
     return np.random.default_rng(0).uniform(-1, 1, SHAPE).astype(np.float32)
 
 
-def chunked(pipeline, request, chunk):
-    """The result of one picture by the executor."""
+def chunked(pipeline, request, chunk, keep_maps=False):
+    """The result of one picture by the executor, and its maps if they are wanted."""
     rows = devices.stack([request])
-    events = executor.run(pipeline, PRIOR.params, rows, KEY[None], devices=1, chunk=chunk)
-    return jax.tree.map(lambda a: a[0], executor.finish(events).result)
+    options = {"devices": 1, "chunk": chunk, "keep_maps": keep_maps}
+    done = executor.finish(executor.run(pipeline, PRIOR.params, rows, KEY[None], **options))
+    return jax.tree.map(lambda a: a[0], (done.result, done.maps))
 
 
 @functools.cache
@@ -49,7 +51,7 @@ def sdedit_case():
 @pytest.mark.parametrize("chunk", CHUNKS)
 def test_sdedit_in_chunks(chunk):
     plan, request, want = sdedit_case()
-    got = chunked(SDEditPipeline(plan, measure=True), request, chunk)
+    got, _ = chunked(SDEditPipeline(plan, measure=True), request, chunk)
     np.testing.assert_allclose(got.image, want.image, rtol=0, atol=1e-6)
     np.testing.assert_allclose(got.score_sq, want.score_sq, rtol=1e-5)
     assert np.abs(got.image - request.guide.image).max() > 0.1
@@ -57,7 +59,7 @@ def test_sdedit_in_chunks(chunk):
 
 def test_the_score_is_measured_on_request():
     plan, request, want = sdedit_case()
-    got = chunked(SDEditPipeline(plan), request, N)
+    got, _ = chunked(SDEditPipeline(plan), request, N)
     assert got.score_sq is None and want.score_sq > 0
     np.testing.assert_allclose(got.image, want.image, rtol=0, atol=1e-6)
 
@@ -69,7 +71,7 @@ def shifted(params, x, t, cond):
 
 @functools.cache
 def ledits_case():
-    """(plan, request, edit, its reconstruction)."""
+    """(plan, request, edit, its reconstruction, maps)."""
     plan = Inversion(PRIOR, PRIOR.predict, shifted, solvers.DPMpp(),
                      grids.Above(grids.Uniform()), N)  # fmt: skip
     request = inversion.Request(np.float32(0.5), picture(), None, np.float32(0.3))
@@ -77,17 +79,43 @@ def ledits_case():
     edit, back = (
         jax.jit(pure.edit_inverted(made))(PRIOR.params, request, KEY) for made in (plan, same)
     )
-    return plan, request, edit, back
+    maps = jax.jit(pure.invert(plan))(PRIOR.params, request, KEY).zs
+    return plan, request, edit, back, maps
 
 
-@pytest.mark.parametrize("keep", inversion.KEEPS)
-@pytest.mark.parametrize("chunk", CHUNKS)
+@pytest.mark.parametrize(
+    ("keep", "chunk"),
+    [*(("device", chunk) for chunk in CHUNKS), ("host", 3), ("keys", 3), ("keys", N)],
+)
 def test_ledits_in_chunks(keep, chunk):
-    plan, request, edit, back = ledits_case()
-    got = chunked(LEDITSPipeline(dataclasses.replace(plan, keep=keep)), request, chunk)
+    """With the maps on the device, on the host or nowhere, by a solver with memory."""
+    plan, request, edit, back, maps = ledits_case()
+    pipeline = LEDITSPipeline(dataclasses.replace(plan, keep=keep))
+    got, kept = chunked(pipeline, request, chunk, keep_maps=True)
     np.testing.assert_allclose(got.image, edit, rtol=0, atol=1e-6)
     np.testing.assert_allclose(got.reconstruction, back, rtol=0, atol=1e-6)
-    assert np.abs(got.image - got.reconstruction).max() > 0.1
+    np.testing.assert_allclose(got.reconstruction, request.image, rtol=0, atol=1e-5)
+    assert np.abs(got.image - got.reconstruction).max() > 0.1 and got.state_error < 1e-5
+    assert set(kept) == (set() if keep == "keys" else {"invert"})
+    if kept:
+        np.testing.assert_allclose(kept["invert"], maps, rtol=0, atol=1e-4)
+
+
+@four_devices
+def test_ledits_on_four_devices():
+    """Three photos, one to each device: the edits and the reconstructions of one device."""
+    plan, request, *_ = ledits_case()
+    pipeline, keys = LEDITSPipeline(plan), jax.random.split(KEY, 3)
+    rows = devices.stack([request._replace(image=sign * request.image) for sign in (1, -1, 0.5)])
+    one, four = (
+        executor.finish(executor.run(pipeline, PRIOR.params, rows, keys, devices=n, chunk=3))
+        for n in (1, 4)
+    )
+    assert one.rows == four.rows == 4
+    for name in ("image", "reconstruction"):
+        pair = (getattr(done.result, name) for done in (four, one))
+        np.testing.assert_allclose(*pair, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(four.result.reconstruction, rows.image, rtol=0, atol=1e-5)
 
 
 def test_a_plan_without_noise_makes_no_pipeline():

@@ -391,28 +391,6 @@ def steep_plan(rng):
 
 
 @pytest.mark.parametrize("keep", inversion.KEEPS)
-def test_the_executor_makes_the_same_in_chunks(rng, keep):
-    """With the maps on the device, on the host or nowhere, in chunks of 2, 3 and 1 steps: the
-    picture, its reconstruction and the maps of the pure functions."""
-    plan, request = steep_plan(rng)
-    want = jit(pure.edit_inverted(plan))(plan.prior.params, request, KEY)
-    maps = jit(pure.invert(plan))(plan.prior.params, request, KEY).zs
-    kept = LEDITSPipeline(dataclasses.replace(plan, keep=keep))
-    batch = jax.tree.map(lambda a: np.asarray(a)[None], request)
-    for chunk in (2, 3):
-        events = executor.run(
-            kept, plan.prior.params, batch, KEY[None], chunk=chunk, keep_maps=True
-        )
-        done = executor.finish(events)
-        np.testing.assert_allclose(done.result.image[0], want, atol=1e-5)
-        np.testing.assert_allclose(done.result.reconstruction[0], request.image, atol=1e-5)
-        assert done.result.state_error < 1e-5
-        assert set(done.maps) == (set() if keep == "keys" else {"invert"})
-        if done.maps:
-            np.testing.assert_allclose(done.maps["invert"][0], maps, atol=1e-4)
-
-
-@pytest.mark.parametrize("keep", inversion.KEEPS)
 def test_a_batch_of_photos_comes_back(rng, keep):
     """Three rows of their own strengths and keys, with padding."""
     prior = gaussian(sde.VP(), jnp.zeros(SHAPE), 0.3)

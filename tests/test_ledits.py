@@ -440,6 +440,7 @@ def test_padded_concepts_of_leditspp():
     wide = padded(many, 4)
     wide = wide._replace(cond=np.where(wide.active, wide.cond, np.float32(np.nan)))
 
+    @jax.jit
     def run(many):
         predict = LeditsPP(prior.predict, intersect_to=1.0).bind(
             prior.params, LeditsPPCond(TEXTS["empty"], many)
@@ -459,8 +460,13 @@ def test_the_prediction_carries_the_masks(rng, masks):
         ledits.recipe("leditspp"), np.asarray([0.3, -0.7], np.float32), scale=[4, 3],
         warmup=[0, 5], threshold=[0.6, 0.8], tokens=np.eye(2, 5, dtype=np.float32),
     )  # fmt: skip
-    predict = LeditsPP(prior.predict, masks).bind(prior.params, LeditsPPCond(np.float32(0), many))
-    found = predict.predict((), x, t, 3)[0]
+
+    @jax.jit
+    def run(many):
+        cond = LeditsPPCond(np.float32(0), many)
+        return LeditsPP(prior.predict, masks).bind(prior.params, cond).predict((), x, t, 3)[0]
+
+    found = run(many)
     against, concept = (prior.predict(prior.params, x, t, np.float32(c)).eps for c in (0, 0.3))
     assert found.masks.shape == (2, *SHAPE[:2], 1) and not found.masks[1].any()
     assert set(np.unique(found.masks[0])) == {0, 1}

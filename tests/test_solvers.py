@@ -445,7 +445,7 @@ def test_members_of_the_families_agree(rng):
         (solvers.SASolver(1e-3, 3, 3), solvers.SASolver(0.0, 3, 3), 5e-3),
     ]
     times = (*even(0.9, 0.1, 9), sde.CLEAN)
-    for process in (*(ours for ours, _ in PROCESSES.values()), sde.linear_table()):
+    for process in (PROCESSES["ve"][0], sde.linear_table()):
         for one, other, tolerance in pairs:
             got, want = (measured(process, solver, times, "mean") for solver in (one, other))
             close(got, want, tolerance)

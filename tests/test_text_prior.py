@@ -228,7 +228,6 @@ def test_two_loads_are_equal_and_compile_once(prior):
     assert prior.static == again.static and hash(prior.static) == hash(again.static)
     assert prior.codec == again.codec and prior.text.encode == again.text.encode
     assert prior.static != sj.load_prior(text_prior.text_prior(), "bfloat16").static
-    assert prior.static != sj.load_prior(text_prior.text_prior(), attention=1).static
 
     @functools.partial(jax.jit, static_argnums=0)
     def run(static, params, image, text):
@@ -246,6 +245,21 @@ def test_two_loads_are_equal_and_compile_once(prior):
     one, other = (run(made.static, made.params, image, text) for made in (prior, again))
     np.testing.assert_array_equal(one, other)
     assert len(traces) == 1
+
+
+def test_priors_differ_by_the_maps_that_they_give(tmp_path):
+    """Of a network that attends to the text at two of its levels."""
+    blocks = {"down_block_types": ["CrossAttnDownBlock2D"] * 2}
+    blocks["up_block_types"] = ["CrossAttnUpBlock2D"] * 2
+    folder = text_prior.write(tmp_path / "two", unet=blocks)
+    fine, coarse = (sj.load_prior(folder, attention=factor) for factor in (1, 2))
+    assert fine.static != coarse.static and coarse.static == sj.load_prior(folder).static
+    image, text = jnp.zeros((LATENT, LATENT, 4)), conditioning.embedding(fine, "a cat")
+    sides = [
+        jax.eval_shape(made.predict, made.params, image, jnp.float32(0.5), text).attention.shape[0]
+        for made in (fine, coarse)
+    ]
+    assert sides == [LATENT, LATENT // 2]
 
 
 def test_the_cond_of_inpainting_networks_is_prepared_by_a_value(prior):

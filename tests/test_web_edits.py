@@ -2,13 +2,15 @@
 
 import dataclasses
 import functools
+import json
+import shutil
 import threading
 
 import numpy as np
 import pytest
 import text_prior
 from PIL import Image
-from program import SIZE, config_of, home, known, picture, recipe, run, small, tiny_prior
+from program import ROOT, SIZE, config_of, home, known, picture, recipe, run, small, tiny_prior
 
 import sdedit_jax as sj
 from sdedit_jax import images, provenance
@@ -189,16 +191,22 @@ def test_readings_are_those_of_the_process(editor):
     assert editor.readings("tiny", 0.5) == sj.describe(editor.prior("tiny").process, 0.5)
 
 
-def test_an_automatic_strength_is_the_one_of_the_api(capsys):
-    """Of the included prior, which is calibrated."""
-    editor = Editor()
-    own = Settings(t0="auto", sampler=(("steps", 2),))
+def test_an_automatic_strength_is_the_one_of_the_api(tmp_path, capsys):
+    """Of a prior that is calibrated and tells every guide."""
+    folder = shutil.copytree(tiny_prior(), tmp_path / "calibrated")
+    card = json.loads((folder / "prior.json").read_text())
+    included = json.loads((ROOT / "checkpoints/fruits64/prior.json").read_text())
+    card["auto_t0"] = included["auto_t0"]
+    card["auto_t0"]["picture"]["constant"] = 1e6
+    (folder / "prior.json").write_text(json.dumps(card))
+    editor = Editor({"calibrated": str(folder)})
+    own = settings("strokes", prior="calibrated", t0="auto")
     layers = painted(picture=None, mask=None)
     result = last(editor.events(own, layers))
-    prior = editor.prior("fruits64")
-    again = sj.edit(prior, layers.together.rgb, t0="auto", steps=2, id="canvas")
+    prior = editor.prior("calibrated")
+    again = sj.edit(prior, layers.together.rgb, t0="auto", steps=4, seed=7, id="canvas")
     np.testing.assert_array_equal(result.pictures[0], again)
-    assert f"t0 {result.t0:.4g}" in capsys.readouterr().out
+    assert 0 < result.t0 <= 1 and f"t0 {result.t0:.4g}" in capsys.readouterr().out
     assert editor.restored(result.png()).t0 == result.t0
     assert result.recipes[0]["value"] == result.t0
 
@@ -258,7 +266,7 @@ def test_text_guided_edits_are_those_of_the_api(editor):
         settings("outpaint", t0=0.8, fill="edge", output="original"),
         settings("recolor", t0=0.25),
         settings("strokes", t0=0.5, preset="live"),
-        words(t0=0.9, preset="leditspp"),
+        words(t0=0.9, preset="ledits"),
     ],
     ids=lambda own: f"{own.task}{own.preset}",
 )
@@ -267,6 +275,16 @@ def test_settings_come_back_from_a_result(own, editor):
     assert editor.restored(result.png()) == own
     with pytest.raises(ValueError, match="carries no recipe"):
         editor.restored(result.png(settings=False))
+
+
+def test_the_preset_comes_back_from_a_result_by_words(editor):
+    """The recipe of a result by one preset, under the name of another."""
+    result = last(editor.events(words(t0=0.9), painted()))
+    body = json.loads(provenance.dumps(result.recipes[0]))
+    assert body["config"]["preset"] == "ledits"
+    body["config"]["preset"] = "leditspp"
+    data = images.png(result.pictures[0], {"sdedit_jax": provenance.dumps(body)})
+    assert editor.restored(data) == words(t0=0.9, preset="leditspp")
 
 
 def test_a_result_of_the_program_restores_its_settings(editor, tmp_path):

@@ -18,8 +18,8 @@ UNET = COMMON | {
     "_class_name": "UNet2DConditionModel",
     "sample_size": LATENT,
     "block_out_channels": [8, 8],
-    "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
-    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
     "cross_attention_dim": WIDTH,
     "attention_head_dim": 2,
 }
@@ -83,11 +83,13 @@ def weights(part, config):
     shapes = registry.part_of(card, part, "float32", part).shapes
     rng, out = np.random.default_rng(len(part)), {}
     for path, leaf in store.leaves(shapes):
-        a = rng.normal(0, 0.3 / np.sqrt(max(leaf.size // leaf.shape[-1], 1)), leaf.shape)
+        name = conversion.default_name(path)
+        std = 0.9 if ".attn2." in name else 0.3  # prompts act, though at one level alone
+        a = rng.normal(0, std / np.sqrt(max(leaf.size // leaf.shape[-1], 1)), leaf.shape)
         a = a + 1 if path.endswith("scale") else a
         turns = {4: (3, 2, 0, 1), 2: (1, 0)}
         turned = a.transpose(turns[a.ndim]) if path.endswith("kernel") else a
-        out[conversion.default_name(path)] = np.ascontiguousarray(turned, np.float32)
+        out[name] = np.ascontiguousarray(turned, np.float32)
     return out
 
 
