@@ -62,7 +62,7 @@ _DDPM = "ancestral(variance='small', clip_x0=False)"
 
 # name -> (process it needs, "" for any; fields of Sampling); only its steps may be changed
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
-    # at the noise floor of both pixel priors; 6 evaluations only just are, see experiments/steps
+    # at the noise floor of both pixel priors; with 6 evaluations it is not, see experiments/steps
     "live": ("", {"rule": "sa_solver", "grid": "log_snr", "steps": 8}),
     "paper-ve": (
         "ve",
