@@ -1,7 +1,6 @@
 """The canvas of the page: what it sends, decoded and limited, and what it is sent to show."""
 
 import base64
-import binascii
 import json
 import threading
 from collections.abc import Mapping
@@ -67,11 +66,12 @@ def decoded(text: Any, size: tuple[int, int]) -> Painted:
     try:
         sent = json.loads(text)
         layers = {name: sent.get(name) for name in ("picture", "paint", "mask", "patch")}
-        place = sent.get("place")
+        place = sent.get("place") if layers["patch"] else None
         place = None if place is None else tuple(float(n) for n in place)
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         raise ValueError("canvas: what it sent cannot be read; load the page again") from None
-    if place is not None and (len(place) != 3 or not all(-4 < n < 4 for n in place)):
+    near = place is None or (len(place) == 3 and all(-4 < n < 4 for n in place) and place[2] > 0)
+    if not near:
         raise ValueError(f"canvas: the patch must lie on the picture, got {place}")
     with DECODING:
         picture, paint, mask = (
@@ -111,7 +111,7 @@ def _bytes(url: Any, head: str, name: str) -> bytes:
         raise ValueError(f"canvas: {name} must be a data URL")
     try:
         return base64.b64decode(url[len(head) :], validate=True)
-    except binascii.Error:
+    except ValueError:
         raise ValueError(f"canvas: {name} is damaged") from None
 
 

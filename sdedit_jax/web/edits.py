@@ -13,20 +13,19 @@ import numpy as np
 from sdedit_jax import api, images, provenance, registry
 from sdedit_jax.diffusion import strength
 from sdedit_jax.diffusion.strength import Strength
-from sdedit_jax.pipeline import auto_strength, executor, ledits_settings, recipes
+from sdedit_jax.pipeline import auto_strength, ledits_settings
 from sdedit_jax.pipeline.arguments import whole
 from sdedit_jax.pipeline.base import Cancelled, Done, Event
 from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.pipeline.from_arrays import Maps
-from sdedit_jax.pipeline.ledits_settings import Prompts
 from sdedit_jax.pipeline.recent import Recent
-from sdedit_jax.pipeline.settings import preset_process, resolve, sampling
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.registry import included
 from sdedit_jax.tasks import TaskInput
 from sdedit_jax.text.concept_parser import as_text
 from sdedit_jax.text.spelling import one_of
+from sdedit_jax.web import recipe
 from sdedit_jax.web.guides import Painted, guide, options_of
 from sdedit_jax.web.settings import (
     AUTO,
@@ -172,10 +171,10 @@ class Editor:
             if not isinstance(event, Done):
                 yield event
                 continue
-            own = _recipe_of(settings, prior, item, t0)
+            own = recipe.of_sdedit(settings, prior, item, t0)
             value = t0 if settings.t0 == AUTO else None
             cuts = [f"_{settings.sample + k}" for k in range(settings.samples)]
-            made = _recipes(settings, config, own, prior, item, event.result, cuts, value)
+            made = recipe.of_samples(settings, config, own, prior, item, event.result, cuts, value)
             yield Result(event.result, t0, time.perf_counter() - begun, made, item)
 
     # --- LEDITS -----------------------------------------------------------------------------------
@@ -215,9 +214,11 @@ class Editor:
                 continue
             pictures = event.result[None]
             resolved = ledits_settings.resolve(prior, preset, {"t0": t0})
-            own = _recipe_of_words(settings, prior, item, resolved, preset, masks or ())
+            own = recipe.of_ledits(settings, prior, item, resolved, preset, masks or ())
             shapes = {"slots": len(parsed), "masks": masks is not None}
-            made = _recipes(settings, config, own, prior, item, pictures, ["_edit"], shapes=shapes)
+            made = recipe.of_samples(
+                settings, config, own, prior, item, pictures, ["_edit"], shapes=shapes
+            )
             yield Result(pictures, resolved.t0, time.perf_counter() - begun, made, item)
 
     def _inversion(
@@ -320,69 +321,3 @@ def _concept_masks(settings: Settings, painted: Painted) -> list[np.ndarray | No
     if painted.free is None:
         raise ValueError("mask: paint the region in which the concept acts")
     return [painted.free if masked else None for masked in bounded]
-
-
-# --- recipes --------------------------------------------------------------------------------------
-
-
-def _recipe_of(settings: Settings, prior: Prior, item: TaskInput, t0: float) -> dict[str, Any]:
-    """The part of a recipe that belongs to SDEdit."""
-    texts = None
-    if prior.text is not None:
-        texts = settings.texts | {"guided": settings.texts["scale"] != 1}
-    chosen = sampling(dict(settings.sampler), settings.preset, t0)
-    own = preset_process(prior, settings.preset)
-    label = None if texts else registry.condition(prior, settings.cond or None)
-    return recipes.sdedit(
-        "photo" if settings.task == "img2img" else settings.task,
-        strength.describe(own.process, t0), resolve(own, chosen, t0).sampling, item, label, texts,
-    )  # fmt: skip
-
-
-def _recipe_of_words(
-    settings: Settings,
-    prior: Prior,
-    item: TaskInput,
-    resolved: ledits_settings.Resolved,
-    preset: str,
-    given: Sequence[np.ndarray | None],
-) -> dict[str, Any]:
-    """The part of a recipe that belongs to LEDITS; given: the masks of the concepts."""
-    masks = [
-        None if mask is None else ledits_settings.fitted_mask(mask, item.placement, "mask")
-        for mask in given
-    ]
-    prompts = Prompts(
-        settings.source_prompt,
-        settings.prompt,
-        settings.negative_prompt,
-        tuple(concept.parsed for concept in settings.concepts),
-    )
-    files = [settings.id if mask is not None else "" for mask in masks]
-    return recipes.ledits(
-        preset, strength.describe(prior.process, resolved.t0), resolved,
-        recipes.prompt_fields(prompts, files), masks,
-    )  # fmt: skip
-
-
-def _recipes(
-    settings: Settings,
-    config: Mapping[str, Any],
-    own: Mapping[str, Any],
-    prior: Prior,
-    item: TaskInput,
-    pictures: np.ndarray,
-    cuts: Sequence[str],
-    value: float | None = None,
-    shapes: Mapping[str, Any] | None = None,
-) -> tuple[Mapping[str, Any], ...]:
-    """The recipe of each sample; cuts: what their names add to that of the input."""
-    devices = executor.devices_for(len(cuts))
-    place = {"rows": len(cuts), "devices": devices, "shapes": dict(shapes or {})}
-    return tuple(
-        recipes.recipe(
-            config, own, item, prior.metadata, picture, seed=settings.seed,
-            sample=settings.sample + k, place={**place, "row": k}, value=value, cut=cut,
-        )
-        for k, (cut, picture) in enumerate(zip(cuts, pictures, strict=True))
-    )  # fmt: skip

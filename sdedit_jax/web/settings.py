@@ -20,9 +20,9 @@ AUTO = "auto"
 ID = "canvas"
 """Of an input of the page; the noise depends on it."""
 SIDES = ("left", "right", "top", "bottom")
-MOST_SAMPLES, MOST_STEPS, MOST_TEXT = 64, 1000, 2000
-"""Of an edit: its samples, its steps times repeats times those of a corrector, and the letters of
-its texts."""
+MOST_SAMPLES, MOST_STEPS, MOST_TEXT, MOST_MARGIN = 64, 1000, 2000, 1024
+"""Of an edit: its samples, its steps times repeats times those of a corrector, the letters of its
+texts, and the pixels by which a side grows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,10 +105,12 @@ def check_work(settings: Settings) -> None:
     """Check that one edit does not keep the program from all others.
 
     Raises:
-        ValueError: too many samples or steps, or a text that is too long.
+        ValueError: too many samples, steps or pixels, or a text that is too long.
     """
     if settings.samples > MOST_SAMPLES:
         raise ValueError(f"samples must be at most {MOST_SAMPLES}, got {settings.samples}")
+    if not all(0 <= margin <= MOST_MARGIN for margin in settings.margins):
+        raise ValueError(f"margins must be in [0, {MOST_MARGIN}], got {settings.margins}")
     texts = [settings.prompt, settings.negative_prompt, settings.source_prompt]
     texts += [settings.cond, *(concept.text for concept in settings.concepts), *settings.palette]
     longest = max(map(len, texts))

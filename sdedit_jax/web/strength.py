@@ -102,7 +102,10 @@ class Sheets:
 
         def act(painted: Painted, settings: Settings, cancel: Cancel) -> dict[Any, Any]:
             t0s = numbers(strengths)
-            each = [settings.seed + i for i in range(int(number("seed", seeds)))]
+            many = number("strengths", seeds)
+            if many not in range(1, MOST_SEEDS + 1):
+                raise ValueError(f"strengths: give 1 to {MOST_SEEDS} seeds, got {many:g}")
+            each = [settings.seed + i for i in range(int(many))]
             pictures = self.pictures(settings, painted, t0s, each, cancel)
             names = [f"seed {seed}" for seed in each]
             kept = [[(t0, seed) for t0 in t0s] for seed in each]
