@@ -7,10 +7,12 @@ import itertools
 import json
 import shutil
 import socket
+import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -461,7 +463,9 @@ class Visit:
         """Open a file by the button of the canvas."""
         with self.page.expect_file_chooser() as chosen:
             self.page.click(f"#canvas [data-do={kind}]")
-        chosen.value.set_files({"name": name, "mimeType": "image/png", "buffer": data})
+        path = Path(tempfile.mkdtemp()) / name
+        path.write_bytes(data)
+        chosen.value.set_files(path)
 
     def said(self):
         """Wait for a sentence about an error."""
