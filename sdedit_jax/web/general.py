@@ -49,11 +49,11 @@ def add(priors: Priors, settings: Settings) -> Controls:
     def show(s: Settings) -> Sequence[Any]:
         label = gr.Dropdown(value=s.cond, **listed(priors.classes(s.prior)))
         held = {name: getattr(s, name) for name in CARRIED}
-        return [s.prior, label, s.seed, at(samples, s.samples), held, *told(held)]
+        return [s.prior, label, s.seed, at(samples, s.samples), held, *named(held)]
 
     def wire(wiring: Wiring) -> None:
         own = [carried, note, forget]
-        usual = dict(zip(own, ({}, *told({})), strict=True))
+        usual = dict(zip(own, ({}, *named({})), strict=True))
         forgotten = wiring.on(forget.click, lambda: usual, None, own)
         wiring.again(forgotten.then)
 
@@ -71,7 +71,7 @@ def hidden(held: Mapping[str, Any]) -> str:
     return html.escape(f"Restored: {', '.join(found)}.") if found else ""
 
 
-def told(held: Mapping[str, Any]) -> tuple[str, Any]:
+def named(held: Mapping[str, Any]) -> tuple[str, Any]:
     """The sentence of `hidden`, and the button that forgets what it names."""
     text = hidden(held)
     return text, gr.Button(visible=bool(text))

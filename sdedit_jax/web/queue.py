@@ -44,8 +44,8 @@ class Line:
         """Wait for the turn of an edit; yields its token. It cancels the visitor's earlier edit.
 
         Args:
-            number: requests may arrive in another order than they were sent in. An edit waits for
-                none with a smaller number; the latest has the largest.
+            number: requests may arrive in another order than they were sent in. A later request
+                has a larger number; infinity is later than all.
 
         Raises:
             Refused: too many edits wait. Overtaken: there is a later edit of the visitor.

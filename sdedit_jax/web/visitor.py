@@ -4,6 +4,8 @@ import json
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +21,8 @@ MOST_VISITORS = 64
 """Visitors whose strips are kept; that of the least recent one is forgotten."""
 
 
-class Kept(NamedTuple):
+@dataclass(frozen=True)
+class Kept:
     """A finished result.
 
     Attributes:
@@ -30,7 +33,7 @@ class Kept(NamedTuple):
     painted: Painted
     result: dict[str, Any]
 
-    @property
+    @cached_property
     def bytes(self) -> int:
         """About what it takes in memory."""
         arrays = [one for one in self.painted if isinstance(one, np.ndarray)]
