@@ -54,6 +54,7 @@ def get_config() -> ConfigDict:
     # live | paper-ve | paper-vp | official | diffusers | diffusers-eta | diffusers-ddpm
     # diffusers-dpmpp | diffusers-pndm
     config.preset = ""
+    config.process = ""  # ve | vp: edit on this process, with the same network; "": the prior's own
     config.sampler = ConfigDict()
     # a part is a name, or a name with keyword arguments: "ancestral(eta=0.5)"
     config.sampler.rule = "dpmpp_2m_sde"  # the solver

@@ -10,7 +10,6 @@ Not here: networks trained for recognition (Inception), which the project does n
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -111,15 +110,16 @@ def network_features(
     adapter: Callable[..., PredictFn],
     process: SDE,
     params: Any,
-    images: np.ndarray,
+    images: Array,
     *,
     ratio: float = 0.3,
     seed: int = 0,
     chunk: int = 16,
-) -> np.ndarray:
+) -> Array:
     """Mean and standard deviation over the pixels of the activations in a prior's network.
 
-    Pictures are noised as the network is used to; the noise of picture i depends on (seed, i).
+    Pictures are noised as the network is used to, all with the same noise: so the features of a
+    picture do not depend on the other pictures.
 
     Args:
         statistics: of the network: (params, x [1, H, W, C], label [1], y=None) -> [1, D].
@@ -135,38 +135,20 @@ def network_features(
     Returns:
         float32 [B, D].
     """
-    one = partial(_of_picture, statistics, adapter, process, ratio)
-    key = jax.random.key(seed)
-
-    @jax.jit
-    def every(params: Any, images: Array) -> Array:
-        rows = (images, jnp.arange(len(images)))
-        return jax.lax.map(lambda row: one(params, key, *row), rows, batch_size=chunk)
-
-    return np.asarray(every(params, jnp.asarray(images)))
-
-
-def _of_picture(
-    statistics: Callable[..., Array],
-    adapter: Callable[..., PredictFn],
-    process: SDE,
-    ratio: float,
-    params: Any,
-    key: Array,
-    image: Array,
-    i: Array,
-) -> Array:
-    """[D] of one picture: the adapter runs a network that notes its statistics and gives 0."""
-    noted = []
-
-    def net(params: Any, x: Array, label: Array, *, y: Any = None, key: Any = None) -> Array:
-        noted.append(statistics(params, x, label, y=y))
-        return jnp.zeros_like(x)
-
     t = t_from_sigma(process, jnp.float32(ratio))
-    z = jax.random.normal(jax.random.fold_in(key, i), image.shape, image.dtype)
-    adapter(net, process)(params, perturb(process, image, t, z), t)
-    return noted[0][0]
+    z = jax.random.normal(jax.random.key(seed), images.shape[1:], images.dtype)
+
+    def one(image: Array) -> Array:
+        noted = []
+
+        def net(params: Any, x: Array, label: Array, *, y: Any = None, key: Any = None) -> Array:
+            noted.append(statistics(params, x, label, y=y))
+            return jnp.zeros_like(x)
+
+        adapter(net, process)(params, perturb(process, image, t, z), t)
+        return noted[0][0]
+
+    return jax.lax.map(one, images, batch_size=chunk)
 
 
 def _pooled(values: np.ndarray, rows: int, columns: int = 0) -> np.ndarray:

@@ -1,12 +1,16 @@
 """Features of a loaded prior's own network; see features.network_features."""
 
 import dataclasses
-from functools import partial
+import functools
+from typing import Any
 
+import jax
 import numpy as np
 
+from sdedit_jax.diffusion.sde import SDE
 from sdedit_jax.evaluation.features import network_features
 from sdedit_jax.nets.ncsnpp import NCSNpp
+from sdedit_jax.priors.adapters import PredictFn
 from sdedit_jax.priors.prior import Prior
 
 
@@ -28,12 +32,19 @@ def prior_features(prior: Prior, images: np.ndarray, ratio: float = 0.3) -> np.n
     if getattr(net, "module", None) is not NCSNpp:
         name = prior.metadata.get("network")
         raise ValueError(f"features need a prior of the network 'ncsnpp', got {name}")
-    statistics = partial(net.apply, method="statistics")
+    return np.asarray(_features(prior.predict, prior.process, prior.params, images, ratio))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 4))
+def _features(
+    predict: PredictFn, process: SDE, params: Any, images: jax.Array, ratio: float
+) -> jax.Array:
+    """The features; compiled once for a network and a number of pictures."""
     return network_features(
-        statistics,
-        lambda net, process: dataclasses.replace(prior.predict, net=net),
-        prior.process,
-        prior.params,
+        functools.partial(predict.net.apply, method="statistics"),
+        lambda net, process: dataclasses.replace(predict, net=net),
+        process,
+        params,
         images,
         ratio=ratio,
     )

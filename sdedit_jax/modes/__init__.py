@@ -17,9 +17,12 @@ from sdedit_jax.modes.files import Target, kept
 from sdedit_jax.registry import included
 from sdedit_jax.text.spelling import one_of
 
-MODES = ["edit", "sweep", "search", "replay", "autotune", "calibrate", "train", "convert", "web"]
+MODES = ["edit", "sweep", "search", "replay", "evaluate", "autotune", "calibrate", "train"]
+MODES += ["convert", "web"]
 EDITING = ("edit", "sweep", "search", "replay", "autotune")
 """Modes whose existing results stop a run, unless `overwrite` or `keep` is given."""
+SHARED = ("evaluate",)
+"""Modes in whose workdir several processes write, which finish what an earlier run left."""
 WITHOUT = {"calibrate": "writes to the prior", "web": "writes no files"}
 """Modes that take no workdir, and why."""
 Mode = Callable[[ConfigDict, Target | None], int]
@@ -57,8 +60,8 @@ def run(
 
 
 def holding(where: Target | None, mode: str) -> contextlib.AbstractContextManager[None]:
-    """The lock of a run on its workdir; one process of a run on several hosts holds it."""
-    if where is None or jax.process_index():
+    """The lock of a run on its workdir; one process of a training on several hosts holds it."""
+    if where is None or mode in SHARED or jax.process_index():
         return contextlib.nullcontext()
     return lock.locked(lock.file_of(where.folder, inside=mode != "convert"))
 
@@ -75,6 +78,9 @@ def target(
         raise ValueError("keep, overwrite: give one of them")
     if keep and mode not in EDITING:
         raise ValueError(f"keep: is for the modes {list(EDITING)}, got mode {mode!r}")
+    if mode in SHARED and (overwrite or keep):
+        name = "overwrite" if overwrite else "keep"
+        raise ValueError(f"{name}: --mode={mode} finishes what its workdir holds; leave it out")
     if mode in WITHOUT:
         if workdir or overwrite:
             name = "workdir" if workdir else "overwrite"

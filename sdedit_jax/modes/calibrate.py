@@ -32,7 +32,7 @@ def calibrate(config: ConfigDict, target: Target | None) -> int:
     folder, config.auto_t0 = included.prior(config.prior), ""
     photos = photos_of(config)
     kind = sdedit.open_kind(config)
-    cond, source = kind.cond_of(""), "photos" if photos else "samples"
+    cond, source = kind.cond_of(), "photos" if photos else "samples"
     count = len(photos) or PICTURES
     print("\n".join([*header(kind, 1), f"pictures  {count} {source}"]))
     pictures = read(kind, photos) if photos else samples(kind, cond)

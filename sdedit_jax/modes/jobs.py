@@ -70,21 +70,37 @@ def run_batch(
     cancel: executor.Cancel | None = None,
 ) -> Finished | None:
     """One batch with a progress bar; None where it was stopped."""
-    config, pipeline = kind.config, kind.pipeline(shapes)
-    requests = devices.stack([kind.request(job, shapes) for job in batch])
-    keys = jnp.stack([image_key(j.seed, j.input.item.id, j.sample) for j in batch])
-    events = executor.run(
-        pipeline, kind.prior.params, requests, keys,
-        devices=executor.devices_for(rows, config.devices), rows=rows, cancel=cancel,
-    )  # fmt: skip
-    total = total_evaluations(pipeline)
+    total = total_evaluations(kind.pipeline(shapes))
     bar = tqdm(total=total, unit="eval", leave=False, mininterval=0.5)
     with bar, device_errors(kind, rows):
-        for event in events:
+        for event in events(kind, batch, shapes, rows, cancel):
             if isinstance(event, Finished):
                 return event
             show(bar, event)
     return None
+
+
+def events(
+    kind: Kind,
+    batch: Sequence[Job],
+    shapes: Mapping[str, Any],
+    rows: int,
+    cancel: executor.Cancel | None = None,
+    *,
+    listen: bool = True,
+) -> Iterator[Event | Finished]:
+    """The events of one batch; see executor.run."""
+    requests = devices.stack([kind.request(job, shapes) for job in batch])
+    return executor.run(
+        kind.pipeline(shapes), kind.prior.params, requests, keys(batch),
+        devices=executor.devices_for(rows, kind.config.devices), rows=rows, cancel=cancel,
+        listen=listen,
+    )  # fmt: skip
+
+
+def keys(batch: Sequence[Job]) -> jax.Array:
+    """The keys of jobs, [B]."""
+    return jnp.stack([image_key(j.seed, j.input.item.id, j.sample) for j in batch])
 
 
 def show(bar: tqdm, event: Event) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sdedit_jax import images, registry
+from sdedit_jax.data.examples import Example
 from sdedit_jax.edits import inversion
 from sdedit_jax.edits.inversion import Request
 from sdedit_jax.images import Size, size_text
@@ -36,6 +37,7 @@ from sdedit_jax.pipeline.outputs import check_opaque, check_visible, finished
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.tasks import TaskInput, common
+from sdedit_jax.tasks.examples import of_example
 from sdedit_jax.text.concept_parser import NUMBERS, as_text, check_number, parse
 from sdedit_jax.text.spelling import counted
 
@@ -116,6 +118,17 @@ class LEDITSKind:
 
     def read(self, path: Path, name: str) -> Input:
         return self.read_with(path, name, self._fields(path.stem))
+
+    def take(self, example: Example, name: str) -> Input:
+        """See session.Kind; the mask of a row marks what is measured, and bounds no edit."""
+        options = self.config.options.to_dict()
+        whole = example._replace(mask=None, guide=None)
+        item = of_example(whole, "photo", options, self.size, self.config.fit)
+        item = check_visible(item.in_channels(self.prior.shape[-1]), self.config.output)
+        texts = {name: getattr(example, name) for name in ("source_prompt", "prompt", "concepts")}
+        given = {field: text for field, text in texts.items() if text}
+        prompts = self._prompts({**self._fields(example.id), **given})
+        return Input(item, name, Extra(prompts, (), ()))
 
     def candidates(self, recipe: Mapping[str, Any], path: Path) -> Iterator[Callable[[], Input]]:
         name, fields = path.stem.removesuffix(recipe["cut"]), recipe["prompts"]

@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sdedit_jax import images, registry
+from sdedit_jax.data.examples import Example
 from sdedit_jax.diffusion import strength
 from sdedit_jax.diffusion.noise import image_key
 from sdedit_jax.diffusion.sde import VE, level
@@ -47,6 +48,7 @@ from sdedit_jax.priors.conditioning import CFGCond, Classes, Prompt
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.tasks import TaskInput
 from sdedit_jax.tasks.common import Photo, assemble, read_strength_map, with_strength_map
+from sdedit_jax.tasks.examples import of_example
 from sdedit_jax.text.spelling import counted
 
 UNITS = ("sigma", "snr_db", "step")
@@ -129,6 +131,20 @@ class SDEditKind:
         settings.check_strength_maps(config.preset, [item.guide.strength_map])
         return Input(check_visible(item, config.output), name)
 
+    def take(self, example: Example, name: str) -> Input:
+        config, given = self.config, None
+        options = config.options.to_dict()
+        item = of_example(example, config.task, options, self.size, config.fit)
+        item = item.in_channels(self.prior.shape[-1])
+        if self.default is not None and (example.prompt or example.negative_prompt):
+            text = {"prompt": example.prompt, "negative_prompt": example.negative_prompt}
+            given = self.default._replace(**{field: t for field, t in text.items() if t})
+            conditioning.check_prompt(given)
+        elif self.default is None and example.label:
+            guide = config.guidance
+            given = registry.condition(self.prior, example.label, guide.against, guide.scale)
+        return Input(check_visible(item, config.output), name, given)
+
     def candidates(self, recipe: Mapping[str, Any], path: Path) -> Iterator[Callable[[], Input]]:
         name = path.stem.removesuffix(recipe["cut"])
         mapped = recipe.get("strength_map") is not None
@@ -210,7 +226,7 @@ class SDEditKind:
 
     def request(self, job: Job, shapes: Mapping[str, Any]) -> Request:
         item = job.input.item
-        return Request(np.float32(self._t0(job)), item.guide.with_map(), self.cond_of(item.id))
+        return Request(np.float32(self._t0(job)), item.guide.with_map(), self.cond_of(job.input))
 
     def made(self, job: Job, row: Any) -> Made:
         item, config = job.input.item, self.config
@@ -223,7 +239,7 @@ class SDEditKind:
             "proposition_1": self._bound(job, row),
         }
         if self.default is not None:
-            entry["prompts"] = self._text(item.id)
+            entry["prompts"] = self._text(job.input)
         line = (
             f"L2 {entry['l2']:.2f} (RMS {entry['rms']:.4f})"
             f"  max change outside the mask {entry['max_change_outside_mask']}"
@@ -250,7 +266,8 @@ class SDEditKind:
         item = job.input.item
         return recipes.sdedit(
             self.config.task, described(self.prior.process, self._t0(job)), self.resolved.sampling,
-            item, self.cond, self._text(item.id) if self.default is not None else None,
+            item, self._label_of(job.input),
+            self._text(job.input) if self.default is not None else None,
         )  # fmt: skip
 
     def record(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
@@ -281,7 +298,7 @@ class SDEditKind:
         items = [one.item for one in inputs.values()]
         with device_errors(self, config.batch):
             found, t0s = auto_strength.applied(
-                self.prior, items, list(inputs), [self.cond_of(item.id) for item in items],
+                self.prior, items, list(inputs), [self.cond_of(one) for one in inputs.values()],
                 config.auto_t0, batch=config.batch,
                 devices=devices_for(config.batch, config.devices), cancel=cancel,
             )  # fmt: skip
@@ -296,18 +313,24 @@ class SDEditKind:
     def _prompt(self, id: str) -> Prompt:
         return self.own.get(id, self.default)
 
-    def cond_of(self, id: str) -> Any:
-        """The condition of the input `id`."""
+    def _prompt_of(self, one: Input) -> Prompt:
+        return self._prompt(one.item.id) if one.extra is None else one.extra
+
+    def cond_of(self, one: Input | None = None) -> Any:
+        """The condition of an input; without one, that of the config."""
         if self.default is None:
-            return self.cond
-        prompt = self._prompt(id)
+            return self.cond if one is None or one.extra is None else one.extra
+        prompt = self.default if one is None else self._prompt_of(one)
         cond = self.embed(prompt.prompt)
         if not self.guided:
             return cond
         return CFGCond(cond, self.embed(prompt.negative_prompt), np.float32(prompt.scale))
 
-    def _text(self, id: str) -> dict[str, Any]:
-        return {**self._prompt(id)._asdict(), "guided": self.guided}
+    def _label_of(self, one: Input) -> Any:
+        return None if self.default is not None else self.cond_of(one)
+
+    def _text(self, one: Input) -> dict[str, Any]:
+        return {**self._prompt_of(one)._asdict(), "guided": self.guided}
 
     def _prompts_line(self) -> str:
         prompt, negative, scale = self.default
@@ -353,7 +376,7 @@ def open_kind(
     replayed = bool(((recipe or {}).get("prompts") or {}).get("guided"))
     prompts = _prompts(config, prior, inputs, replayed)
     cond = None if prompts else registry.condition(prior, config.cond, guide.against, guide.scale)
-    prior = settings.preset_process(prior, config.preset)
+    prior = settings.on_process(prior, config.get("process", ""), config.preset)
     if config.target_l2 is not None:
         _check_target(config)
     if config.auto_t0:

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from sdedit_jax import devices, images, registry
 from sdedit_jax.caution import warn
+from sdedit_jax.data.examples import Example
 from sdedit_jax.diffusion import strength
 from sdedit_jax.diffusion.noise import check_seed
 from sdedit_jax.diffusion.sde import SDE
@@ -121,6 +122,9 @@ class Kind(Protocol):
 
     def read(self, path: Path, name: str) -> Input:
         """An input."""
+
+    def take(self, example: Example, name: str) -> Input:
+        """An input from a row of a data set."""
 
     def candidates(self, recipe: Mapping[str, Any], path: Path) -> Iterator[Callable[[], Input]]:
         """Functions that read the input of a recipe in the picture `path`, the likeliest first."""

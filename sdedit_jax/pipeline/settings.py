@@ -322,6 +322,21 @@ def check_strength_maps(preset: str, maps: Sequence[Any]) -> None:
             )
 
 
+def on_process(prior: Prior, name: str, preset: str) -> Prior:
+    """The prior on the process of a name, "ve" or "vp", or on that of a preset; "": its own.
+
+    Raises:
+        ValueError: an unknown name, or one beside a preset.
+    """
+    if not name:
+        return preset_process(prior, preset)
+    if preset:
+        raise ValueError(f"process: the preset {preset!r} decides it; leave out process {name!r}")
+    known = {one: registry.SDES[one] for one in ("ve", "vp")}
+    kind = registry.pick(known, name, "process")
+    return prior if isinstance(prior.process, kind) else prior.with_process(kind())
+
+
 def preset_process(prior: Prior, preset: str) -> Prior:
     """The prior on the process that the preset is written for."""
     name = registry.pick(PRESETS, preset, "preset")[0] if preset else ""

@@ -1,0 +1,160 @@
+"""Shards of results on disk. A shard exists when its last file does; files are renamed when whole.
+
+00003-of-00010.array_record    the pictures, lossless WebP, in the order of the lines
+00003-of-00010.npz             features, float32, by name
+00003-of-00010.jsonl           a header, then one line for each edit; it is written last
+"""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from sdedit_jax import images, provenance
+
+FOLDER = "shards"
+
+
+class Shard(NamedTuple):
+    """A finished shard.
+
+    Attributes:
+        header: fields that its lines share. lines: one for each edit.
+    """
+
+    header: dict[str, Any]
+    lines: list[dict[str, Any]]
+
+
+class Store(NamedTuple):
+    """The shards of a run.
+
+    Attributes:
+        folder: of the shards. count: their number.
+    """
+
+    folder: Path
+    count: int
+
+    def file(self, number: int, ending: str) -> Path:
+        """A file of a shard."""
+        return self.folder / f"{number:05d}-of-{self.count:05d}.{ending}"
+
+    def has(self, number: int) -> bool:
+        """Whether a shard is finished."""
+        return self.file(number, "jsonl").is_file()
+
+    @property
+    def missing(self) -> list[int]:
+        """The shards that are not finished."""
+        there = {path.name for path in self.folder.glob("*.jsonl")}
+        names = (self.file(k, "jsonl").name for k in range(self.count))
+        return [k for k, name in enumerate(names) if name not in there]
+
+    def write(
+        self,
+        number: int,
+        header: Mapping[str, Any],
+        lines: Sequence[Mapping[str, Any]],
+        pictures: Sequence[bytes],
+        features: Mapping[str, np.ndarray],
+    ) -> None:
+        """Write a shard.
+
+        Raises:
+            OSError: the disk is full or cannot be written; the shard is then not finished.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for left in self.folder.glob(f".{number:05d}-of-*.part"):
+            left.unlink(missing_ok=True)
+        buffer = io.BytesIO()
+        np.savez(buffer, **features)
+        packed = buffer.getvalue()
+        digests = {
+            "array_record": _write_records(self.file(number, "array_record"), pictures),
+            "npz": hashlib.sha256(packed).hexdigest(),
+        }
+        images.write_bytes(self.file(number, "npz"), packed, overwrite=True)
+        text = [provenance.dumps({**header, "files": digests}), *map(provenance.dumps, lines)]
+        whole = ("\n".join(text) + "\n").encode()
+        images.write_bytes(self.file(number, "jsonl"), whole, overwrite=True)
+
+    def read(self, number: int) -> Shard:
+        """The header and the lines of a shard.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        file = self.file(number, "jsonl")
+        try:
+            with file.open(encoding="utf-8") as text:
+                header, *lines = map(json.loads, text)
+        except (ValueError, OSError) as error:
+            raise ValueError(_damaged(file, error)) from None
+        if not isinstance(header, dict) or not all(isinstance(line, dict) for line in lines):
+            raise ValueError(_damaged(file, "no lines of JSON objects"))
+        return Shard(header, lines)
+
+    def features(self, number: int, header: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The features of a shard, by name; checked against its header."""
+        data = self._checked(number, "npz", header)
+        with np.load(io.BytesIO(data), allow_pickle=False) as found:
+            return dict(found)
+
+    def pictures(self, number: int, header: Mapping[str, Any]) -> Iterator[bytes]:
+        """The pictures of a shard, as WebP, in the order of its lines."""
+        from array_record.python.array_record_module import ArrayRecordReader
+
+        self._checked(number, "array_record", header)
+        reader = ArrayRecordReader(str(self.file(number, "array_record")))
+        try:
+            yield from reader.read_all()
+        finally:
+            reader.close()
+
+    def _checked(self, number: int, ending: str, header: Mapping[str, Any]) -> bytes:
+        file = self.file(number, ending)
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise ValueError(_damaged(file, error)) from None
+        if hashlib.sha256(data).hexdigest() != (header.get("files") or {}).get(ending):
+            raise ValueError(_damaged(file, "its sha256 is not the one in the .jsonl"))
+        return data
+
+
+def webp(picture: np.ndarray) -> bytes:
+    """A picture uint8 [H, W, 1, 3 or 4] or [H, W] as lossless WebP."""
+    pixels = picture if picture.ndim == 2 or picture.shape[-1] > 2 else picture[..., 0]
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "WEBP", lossless=True, exact=True, method=2, quality=40)
+    return buffer.getvalue()
+
+
+def _write_records(path: Path, records: Sequence[bytes]) -> str:
+    """Write an ArrayRecord file; its sha256."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        writer = ArrayRecordWriter(str(part), "group_size:1")
+        for record in records:
+            writer.write(record)
+        writer.close()
+        digest = hashlib.sha256(part.read_bytes()).hexdigest()
+        os.replace(part, path)
+        return digest
+    except (OSError, RuntimeError) as error:
+        raise OSError(f"cannot write {path}: {error}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _damaged(file: Path, why: object) -> str:
+    return f"workdir: {file} is damaged ({why}); remove it and give the same command again"

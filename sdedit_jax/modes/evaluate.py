@@ -1,0 +1,247 @@
+"""--mode=evaluate: edits of a data set over all devices of all hosts, measured, with tables.
+
+A process computes its share of the shards, and writes each one when it is finished. The process
+that finds all shards finished writes the results. The same command, with any number of processes,
+finishes what an earlier one left.
+"""
+
+import sys
+import time
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from sdedit_jax import provenance
+from sdedit_jax.caution import warn
+from sdedit_jax.data.examples import DataSet, open_data_set
+from sdedit_jax.evaluation import cluster, flow, identity, shards
+from sdedit_jax.evaluation import plan as plans
+from sdedit_jax.evaluation.cluster import Presence, Process
+from sdedit_jax.evaluation.flow import Times
+from sdedit_jax.evaluation.opening import open_measures
+from sdedit_jax.modes import evaluate_reference as reference
+from sdedit_jax.modes import evaluate_results as results
+from sdedit_jax.modes import kinds, signals, unpack
+from sdedit_jax.modes.evaluate_batches import Editor, Reader, Run, Writer
+from sdedit_jax.modes.files import Target, mask_suffix, plain
+from sdedit_jax.modes.session import header
+from sdedit_jax.tasks.examples import check_task
+from sdedit_jax.text.spelling import counted
+
+VOLATILE = ("devices", "cache", "shard", "merge", "retry", "unpack", "cluster", "sheet_scale")
+VOLATILE += ("report", "report_rows", "web", "autotune", "sweep", "budget", "only", "example")
+"""Fields of the config on which no result depends."""
+VERSIONS = ("sdedit_jax", "jax", "jaxlib", "flax", "numpy", "pillow")
+
+
+def begin(config: ConfigDict) -> Process:
+    """Connect this process with the others of a cluster; before anything asks for devices.
+
+    Raises:
+        ValueError: see cluster.start; or a share by hand beside a cluster.
+    """
+    given = config.cluster
+    if config.shard or config.merge or config.unpack:
+        name = next(name for name in ("shard", "merge", "unpack") if config[name])
+        if given.use == "on" or given.coordinator:
+            raise ValueError(f"{name}: needs no cluster; leave out the fields of cluster")
+        return Process(*plans.parse_share(config.shard)) if config.shard else Process()
+    return cluster.start(
+        given.use, given.coordinator, given.processes, given.process, given.timeout, given.survive
+    )
+
+
+def evaluate(config: ConfigDict, target: Target) -> int:
+    """Compute this process's share of the edits, and the results where all shares are finished.
+
+    Returns:
+        0; 1 if pictures failed, or where process 0 of a cluster ends without all shards; 143 or
+        130 after SIGTERM or SIGINT.
+    """
+    check(config)
+    process = begin(config)
+    run = open_run(config, target)
+    if config.unpack or config.merge:
+        identity.agree(target.folder, run.identity, begin=False)
+        return unpack.unpack(run, target) if config.unpack else merged(run, target)
+    with Presence(target.folder, process, identity.digest(run.identity)) as presence:
+        if process.runtime and process.count > 1:
+            presence.meet(config.cluster.timeout)
+        identity.agree(target.folder, run.identity)
+        introduce(run, process)
+        with signals.catch() as caught:
+            code = work(run, process, caught)
+            if process.runtime and process.count > 1 and not code:
+                see_off(run, process, presence, caught)
+    return code or finished(run, target, process)
+
+
+def check(config: ConfigDict) -> None:
+    """Check the fields of an evaluation.
+
+    Raises:
+        ValueError: a config without them, or a field out of its range.
+    """
+    if "cluster" not in config:
+        raise ValueError("config: this one evaluates nothing; give --config=evaluate_strokes")
+    for name in ("limit", "shard_size", "report_rows"):
+        if config[name] < 0:
+            raise ValueError(f"{name} must be at least 0, got {config[name]}")
+    if config.shard and config.merge:
+        raise ValueError("shard, merge: give one of them")
+    if config.get("method", "sdedit") == "sdedit":
+        check_task(config.task)
+    if not config.input:
+        raise ValueError("input: give a data set: a folder, a zip, a manifest or a name of tfds")
+
+
+def open_run(config: ConfigDict, target: Target) -> Run:
+    """The evaluation of a config in a workdir.
+
+    Raises:
+        ValueError: an empty data set.
+    """
+    kind = kinds.open_kind(config)
+    data = _data(config, config.input, config.data.split)
+    other = None
+    if config.reference:
+        other = open_data_set(config.reference, split=config.reference_split)
+    plan = plans.plan(data.ids, config.samples, config.batch, config.shard_size or 4 * config.batch)
+    own = identity_of(config, kind.prior.metadata, data, other)
+    store = shards.Store(target.folder / shards.FOLDER, plan.shards)
+    measures = open_measures(config)
+    return Run(config, kind, data, plan, store, measures, own, other)
+
+
+def _data(config: ConfigDict, source: str, split: str) -> DataSet:
+    """The data set of a config, its first rows, with patches where these are wanted."""
+    given = config.data
+    data = open_data_set(
+        source, layout=given.layout, split=split, labels=given.labels,
+        mask_suffix=mask_suffix(config),
+    )  # fmt: skip
+    if config.limit > len(data):
+        warn(f"limit: the data set has {counted(len(data), 'picture')}, fewer than {config.limit}")
+    data = data.first(config.limit) if config.limit else data
+    return results.with_patches(data, given.seed) if given.patches else data
+
+
+def identity_of(
+    config: ConfigDict, prior: Any, data: DataSet, reference: DataSet | None
+) -> dict[str, Any]:
+    """All that the results depend on, but for the devices."""
+    versions = provenance.environment(config.compute)["versions"]
+    return {
+        "config": settled(config),
+        "prior": prior.get("sha256", ""),
+        "data": data.digest,
+        "reference": reference.digest if reference is not None else "",
+        "code": identity.code(),
+        "versions": {name: versions[name] for name in VERSIONS},
+    }
+
+
+def settled(config: ConfigDict) -> dict[str, Any]:
+    """The fields on which results depend, as plain values."""
+    return {name: value for name, value in plain(config).items() if name not in VOLATILE}
+
+
+def introduce(run: Run, process: Process) -> None:
+    """Print what is evaluated, and what is left to do."""
+    plan, missing = run.plan, len(run.store.missing)
+    print("\n".join([*header(run.kind, plan.batch), *run.kind.lines([])]))
+    print(
+        f"data      {run.data.name}: {counted(len(run.data), 'picture')},"
+        f" {counted(plan.samples, 'edit')} each = {counted(plan.edits, 'edit')} in"
+        f" {counted(plan.shards, 'shard')}, {missing} to do"
+    )
+    if process.count > 1:
+        print(f"share     {process.index + 1} of {process.count}")
+
+
+def work(run: Run, process: Process, caught: signals.Signals) -> int:
+    """Compute the missing shards of this process's share; the exit code of a signal, or 0."""
+    redo = set(results.with_failures(run)) if run.config.retry else set()
+    own = plans.share(run.plan.shards, process.index, process.count)
+    todo = [k for k in own if k in redo or not run.store.has(k)]
+    items = [batch for k in todo for batch in reference.batches(run.plan, k)]
+    pace = Pace(len(items), run)
+    editor = Editor(run, caught.stop)
+    for times in flow.run(items, Reader(run), editor, Writer(run), caught.stop):
+        pace.add(times)
+    if caught.name:
+        print(f"error: {caught.name}; finished shards are kept", file=sys.stderr)
+        return caught.exit_code
+    if run.reference is not None:
+        reference.compute(run, process, caught.stop)
+    return caught.exit_code
+
+
+class Pace:
+    """The line that shows where the time goes, every few seconds."""
+
+    EVERY = 10.0
+
+    def __init__(self, batches: int, run: Run) -> None:
+        self.batches, self.rows, self.done = batches, run.plan.batch, 0
+        self.times, self.printed = Times(), time.perf_counter()
+
+    def add(self, times: Times) -> None:
+        """Take a batch into account; the first one compiles, and is left out of the shares."""
+        self.done += bool(times.editing)
+        if self.done > 1 or self.batches == 1:
+            self.times += times
+        last = not times.editing
+        if self.done and (last or time.perf_counter() - self.printed > self.EVERY):
+            self.printed = time.perf_counter()
+            print(self.line())
+
+    def line(self) -> str:
+        """Batches done, edits per second, and the shares of the time."""
+        times, counted_batches = self.times, max(self.done - (self.batches > 1), 0)
+        speed = counted_batches * self.rows / times.whole if times.whole else 0.0
+        whole = times.whole or 1.0
+        return (
+            f"pace      {self.done} of {self.batches} batches, {speed:.1f} edits/s; devices work"
+            f" {times.editing / whole:.1%}, wait for reading {times.reading / whole:.1%}, for"
+            f" writing {times.writing / whole:.1%}"
+        )
+
+
+def see_off(run: Run, process: Process, presence: Presence, caught: signals.Signals) -> None:
+    """Wait as the runtime needs it: process 0 for the others, and without `survive` all for all."""
+    if process.index and run.config.cluster.survive:
+        jax.distributed.shutdown()
+        return
+    while not caught.name and presence.others() and (process.index == 0 or run.store.missing):
+        time.sleep(0.5)
+
+
+def finished(run: Run, target: Target, process: Process) -> int:
+    """The results where all shards are there, else what is missing."""
+    missing = run.store.missing
+    if not missing:
+        return merged(run, target)
+    shown = f"{missing[:8]}{' ..' if len(missing) > 8 else ''}"
+    owners = sorted({k % process.count for k in missing})
+    whose = f", of the processes {owners}" if process.runtime else ""
+    print(
+        f"share     finished; {counted(len(missing), 'shard')} of the others to do{whose}: {shown};"
+        " the same command, with any number of processes, computes them"
+    )
+    return int(process.runtime and process.index == 0)
+
+
+def merged(run: Run, target: Target) -> int:
+    """Write the results of all shards; 1 if pictures failed.
+
+    Raises:
+        ValueError: shards are missing.
+    """
+    if missing := run.store.missing:
+        raise ValueError(
+            f"merge: {counted(len(missing), 'shard')} of {run.plan.shards} not computed yet:"
+            f" {missing[:8]}; give the command without merge, or with the shares that are missing"
+        )
+    return results.write(run, target)

@@ -1,0 +1,113 @@
+"""The features of a reference data set, with which the sets of an evaluation are compared."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sdedit_jax import images
+from sdedit_jax.evaluation import flow, shards
+from sdedit_jax.evaluation import plan as plans
+from sdedit_jax.evaluation.cluster import Process
+from sdedit_jax.modes.evaluate_batches import Batch, Run, filled
+from sdedit_jax.tasks import common
+
+FOLDER = "reference"
+
+
+class Pictures(NamedTuple):
+    """A batch of the reference.
+
+    Attributes:
+        fitted: uint8 [n, H, W, 3], at the size of the edits. lines: one for each picture.
+    """
+
+    batch: Batch
+    fitted: np.ndarray
+    lines: list[dict[str, Any]]
+
+
+def store_of(run: Run) -> tuple[plans.Plan, shards.Store]:
+    """The plan and the shards of the reference."""
+    size = 4 * run.config.batch
+    plan = plans.plan(run.reference.ids, 1, run.config.batch, size)
+    folder = run.store.folder.parent / FOLDER
+    return plan, shards.Store(folder, plan.shards)
+
+
+def missing(run: Run) -> list[int]:
+    """The shards of the reference that are not computed yet."""
+    return store_of(run)[1].missing if run.reference is not None else []
+
+
+def compute(run: Run, process: Process, stop: flow.Stop) -> None:
+    """Compute this process's share of the reference."""
+    plan, store = store_of(run)
+    own = plans.share(plan.shards, process.index, process.count)
+    items = [batch for k in own if not store.has(k) for batch in batches(plan, k)]
+    writer = Writer(run, plan, store)
+    for _ in flow.run(items, lambda batch: read(run, batch), lambda one: one, writer, stop):
+        pass
+
+
+def batches(plan: plans.Plan, shard: int) -> list[Batch]:
+    """The batches of a shard."""
+    parts = list(plan.batches(shard))
+    return [Batch(shard, part, i == len(parts) - 1) for i, part in enumerate(parts)]
+
+
+def read(run: Run, batch: Batch) -> Pictures:
+    """The pictures of a batch, fitted as those of the edits are."""
+    fitted, lines = [], []
+    for edit in batch.edits:
+        line = {"id": run.reference.ids[edit.row]}
+        try:
+            fitted.append(_fitted(run, edit.row))
+        except (ValueError, OSError) as error:
+            line["failed"] = str(error)
+        lines.append(line)
+    shape = (0, *run.kind.size, 3)
+    return Pictures(batch, np.stack(fitted) if fitted else np.zeros(shape, np.uint8), lines)
+
+
+def _fitted(run: Run, row: int) -> np.ndarray:
+    source = run.reference[row].picture
+    photo = common.Photo(images.flatten(source), source)
+    placement = common.place("", photo, run.kind.size, run.config.fit)
+    found = images.fit_rgb(photo.rgb, placement)
+    return found if run.kind.prior.shape[-1] == 3 else images.in_grey(found)
+
+
+class Writer:
+    """Features of batches; writes a shard after its last batch."""
+
+    def __init__(self, run: Run, plan: plans.Plan, store: shards.Store) -> None:
+        self.run, self.plan, self.store = run, plan, store
+        self.lines: list[dict[str, Any]] = []
+        self.features: dict[str, list[np.ndarray]] = {}
+
+    def __call__(self, pictures: Pictures) -> None:
+        self.lines += pictures.lines
+        if len(pictures.fitted):
+            for one in self.run.measures.extractors:
+                rows = one.apply(filled(pictures.fitted, self.plan.batch))[: len(pictures.fitted)]
+                self.features.setdefault(one.name, []).append(rows)
+        if pictures.batch.last:
+            features = {name: np.concatenate(rows) for name, rows in self.features.items()}
+            header = {"shard": pictures.batch.shard, "run": self.run.digest}
+            self.store.write(pictures.batch.shard, header, self.lines, [], features)
+            self.lines, self.features = [], {}
+
+
+def features(run: Run) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+    """Name -> features [M, D] of the whole reference, and the pictures that failed."""
+    if run.reference is None:
+        return {}, []
+    _, store = store_of(run)
+    found: dict[str, list[np.ndarray]] = {}
+    failed: list[dict[str, Any]] = []
+    for number in range(store.count):
+        header, lines = store.read(number)
+        failed += [line for line in lines if "failed" in line]
+        for name, rows in store.features(number, header).items():
+            found.setdefault(name, []).append(rows)
+    return {name: np.concatenate(rows) for name, rows in found.items()}, failed

@@ -1,0 +1,117 @@
+"""The results of an evaluation: results.json, results.md, plots and report.html."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from sdedit_jax import images, provenance
+from sdedit_jax.evaluation import identity, summary
+from sdedit_jax.evaluation.summary import Collected
+from sdedit_jax.modes import evaluate_reference as reference
+from sdedit_jax.modes.edit import report as failures
+from sdedit_jax.modes.evaluate_batches import Run
+from sdedit_jax.modes.files import Target
+from sdedit_jax.priors.prior import describe
+
+FILES = ("results.json", "results.md", "distances.png", "report.html")
+SHOWN = 20
+"""Failures that are printed; all are in results.json."""
+
+
+def write(run: Run, target: Target) -> int:
+    """Write the results; 1 if pictures failed.
+
+    Raises:
+        ValueError: no edit was made.
+    """
+    found = summary.collect(run.store, run.digest)
+    base, bad = reference.features(run)
+    body = results(run, found, base, bad)
+    target = target._replace(overwrite=True)
+    target.json("results.json", body)
+    text = table(body)
+    images.write_bytes(target.folder / "results.md", text.encode(), overwrite=True)
+    print(text)
+    print(f"results   {target.folder / 'results.json'}")
+    lines = [f"{one['id']}: {one['failed']}" for one in [*bad, *found.failed]]
+    return failures(lines[:SHOWN] + ["..."] * (len(lines) > SHOWN))
+
+
+def with_failures(run: Run) -> list[int]:
+    """The finished shards in which edits failed."""
+    there = set(range(run.store.count)) - set(run.store.missing)
+    return [k for k in sorted(there) if any("failed" in line for line in run.store.read(k).lines)]
+
+
+def results(
+    run: Run,
+    found: Collected,
+    base: Mapping[str, np.ndarray],
+    bad: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """The body of results.json."""
+    measures = run.config.measures
+    return {
+        "run": run.digest,
+        "data": {"name": run.data.name, "pictures": len(run.data), "sha256": run.data.digest},
+        "prior": {n: run.kind.prior.metadata.get(n, "") for n in ("name", "sha256")},
+        "process": describe(run.kind.prior.process),
+        "config": run.identity["config"],
+        "code": identity.code(),
+        "edits": {"planned": run.plan.edits, "made": len(found.ids), "failed": len(found.failed)},
+        "measures": {
+            name: {**average, **run.measures.facts(name)}
+            for name, average in summary.averages(found).items()
+        },
+        "sets": summary.distances(
+            found, run.measures.extractors, base, measures.subsets, measures.subset_size
+        ),
+        "failed": [*found.failed, *bad],
+    }
+
+
+def table(body: Mapping[str, Any]) -> str:
+    """The numbers as tables in Markdown."""
+    edits = body["edits"]
+    lines = [
+        f"# {body['data']['name']}, {body['prior']['name']}",
+        "",
+        f"{edits['made']} edits of {body['data']['pictures']} pictures; {edits['failed']} failed.",
+        "",
+        "| measure | mean | standard error | unit | better |",
+        "|---|---:|---:|---|---|",
+    ]
+    for name, one in body["measures"].items():
+        numbers = f"{_number(one['mean'])} | {_number(one['error'])}"
+        lines.append(f"| {name} | {numbers} | {one.get('unit', '')} | {one.get('better', '')} |")
+    lines += ["", "| features | set | KID | standard error | FID |", "|---|---|---:|---:|---:|"]
+    for features, sets in body["sets"].items():
+        for name in ("edits", "guides", "photos"):
+            one = sets.get(name) or {}
+            if one.get("kid"):
+                value = one["kid"]
+                numbers = f"{_number(value['value'])} | {_number(value['error'])}"
+                lines.append(f"| {features} | {name} | {numbers} | {_number(one.get('fid'))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def picture(data: bytes) -> np.ndarray:
+    """The pixels of a recorded picture."""
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def recipe_of(header: Mapping[str, Any], line: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole recipe of an edit."""
+    return {**header["recipe"], **line["recipe"]}
+
+
+def chunks(header: Mapping[str, Any], line: Mapping[str, Any]) -> dict[str, str]:
+    """The text chunks of an edit's PNG."""
+    return provenance.chunks(recipe_of(header, line))

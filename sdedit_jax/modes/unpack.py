@@ -1,0 +1,67 @@
+"""The pictures in the shards of an evaluation as PNGs with recipes, which can be replayed."""
+
+import numpy as np
+
+from sdedit_jax import images
+from sdedit_jax.modes.evaluate_batches import Reader, Run, file_name
+from sdedit_jax.modes.evaluate_results import chunks, picture
+from sdedit_jax.modes.files import Target
+from sdedit_jax.pipeline.outputs import given_out
+from sdedit_jax.text.spelling import counted, hint
+
+FOLDER = "pictures"
+
+
+def unpack(run: Run, target: Target) -> int:
+    """Write the edits of the id `config.unpack`, or "all", with their guides and masks.
+
+    Raises:
+        ValueError: an id that the data set lacks, or whose edits are not finished.
+    """
+    wanted, ids = run.config.unpack, run.data.ids
+    if wanted != "all" and wanted not in ids:
+        raise ValueError(f"unpack: the data set has no id {wanted!r}{hint(wanted, ids)}")
+    rows = (
+        {id: row for row, id in enumerate(ids)} if wanted == "all" else {wanted: ids.index(wanted)}
+    )
+    made, out, seen = 0, Target(target.folder / FOLDER, True), set()
+    out.folder.mkdir(exist_ok=True)
+    for shard in _shards(run, None if wanted == "all" else rows[wanted]):
+        header, lines = run.store.read(shard)
+        kept = [line for line in lines if "picture" in line]
+        for line, data in zip(kept, run.store.pictures(shard, header), strict=True):
+            if line["id"] in rows:
+                made += _write(run, out, line, header, data, rows[line["id"]], seen)
+    if not made:
+        raise ValueError(f"unpack: no edit of {wanted!r} is finished")
+    print(f"unpacked  {counted(made, 'picture')} in {out.folder}")
+    return 0
+
+
+def _shards(run: Run, row: int | None) -> list[int]:
+    """The finished shards, or those with the edits of a row."""
+    there = sorted(set(range(run.store.count)) - set(run.store.missing))
+    if row is None:
+        return there
+    first = int(np.flatnonzero(run.plan.order == row)[0]) * run.plan.samples
+    last = first + run.plan.samples - 1
+    return [k for k in there if first // run.plan.shard <= k <= last // run.plan.shard]
+
+
+def _write(
+    run: Run, out: Target, line: dict, header: dict, data: bytes, row: int, seen: set[str]
+) -> int:
+    name, pixels = file_name(line["id"]), picture(data)
+    found = Reader(run).one(row)
+    if isinstance(found, str):
+        raise ValueError(found)
+    item = found[0].item
+    grey = item.channels == 1
+    out.png(f"{name}_{line['sample']}.png", given_out(pixels, item) if grey else pixels,
+            chunks(header, line))  # fmt: skip
+    if name not in seen:
+        seen.add(name)
+        parts = {"_guide": item.fitted, "_mask": images.to_levels(item.mask)}
+        for end, part in parts.items():
+            out.png(f"{name}{end}.png", given_out(part, item), {images.PART: end[1:]})
+    return 1

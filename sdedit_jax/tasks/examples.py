@@ -1,0 +1,79 @@
+"""Inputs of tasks from the rows of a data set."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from sdedit_jax import images
+from sdedit_jax.data.examples import Example
+from sdedit_jax.images import Size
+from sdedit_jax.tasks import common, inpaint, photo, simulate, strokes
+from sdedit_jax.tasks.common import Photo, TaskInput
+
+MODULES = {"simulate": simulate, "strokes": strokes, "photo": photo, "inpaint": inpaint}
+GIVEN = ("scribble", "composite")
+"""Tasks that need the guide of a row."""
+TASKS = (*MODULES, *GIVEN)
+"""Tasks whose inputs a row can give."""
+
+
+def of_example(
+    example: Example, task: str, options: Mapping[str, Any], size: Size, fit: str
+) -> TaskInput:
+    """The input of a row. A guide that the row has is used as it is.
+
+    Args:
+        task: one of TASKS. options: of the task; those that name files are not read.
+
+    Raises:
+        ValueError: another task, a guide or a mask that is missing, or a guide of another size.
+    """
+    check_task(task)
+    chosen = common.read_options(MODULES.get(task, photo).Options, options)
+    background = images.color(chosen.background or "#ffffff")
+    flat = images.flatten(example.picture, background)
+    margin = background if chosen.background else None
+    given = Photo(flat, example.picture, background, margin, chosen.opaque, chosen.detail)
+    return _made(example, task, chosen, given, size, fit)._replace(id=example.id)
+
+
+def check_task(task: str) -> None:
+    """Raise ValueError unless rows can give the inputs of a task."""
+    if task not in TASKS:
+        raise ValueError(f"task: an evaluation takes one of {list(TASKS)}, got {task!r}")
+
+
+def _made(
+    example: Example, task: str, chosen: Any, given: Photo, size: Size, fit: str
+) -> TaskInput:
+    if example.guide is not None:
+        return _with_guide(example, example.guide, given, size, fit)
+    if task in GIVEN:
+        raise ValueError(f"{example.id}: the task {task} needs the guide of each row")
+    if task == "inpaint":
+        if example.mask is None:
+            raise ValueError(f"{example.id}: the task inpaint needs the mask of each row")
+        return inpaint.inpainted("", given, example.mask, chosen.fill, size, fit)
+    ready = photo.bounded("", given, example.mask, size, fit)
+    if task != "simulate":
+        return ready
+    return common.with_guide(ready, simulate.simulate(ready.fitted, chosen.colors, chosen.median))
+
+
+def _with_guide(
+    example: Example, guide: images.Picture, given: Photo, size: Size, fit: str
+) -> TaskInput:
+    painted = images.flatten(guide, given.background)
+    if painted.shape != given.rgb.shape:
+        sizes = (images.size_text(p.shape[:2]) for p in (painted, given.rgb))
+        raise ValueError("{}: the guide has {} pixels, the picture {}".format(example.id, *sizes))
+    placement = common.place("", given, size, fit)
+    detail = example.mask is not None
+    return common.assemble("", painted, example.mask, given, placement, detail=detail)
+
+
+def fitted_photo(item: TaskInput) -> np.ndarray:
+    """The photo of an input at the size of the edit, uint8 [h, w, 3]."""
+    photo = images.fit_rgb(item.photo.rgb, item.placement, item.photo.margin)
+    return photo if item.channels == 3 else images.in_grey(photo)

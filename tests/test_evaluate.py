@@ -1,0 +1,274 @@
+"""--mode=evaluate in one process: plan, shards, lines, numbers, failures, unpacking, bad input.
+
+Oracles: --mode=edit of the same pictures, numbers computed anew from the unpacked pictures, and a
+run that was not interrupted.
+"""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from program import ROOT, SIZE, config_of, exact_prior, levels, picture, refused, run, small
+
+from sdedit_jax import images
+from sdedit_jax.evaluation import plan as plans
+from sdedit_jax.evaluation import shards
+from sdedit_jax.modes.evaluate_batches import file_name
+from sdedit_jax.tasks.simulate import simulate
+
+COUNT = 7
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for k in range(COUNT):
+        small_one = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(small_one).resize((SIZE, SIZE), 0).save(folder / f"p{k}.png")
+    return folder
+
+
+def config(data, **changes):
+    few = {"input": str(data), "batch": 4, "shard_size": 4, "features__prior": ""}
+    return small("evaluate_strokes", **{**few, "measures__subsets": 4, **changes})
+
+
+@pytest.fixture(scope="module")
+def done(data, tmp_path_factory):
+    """Seven pictures, two edits each, in shards of four."""
+    out = tmp_path_factory.mktemp("done")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        assert run(config(data), out, "evaluate") == 0
+    return out
+
+
+def read(out):
+    return json.loads((out / "results.json").read_text())
+
+
+def lines_of(out, count=4):
+    store = shards.Store(out / "shards", count)
+    return [line for k in range(count) for line in store.read(k).lines]
+
+
+# --- the plan -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_shares_hold_each_edit_once(count):
+    ids = [f"id{k}" for k in range(23)]
+    made = plans.plan(ids, 3, 4, 8)
+    owned = [plans.share(made.shards, k, count) for k in range(count)]
+    edits = [e for own in owned for k in own for batch in made.batches(k) for e in batch]
+    assert sorted(edits) == [(row, sample) for row in range(23) for sample in range(3)]
+    assert max(map(len, owned)) - min(map(len, owned)) <= 1
+
+
+def test_the_order_depends_on_the_ids_alone(rng):
+    ids = [f"id{k}" for k in range(50)]
+    shuffled = [ids[k] for k in rng.permutation(50)]
+    orders = [[names[row] for row in plans.plan(names, 1, 4, 4).order] for names in (ids, shuffled)]
+    assert orders[0] == orders[1]
+
+
+@pytest.mark.parametrize("text", ["", "2", "0/2", "3/2", "a/b", "1/2/3", "-1/2", "1.5/2"])
+def test_shares_of_another_form_are_refused(text):
+    with pytest.raises(ValueError, match="shard must be K/N"):
+        plans.parse_share(text)
+
+
+# --- results --------------------------------------------------------------------------------------
+
+
+def test_edits_are_those_of_the_edit_mode(data, done, tmp_path):
+    """The same noise for the same id, seed and sample, whatever the batch."""
+    given = {"input": str(data), "prior": config(data).prior, "samples": 2}
+    assert run(small("simulate", **given), tmp_path / "edit") == 0
+    assert run(config(data, unpack="all"), done, "evaluate") == 0
+    for k in range(COUNT):
+        for sample in range(2):
+            name = f"p{k}_{sample}.png"
+            assert levels(picture(done / "pictures" / name), picture(tmp_path / "edit" / name)) <= 1
+
+
+def test_numbers_are_those_of_the_pictures(data, done):
+    """Means and standard errors over the pictures, from the unpacked files."""
+    assert run(config(data, unpack="all"), done, "evaluate") == 0
+    found = read(done)["measures"]
+    rms = {"guide": [], "photo": []}
+    for k in range(COUNT):
+        photo = np.asarray(Image.open(data / f"p{k}.png").convert("RGB"))
+        against = {"guide": simulate(photo), "photo": photo}
+        for name, other in against.items():
+            edits = [picture(done / "pictures" / f"p{k}_{s}.png") for s in range(2)]
+            away = [(edit.astype(float) - other) / 255 for edit in edits]
+            rms[name].append(np.mean([np.sqrt(np.mean(a**2)) for a in away]))
+    for name, values in rms.items():
+        assert found[f"{name}_rms"]["mean"] == pytest.approx(np.mean(values), rel=1e-12)
+        error = np.std(values, ddof=1) / np.sqrt(COUNT)
+        assert found[f"{name}_rms"]["error"] == pytest.approx(error, rel=1e-9)
+
+
+def test_lines_say_what_was_made(done):
+    every = lines_of(done)
+    assert sorted((line["id"], line["sample"]) for line in every) == [
+        (f"p{k}", sample) for k in range(COUNT) for sample in range(2)
+    ]
+    for line in every:
+        assert line["seed"] == 0 and len(line["key"]) == 16 and len(line["sha256"]) == 64
+        assert line["evaluations"] == 4 and line["seconds"] > 0
+        assert line["strength"]["t0"] == 0.5
+    assert len({line["key"] for line in every}) == 2 * COUNT
+
+
+def test_an_unpacked_picture_is_replayed(done, data, tmp_path):
+    assert run(config(data, unpack="p3"), done, "evaluate") == 0
+    given = config_of("base", input=str(done / "pictures" / "p3_1.png"))
+    assert run(given, None, "replay") == 0
+
+
+def test_a_shard_that_is_removed_is_computed_again(data, done, tmp_path):
+    out = tmp_path / "again"
+    shutil.copytree(done, out)
+    (out / "results.json").unlink()
+    kept = (out / "shards" / "00001-of-00004.jsonl").stat().st_mtime_ns
+    (out / "shards" / "00002-of-00004.jsonl").unlink()
+    assert run(config(data), out, "evaluate") == 0
+    assert (out / "results.json").read_bytes() == (done / "results.json").read_bytes()
+    assert (out / "shards" / "00001-of-00004.jsonl").stat().st_mtime_ns == kept
+
+
+def test_a_damaged_shard_is_named(data, done, tmp_path):
+    out = tmp_path / "damaged"
+    shutil.copytree(done, out)
+    file = out / "shards" / "00001-of-00004.npz"
+    file.write_bytes(file.read_bytes()[:-7] + b"0" * 7)
+    text = refused(config(data), out, "evaluate")
+    assert str(file) in text and "damaged" in text
+
+
+def test_a_picture_that_fails_is_listed_and_computed_on_request(data, tmp_path, capsys):
+    broken = tmp_path / "photos"
+    shutil.copytree(data, broken)
+    whole = (broken / "p2.png").read_bytes()
+    (broken / "p2.png").write_bytes(whole[:40])
+    assert run(config(broken), tmp_path / "out", "evaluate") == 1
+    found = read(tmp_path / "out")
+    assert found["edits"] == {"planned": 14, "made": 12, "failed": 2}
+    assert [one["id"] for one in found["failed"]] == ["p2", "p2"]
+    assert "p2" in capsys.readouterr().err
+    (broken / "p2.png").write_bytes(whole)
+    assert run(config(broken), tmp_path / "out", "evaluate") == 1  # failures are not tried again
+    assert run(config(broken, retry=True), tmp_path / "out", "evaluate") == 0
+    assert read(tmp_path / "out")["edits"]["failed"] == 0
+
+
+def test_the_exact_prior_gives_its_picture(data, tmp_path):
+    """At t0 1 every edit is the one picture that the prior knows."""
+    given = {"input": str(data), "prior": exact_prior(), "samples": 1, "batch": 4, "t0": 1.0}
+    more = {"features__prior": "", "measures__subsets": 4, "sampler__steps": 12}
+    assert run(config_of("evaluate_strokes", **given, **more), tmp_path, "evaluate") == 0
+    from program import known
+
+    away = []
+    for k in range(COUNT):
+        photo = np.asarray(Image.open(data / f"p{k}.png").convert("RGB"))
+        away.append(np.sqrt(np.mean(((known().astype(float) - photo) / 255) ** 2)))
+    assert read(tmp_path)["measures"]["photo_rms"]["mean"] == pytest.approx(np.mean(away), abs=0.01)
+
+
+def test_a_manifest_gives_guides_and_masks(data, tmp_path):
+    """The kept half of each picture is exact, and the guide is the given one."""
+    guide = Image.new("RGB", (SIZE, SIZE), (200, 30, 30))
+    guide.save(tmp_path / "guide.png")
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    mask[:, SIZE // 2 :] = 255
+    Image.fromarray(mask).save(tmp_path / "half.png")
+    rows = [f"row{k},{data / f'p{k}.png'},guide.png,half.png" for k in range(4)]
+    (tmp_path / "rows.csv").write_text("\n".join(["id,picture,guide,mask", *rows]) + "\n")
+    given = config(tmp_path / "rows.csv", unpack="")
+    assert run(given, tmp_path / "out", "evaluate") == 0
+    with given.unlocked():
+        given.unpack = "row1"
+    assert run(given, tmp_path / "out", "evaluate") == 0
+    edit = picture(tmp_path / "out/pictures/row1_0.png")
+    photo = np.asarray(Image.open(data / "p1.png").convert("RGB"))
+    np.testing.assert_array_equal(edit[:, : SIZE // 2], photo[:, : SIZE // 2])
+    shown = picture(tmp_path / "out/pictures/row1_guide.png")
+    np.testing.assert_array_equal(shown[:, SIZE // 2 :], np.asarray(guide)[:, SIZE // 2 :])
+
+
+# --- bad input ------------------------------------------------------------------------------------
+
+
+def test_a_workdir_of_another_config_is_refused_with_the_differences(data, done):
+    text = refused(config(data, t0=0.4, seed=5), done, "evaluate")
+    assert "config.t0: 0.5 then, 0.4 now" in text and "config.seed: 0 then, 5 now" in text
+
+
+def test_fields_on_which_no_result_depends_may_differ(data, done):
+    assert run(config(data, report_rows=3, devices=1), done, "evaluate") == 0
+
+
+@pytest.mark.parametrize(
+    "changes, text",
+    [
+        ({"limit": -1}, "limit must be at least 0, got -1"),
+        ({"shard_size": -2}, "shard_size must be at least 0, got -2"),
+        ({"shard": "3/2"}, "shard must be K/N"),
+        ({"shard": "1/2", "merge": True}, "shard, merge: give one of them"),
+        ({"unpack": "p99"}, "holds no evaluation"),
+        ({"merge": True}, "holds no evaluation"),
+        ({"task": "recolor", "options": {}}, "task: an evaluation takes one of"),
+        ({"cluster__use": "maybe"}, "cluster.use"),
+        ({"cluster__use": "off", "cluster__process": 1}, "cluster.use is off"),
+        ({"shard": "1/2", "cluster__use": "on"}, "shard: needs no cluster"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line(data, tmp_path, changes, text):
+    changes.pop("options", None)
+    assert text in refused(config(data, **changes), tmp_path, "evaluate")
+
+
+def test_options_of_other_modes_are_refused(data, tmp_path):
+    assert "overwrite" in refused(config(data), tmp_path, "evaluate", overwrite=True)
+    assert "keep" in refused(config(data), tmp_path, "evaluate", keep=True)
+    assert "evaluates nothing" in refused(small("strokes"), tmp_path, "evaluate")
+
+
+def test_an_empty_data_set_is_refused(tmp_path):
+    (tmp_path / "none").mkdir()
+    assert "none" in refused(config(tmp_path / "none"), tmp_path / "out", "evaluate")
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(data, done, tmp_path, monkeypatch):
+    out = tmp_path / "full"
+    shutil.copytree(done, out)
+    (out / "shards" / "00003-of-00004.jsonl").unlink()
+
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(images.files, "_write_through", full)
+        text = refused(config(data), out, "evaluate")
+    assert "No space left on device" in text
+    assert run(config(data), out, "evaluate") == 0
+    assert (out / "results.json").read_bytes() == (done / "results.json").read_bytes()
+
+
+def test_file_names_are_plain_and_unique():
+    ids = ["a/b", "a_b", "a b", "..", "é", "x" * 300, "x" * 301]
+    found = [file_name(id) for id in ids]
+    assert len(set(found)) == len(ids) and not any("/" in name for name in found)
+    assert all(len(name.encode()) < 250 and not name.startswith(".") for name in found)
