@@ -1,0 +1,1 @@
+"""Data sets, read from folders, zips, tfds sets, manifests and published layouts"""
