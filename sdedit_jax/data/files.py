@@ -79,18 +79,19 @@ def picture_names(names: Sequence[str]) -> list[str]:
     return [name for name in names if name.lower().endswith(PICTURES)]
 
 
-def of_split(pictures: Sequence[str], split: str, path: Path) -> list[str]:
+def of_split(pictures: Sequence[str], split: str, path: Path, advice: str = "") -> list[str]:
     """The pictures with the folder `split` in their path; "": all.
 
     Args:
         path: the folder or zip, for messages.
+        advice: the end of the message where the split has no picture.
 
     Raises:
         ValueError: there are pictures, and none of the split.
     """
     kept = [name for name in pictures if not split or f"/{split}/" in f"/{name}"]
     if pictures and not kept:
-        raise ValueError(_no_split(path, split, pictures))
+        raise ValueError(_no_split(path, split, pictures) + advice)
     return kept
 
 
@@ -100,7 +101,7 @@ def _no_split(path: Path, split: str, pictures: Sequence[str]) -> str:
     inside = "the folder itself" if top else f"its folder {posixpath.dirname(pictures[0])}/"
     return (
         f"data: no picture of the split {split!r} in {path}; {top or len(pictures)} pictures lie in"
-        f" {inside}: add --config.data.split= (and --config.data.held_out=)"
+        f" {inside}"
     )
 
 

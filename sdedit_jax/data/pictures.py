@@ -23,6 +23,8 @@ from sdedit_jax.images import LEAST_SHARE, fit, flatten, luminance, share, size_
 from sdedit_jax.text.spelling import counted, one_of
 
 LABELS = (None, "folder", "captions")
+ADVICE = ": add --config.data.split= (and --config.data.held_out=)"
+"""The end of the message where a split has no picture."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -161,7 +163,7 @@ def _from_files(path: Path, split: str | None, labels: str | None, size: int | N
     files = open_files(path)
     names = files.names()
     pictures = _without_masks(picture_names(names))
-    kept = of_split(pictures, split or "", path)
+    kept = of_split(pictures, split or "", path, ADVICE)
     if labels is None:
         return _Decoded(files, kept, size), None, ()
     texts = _texts(files, names, pictures, labels)
