@@ -77,14 +77,14 @@ def _labels(
         return {name: {"label": PurePosixPath(name).parent.name} for name in kept}
     if labels == "none" or not (labels or captions.has_table(names)):
         return {}
-    texts = captions.read(files, names, photos, str(files.path))
-    missing = [name for name in kept if name not in texts]
+    written = captions.read(files, names, photos, str(files.path))
+    missing = [name for name in kept if name not in written]
     if missing:
         raise ValueError(
             f"data: {files.path} has no caption for {missing[0]} ({len(missing)} of"
             f" {counted(len(kept), 'picture')}); labels='none' reads no captions"
         )
-    return {name: {"label": texts[name], "prompt": texts[name]} for name in kept}
+    return {name: {"label": written[name], "prompt": written[name]} for name in kept}
 
 
 def tfds_set(path: Path, choice: Choice) -> DataSet:

@@ -88,9 +88,7 @@ def _opened(folder: str, process: int) -> Any:
     except ImportError as error:
         raise ValueError('data: LSUN needs the package lmdb: pip install ".[lsun]"') from error
     try:
-        return lmdb.open(
-            folder, readonly=True, create=False, lock=False, readahead=False, max_readers=1024
-        )
+        return lmdb.open(folder, readonly=True, create=False, lock=False, readahead=False)
     except lmdb.Error as error:
         raise ValueError(f"data: cannot open {folder}: {error}") from error
 

@@ -7,6 +7,7 @@ from sdedit_jax.data.examples import DataSet
 from sdedit_jax.data.folders import folder, tfds_set
 from sdedit_jax.data.layouts import Choice, Layout
 from sdedit_jax.data.manifest import ENDINGS, manifest
+from sdedit_jax.data.tfds_sets import check_known
 from sdedit_jax.images import MASK_SUFFIX, user_path
 from sdedit_jax.text.spelling import one_of
 
@@ -55,8 +56,7 @@ def open_data_set(
     one_of("layout", layout, ["auto", *LAYOUTS])
     path = user_path(source)
     name = _detected(path) if layout == "auto" else layout
-    if name != "tfds" and not path.exists():
-        raise ValueError(f"data: {path} does not exist")
+    _check_exists(path, name)
     choice = Choice(split, labels, mask_suffix)
     _check_options(choice, name)
     return LAYOUTS[name].open(path, choice)
@@ -73,6 +73,14 @@ def _detected(path: Path) -> str:
             f"data: {path} is not a folder, a .zip file or a manifest ({', '.join(ENDINGS)})"
         )
     return (found or plain or ["tfds"])[0]
+
+
+def _check_exists(path: Path, name: str) -> None:
+    """Check that a set exists, so that a wrong path is the first error."""
+    if name == "tfds":
+        check_known(path)
+    elif not path.exists():
+        raise ValueError(f"data: {path} does not exist")
 
 
 def _check_options(choice: Choice, name: str) -> None:

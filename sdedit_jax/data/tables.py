@@ -27,7 +27,7 @@ def json_rows(lines: Iterable[str], name: str) -> Iterator[tuple[int, Mapping[st
 class Texts(Sequence[str]):
     """Texts in one block of bytes: about 60 bytes less each than in a list of strings."""
 
-    def __init__(self, block: bytes, ends: np.ndarray) -> None:
+    def __init__(self, block: bytearray, ends: np.ndarray) -> None:
         """Text i is block[ends[i] : ends[i + 1]], UTF-8; ends: int64 [n + 1]."""
         self._block, self._ends = block, ends
 
@@ -57,6 +57,5 @@ def texts(columns: Iterable[Sequence[str]], width: int) -> tuple[Texts, ...]:
             block += text.encode("utf-8", "surrogatepass")
             end.append(len(block))
     return tuple(
-        Texts(bytes(block), np.array(end, np.int64))
-        for block, end in zip(blocks, ends, strict=True)
+        Texts(block, np.frombuffer(end, np.int64)) for block, end in zip(blocks, ends, strict=True)
     )

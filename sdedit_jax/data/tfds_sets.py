@@ -30,9 +30,8 @@ def prepared(path: Path, split: str = "train") -> Prepared:
     """
     import tensorflow_datasets as tfds
 
+    check_known(path)
     here = path.is_dir()
-    if not here and not _is_tfds_name(str(path)):
-        raise ValueError(f"data: {path} is not a folder, zip or prepared tfds set")
     try:
         builder = tfds.builder_from_directory(path) if here else tfds.builder(str(path))
         rows = builder.as_data_source(split=split)
@@ -45,6 +44,16 @@ def prepared(path: Path, split: str = "train") -> Prepared:
     features = builder.info.features
     names = tuple(features["label"].names or ()) if "label" in features else ()
     return Prepared(rows, raw, names, _places(builder, split))
+
+
+def check_known(path: Path) -> None:
+    """Check that a path is a folder or the name of a tfds set.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if not path.is_dir() and not _is_tfds_name(str(path)):
+        raise ValueError(f"data: {path} is not a folder, zip or prepared tfds set")
 
 
 def _places(builder: Any, split: str) -> tuple[tuple[str, int, int], ...]:

@@ -77,7 +77,8 @@ def lines(file: str | Path, field: str) -> Iterator[str]:
         with open(file, "rb") as start:
             encoding = json.detect_encoding(start.read(4))
         with open(file, encoding=encoding, newline="") as text:
-            for number, line in enumerate(text, 1):
+            for line in text:
+                number += 1
                 yield line
     except OSError as error:
         raise ValueError(f"{field}: cannot read {file}: {error.strerror}") from None
