@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from sdedit_jax import modes, registry
+from sdedit_jax.data.pictures import Source
 from sdedit_jax.modes.train import metadata_of
 from sdedit_jax.pipeline.executor import PROGRAMS
-from sdedit_jax.training.data import Source
 from sdedit_jax.weights import store
 
 ROOT = Path(__file__).parent.parent

@@ -11,6 +11,7 @@ from program import ROOT, SIZE, config_of, exact_prior, tiny_card, tiny_params, 
 
 import sdedit_jax as sj
 from sdedit_jax import images, registry
+from sdedit_jax.data.pictures import Source
 from sdedit_jax.diffusion import sde
 from sdedit_jax.diffusion.strength import t_from_log_snr
 from sdedit_jax.edits.sdedit import Request
@@ -21,7 +22,6 @@ from sdedit_jax.pipeline import settings
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.registry import sampler_parts
 from sdedit_jax.tasks import TaskInput
-from sdedit_jax.training.data import Source
 from sdedit_jax.weights import load, store
 
 CONFIGS = sorted(file.stem for file in (ROOT / "configs").glob("[a-z]*.py"))

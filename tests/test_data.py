@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sdedit_jax.data.pictures import Source, source
 from sdedit_jax.images.pixels import to_unit
 from sdedit_jax.training.augment import Augment, draw, warp
-from sdedit_jax.training.data import Source, batch_of, loader, source
+from sdedit_jax.training.batches import batch_of, loader
 
 CAPTIONS = {"a_0": "red", "a_1": "green", "b_0": "red", "b_1": "blue"}
 

@@ -29,12 +29,12 @@ from test_unet2d import PLAIN, put
 
 import sdedit_jax as sj
 from sdedit_jax import images, registry
+from sdedit_jax.data.pictures import Source, source
 from sdedit_jax.modes.train import metadata_of
 from sdedit_jax.nets.functional import Network
 from sdedit_jax.nets.unet2d import UNet2D, UNet2DConfig
 from sdedit_jax.tasks import arrays
 from sdedit_jax.training.augment import Augment, change
-from sdedit_jax.training.data import Source, source
 from sdedit_jax.training.retake import View, retake
 from sdedit_jax.weights import store
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from sdedit_jax.data.pictures import Source
 from sdedit_jax.images import fit, to_unit
 from sdedit_jax.training.augment import Augment, draw, draw_more
-from sdedit_jax.training.data import Source, loader
+from sdedit_jax.training.batches import loader
 from sdedit_jax.training.retake import YIQ, View, relight, retake
 
 

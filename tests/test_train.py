@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sdedit_jax.data.pictures import Source
 from sdedit_jax.devices import placement
 from sdedit_jax.diffusion.sde import VE, VP, SubVP, level
 from sdedit_jax.diffusion.solvers import Prediction
 from sdedit_jax.modes import signals
 from sdedit_jax.priors.analytic import gaussian
 from sdedit_jax.training import loss as losses
-from sdedit_jax.training.data import Source
 from sdedit_jax.training.loop import Hooks, Run, newest_step, train
 from sdedit_jax.training.loss import Objective, denoising_error, denoising_loss
 from sdedit_jax.training.report import Report, read, summary

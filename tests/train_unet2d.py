@@ -20,9 +20,9 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from sdedit_jax import registry  # noqa: E402
+from sdedit_jax.data.pictures import source  # noqa: E402
 from sdedit_jax.training import loop  # noqa: E402
 from sdedit_jax.training.augment import Augment  # noqa: E402
-from sdedit_jax.training.data import source  # noqa: E402
 from sdedit_jax.training.loss import Objective  # noqa: E402
 from sdedit_jax.training.step import Optimizer  # noqa: E402
 from sdedit_jax.weights import export  # noqa: E402

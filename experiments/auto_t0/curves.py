@@ -16,8 +16,8 @@ import numpy as np
 import pictures
 
 import sdedit_jax as sj
+from sdedit_jax.data.pictures import Source, source
 from sdedit_jax.modes.files import spread
-from sdedit_jax.training.data import Source, source
 
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parent / "flowers"))

@@ -13,12 +13,12 @@ import numpy as np
 
 import sdedit_jax as sj
 from sdedit_jax import images
+from sdedit_jax.data.pictures import source
 from sdedit_jax.images.guide import Guide
 from sdedit_jax.modes.files import spread
 from sdedit_jax.pipeline import auto_strength
 from sdedit_jax.pipeline.auto_strength import Found
 from sdedit_jax.tasks.simulate import scribbled, simulate
-from sdedit_jax.training.data import source
 
 STROKES = {
     "3 colours, wide": (3, 13),

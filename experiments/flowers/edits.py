@@ -17,10 +17,10 @@ import numpy as np
 
 import sdedit_jax as sj
 from sdedit_jax import images
+from sdedit_jax.data.pictures import Source, source
 from sdedit_jax.evaluation import features, kid
 from sdedit_jax.evaluation.network import prior_features
 from sdedit_jax.tasks.simulate import simulate
-from sdedit_jax.training.data import Source, source
 
 SUBSET = 60
 """Rows of a subset: there are 69 guides."""

@@ -15,6 +15,7 @@ from jax import Array
 
 import sdedit_jax as sj
 from sdedit_jax import devices, images, registry
+from sdedit_jax.data.pictures import source
 from sdedit_jax.diffusion.noise import image_key
 from sdedit_jax.edits import inversion, sdedit
 from sdedit_jax.edits.inversion import Inverted
@@ -29,7 +30,6 @@ from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond
 from sdedit_jax.priors.prior import IDENTITY, Prior
 from sdedit_jax.text.concept_parser import parse
-from sdedit_jax.training.data import source
 
 ROWS = 8
 """Photos at a time; the last batch is filled up."""

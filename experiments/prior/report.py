@@ -12,7 +12,8 @@ import numpy as np
 
 import sdedit_jax as sj
 from sdedit_jax import images
-from sdedit_jax.training.data import Source, batch_of, source
+from sdedit_jax.data.pictures import Source, source
+from sdedit_jax.training.batches import batch_of
 from sdedit_jax.training.loss import denoising_error
 
 LEVELS = (0.1, 0.3, 1.0, 3.0)

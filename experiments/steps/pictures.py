@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 import sdedit_jax as sj
+from sdedit_jax.data.pictures import source
 from sdedit_jax.tasks.simulate import simulate
-from sdedit_jax.training.data import source
 
 GUIDES = 64
 SAMPLES = 4

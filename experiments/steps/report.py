@@ -19,9 +19,9 @@ from oracle import ODES
 
 import sdedit_jax as sj
 from sdedit_jax import images
+from sdedit_jax.data.pictures import source
 from sdedit_jax.evaluation import features, kid
 from sdedit_jax.evaluation.network import prior_features
-from sdedit_jax.training.data import source
 
 HERE = Path(__file__).parent
 PRIORS = ("fruits64", "flowers64")

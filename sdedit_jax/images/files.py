@@ -208,7 +208,25 @@ def read_mask(
     Raises:
         ValueError: the file cannot be read, has other proportions, or is JPEG and dark everywhere.
     """
-    image, name = _open(_bytes(user_path(path)), str(path)), f"{name} {path}"
+    return decode_mask(_bytes(user_path(path)), str(path), size, invert, channel, name)
+
+
+def decode_mask(
+    data: bytes,
+    file: str,
+    size: tuple[int, int],
+    invert: bool = False,
+    channel: str = "auto",
+    name: str = "mask",
+    formats: Sequence[str] = FORMATS,
+) -> np.ndarray:
+    """Decode a mask file's bytes; see `read_mask`.
+
+    Args:
+        file: its name, for messages.
+        formats: the accepted ones, by Pillow's names.
+    """
+    image, name = _open(data, file, formats), f"{name} {file}"
     grey = mask_levels(_picture(image), name, channel)
     return mask_at(from_levels(pure_ends(grey, image.format, name), invert), size, name)
 

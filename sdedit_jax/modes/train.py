@@ -6,6 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from sdedit_jax import registry
+from sdedit_jax.data.pictures import Source, source
 from sdedit_jax.diffusion.noise import drawn_seed
 from sdedit_jax.images import size_text
 from sdedit_jax.modes import signals
@@ -16,7 +17,6 @@ from sdedit_jax.registry import included
 from sdedit_jax.text.spelling import counted
 from sdedit_jax.training import autoencoder, history, pixel_prior, text_prior
 from sdedit_jax.training.augment import Augment
-from sdedit_jax.training.data import Source, source
 from sdedit_jax.training.job import Job, size
 from sdedit_jax.training.loop import Run, Stop, newest_step
 from sdedit_jax.training.loss import Objective

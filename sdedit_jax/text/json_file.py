@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,29 @@ def decode(data: bytes, name: str | Path, field: str) -> str:
         raise ValueError(
             f"{field}: cannot read {name}: byte {error.start} is not {encoding.upper()[:5]} text;"
             " save the file as UTF-8"
+        ) from None
+
+
+def lines(file: str | Path, field: str) -> Iterator[str]:
+    """The lines of a text file with their ends, read one by one; for large files.
+
+    Raises:
+        ValueError: the file cannot be read, or is no text in UTF-8, UTF-16 or UTF-32.
+    """
+    number = 0
+    try:
+        with open(file, "rb") as start:
+            encoding = json.detect_encoding(start.read(4))
+        with open(file, encoding=encoding, newline="") as text:
+            for line in text:
+                number += 1
+                yield line
+    except OSError as error:
+        raise ValueError(f"{field}: cannot read {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(
+            f"{field}: cannot read {file}: after line {number} there is no {encoding.upper()[:5]}"
+            " text; save the file as UTF-8"
         ) from None
 
 

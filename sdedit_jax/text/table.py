@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 DELIMITERS = ",;\t"
 
@@ -19,11 +20,24 @@ def rows(text: str, name: str, field: str) -> Iterator[tuple[int, list[str]]]:
     Raises:
         ValueError: a quote is not closed, or another damage.
     """
-    first = next((line for line in text.splitlines() if line.strip()), "")
+    yield from rows_of(io.StringIO(text, newline=""), name, field)
+
+
+def rows_of(lines: Iterable[str], name: str, field: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a table that is read line by line; see `rows`.
+
+    Args:
+        lines: with their line ends.
+    """
+    lines, start = iter(lines), []
+    for line in lines:
+        start.append(line)
+        if line.strip():
+            break
+    first = "".join(start).strip()
     delimiter = min((sign for sign in DELIMITERS if sign in first), key=first.index, default=",")
-    found = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
-    )
+    whole = chain(start, lines)
+    found = csv.reader(whole, delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
         for cells in found:
             if any(cell.strip() for cell in cells):

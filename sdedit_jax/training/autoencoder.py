@@ -15,7 +15,7 @@ from sdedit_jax.diffusion.noise import seed_key
 from sdedit_jax.nets.functional import network
 from sdedit_jax.registry import PARTS
 from sdedit_jax.text import json_file
-from sdedit_jax.training.data import spaced
+from sdedit_jax.training.batches import spaced
 from sdedit_jax.training.job import Job, execute, rounded, size, so_far, some
 from sdedit_jax.training.loop import Hooks
 from sdedit_jax.training.vae import (

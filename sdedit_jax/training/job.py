@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from sdedit_jax.data.pictures import Source
 from sdedit_jax.training import history, loop
 from sdedit_jax.training.augment import Augment
-from sdedit_jax.training.data import Source, batch_of, spaced
+from sdedit_jax.training.batches import batch_of, spaced
 from sdedit_jax.training.loop import Hooks, Run, Stop
 from sdedit_jax.training.loss import Loss
 from sdedit_jax.training.report import read, seconds

@@ -22,11 +22,12 @@ import orbax.checkpoint as ocp
 from jax import Array
 from tqdm import tqdm
 
+from sdedit_jax.data.pictures import Source
 from sdedit_jax.devices import placement
 from sdedit_jax.diffusion.noise import seed_key
 from sdedit_jax.diffusion.sde import SDE
 from sdedit_jax.training.augment import Augment
-from sdedit_jax.training.data import Source, batch_of, loader, spaced
+from sdedit_jax.training.batches import batch_of, loader, spaced
 from sdedit_jax.training.loss import Loss, Objective, Predict, denoising_loss, held_out_errors
 from sdedit_jax.training.report import Report, summary
 from sdedit_jax.training.step import (

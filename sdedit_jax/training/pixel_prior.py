@@ -13,8 +13,8 @@ from sdedit_jax.nets.functional import together
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.registry import included
 from sdedit_jax.training import sheets
+from sdedit_jax.training.batches import batch_of, spaced
 from sdedit_jax.training.checks import check
-from sdedit_jax.training.data import batch_of, spaced
 from sdedit_jax.training.job import Job, execute
 from sdedit_jax.training.loop import Hooks
 from sdedit_jax.training.loss import Objective, denoising_loss, held_out_errors

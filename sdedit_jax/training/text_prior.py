@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from sdedit_jax import images
+from sdedit_jax.data.pictures import Source
 from sdedit_jax.diffusion import sde
 from sdedit_jax.diffusion.grids import Karras
 from sdedit_jax.diffusion.noise import seed_key
@@ -26,8 +27,8 @@ from sdedit_jax.text import tokenizer, vocabulary
 from sdedit_jax.text.tokenizer import Tokenizer
 from sdedit_jax.training import publishing
 from sdedit_jax.training.autoencoder import Autoencoder, latents, report_of
+from sdedit_jax.training.batches import batch_of, spaced
 from sdedit_jax.training.checks import check_folder
-from sdedit_jax.training.data import Source, batch_of, spaced
 from sdedit_jax.training.job import Job, execute, rounded, size, so_far
 from sdedit_jax.training.loop import Hooks
 from sdedit_jax.training.loss import Objective, held_out_errors

@@ -12,6 +12,7 @@ import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from sdedit_jax.data.tables import json_rows
 from sdedit_jax.text import json_file, table
 
 TABLES = ("captions.csv", "metadata.jsonl", "metadata.csv")
@@ -21,6 +22,11 @@ CAPTIONS = ("caption", "text")
 
 Files = Callable[[str], bytes]
 """The content of a file by its name."""
+
+
+def has_table(names: Sequence[str]) -> bool:
+    """Whether one of TABLES is among files."""
+    return any(posixpath.basename(name) in TABLES for name in names)
 
 
 def read(files: Files, names: Sequence[str], pictures: Sequence[str], where: str) -> dict[str, str]:
@@ -49,7 +55,7 @@ def read(files: Files, names: Sequence[str], pictures: Sequence[str], where: str
 def _rows(name: str, data: bytes) -> Iterator[tuple[str, str]]:
     """(picture, caption) of the lines of a table."""
     text, folder = json_file.decode(data, name, "data"), posixpath.dirname(name)
-    lines = _json_lines(text, name) if name.endswith("l") else _table(text, name)
+    lines = json_rows(text.split("\n"), name) if name.endswith("l") else _table(text, name)
     for line, row in lines:
         path = next((row[field] for field in PATHS if row.get(field)), None)
         caption = next((row[field] for field in CAPTIONS if row.get(field)), None)
@@ -59,16 +65,6 @@ def _rows(name: str, data: bytes) -> Iterator[tuple[str, str]]:
                 f" what has commas; got {[value for value in row.values() if value]}"
             )
         yield posixpath.normpath(posixpath.join(folder, path.replace("\\", "/"))), caption
-
-
-def _json_lines(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        row = json_file.parse(line.encode(), f"line {number} of {name}", "data")
-        if not isinstance(row, dict):
-            raise ValueError(f"data: line {number} of {name} must hold a JSON object")
-        yield number, row
 
 
 def _table(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -1,0 +1,136 @@
+"""The files of a data set: the members of a folder or a zip, and the pictures among them."""
+
+import os
+import posixpath
+import re
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sdedit_jax.images import FORMATS, MASK_SUFFIX, Picture, decode
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+READABLE = (*FORMATS, "BMP")
+HIDDEN = re.compile(r"(^|/)(\.|__MACOSX/)")
+
+
+class Files:
+    """The members of a folder or a zip; can be pickled, and read from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.zip = zipfile.ZipFile(path) if path.suffix == ".zip" else None
+
+    def __reduce__(self) -> tuple:
+        return Files, (self.path,)
+
+    def names(self) -> list[str]:
+        """The names of the files, sorted, with "/" between folders; without hidden ones."""
+        found = self.zip.namelist() if self.zip else _walk(self.path)
+        return sorted(name for name in found if not HIDDEN.search(name))
+
+    def __call__(self, name: str) -> bytes:
+        """The content of a file.
+
+        Raises:
+            ValueError: the file cannot be read.
+        """
+        try:
+            return self.zip.read(name) if self.zip else (self.path / name).read_bytes()
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError, KeyError) as error:
+            # RuntimeError: an encrypted member, or one in a compression that Python does not know
+            reason = _link(self.path / name) or error
+            raise ValueError(f"data: cannot read {name} in {self.path}: {reason}") from error
+
+
+def _walk(folder: Path) -> list[str]:
+    """The paths of the files in a folder and its subfolders; links to folders are not followed."""
+    found: list[str] = []
+    for here, _, files in os.walk(folder):
+        inside = os.path.relpath(here, folder).replace(os.sep, "/")
+        found += files if inside == "." else [f"{inside}/{name}" for name in files]
+    return found
+
+
+def _link(path: Path) -> str:
+    """What is wrong with a symbolic link that leads nowhere; "" for other paths."""
+    if not path.is_symlink() or path.exists():
+        return ""
+    return f"it is a symbolic link to {os.readlink(path)}, which does not exist"
+
+
+def open_files(path: Path) -> Files:
+    """The files of a folder or a zip.
+
+    Raises:
+        ValueError: the zip cannot be opened.
+    """
+    try:
+        return Files(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"data: cannot open {path}: {error}") from error
+
+
+def picture_names(names: Sequence[str]) -> list[str]:
+    """The pictures among files by their names, masks included."""
+    return [name for name in names if name.lower().endswith(PICTURES)]
+
+
+def of_split(pictures: Sequence[str], split: str, path: Path, advice: str = "") -> list[str]:
+    """The pictures with the folder `split` in their path; "": all.
+
+    Args:
+        path: the folder or zip, for messages.
+        advice: the end of the message where the split has no picture.
+
+    Raises:
+        ValueError: there are pictures, and none of the split.
+    """
+    kept = [name for name in pictures if not split or f"/{split}/" in f"/{name}"]
+    if pictures and not kept:
+        raise ValueError(_no_split(path, split, pictures) + advice)
+    return kept
+
+
+def _no_split(path: Path, split: str, pictures: Sequence[str]) -> str:
+    """The error for a split without pictures."""
+    top = sum("/" not in name for name in pictures)
+    inside = "the folder itself" if top else f"its folder {posixpath.dirname(pictures[0])}/"
+    return (
+        f"data: no picture of the split {split!r} in {path}; {top or len(pictures)} pictures lie in"
+        f" {inside}"
+    )
+
+
+def masks_beside(pictures: Sequence[str], suffix: str = MASK_SUFFIX) -> dict[str, str]:
+    """Mask -> the stem of its picture: `a_mask.png` beside `a.png`.
+
+    Args:
+        suffix: what the stem of a mask adds to that of its picture; "": there are no masks.
+    """
+    stems = {posixpath.splitext(name)[0] for name in pictures}
+    photos = {name: _photo(name, suffix) for name in pictures}
+    return {name: photo for name, photo in photos.items() if suffix and photo in stems}
+
+
+def _photo(mask: str, suffix: str) -> str | None:
+    """The stem of the picture to which a mask belongs by its name."""
+    stem = posixpath.splitext(mask)[0]
+    return stem.removesuffix(suffix) if stem.endswith(suffix) else None
+
+
+def to_picture(data: bytes | np.ndarray, name: str) -> Picture:
+    """A picture of a file's bytes, or of uint8 [H, W, 1 | 3 | 4].
+
+    Raises:
+        ValueError: it cannot be read, or is another array.
+    """
+    if isinstance(data, bytes):
+        return decode(data, name, READABLE)
+    if data.dtype != np.uint8 or data.ndim != 3 or data.shape[-1] not in (1, 3, 4):
+        raise ValueError(f"cannot read {name}: {data.dtype} {data.shape} is not a uint8 picture")
+    rgb = np.broadcast_to(data[..., :3], (*data.shape[:2], 3))
+    return Picture(rgb, data[..., 3] if data.shape[-1] == 4 else None)

@@ -1,0 +1,96 @@
+"""LSUN as released: one LMDB folder for a category and split, such as church_outdoor_val_lmdb.
+
+The keys are the ids, the values are JPEG or WebP files. The label is the category.
+"""
+
+import functools
+import os
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sdedit_jax.data.examples import DataSet, Example
+from sdedit_jax.data.files import to_picture
+from sdedit_jax.data.layouts import Choice, Layout
+from sdedit_jax.data.tables import texts
+
+NAME = re.compile(r"(?P<category>.+)_(?P<split>train|val)_lmdb|(?P<test>test)_lmdb")
+OPENING = threading.Lock()
+
+
+def fits(path: Path) -> bool:
+    """Whether a path is an LMDB folder, or a folder that has some of LSUN."""
+    return (path / "data.mdb").is_file() or (path.is_dir() and bool(_inside(path)))
+
+
+def _inside(path: Path) -> list[Path]:
+    return sorted(one.parent for one in path.glob("*_lmdb/data.mdb"))
+
+
+def lsun(path: Path, choice: Choice) -> DataSet:
+    """The pictures of an LMDB folder, in the order of their keys.
+
+    Raises:
+        ValueError: it cannot be read, or a folder has several LMDB folders of the split.
+    """
+    folder = path if (path / "data.mdb").is_file() else _chosen(path, choice.split)
+    found = NAME.fullmatch(folder.name)
+    if choice.split and (not found or choice.split not in (found["split"], found["test"])):
+        raise ValueError(f"data: {folder} is not the split {choice.split!r} by its name")
+    reader = _Reader(folder, (found and found["category"]) or "")
+    (ids,) = texts(((key,) for key in reader.keys()), 1)
+    if not ids:
+        raise ValueError(f"data: {folder} has no rows")
+    return DataSet(folder.name, ids, ids, reader)
+
+
+def _chosen(path: Path, split: str) -> Path:
+    """The one LMDB folder of the split in a folder."""
+    found = [one for one in _inside(path) if not split or one.name.endswith(f"{split}_lmdb")]
+    if len(found) != 1:
+        names = [one.name for one in found or _inside(path)]
+        of = f" of the split {split!r}" if split else ""
+        raise ValueError(f"data: {path} must have one LMDB folder{of}, has {names}; name one")
+    return found[0]
+
+
+class _Reader:
+    """Reads a picture by its key; can be pickled."""
+
+    def __init__(self, folder: Path, label: str) -> None:
+        self.folder, self.label = folder, label
+
+    def keys(self) -> Iterator[str]:
+        with _environment(self.folder).begin() as rows:
+            for key in rows.cursor().iternext(keys=True, values=False):
+                yield os.fsdecode(key)
+
+    def __call__(self, id: str, reference: str) -> Example:
+        with _environment(self.folder).begin() as rows:
+            data = rows.get(os.fsencode(reference))
+        if data is None:
+            raise ValueError(f"no such key in {self.folder}")
+        return Example(id, to_picture(data, reference), label=self.label)
+
+
+def _environment(folder: Path) -> Any:
+    """The open LMDB environment of a folder; LMDB allows one in a process."""
+    with OPENING:
+        return _opened(str(folder.resolve()), os.getpid())
+
+
+@functools.cache
+def _opened(folder: str, process: int) -> Any:
+    try:
+        import lmdb
+    except ImportError as error:
+        raise ValueError('data: LSUN needs the package lmdb: pip install ".[lsun]"') from error
+    try:
+        return lmdb.open(folder, readonly=True, create=False, lock=False, readahead=False)
+    except lmdb.Error as error:
+        raise ValueError(f"data: cannot open {folder}: {error}") from error
+
+
+LAYOUT = Layout(fits, lsun, ("split",))
