@@ -15,9 +15,10 @@ def fields(config: ConfigDict) -> ConfigDict:
     `input` is the data set: a folder, a zip, a manifest (.csv, .jsonl), or a name of tfds.
     """
     config.data = ConfigDict()
-    config.data.layout = "auto"  # auto | folder | lsun | celeba_hq | imagenet | pie_bench
+    # auto | folder | zip | tfds | manifest | lsun | celeba_hq | imagenet | pie_bench
+    config.data.layout = "auto"
     config.data.split = ""  # a folder in the paths, such as "test"; of tfds: its own
-    config.data.labels = ""  # "" | folder | captions
+    config.data.labels = ""  # folder | captions | none; of ImageNet: synset | class | words
     config.data.patches = False  # paste a patch of another picture into each: its guide and mask
     config.data.seed = 0  # of the patches
     config.limit = 0  # the first ids; 0: all

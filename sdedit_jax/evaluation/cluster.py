@@ -73,7 +73,7 @@ def start(
     if jax.distributed.is_initialized():
         return Process(jax.process_index(), jax.process_count(), True)
     jax.config.update("jax_enable_recoverability", survive)
-    jax.config.update("jax_cpu_collectives_implementation", "none")  # no edit needs any
+    jax.config.update("jax_cpu_collectives_implementation", None)  # no edit needs any
     with _time_limit(coordinator, timeout):
         try:
             jax.distributed.initialize(

@@ -14,17 +14,20 @@ from ml_collections import ConfigDict
 
 from sdedit_jax import provenance
 from sdedit_jax.caution import warn
-from sdedit_jax.data.examples import DataSet, open_data_set
+from sdedit_jax.data.examples import DataSet
+from sdedit_jax.data.patches import pasted
+from sdedit_jax.data.sets import open_data_set
 from sdedit_jax.evaluation import cluster, flow, identity, shards
 from sdedit_jax.evaluation import plan as plans
 from sdedit_jax.evaluation.cluster import Presence, Process
 from sdedit_jax.evaluation.flow import Times
 from sdedit_jax.evaluation.opening import open_measures
+from sdedit_jax.images import MASK_SUFFIX
 from sdedit_jax.modes import evaluate_reference as reference
 from sdedit_jax.modes import evaluate_results as results
 from sdedit_jax.modes import kinds, signals, unpack
 from sdedit_jax.modes.evaluate_batches import Editor, Reader, Run, Writer
-from sdedit_jax.modes.files import Target, mask_suffix, plain
+from sdedit_jax.modes.files import Target, plain
 from sdedit_jax.modes.session import header
 from sdedit_jax.tasks.examples import check_task
 from sdedit_jax.text.spelling import counted
@@ -116,15 +119,13 @@ def open_run(config: ConfigDict, target: Target) -> Run:
 
 def _data(config: ConfigDict, source: str, split: str) -> DataSet:
     """The data set of a config, its first rows, with patches where these are wanted."""
-    given = config.data
-    data = open_data_set(
-        source, layout=given.layout, split=split, labels=given.labels,
-        mask_suffix=mask_suffix(config),
-    )  # fmt: skip
+    given, suffix = config.data, config.options.mask_suffix
+    masks = {} if suffix == MASK_SUFFIX else {"mask_suffix": suffix}
+    data = open_data_set(source, layout=given.layout, split=split, labels=given.labels, **masks)
     if config.limit > len(data):
         warn(f"limit: the data set has {counted(len(data), 'picture')}, fewer than {config.limit}")
     data = data.first(config.limit) if config.limit else data
-    return results.with_patches(data, given.seed) if given.patches else data
+    return pasted(data, given.seed) if given.patches else data
 
 
 def identity_of(

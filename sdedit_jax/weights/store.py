@@ -183,13 +183,20 @@ def _reading(path: Path, read: Callable[[Path], Params]) -> Params:
 
 def _restore(path: Path, stored: Params) -> Params:
     args = jax.tree.map(lambda a: ocp.RestoreArgs(restore_type=np.ndarray), stored)
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=_alone())
+    with ocp.Checkpointer(handler, multiprocessing_options=_alone()) as checkpointer:
         return checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=args))
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """Reading by this process alone: the processes of a cluster do not wait for each other."""
+    own = jax.process_index()
+    return ocp.options.MultiprocessingOptions(own, {own}, f"process_{own}")
 
 
 def stored_shapes(path: Path) -> Params:
     """Shapes and dtypes of the tensors of an orbax folder."""
-    with ocp.StandardCheckpointer() as checkpointer:
+    with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
         found = checkpointer.metadata(path).item_metadata
     if found is None:
         raise ValueError("the metadata of the checkpoint is missing or damaged")
