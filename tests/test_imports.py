@@ -46,6 +46,7 @@ HOMES = {
     "gradio": ["web"],
     "anywidget": ["web"],
     "traitlets": ["web"],
+    "scipy": ["evaluation"],
     "tensorflow": [],
 }
 PURE = ["diffusion", "guidance", "edits"]
