@@ -45,6 +45,8 @@ setup(
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12.8",
         "numpy>=2.0",
+        # SSIM filters with scipy.ndimage; JAX installs scipy too
+        "scipy>=1.14",
         "ml-collections>=1.0",
         "absl-py>=2.1",
         "pillow>=11",
@@ -68,7 +70,6 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.6",
             "hypothesis>=6.100",
-            "scipy>=1.14",
             "nbclient>=0.10",
             "ipykernel>=6.29",
             "anywidget>=0.9",

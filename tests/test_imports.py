@@ -50,6 +50,7 @@ HOMES = {
     "gradio": ["web"],
     "anywidget": ["web"],
     "traitlets": ["web"],
+    "scipy": ["evaluation"],
     "tensorflow": [],
 }
 PURE = ["diffusion", "guidance", "edits"]
