@@ -137,6 +137,16 @@ def webp(picture: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def pixels(data: bytes) -> np.ndarray:
+    """The pixels of a recorded picture, uint8 [H, W, 3 or 4]."""
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def recipe_of(header: Mapping[str, Any], line: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole recipe of an edit."""
+    return {**header["recipe"], **line["recipe"]}
+
+
 def _write_records(path: Path, records: Sequence[bytes]) -> str:
     """Write an ArrayRecord file; its sha256."""
     from array_record.python.array_record_module import ArrayRecordWriter

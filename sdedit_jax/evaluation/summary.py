@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sdedit_jax.evaluation import features, frechet, kid
+from sdedit_jax.evaluation import features, frechet, kid, kid_groups
 from sdedit_jax.evaluation.averages import mean_and_error
 from sdedit_jax.evaluation.extractors import Extractor
+from sdedit_jax.evaluation.kid_groups import between_groups
 from sdedit_jax.evaluation.shards import Store
 
 
@@ -68,18 +69,20 @@ def collect(store: Store, run: str) -> Collected:
 
 
 def averages(found: Collected) -> dict[str, dict[str, float]]:
-    """Of each measure: the mean, and its standard error over the ids."""
-    rows = {id: i for i, id in enumerate(dict.fromkeys(found.ids))}
-    groups = np.array([rows[id] for id in found.ids])
-    return {name: _average(values, groups) for name, values in found.numbers.items()}
+    """Of each measure: the mean, its standard error over the ids, and the number of edits."""
+    groups = _groups(found.ids)
+    made = {}
+    for name, values in found.numbers.items():
+        mean = mean_and_error(np.where(np.isfinite(values), values, np.nan), groups)
+        edits = int(np.isfinite(values).sum())
+        made[name] = {"mean": mean.value, "error": mean.error, "edits": edits}
+    return made
 
 
-def _average(values: np.ndarray, groups: np.ndarray) -> dict[str, float]:
-    kept = np.isfinite(values)
-    if not kept.any():
-        return {"mean": float("nan"), "error": float("nan"), "edits": 0}
-    mean, error = mean_and_error(values[kept], groups[kept])
-    return {"mean": mean, "error": error, "edits": int(kept.sum())}
+def _groups(ids: Sequence[str]) -> np.ndarray:
+    """The number of each id, by its first place: int64 [N]."""
+    numbers = {id: i for i, id in enumerate(dict.fromkeys(ids))}
+    return np.array([numbers[id] for id in ids], np.int64)
 
 
 def distances(
@@ -95,30 +98,64 @@ def distances(
         reference: name of the features -> [M, D]; {}: the photos themselves.
         subsets, size: of KID.
     """
-    return {one.name: _distances(found, one, reference, subsets, size) for one in extractors}
+    of = _groups(found.ids)
+    first = of[np.array(found.samples, int) == 0]
+    owners = {"edit": of, "guide": first, "photo": first}
+    return {
+        one.name: _of_extractor(found.features, owners, one, reference, subsets, size)
+        for one in extractors
+    }
 
 
-def _distances(
-    found: Collected,
+def _of_extractor(
+    rows: Mapping[str, np.ndarray],
+    owners: Mapping[str, np.ndarray],
     extractor: Extractor,
     reference: Mapping[str, np.ndarray],
     subsets: int,
     size: int,
 ) -> dict[str, Any]:
-    photos = found.features.get(f"{extractor.name}/photo", np.zeros((0, 1), np.float32))
-    base = reference.get(extractor.name, photos)
+    empty = np.zeros((0, 1), np.float32)
+    if reference:
+        base = reference[extractor.name]
+        of_base = len(owners["edit"]) + np.arange(len(base))
+    else:
+        base, of_base = rows.get(f"{extractor.name}/photo", empty), owners["photo"]
     sets = {"edits": "edit", "guides": "guide"} | ({"photos": "photo"} if reference else {})
     made: dict[str, Any] = {"reference": len(base), **extractor.facts}
     for name, part in sets.items():
-        rows = found.features.get(f"{extractor.name}/{part}", np.zeros((0, 1), np.float32))
-        if min(len(rows), len(base)) < 2:
-            made[name] = {"kid": None, "why": "KID needs two pictures of each set at least"}
-            continue
-        x, y = rows, base
-        if extractor.standardised:
-            x, y = (features.standardised(each, base) for each in (rows, base))
-        value = kid.kid(x, y, subsets=subsets, size=size)
-        made[name] = {"pictures": len(rows), "kid": value._asdict()}
-        if not extractor.standardised:
-            made[name]["fid"] = frechet.frechet(x, y)
+        x = rows.get(f"{extractor.name}/{part}", empty)
+        made[name] = _distance(x, base, owners[part], of_base, extractor, subsets, size)
     return made
+
+
+def _distance(
+    x: np.ndarray,
+    y: np.ndarray,
+    of_x: np.ndarray,
+    of_y: np.ndarray,
+    extractor: Extractor,
+    subsets: int,
+    size: int,
+) -> dict[str, Any]:
+    """The distances of one set from the reference."""
+    if min(len(x), len(y), len(set(of_x)), len(set(of_y))) < 2:
+        return {"kid": None, "why": "KID needs pictures of two ids in each set"}
+    if extractor.standardised:
+        x, y = (features.standardised(rows, y) for rows in (x, y))
+    made = {
+        "pictures": len(x),
+        "kid": between_groups(x, y, of_x, of_y)._asdict(),
+        "kid_of_subsets": kid.kid(x, y, subsets=subsets, size=size)._asdict(),
+    }
+    if extractor.standardised:
+        return made
+    few = frechet.caution(min(len(x), len(y)), x.shape[1])
+    return {**made, "fid": frechet.frechet(x, y), **({"caution": few} if few else {})}
+
+
+DEFINITIONS = {
+    "kid": kid_groups.DEFINITION,
+    "kid_of_subsets": kid.DEFINITION,
+    "fid": frechet.DEFINITION,
+}

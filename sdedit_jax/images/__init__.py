@@ -78,7 +78,7 @@ from sdedit_jax.images.pixels import (
     to_unit,
     uncertainty,
 )
-from sdedit_jax.images.plots import BRIGHTEST, heat, lines
+from sdedit_jax.images.plots import BRIGHTEST, bars, heat, histograms, lines
 from sdedit_jax.images.sheets import contact_sheet, grid
 
 __all__ = [
@@ -95,6 +95,7 @@ __all__ = [
     "Placement",
     "Size",
     "agrees",
+    "bars",
     "change_under",
     "check_mask",
     "check_size",
@@ -117,6 +118,7 @@ __all__ = [
     "grid",
     "grow",
     "heat",
+    "histograms",
     "in_grey",
     "in_levels",
     "in_window",

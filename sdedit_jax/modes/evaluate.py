@@ -26,7 +26,7 @@ from sdedit_jax.images import MASK_SUFFIX
 from sdedit_jax.modes import evaluate_reference as reference
 from sdedit_jax.modes import evaluate_results as results
 from sdedit_jax.modes import kinds, signals, unpack
-from sdedit_jax.modes.evaluate_batches import Editor, Reader, Run, Writer
+from sdedit_jax.modes.evaluate_batches import TARGETS, Editor, Reader, Run, Writer
 from sdedit_jax.modes.files import Target, plain
 from sdedit_jax.modes.session import header
 from sdedit_jax.tasks.examples import check_task
@@ -113,7 +113,9 @@ def open_run(config: ConfigDict, target: Target) -> Run:
     plan = plans.plan(data.ids, config.samples, config.batch, config.shard_size or 4 * config.batch)
     own = identity_of(config, kind.prior.metadata, data, other)
     store = shards.Store(target.folder / shards.FOLDER, plan.shards)
-    measures = open_measures(config)
+    measures = open_measures(config.features)
+    for name in TARGETS:
+        measures.named(config.measures[name], f"measures.{name}")
     return Run(config, kind, data, plan, store, measures, own, other)
 
 

@@ -14,6 +14,7 @@ from sdedit_jax.data.examples import DataSet, Example
 from sdedit_jax.evaluation import shards
 from sdedit_jax.evaluation.identity import digest
 from sdedit_jax.evaluation.opening import Measures
+from sdedit_jax.evaluation.paired import Paired
 from sdedit_jax.evaluation.plan import Edit, Plan
 from sdedit_jax.modes import jobs as batches
 from sdedit_jax.modes.jobs import Done, Failed
@@ -21,6 +22,9 @@ from sdedit_jax.modes.session import Input, Job, Kind, device_errors
 from sdedit_jax.pipeline import executor
 from sdedit_jax.pipeline.base import total_evaluations
 from sdedit_jax.tasks.examples import fitted_photo
+
+TARGETS = ("guide", "photo")
+"""What edits are measured against."""
 
 
 class Run(NamedTuple):
@@ -39,6 +43,10 @@ class Run(NamedTuple):
     measures: Measures
     identity: Mapping[str, Any]
     reference: DataSet | None = None
+
+    def named(self, target: str) -> list[Paired]:
+        """The measures of an edit against one of TARGETS."""
+        return self.measures.named(self.config.measures[target], f"measures.{target}")
 
     @property
     def digest(self) -> str:
@@ -242,7 +250,7 @@ class Writer:
         columns = {
             f"{name}_{measure.name}": measure.of(edits, pictures, mask)
             for name, pictures in against.items()
-            for measure in self.run.measures.of(name)
+            for measure in self.run.named(name)
         }
         return {
             i: {name: float(values[n]) for name, values in columns.items()} | _bound(one)

@@ -1,22 +1,21 @@
 """The results of an evaluation: results.json, results.md, plots and report.html."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from sdedit_jax import images, provenance
+from sdedit_jax import images
 from sdedit_jax.evaluation import identity, summary
 from sdedit_jax.evaluation.summary import Collected
 from sdedit_jax.modes import evaluate_reference as reference
+from sdedit_jax.modes import evaluate_report as report
 from sdedit_jax.modes.edit import report as failures
-from sdedit_jax.modes.evaluate_batches import Run
+from sdedit_jax.modes.evaluate_batches import TARGETS, Run
 from sdedit_jax.modes.files import Target
 from sdedit_jax.priors.prior import describe
 
-FILES = ("results.json", "results.md", "distances.png", "report.html")
+PLOTS = ("distances.png", "measures.png")
 SHOWN = 20
 """Failures that are printed; all are in results.json."""
 
@@ -32,6 +31,11 @@ def write(run: Run, target: Target) -> int:
     body = results(run, found, base, bad)
     target = target._replace(overwrite=True)
     target.json("results.json", body)
+    drawn = report.draw(body, found)
+    for name, plot in zip(PLOTS, drawn, strict=True):
+        if plot is not None:
+            target.png(name, plot)
+    report.write(run, target, body, found, drawn)
     text = table(body)
     images.write_bytes(target.folder / "results.md", text.encode(), overwrite=True)
     print(text)
@@ -53,7 +57,7 @@ def results(
     bad: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The body of results.json."""
-    measures = run.config.measures
+    measures, facts = run.config.measures, facts_of(run)
     return {
         "run": run.digest,
         "data": {"name": run.data.name, "pictures": len(run.data), "sha256": run.data.digest},
@@ -63,14 +67,29 @@ def results(
         "code": identity.code(),
         "edits": {"planned": run.plan.edits, "made": len(found.ids), "failed": len(found.failed)},
         "measures": {
-            name: {**average, **run.measures.facts(name)}
+            name: {**average, **facts.get(name, {})}
             for name, average in summary.averages(found).items()
         },
         "sets": summary.distances(
             found, run.measures.extractors, base, measures.subsets, measures.subset_size
         ),
+        "definitions": summary.DEFINITIONS,
         "failed": [*found.failed, *bad],
     }
+
+
+PROPOSITION = {
+    "proposition_1_distance": {
+        "definition": "squared distance of the edit from the guide, values in [-1, 1]"
+    },
+    "proposition_1_bound": {"definition": "the paper's bound of it with probability 0.95"},
+}
+
+
+def facts_of(run: Run) -> dict[str, dict[str, Any]]:
+    """Unit and definition of each measure."""
+    found = {f"{t}_{one.name}": one.row for t in TARGETS for one in run.named(t)}
+    return found | PROPOSITION
 
 
 def table(body: Mapping[str, Any]) -> str:
@@ -100,18 +119,3 @@ def table(body: Mapping[str, Any]) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
-
-
-def picture(data: bytes) -> np.ndarray:
-    """The pixels of a recorded picture."""
-    return np.asarray(Image.open(io.BytesIO(data)))
-
-
-def recipe_of(header: Mapping[str, Any], line: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole recipe of an edit."""
-    return {**header["recipe"], **line["recipe"]}
-
-
-def chunks(header: Mapping[str, Any], line: Mapping[str, Any]) -> dict[str, str]:
-    """The text chunks of an edit's PNG."""
-    return provenance.chunks(recipe_of(header, line))

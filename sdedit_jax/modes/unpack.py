@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from sdedit_jax import images
+from sdedit_jax import images, provenance
+from sdedit_jax.evaluation import shards
 from sdedit_jax.modes.evaluate_batches import Reader, Run, file_name
-from sdedit_jax.modes.evaluate_results import chunks, picture
 from sdedit_jax.modes.files import Target
 from sdedit_jax.pipeline.outputs import given_out
 from sdedit_jax.text.spelling import counted, hint
@@ -51,14 +51,14 @@ def _shards(run: Run, row: int | None) -> list[int]:
 def _write(
     run: Run, out: Target, line: dict, header: dict, data: bytes, row: int, seen: set[str]
 ) -> int:
-    name, pixels = file_name(line["id"]), picture(data)
+    name, pixels = file_name(line["id"]), shards.pixels(data)
     found = Reader(run).one(row)
     if isinstance(found, str):
         raise ValueError(found)
     item = found[0].item
     grey = item.channels == 1
     out.png(f"{name}_{line['sample']}.png", given_out(pixels, item) if grey else pixels,
-            chunks(header, line))  # fmt: skip
+            provenance.chunks(shards.recipe_of(header, line)))  # fmt: skip
     if name not in seen:
         seen.add(name)
         parts = {"_guide": item.fitted, "_mask": images.to_levels(item.mask)}

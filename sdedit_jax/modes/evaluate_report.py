@@ -1,0 +1,159 @@
+"""report.html and the plots of an evaluation."""
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sdedit_jax import images, provenance
+from sdedit_jax.evaluation import shards
+from sdedit_jax.evaluation.report import MOST, Picture, Plot, Report, Row, Table, render
+from sdedit_jax.evaluation.summary import Collected
+from sdedit_jax.modes.evaluate_batches import Reader, Run, file_name
+from sdedit_jax.modes.files import Target, spread
+from sdedit_jax.pipeline.base import total_evaluations
+from sdedit_jax.tasks.examples import fitted_photo
+from sdedit_jax.text.spelling import counted
+
+NOTE = (
+    "KID is taken over pairs of different ids, because an edit is like its own photo. KID on the"
+    " features of hand and of a prior's network does not compare with published numbers."
+)
+SHOWN = ("edits", "guides", "photos")
+"""The sets whose distances are shown."""
+
+
+class Drawn(NamedTuple):
+    """The plots of an evaluation, uint8 [H, W, 3]: distances of sets, histograms of measures."""
+
+    distances: np.ndarray | None
+    measures: np.ndarray | None
+
+
+def draw(body: Mapping[str, Any], found: Collected) -> Drawn:
+    """The plots of results."""
+    groups = {
+        name: {s: (sets[s]["kid"]["value"], sets[s]["kid"]["error"]) for s in kids(sets)}
+        for name, sets in body["sets"].items()
+        if kids(sets)
+    }
+    finite = {name: rows[np.isfinite(rows)] for name, rows in found.numbers.items()}
+    series = {name: rows for name, rows in finite.items() if len(rows) and "prop" not in name}
+    units = {name: with_unit(name, body["measures"][name]) for name in series}
+    return Drawn(
+        images.bars(groups, "KID") if groups else None,
+        images.histograms(series, units) if series else None,
+    )
+
+
+def kids(sets: Mapping[str, Any]) -> list[str]:
+    """The sets that have a distance."""
+    return [name for name in SHOWN if (sets.get(name) or {}).get("kid")]
+
+
+def with_unit(name: str, facts: Mapping[str, Any]) -> str:
+    """The name of a measure, with its unit."""
+    unit = facts.get("unit")
+    return f"{name} ({unit})" if unit else name
+
+
+def write(run: Run, target: Target, body: Mapping[str, Any], found: Collected, drawn: Drawn) -> None:
+    """Write report.html: all edits, `report_rows` of them with pictures."""
+    most = min(run.config.report_rows, MOST)
+    shown = set(spread(range(len(found.ids)), most)) if most else set()
+    columns = {name: with_unit(name, body["measures"][name]) for name in found.numbers}
+    rows = [
+        Row(name, before, after, others, {columns[n]: v for n, v in numbers.items()}, "", *recipe)
+        for name, before, after, others, numbers, recipe in _rows(run, target, found, shown)
+    ]
+    plots = {"Distances of sets from the reference, with standard errors": drawn.distances}
+    plots["Measures of the edits"] = drawn.measures
+    page = Report(
+        f"Evaluation: {run.data.name} with {run.kind.prior.metadata.get('name') or 'a prior'}",
+        facts(run, body),
+        list(tables(body)),
+        [Plot(name, images.png(plot)) for name, plot in plots.items() if plot is not None],
+        rows,
+        list(columns.values()),
+        [NOTE, f"{len(shown)} of {counted(len(rows), 'edit')} have pictures."],
+    )
+    images.write_bytes(target.folder / "report.html", render(page).encode(), overwrite=True)
+
+
+def _rows(run: Run, target: Target, found: Collected, shown: set[int]) -> Iterator[tuple]:
+    last, reader, inputs = {}, Reader(run), {id: row for row, id in enumerate(run.data.ids)}
+    for i, (id, sample, shard) in enumerate(
+        zip(found.ids, found.samples, found.shards, strict=True)
+    ):
+        numbers = {name: float(values[i]) for name, values in found.numbers.items()}
+        numbers = {name: value if np.isfinite(value) else None for name, value in numbers.items()}
+        name = f"{file_name(id)}_{sample}"
+        if i not in shown:
+            yield name, None, None, (), numbers, ("", "")
+            continue
+        if last.get("shard") != shard:
+            header, lines = run.store.read(shard)
+            kept = [line for line in lines if "picture" in line]
+            places = {(line["id"], line["sample"]): line for line in kept}
+            records = list(run.store.pictures(shard, header))
+            last = {"shard": shard, "header": header, "places": places, "records": records}
+        line = last["places"][id, sample]
+        result = shards.pixels(last["records"][line["picture"]])
+        recipe = provenance.dumps(shards.recipe_of(last["header"], line), sort_keys=True, indent=1)
+        given = reader.one(inputs[id])
+        before, others = _inputs(given)
+        command = f"sdedit --mode=replay {_file(target, name)}"
+        yield name, before, Picture("edit", images.png(result)), others, numbers, (recipe, command)
+
+
+def _inputs(given: Any) -> tuple[Picture | None, tuple[Picture, ...]]:
+    """The guide of an edit, and its photo and mask where these differ from it."""
+    if isinstance(given, str):
+        return None, ()
+    item = given[0].item
+    others = []
+    photo = fitted_photo(item)
+    if (photo != item.fitted).any():
+        others.append(Picture("photo", images.png(photo)))
+    if (item.mask < 1).any():
+        others.append(Picture("mask", images.png(images.to_levels(item.mask))))
+    return Picture("guide", images.png(item.fitted)), tuple(others)
+
+
+def _file(target: Target, name: str) -> str:
+    """The flag that names an unpacked edit."""
+    return shlex.quote(f"--config.input={target.folder / 'pictures' / (name + '.png')}")
+
+
+def facts(run: Run, body: Mapping[str, Any]) -> dict[str, str]:
+    """What all edits share."""
+    edits, prior = body["edits"], body["prior"]
+    lines = dict(line.split(None, 1) for line in run.kind.lines([]) if line[:1].strip())
+    return {
+        "data": f"{body['data']['name']}, {counted(body['data']['pictures'], 'picture')}",
+        "edits": f"{edits['made']} made, {edits['failed']} failed",
+        "prior": f"{prior['name']}, sha256 {prior['sha256'][:16]}",
+        "process": str(body["process"]),
+        **lines,
+        "evaluations": str(total_evaluations(run.kind.pipeline(run.kind.shapes([])))),
+        "run": f"{body['run']}, code {body['code']}",
+    }
+
+
+def tables(body: Mapping[str, Any]) -> Iterator[Table]:
+    """The means of the measures, and the distances of sets."""
+    rows: list[Sequence[Any]] = [
+        (with_unit(name, one), one["mean"], one["error"], one.get("better", ""))
+        for name, one in body["measures"].items()
+    ]
+    yield Table("Means over the edits", ("measure", "mean", "standard error", "better"), rows)
+    rows = []
+    for name, sets in body["sets"].items():
+        for part in kids(sets):
+            one = sets[part]
+            subsets = one["kid_of_subsets"]
+            values = (one["kid"]["value"], one["kid"]["error"])
+            rows.append((name, part, *values, subsets["value"], subsets["spread"], one.get("fid")))
+    columns = ("features", "set", "KID", "standard error", "KID of subsets", "spread", "FID")
+    yield Table("Distances of sets from the reference", columns, rows)
