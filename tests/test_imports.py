@@ -46,6 +46,7 @@ HOMES = {
     "gradio": ["web"],
     "anywidget": ["web"],
     "traitlets": ["web"],
+    "jinja2": ["evaluation/report.py"],
     "tensorflow": [],
 }
 PURE = ["diffusion", "guidance", "edits"]
