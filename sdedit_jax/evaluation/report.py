@@ -9,7 +9,7 @@ import functools
 import hashlib
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,9 +98,10 @@ def render(report: Report) -> str:
     """
     _check(report)
     files = dict.fromkeys(one.data for row in report.rows for one in pictures_of(row))
-    template = _environment().get_template(TEMPLATE)
-    return template.render(
+    columns = {name: [row.numbers.get(name) for row in report.rows] for name in report.columns}
+    return _template().render(
         report=report,
+        places={name: decimals(values) for name, values in columns.items()},
         numbers={data: number for number, data in enumerate(files)},
         urls=[_url(data) for data in files],
     )
@@ -114,17 +115,35 @@ def pictures_of(row: Row) -> Iterator[Picture]:
             yield from (row.before, *row.others)
 
 
-def shown(value: Value) -> str:
-    """A value as text: numbers with four digits, and a dash for one that is missing."""
+def shown(value: Value, places: int | None = None) -> str:
+    """A value as text, a dash for one that is missing.
+
+    Args:
+        places: decimal places; None: four digits.
+    """
     if isinstance(value, str):
         return value
     if value is None or math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    whole = float(value).is_integer() or abs(value) >= 1e4
-    text = f"{value:.0f}" if whole and abs(value) < 1e9 else f"{value:.4g}"
-    return text.replace("-", "−") if text.startswith("-") else text
+    if float(value).is_integer() and abs(value) < 1e9:
+        places = 0 if places is None else places
+    text = f"{value:.4g}" if places is None else f"{value:.{places}f}"
+    return text.replace("-", "−", 1) if text.startswith("-") else text
+
+
+def decimals(values: Iterable[Value]) -> int | None:
+    """Decimal places by which the largest number of a column has four digits.
+
+    None where the numbers are whole, or so unlike that some would lose all digits.
+    """
+    numbers = [value for value in values if not isinstance(value, str | None)]
+    sizes = [abs(value) for value in numbers if math.isfinite(value) and value]
+    if not sizes or all(float(value).is_integer() for value in sizes):
+        return None
+    places = max(0, 3 - math.floor(math.log10(max(sizes))))
+    return None if places > 6 or min(sizes) < max(sizes) / 1000 else places
 
 
 def _sortable(value: float | None) -> str:
@@ -134,7 +153,13 @@ def _sortable(value: float | None) -> str:
 
 def _numeric(table: Table) -> list[bool]:
     """Whether each column of a table has no text."""
-    return [not any(isinstance(row[i], str) for row in table.rows) for i in range(len(table[1]))]
+    columns = range(len(table.columns))
+    return [not any(isinstance(row[i], str) for row in table.rows) for i in columns]
+
+
+def _places(table: Table) -> list[int | None]:
+    """The decimal places of each column of a table."""
+    return [decimals(row[i] for row in table.rows) for i in range(len(table.columns))]
 
 
 def _url(data: bytes) -> str:
@@ -181,7 +206,7 @@ def _check(report: Report) -> None:
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
+def _template() -> jinja2.Template:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -189,6 +214,6 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"shown": shown, "sortable": _sortable, "numeric": _numeric, "url": _url}
-    made.filters |= {"aspect": _aspect, "sha256": _sha256}
-    return made
+    made.filters |= {"shown": shown, "sortable": _sortable, "numeric": _numeric}
+    made.filters |= {"places": _places, "url": _url, "aspect": _aspect, "sha256": _sha256}
+    return made.get_template(TEMPLATE)

@@ -25,7 +25,7 @@ LARGEST = 768
 """Pixels of the longer side of larger pictures, which are stored with loss."""
 
 L2, RMS = "L2", "RMS"
-OUTSIDE = "change outside the mask (levels)"
+OUTSIDE = "outside the mask (levels)"
 FREE = "RMS where it may change"
 BACK = "RMS of the reconstruction"
 VARIED = ("t0", "scale")
@@ -36,7 +36,7 @@ NUMBERS = (*VARIED, L2, RMS, FREE, BACK, OUTSIDE, "evaluations", "time (s)")
 NOTES = {
     L2: "L2 is the Euclidean distance of a result from its guide, with values in [0, 1].",
     RMS: "RMS is the same distance as a root mean square over pixels and channels.",
-    OUTSIDE: "The change outside the mask is the largest one of a kept pixel, of 255 grey levels.",
+    OUTSIDE: "Outside the mask: the largest change of a kept pixel, of 255 grey levels.",
     BACK: "The reconstruction is the edit without concepts and prompts; its RMS is to the photo.",
 }
 
@@ -77,11 +77,16 @@ def numbers(done: Done) -> dict[str, float]:
         RMS: entry.get("rms"),
         FREE: entry.get("target_l2", {}).get("distance"),
         BACK: entry.get("reconstruction", {}).get("rms"),
-        OUTSIDE: entry.get("max_change_outside_mask"),
+        OUTSIDE: entry.get("max_change_outside_mask") if masked(done) else None,
         "evaluations": entry.get("evaluations"),
         "time (s)": entry["seconds"],
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def masked(done: Done) -> bool:
+    """Whether the mask of a result keeps a pixel."""
+    return bool((done.job.input.item.original_mask < 1).any())
 
 
 def columns(measured: Sequence[Mapping[str, float]]) -> list[str]:
