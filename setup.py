@@ -35,6 +35,7 @@ setup(
         "sdedit_jax": ["py.typed"],
         "sdedit_jax.weights.cards": ["*.json"],
         "sdedit_jax.web": ["*.html", "*.js", "*.css"],
+        "sdedit_jax.evaluation": ["*.html"],
         "sdedit_jax.checkpoints": ["**/*"],
         "sdedit_jax.examples": ["**/*"],
     },
@@ -64,6 +65,7 @@ setup(
         "ml_dtypes>=0.5",
         "huggingface_hub>=0.36",
         "tokenizers>=0.21",
+        "jinja2>=3.1",  # reports
     ],
     extras_require={
         "test": [

@@ -44,6 +44,7 @@ def get_config() -> ConfigDict:
     config.seed = 0  # up to 2**64 - 1; -1 draws one
     config.samples = 4  # pictures per guide
     config.uncertainty = False  # a heat map of the spread of the samples
+    config.report = False  # report.html: all results on one page, each beside its guide
     config.cond = ""  # a class of a class-conditional prior, by its name or number
     config.guidance = ConfigDict()
     config.guidance.name = "cfg"

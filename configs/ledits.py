@@ -51,6 +51,7 @@ def get_config() -> ConfigDict:
     config.seed = 0  # up to 2**64 - 1; -1 draws one
     config.samples = 1  # results for each photo, each with its own inversion
     config.uncertainty = False  # a heat map of the spread of the samples
+    config.report = False  # report.html: all results on one page, each beside its guide
     # --mode=sweep
     config.sweep = ConfigDict()
     config.sweep.scale = (3.0, 7.0, 12.0, 20.0)  # scale of all concepts

@@ -51,6 +51,7 @@ HOMES = {
     "anywidget": ["web"],
     "traitlets": ["web"],
     "scipy": ["evaluation"],
+    "jinja2": ["evaluation/report.py"],
     "tensorflow": [],
 }
 PURE = ["diffusion", "guidance", "edits"]

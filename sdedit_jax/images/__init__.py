@@ -20,6 +20,7 @@ from sdedit_jax.images.files import (
     read_mask,
     read_region,
     read_text,
+    webp,
     write_bytes,
     write_png,
 )
@@ -154,6 +155,7 @@ __all__ = [
     "unfit",
     "unfit_mask",
     "user_path",
+    "webp",
     "write_bytes",
     "write_png",
 ]

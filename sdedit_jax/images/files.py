@@ -386,6 +386,17 @@ def png(
     return buffer.getvalue()
 
 
+def webp(pixels: np.ndarray, quality: int = 90) -> bytes:
+    """The bytes of a WebP of uint8 [H, W] or [H, W, C], smaller than a PNG and not exact.
+
+    Args:
+        quality: 0 to 100.
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "WEBP", quality=quality)
+    return buffer.getvalue()
+
+
 def write_bytes(path: str | Path, data: bytes, overwrite: bool = False) -> None:
     """Write a temporary file and rename it, so that the file is complete or absent.
 

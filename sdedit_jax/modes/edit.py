@@ -19,6 +19,7 @@ from sdedit_jax.modes.files import (
     sheet,
 )
 from sdedit_jax.modes.jobs import Done, Failed, run
+from sdedit_jax.modes.report import of_edits
 from sdedit_jax.modes.session import Input, Job, Kind, header, read_inputs
 from sdedit_jax.modes.uncertainty import Spread
 from sdedit_jax.pipeline.base import Cancelled
@@ -32,7 +33,7 @@ def edit(config: ConfigDict, target: Target) -> int:
     """Edit every input `samples` times.
 
     Writes <name><cut>.png for each sample, the guide and mask (SDEdit) or the reconstruction, photo
-    and masks (LEDITS) of each input, sheet.png and record.json.
+    and masks (LEDITS) of each input, sheet.png and record.json; with `report` report.html.
 
     Returns:
         1 if an input could not be read or a result not be made, 143 or 130 after SIGTERM or SIGINT,
@@ -91,6 +92,8 @@ def finish(edits: Edits, target: Target) -> int:
             more["uncertainty"] = uncertainty.write(spread, target)
         path = target.png(sheet_name, contact_sheet(kind, edits.inputs, done, spread))
         print(f"sheet {path}, record {record(kind, done, target, more)}")
+        if kind.config.report:
+            print(f"report {of_edits(kind, done, target, spread)}")
     return report(edits.bad + failed, code)
 
 

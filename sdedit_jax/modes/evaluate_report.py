@@ -58,7 +58,9 @@ def with_unit(name: str, facts: Mapping[str, Any]) -> str:
     return f"{name} ({unit})" if unit else name
 
 
-def write(run: Run, target: Target, body: Mapping[str, Any], found: Collected, drawn: Drawn) -> None:
+def write(
+    run: Run, target: Target, body: Mapping[str, Any], found: Collected, drawn: Drawn
+) -> None:
     """Write report.html: all edits, `report_rows` of them with pictures."""
     most = min(run.config.report_rows, MOST)
     shown = set(spread(range(len(found.ids)), most)) if most else set()

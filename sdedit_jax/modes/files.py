@@ -40,8 +40,12 @@ class Target(NamedTuple):
 
     def json(self, name: str, body: Mapping[str, Any]) -> Path:
         """Write a record."""
+        return self.text(name, provenance.dumps(body, indent=1) + "\n")
+
+    def text(self, name: str, text: str) -> Path:
+        """Write a text."""
         path = self.folder / name
-        images.write_bytes(path, provenance.dumps(body, indent=1).encode() + b"\n", self.overwrite)
+        images.write_bytes(path, text.encode(), self.overwrite)
         return path
 
     def free(self, name: str) -> str:

@@ -16,6 +16,7 @@ from sdedit_jax.modes.files import (
     sheet,
 )
 from sdedit_jax.modes.jobs import Done
+from sdedit_jax.modes.report import of_edits
 from sdedit_jax.modes.session import Input, Job, Kind, read_inputs
 from sdedit_jax.pipeline.outputs import on_background
 
@@ -24,7 +25,8 @@ def sweep(config: ConfigDict, target: Target) -> int:
     """Every input at every value of `sweep.t0` or `sweep.scale`, with every seed of `sweep.seeds`.
 
     Writes <name>_t<t0>_s<seed>.png (LEDITS: <name>_scale<scale>_s<seed>.png), <name>_sweep.png, the
-    further files of each input and record.json. All cells run in one compiled program.
+    further files of each input, record.json, and report.html with `report`. All cells run in one
+    compiled program.
     """
     if "sweep" not in config:
         raise ValueError("config: this one has no sweep; see --list for those that edit pictures")
@@ -53,6 +55,8 @@ def sweep(config: ConfigDict, target: Target) -> int:
             target.png(f"{one.name}_sweep.png", sweep_sheet(kind, one, own))
     if done:
         record(kind, done, target)
+        if config.report:
+            print(f"report {of_edits(kind, done, target)}")
     return report(bad + failed, code)
 
 
