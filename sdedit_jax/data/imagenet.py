@@ -106,7 +106,8 @@ def _named(names: Mapping[str, str], synset: str) -> str:
 
 def _find(name: str, path: Path, base: Path) -> Path | None:
     """A table in the folder of the set, in that of its splits, or in a development kit."""
-    folders = dict.fromkeys([path, base, path / "ILSVRC2012_devkit_t12" / "data"])
+    kits = [path / kit / "data" for kit in ("devkit", "ILSVRC2012_devkit_t12")]
+    folders = dict.fromkeys([path, base, *kits])
     return next((one / name for one in folders if (one / name).is_file()), None)
 
 

@@ -78,11 +78,11 @@ class _Reader:
 def _environment(folder: Path) -> Any:
     """The open LMDB environment of a folder; LMDB allows one in a process."""
     with OPENING:
-        return _opened(str(folder.resolve()), os.getpid())
+        return _opened(str(folder.resolve()))
 
 
 @functools.cache
-def _opened(folder: str, process: int) -> Any:
+def _opened(folder: str) -> Any:
     try:
         import lmdb
     except ImportError as error:
