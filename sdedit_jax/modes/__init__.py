@@ -17,14 +17,16 @@ from sdedit_jax.modes.files import Target, kept
 from sdedit_jax.registry import included
 from sdedit_jax.text.spelling import one_of
 
-MODES = ["edit", "sweep", "search", "replay", "evaluate", "autotune", "calibrate", "train"]
-MODES += ["convert", "web"]
-EDITING = ("edit", "sweep", "search", "replay", "autotune")
+MODES = ["edit", "sweep", "search", "replay", "evaluate", "measure", "autotune", "calibrate"]
+MODES += ["train", "convert", "web"]
+EDITING = ("edit", "sweep", "search", "replay", "measure", "autotune")
 """Modes whose existing results stop a run, unless `overwrite` or `keep` is given."""
 SHARED = ("evaluate",)
 """Modes in whose workdir several processes write, which finish what an earlier run left."""
 WITHOUT = {"calibrate": "writes to the prior", "web": "writes no files"}
 """Modes that take no workdir, and why."""
+OPTIONAL = ("replay", "measure")
+"""Modes that write files only with a workdir."""
 Mode = Callable[[ConfigDict, Target | None], int]
 
 
@@ -40,8 +42,8 @@ def run(
 
     Args:
         config: of `get_config()` of a config file, with the changes of the user.
-        workdir: folder for results, made where it is missing; a replay needs none, and a
-            calibration or a page takes none. A conversion takes a name too, see
+        workdir: folder for results, made where it is missing; a replay and a measurement need
+            none, and a calibration or a page takes none. A conversion takes a name too, see
             registry.included.new_prior.
         mode: one of MODES.
         overwrite: replace existing results.
@@ -69,7 +71,7 @@ def holding(where: Target | None, mode: str) -> contextlib.AbstractContextManage
 def target(
     workdir: str | Path | None, mode: str, overwrite: bool = False, keep: bool = False
 ) -> Target | None:
-    """Where a mode writes; None for a calibration, a page, and a replay without a workdir.
+    """Where a mode writes; None for a mode of WITHOUT, and for one of OPTIONAL without a workdir.
 
     Raises:
         ValueError: no workdir, options that exclude each other, or a folder that cannot be written.
@@ -87,7 +89,7 @@ def target(
             raise ValueError(f"{name}: --mode={mode} {WITHOUT[mode]}; leave it out")
         return None
     if not workdir:
-        if mode == "replay" and not (keep or overwrite):
+        if mode in OPTIONAL and not (keep or overwrite):
             return None
         raise ValueError("workdir: give a folder for the results, e.g. --workdir=out")
     if mode == "convert":  # that folder appears whole or not at all

@@ -40,6 +40,8 @@ def check(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
     elif mode == "web":
         other = [name for name in given if name not in OF_A_PAGE and not name.startswith("web.")]
         refuse_given(given, dict.fromkeys(other, "has no effect in --mode=web"))
+    elif mode == "measure" and "fit" in given and not config.get("resize"):
+        refuse_given(given, {"fit": "it has no effect without resize"})
     elif "only" in given:
         refuse_given(given, {"only": "is for --mode=replay"})
     if mode == "autotune":

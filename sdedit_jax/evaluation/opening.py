@@ -1,0 +1,99 @@
+"""The measures that a config names, opened in one place: extractors of features, paired measures.
+
+hand          False: without the hand-made features
+prior         a prior whose network gives features; "": none
+inception     weights of Inception: features of FID and KID
+clip          folder of CLIP: features
+lpips_vgg     weights of VGG: the paired measure lpips_vgg; lpips_alex: of AlexNet
+lpips_heads   folder of the heads of LPIPS
+resize        how pictures are resized for Inception, such as "clean"
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sdedit_jax.evaluation import extractors
+from sdedit_jax.evaluation.extractors import Extractor
+from sdedit_jax.evaluation.paired import PAIRED, Paired
+from sdedit_jax.text.spelling import one_of
+from sdedit_jax.weights import load
+
+LPIPS = ("lpips_vgg", "lpips_alex")
+"""Paired measures by networks. Their field has the same name."""
+
+
+class Measures(NamedTuple):
+    """The measures that can be taken.
+
+    Attributes:
+        paired: of a picture against another one, by name. extractors: for distances of sets.
+    """
+
+    paired: Mapping[str, Paired]
+    extractors: tuple[Extractor, ...]
+
+    def named(self, names: Sequence[str], field: str = "measures") -> list[Paired]:
+        """Paired measures by name.
+
+        Args:
+            field: that has the names, for the message.
+
+        Raises:
+            ValueError: an unknown name, or a measure whose weights are not given.
+        """
+        for name in names:
+            if name in LPIPS and name not in self.paired:
+                raise ValueError(f"{field}: {name} needs its weights; give features.{name}")
+            one_of(field, name, self.paired)
+        return [self.paired[name] for name in names]
+
+
+def open_measures(fields: Mapping[str, Any], compute: str = "float32") -> Measures:
+    """The measures of `config.features`; fields that are missing or empty open nothing.
+
+    Args:
+        compute: of the prior's network.
+
+    Raises:
+        ValueError: weights that cannot be read, or two extractors of one name.
+    """
+    own = [extractors.hand()] if fields.get("hand", True) else []
+    if fields.get("prior"):
+        own.append(extractors.of_prior(load.load_prior(fields["prior"], compute)))
+    found = [*own, *_recognition(fields)]
+    names = [one.name for one in found]
+    if len(set(names)) < len(names):
+        raise ValueError(f"features must have distinct names, got {names}; rename the prior")
+    return Measures({**PAIRED, **_lpips(fields)}, tuple(found))
+
+
+def _recognition(fields: Mapping[str, Any]) -> list[Extractor]:
+    """The extractors of networks for recognition."""
+    found = []
+    if fields.get("inception"):
+        from sdedit_jax.evaluation import recognition
+
+        found.append(recognition.inception(fields["inception"], fields.get("resize") or "clean"))
+    if fields.get("clip"):
+        from sdedit_jax.evaluation import recognition
+
+        found.append(recognition.clip(fields["clip"]))
+    return found
+
+
+def _lpips(fields: Mapping[str, Any]) -> dict[str, Paired]:
+    """LPIPS by the networks whose weights are given.
+
+    Raises:
+        ValueError: no heads.
+    """
+    given = [name for name in LPIPS if fields.get(name)]
+    if given and not fields.get("lpips_heads"):
+        raise ValueError(f"features.{given[0]} needs features.lpips_heads, the folder of the heads")
+    found = {}
+    for name in given:
+        from sdedit_jax.evaluation import recognition
+
+        net = name.removeprefix("lpips_")
+        found[name] = recognition.lpips(net, fields[name], fields["lpips_heads"])
+    return found

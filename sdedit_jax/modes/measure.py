@@ -1,0 +1,228 @@
+"""--mode=measure: measures of the pictures `a` of any program against the pictures `b`.
+
+Pictures with the same stem are measured in pairs, and the two as sets.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from sdedit_jax import images, provenance
+from sdedit_jax.evaluation.distances import distances
+from sdedit_jax.evaluation.measuring import (
+    MaskOf,
+    PairedResults,
+    Reader,
+    features_of,
+    measure_pairs,
+    reader_of,
+)
+from sdedit_jax.evaluation.opening import Measures, open_measures
+from sdedit_jax.evaluation.paired import Paired
+from sdedit_jax.evaluation.picture_sets import PictureSet, Read, open_set, pairs_of
+from sdedit_jax.images import Size, size_text
+from sdedit_jax.modes.files import Target, plain, refuse_existing
+from sdedit_jax.pipeline.cache import use_cache
+from sdedit_jax.text.spelling import counted
+
+FILE = "results.json"
+
+
+def measure(config: ConfigDict, target: Target | None) -> int:
+    """Measure config.a against config.b, print the numbers, and write them with a workdir.
+
+    Raises:
+        ValueError: another config, no pictures, pictures of several sizes, or nothing to measure.
+    """
+    if "a" not in config or "features" not in config:
+        raise ValueError("config: --mode=measure needs --config=measure")
+    a, b = open_set(config.a, "a"), open_set(config.b, "b")
+    if target:
+        refuse_existing([target.folder / FILE], target.overwrite)
+    check(config)
+    use_cache(config.cache)
+    measures = open_measures(config.features.to_dict(), config.compute)
+    chosen = chosen_of(config, measures)
+    reader = reader_of(a, size_of(config), config.fit, config.batch)
+    print(f"a         {config.a}, {counted(len(a), 'picture')}")
+    print(f"b         {config.b}, {counted(len(b), 'picture')}")
+    pairs = in_pairs(config, a, b, chosen, reader)
+    sets = as_sets(config, a, b, measures, reader)
+    if not pairs.results.rows and not sets.rows:
+        why = "; ".join(f"{n}: {text}" for n, text in (pairs.left_out | sets.left_out).items())
+        raise ValueError(f"nothing can be measured: {why}")
+    print("\n".join(lines(pairs, sets)))
+    if target:
+        print(f"written   {target.json(FILE, body(config, a, b, pairs, sets, reader))}")
+    return 0
+
+
+class Pairs(NamedTuple):
+    """Results in pairs.
+
+    Attributes:
+        count: pairs. partners: different pictures of b in them. results: of each measure.
+    """
+
+    count: int
+    partners: int
+    results: PairedResults
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Measure -> why it was left out."""
+        return self.results.left_out
+
+
+class Sets(NamedTuple):
+    """Results of sets.
+
+    Attributes:
+        rows: features -> distances, for JSON. left_out: features -> why. sha256: of a and of b.
+    """
+
+    rows: dict[str, dict[str, Any]]
+    left_out: dict[str, str]
+    sha256: tuple[str, str]
+
+
+# --- settings -------------------------------------------------------------------------------------
+
+
+def check(config: ConfigDict) -> None:
+    """Raise ValueError for a number that is out of its range."""
+    least = {"batch": 1, "measures.subsets": 1, "measures.subset_size": 2}
+    for name, value in least.items():
+        *part, last = name.split(".")
+        given = (config[part[0]] if part else config)[last]
+        if given < value:
+            raise ValueError(f"{name} must be at least {value}, got {given}")
+
+
+def size_of(config: ConfigDict) -> Size | None:
+    """(H, W) of config.resize, or None.
+
+    Raises:
+        ValueError: another form.
+    """
+    if not config.resize:
+        return None
+    found = re.fullmatch(r"(\d+)x(\d+)", config.resize)
+    if not found:
+        raise ValueError(f'resize must be HxW, such as "64x96", got {config.resize!r}')
+    return images.check_size((int(found[1]), int(found[2])), field="resize")
+
+
+def chosen_of(config: ConfigDict, measures: Measures) -> list[Paired]:
+    """The paired measures of the config; without masks, those of a region are left out.
+
+    Raises:
+        ValueError: an unknown measure, or one of a region without masks.
+    """
+    field = "measures.paired"
+    names = [name.strip() for name in config.measures.paired.split(",") if name.strip()]
+    found = measures.named(names or list(measures.paired), field)
+    if config.masks:
+        return found
+    regional = [one.name for one in found if one.region]
+    if names and regional:
+        raise ValueError(f"{field}: {regional[0]} needs masks; give --config.masks=FOLDER")
+    return [one for one in found if not one.region]
+
+
+def mask_of(config: ConfigDict) -> MaskOf | None:
+    """The masks of the config: those with the stems of b, fitted as the pictures are."""
+    if not config.masks:
+        return None
+
+    def found(name: str, picture: Read) -> np.ndarray:
+        path = images.paired(config.masks, name, "masks", images.MASK_SUFFIX)
+        mask = images.read_mask(path, picture.source)
+        return mask if picture.placement is None else images.fit_mask(mask, picture.placement)
+
+    return found
+
+
+# --- measuring ------------------------------------------------------------------------------------
+
+
+def in_pairs(
+    config: ConfigDict, a: PictureSet, b: PictureSet, chosen: list[Paired], reader: Reader
+) -> Pairs:
+    """The measures in pairs; without pairs, they are left out with the reason."""
+    try:
+        pairs = pairs_of(a, b)
+    except ValueError as error:
+        print(f"pairs     none: {error}")
+        return Pairs(0, 0, PairedResults({}, {"measures in pairs": str(error)}))
+    partners = len({j for _, j in pairs})
+    print(
+        f"pairs     {len(pairs)} of {counted(len(a), 'picture')} of a have a partner in b,"
+        f" {partners} of {len(b)} of b have one in a"
+    )
+    found = measure_pairs(a, b, pairs, chosen, reader, mask_of(config))
+    return Pairs(len(pairs), partners, found)
+
+
+def as_sets(
+    config: ConfigDict, a: PictureSet, b: PictureSet, measures: Measures, reader: Reader
+) -> Sets:
+    """The distances of the sets on each extractor; those that refuse are left out."""
+    given = config.measures
+    x, y = (features_of(one, measures.extractors, reader) for one in (a, b))
+    left_out, rows = {**x.left_out, **y.left_out}, {}
+    options = {"subsets": given.subsets, "size": given.subset_size, "seed": config.seed}
+    for one in measures.extractors:
+        if one.name in left_out:
+            continue
+        try:
+            rows[one.name] = distances(x.rows[one.name], y.rows[one.name], one, **options)
+        except ValueError as error:
+            left_out[one.name] = str(error)
+    return Sets(rows, left_out, (x.sha256, y.sha256))
+
+
+# --- results --------------------------------------------------------------------------------------
+
+
+def lines(pairs: Pairs, sets: Sets) -> Iterator[str]:
+    """The table for the screen."""
+    if pairs.results.rows:
+        yield f"\n{'in pairs':18}{'mean':>12}{'error':>12}  unit  better"
+    for name, row in pairs.results.rows.items():
+        numbers = _number(row["value"]) + _number(row["error"])
+        yield f"{name:18}{numbers}  {row['unit']:4}  {row['better']}"
+    if sets.rows:
+        yield f"\n{'as sets, on':18}{'KID':>12}{'error':>12}{'spread':>12}{'FID':>12}"
+    for name, row in sets.rows.items():
+        kid = row["kid"]
+        values = (kid["value"], kid["error"], kid["spread"], row["fid"]["value"])
+        yield f"{name:18}" + "".join(map(_number, values))
+    notes = {name: row["fid"]["caution"] for name, row in sets.rows.items()}
+    yield from (f"note      {name}: {text}" for name, text in notes.items() if text)
+    for name, why in (pairs.left_out | sets.left_out).items():
+        yield f"left out  {name}: {why}"
+
+
+def _number(value: float) -> str:
+    return f"{value:12.5g}"
+
+
+def body(
+    config: ConfigDict, a: PictureSet, b: PictureSet, pairs: Pairs, sets: Sets, reader: Reader
+) -> Mapping[str, Any]:
+    """The body of results.json."""
+    return {
+        "a": {"path": config.a, "pictures": len(a), "sha256": sets.sha256[0]},
+        "b": {"path": config.b, "pictures": len(b), "sha256": sets.sha256[1]},
+        "size": size_text(reader.first[0]),
+        "pairs": {"count": pairs.count, "partners": pairs.partners},
+        "paired": pairs.results.rows,
+        "sets": sets.rows,
+        "left_out": pairs.left_out | sets.left_out,
+        "config": plain(config),
+        "environment": provenance.environment(config.compute),
+    }
