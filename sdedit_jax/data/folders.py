@@ -98,7 +98,8 @@ def tfds_set(path: Path, choice: Choice) -> DataSet:
     if not ids:
         raise ValueError(f"data: {path} has no rows in the split {choice.split or 'train'!r}")
     rows = ((id, str(i)) for i, id in enumerate(ids))
-    return DataSet(path.name, *texts(rows, 2), _TfdsReader(found))
+    names, numbers = texts(rows, 2)
+    return DataSet(path.name, names, numbers, _TfdsReader(found))
 
 
 class _TfdsReader:

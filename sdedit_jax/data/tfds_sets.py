@@ -26,7 +26,8 @@ def prepared(path: Path, split: str = "train") -> Prepared:
     """A split of a set in a prepared folder, or of a set that tfds knows by its name.
 
     Raises:
-        ValueError: there is no such set or split, or its file format is not read at random.
+        ValueError: there is no such set or split, it has no pictures, or its file format cannot be
+            read row by row.
     """
     import tensorflow_datasets as tfds
 
@@ -34,6 +35,8 @@ def prepared(path: Path, split: str = "train") -> Prepared:
     here = path.is_dir()
     try:
         builder = tfds.builder_from_directory(path) if here else tfds.builder(str(path))
+        if "image" not in builder.info.features:
+            raise ValueError(f"data: the tfds set {path} has no feature 'image'")
         rows = builder.as_data_source(split=split)
         undecoded = {"image": tfds.decode.SkipDecoding()}
         raw = builder.as_data_source(split=split, decoders=undecoded)
@@ -41,8 +44,11 @@ def prepared(path: Path, split: str = "train") -> Prepared:
         raise ValueError(
             f"data: {path} is not a folder, zip or prepared tfds set: {error}"
         ) from error
+    except NotImplementedError as error:
+        raise ValueError(f"data: {path} must be prepared as array_record: {error}") from error
     features = builder.info.features
-    names = tuple(features["label"].names or ()) if "label" in features else ()
+    label = features["label"] if "label" in features else None
+    names = tuple(getattr(label, "names", None) or ())
     return Prepared(rows, raw, names, _places(builder, split))
 
 

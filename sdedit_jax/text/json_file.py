@@ -72,7 +72,7 @@ def lines(file: str | Path, field: str) -> Iterator[str]:
     Raises:
         ValueError: the file cannot be read, or is no text in UTF-8, UTF-16 or UTF-32.
     """
-    number = 0
+    number, encoding = 0, ""
     try:
         with open(file, "rb") as start:
             encoding = json.detect_encoding(start.read(4))
