@@ -18,7 +18,7 @@ def fields(config: ConfigDict) -> ConfigDict:
     # auto | folder | zip | tfds | manifest | lsun | celeba_hq | imagenet | pie_bench
     config.data.layout = "auto"
     config.data.split = ""  # a folder in the paths, such as "test"; of tfds: its own
-    config.data.labels = ""  # folder | captions | none; of ImageNet: synset | class | words
+    config.data.labels = ""  # folder | captions; of ImageNet: synset | class | words
     config.data.patches = False  # paste a patch of another picture into each: its guide and mask
     config.data.seed = 0  # of the patches
     config.limit = 0  # the first ids; 0: all

@@ -51,11 +51,11 @@ def refused(source, **options):
 def folder(tmp_path, rng):
     """a/x.png with a mask, b/y.jpg, z.bmp; the pictures by id."""
     root = tmp_path / "set"
-    found = {"a/x.png": write(root / "a/x.png", picture(rng))}
+    found = {"a/x": write(root / "a/x.png", picture(rng))}
     write(root / "a/x_mask.png", np.diag([255] * 8).astype(np.uint8))
     write(root / "b/y.jpg", picture(rng))
-    found["b/y.jpg"] = np.asarray(Image.open(root / "b/y.jpg"))
-    found["z.bmp"] = write(root / "z.bmp", picture(rng))
+    found["b/y"] = np.asarray(Image.open(root / "b/y.jpg"))
+    found["z"] = write(root / "z.bmp", picture(rng))
     return root, found
 
 
@@ -114,12 +114,16 @@ def test_first_rows_pickles_and_threads_give_the_same_examples(folder, tmp_path)
 def test_ids_and_rows_do_not_depend_on_other_rows(folder, rng):
     before = {one.id: one for one in open_data_set(folder[0])}
     write(folder[0] / "a/a.png", picture(rng))
-    write(folder[0] / "a/x.jpg", picture(rng))
     (folder[0] / "b/y.jpg").unlink()
     after = {one.id: one for one in open_data_set(folder[0])}
-    assert set(after) == {"a/a.png", "a/x.jpg", "a/x.png", "z.bmp"}
-    for id in ("a/x.png", "z.bmp"):
+    assert set(after) == {"a/a", "a/x", "z"}
+    for id in ("a/x", "z"):
         assert (after[id].picture.rgb == before[id].picture.rgb).all()
+
+
+def test_pictures_that_differ_in_their_endings_alone_are_named(folder, rng):
+    write(folder[0] / "a/x.jpg", picture(rng))
+    assert "a/x.jpg and a/x.png of set have the id 'a/x'" in refused(folder[0])
 
 
 def test_labels_are_folders_or_captions(folder):
@@ -128,23 +132,22 @@ def test_labels_are_folders_or_captions(folder):
     assert "needs one of" in refused(root, labels="captions")
     lines = ["path,caption", "a/x.png,a cat", "b/y.jpg,a dog", 'z.bmp,"a cat, two"']
     (root / "captions.csv").write_text("\n".join(lines))
-    for labels in ("", "captions"):
-        data = open_data_set(root, labels=labels)
-        assert [one.prompt for one in data] == ["a cat", "a dog", "a cat, two"]
-        assert [one.label for one in data] == ["a cat", "a dog", "a cat, two"]
-    assert open_data_set(root, labels="none")[0].prompt == ""
+    data = open_data_set(root, labels="captions")
+    assert [one.prompt for one in data] == ["a cat", "a dog", "a cat, two"]
+    assert [one.label for one in data] == ["a cat", "a dog", "a cat, two"]
+    assert open_data_set(root)[0].prompt == open_data_set(root)[0].label == ""
     (root / "captions.csv").write_text("\n".join(lines[:2]))
-    assert "no caption for b/y.jpg (2 of 3 pictures); labels='none'" in refused(root)
-    assert open_data_set(root, split="a")[0].prompt == "a cat"
+    assert "no caption for b/y.jpg (2 of 3 pictures)" in refused(root, labels="captions")
+    assert open_data_set(root, split="a", labels="captions")[0].prompt == "a cat"
     rows = [{"file_name": line.split(",")[0], "text": "t"} for line in lines[1:]]
     (root / "captions.csv").unlink()
     (root / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    assert [one.prompt for one in open_data_set(root)] == ["t"] * 3
+    assert [one.prompt for one in open_data_set(root, labels="captions")] == ["t"] * 3
 
 
 def test_splits_and_mask_suffixes_are_chosen(folder):
-    assert list(open_data_set(folder[0], split="b").ids) == ["b/y.jpg"]
-    assert list(open_data_set(folder[0], mask_suffix="").ids)[:2] == ["a/x.png", "a/x_mask.png"]
+    assert list(open_data_set(folder[0], split="b").ids) == ["b/y"]
+    assert list(open_data_set(folder[0], mask_suffix="").ids)[:2] == ["a/x", "a/x_mask"]
     (folder[0] / "a/x_mask.png").rename(folder[0] / "a/x-alpha.png")
     assert open_data_set(folder[0], mask_suffix="-alpha")[0].mask is not None
     told = refused(folder[0], split="c")
@@ -300,8 +303,9 @@ def test_a_picture_that_cannot_be_read_is_named_by_its_id(folder, tmp_path, kind
     if kind == "manifest":
         path = manifest(root / "m.csv", [{"id": i, "picture": i} for i in ("z.bmp", "b/y.jpg")])
     data = open_data_set(path)
-    row = list(data.ids).index("b/y.jpg")
-    with pytest.raises(ValueError, match="data: row 'b/y.jpg' of .*: cannot read b/y.jpg: not a"):
+    id = "b/y.jpg" if kind == "manifest" else "b/y"
+    row = list(data.ids).index(id)
+    with pytest.raises(ValueError, match=f"data: row '{id}' of .*: cannot read b/y.jpg: not a"):
         data[row]
     assert data[row - 1].picture is not None
 
@@ -324,8 +328,8 @@ def test_missing_files_dead_links_and_wrong_masks_are_named(tmp_path, rng):
         with pytest.raises(ValueError, match=told):
             data[i]
     inside = open_data_set(tmp_path)
-    with pytest.raises(ValueError, match="row 'dead.png' .*nowhere.png, which does not exist"):
-        inside[list(inside.ids).index("dead.png")]
+    with pytest.raises(ValueError, match="row 'dead' .*nowhere.png, which does not exist"):
+        inside[list(inside.ids).index("dead")]
 
 
 def test_two_masks_of_one_picture_are_named(folder):

@@ -24,11 +24,6 @@ Files = Callable[[str], bytes]
 """The content of a file by its name."""
 
 
-def has_table(names: Sequence[str]) -> bool:
-    """Whether one of TABLES is among files."""
-    return any(posixpath.basename(name) in TABLES for name in names)
-
-
 def read(files: Files, names: Sequence[str], pictures: Sequence[str], where: str) -> dict[str, str]:
     """The captions of pictures by their names; not all pictures need one.
 

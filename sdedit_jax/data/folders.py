@@ -23,19 +23,19 @@ from sdedit_jax.data.tables import texts
 from sdedit_jax.data.tfds_sets import Prepared, prepared
 from sdedit_jax.text.spelling import counted, one_of
 
-LABELS = ("", "none", "folder", "captions")
+LABELS = ("", "folder", "captions")
 
 
 def folder(path: Path, choice: Choice) -> DataSet:
     """The pictures of a folder (searched recursively) or a zip.
 
-    `a_mask.png` beside `a.png` is its mask. With labels "folder" the label is the folder of a
-    picture. With "captions" label and prompt are its caption, see captions.py; "" reads a table of
-    captions if there is one.
+    The id of a picture is its path without the ending. `a_mask.png` beside `a.png` is its mask.
+    With labels "folder" the label is the folder of a picture. With "captions" label and prompt are
+    its caption, see captions.py.
 
     Raises:
         ValueError: there is no picture, or none of the split; a picture has several masks, or no
-            caption.
+            caption; two pictures differ in their endings alone.
     """
     one_of("labels", choice.labels, LABELS)
     files = open_files(path)
@@ -56,7 +56,7 @@ def _rows(
 ) -> Iterator[tuple[str, Row, str]]:
     for name in pictures:
         mask = masks.get(posixpath.splitext(name)[0], "")
-        yield name, Row(name, mask, **labels.get(name, {})), name
+        yield posixpath.splitext(name)[0], Row(name, mask, **labels.get(name, {})), name
 
 
 def _by_photo(masks: Mapping[str, str], path: Path) -> dict[str, str]:
@@ -75,14 +75,14 @@ def _labels(
     """The label, and with captions the prompt, of each picture."""
     if labels == "folder":
         return {name: {"label": PurePosixPath(name).parent.name} for name in kept}
-    if labels == "none" or not (labels or captions.has_table(names)):
+    if not labels:
         return {}
     written = captions.read(files, names, photos, str(files.path))
     missing = [name for name in kept if name not in written]
     if missing:
         raise ValueError(
             f"data: {files.path} has no caption for {missing[0]} ({len(missing)} of"
-            f" {counted(len(kept), 'picture')}); labels='none' reads no captions"
+            f" {counted(len(kept), 'picture')})"
         )
     return {name: {"label": written[name], "prompt": written[name]} for name in kept}
 

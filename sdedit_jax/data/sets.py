@@ -44,7 +44,7 @@ def open_data_set(
         layout: one of LAYOUTS, or "auto": what the path looks like.
         split: a folder in the paths of the pictures, or a split of tfds, LSUN, CelebA-HQ or
             ImageNet, or the editing types of PIE-Bench, such as "1,8".
-        labels: for a folder or zip "folder", "captions" or "none", see folders.py; for ImageNet
+        labels: for a folder or zip "folder" or "captions", see folders.py; for ImageNet
             "synset", "class" or "words".
         mask_suffix: what the stem of a mask adds to that of its picture; "": there are no masks.
             For CelebA-HQ the parts of the mask, such as "_hair,_hat".

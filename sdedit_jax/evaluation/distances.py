@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from sdedit_jax.evaluation import features, frechet, kid
+from sdedit_jax.evaluation import features, frechet, kid, kid_groups
 from sdedit_jax.evaluation.extractors import Extractor
 
+Groups = tuple[np.ndarray, np.ndarray]
+"""The group of each row of x and of y, whole numbers from 0."""
 FEW = "distances of sets need two pictures of each set at least"
 
 
@@ -19,12 +21,15 @@ def distances(
     subsets: int = 100,
     size: int = 1000,
     seed: int = 0,
+    groups: Groups | None = None,
 ) -> dict[str, Any]:
     """KID and FID of features x [N, D] against the reference y [M, D], with their definitions.
 
     Args:
         extractor: of the features. Some are taken in units of the reference's spread.
         subsets, size, seed: of KID, see `kid.kid`.
+        groups: of the rows of x and of y, where some belong together; KID is then taken over pairs
+            of different groups too.
 
     Raises:
         ValueError: fewer than two rows of x or y.
@@ -33,13 +38,17 @@ def distances(
         raise ValueError(FEW)
     if extractor.standardised:
         x, y = (features.standardised(rows, y) for rows in (x, y))
-    return {
+    found = {
         **extractor.facts,
         "dimensions": x.shape[1],
         "units": "standard deviations of the reference" if extractor.standardised else "",
         "kid": _kid(x, y, subsets, size, seed),
         "fid": _fid(x, y),
     }
+    if groups is not None and min(len(np.unique(of)) for of in groups) > 1:
+        apart = kid_groups.between_groups(x, y, *groups)._asdict()
+        found["kid_apart"] = {**apart, "better": "lower", "definition": kid_groups.DEFINITION}
+    return found
 
 
 def _kid(x: np.ndarray, y: np.ndarray, subsets: int, size: int, seed: int) -> Mapping[str, Any]:

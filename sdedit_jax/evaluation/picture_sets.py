@@ -2,8 +2,6 @@
 
 import hashlib
 import re
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
@@ -12,10 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sdedit_jax import images
+from sdedit_jax.data.files import open_files, picture_names
 from sdedit_jax.images import Placement, Size, size_text
 
-HIDDEN = re.compile(r"(^|/)(\.|__MACOSX/)")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 NUMBER = re.compile(r"_\d+$")
 """What the stem of one of several results adds to that of its input."""
 
@@ -74,21 +71,13 @@ def open_set(path: str, field: str) -> PictureSet:
 def _of_zip(path: str, field: str) -> PictureSet:
     """The pictures of a zip, subfolders included; each is unpacked when it is read."""
     try:
-        file = zipfile.ZipFile(images.user_path(path))
-    except (OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{field}: cannot open {path}: {error}") from None
-    every = (name for name in sorted(file.namelist()) if not HIDDEN.search(name))
-    names = [name for name in every if name.lower().endswith(SUFFIXES)]
+        file = open_files(images.user_path(path))
+    except ValueError as error:
+        raise ValueError(f"{field}: {str(error).removeprefix('data: ')}") from None
+    names = picture_names(file.names())
     if not names:
-        raise ValueError(f"{field}: no PNG, JPEG or WebP picture in {path!r}")
-
-    def load(name: str) -> bytes:
-        try:
-            return file.read(name)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-            raise ValueError(f"{field}: cannot read {name} in {path}: {error}") from None
-
-    return PictureSet(field, names, load)
+        raise ValueError(f"{field}: no picture in {path!r}")
+    return PictureSet(field, names, file)
 
 
 def read(pictures: PictureSet, i: int, size: Size | None, rule: str = "crop") -> Read:

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sdedit_jax.evaluation import features, frechet, kid, kid_groups
 from sdedit_jax.evaluation.averages import mean_and_error
+from sdedit_jax.evaluation.distances import Groups, distances
 from sdedit_jax.evaluation.extractors import Extractor
-from sdedit_jax.evaluation.kid_groups import between_groups
 from sdedit_jax.evaluation.shards import Store
 
 
@@ -85,77 +84,50 @@ def _groups(ids: Sequence[str]) -> np.ndarray:
     return np.array([numbers[id] for id in ids], np.int64)
 
 
-def distances(
+def of_sets(
     found: Collected,
     extractors: Sequence[Extractor],
     reference: Mapping[str, np.ndarray],
     subsets: int,
     size: int,
 ) -> dict[str, dict[str, Any]]:
-    """KID of the edits and of the guides against the reference, for each set of features; FID too.
+    """The distances of the edits and of the guides from the reference, for each set of features.
 
     Args:
         reference: name of the features -> [M, D]; {}: the photos themselves.
         subsets, size: of KID.
+
+    Returns:
+        extractor's name -> {"edits": .., "guides": .., "photos": .. with a reference}; a string in
+        the place of distances is the reason why there are none.
     """
     of = _groups(found.ids)
     first = of[np.array(found.samples, int) == 0]
     owners = {"edit": of, "guide": first, "photo": first}
-    return {
-        one.name: _of_extractor(found.features, owners, one, reference, subsets, size)
-        for one in extractors
-    }
-
-
-def _of_extractor(
-    rows: Mapping[str, np.ndarray],
-    owners: Mapping[str, np.ndarray],
-    extractor: Extractor,
-    reference: Mapping[str, np.ndarray],
-    subsets: int,
-    size: int,
-) -> dict[str, Any]:
-    empty = np.zeros((0, 1), np.float32)
-    if reference:
-        base = reference[extractor.name]
-        of_base = len(owners["edit"]) + np.arange(len(base))
-    else:
-        base, of_base = rows.get(f"{extractor.name}/photo", empty), owners["photo"]
     sets = {"edits": "edit", "guides": "guide"} | ({"photos": "photo"} if reference else {})
-    made: dict[str, Any] = {"reference": len(base), **extractor.facts}
-    for name, part in sets.items():
-        x = rows.get(f"{extractor.name}/{part}", empty)
-        made[name] = _distance(x, base, owners[part], of_base, extractor, subsets, size)
+    made: dict[str, dict[str, Any]] = {}
+    for one in extractors:
+        rows = {part: found.features.get(f"{one.name}/{part}", EMPTY) for part in owners}
+        base, of_base = rows["photo"], owners["photo"]
+        if reference:
+            base, of_base = reference[one.name], len(of) + np.arange(len(reference[one.name]))
+        made[one.name] = {
+            name: _of_set(rows[part], base, one, subsets, size, (owners[part], of_base))
+            for name, part in sets.items()
+        }
     return made
 
 
-def _distance(
-    x: np.ndarray,
-    y: np.ndarray,
-    of_x: np.ndarray,
-    of_y: np.ndarray,
-    extractor: Extractor,
-    subsets: int,
-    size: int,
-) -> dict[str, Any]:
-    """The distances of one set from the reference."""
-    if min(len(x), len(y), len(set(of_x)), len(set(of_y))) < 2:
-        return {"kid": None, "why": "KID needs pictures of two ids in each set"}
-    if extractor.standardised:
-        x, y = (features.standardised(rows, y) for rows in (x, y))
-    made = {
-        "pictures": len(x),
-        "kid": between_groups(x, y, of_x, of_y)._asdict(),
-        "kid_of_subsets": kid.kid(x, y, subsets=subsets, size=size)._asdict(),
-    }
-    if extractor.standardised:
-        return made
-    few = frechet.caution(min(len(x), len(y)), x.shape[1])
-    return {**made, "fid": frechet.frechet(x, y), **({"caution": few} if few else {})}
+EMPTY = np.zeros((0, 1), np.float32)
 
 
-DEFINITIONS = {
-    "kid": kid_groups.DEFINITION,
-    "kid_of_subsets": kid.DEFINITION,
-    "fid": frechet.DEFINITION,
-}
+def _of_set(
+    x: np.ndarray, y: np.ndarray, extractor: Extractor, subsets: int, size: int, groups: Groups
+) -> dict[str, Any] | str:
+    try:
+        return {
+            "pictures": [len(x), len(y)],
+            **distances(x, y, extractor, subsets=subsets, size=size, groups=groups),
+        }
+    except ValueError as error:
+        return str(error)

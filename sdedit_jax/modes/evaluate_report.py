@@ -20,8 +20,6 @@ NOTE = (
     "KID is taken over pairs of different ids, because an edit is like its own photo. KID on the"
     " features of hand and of a prior's network does not compare with published numbers."
 )
-SHOWN = ("edits", "guides", "photos")
-"""The sets whose distances are shown."""
 
 
 class Drawn(NamedTuple):
@@ -34,9 +32,9 @@ class Drawn(NamedTuple):
 def draw(body: Mapping[str, Any], found: Collected) -> Drawn:
     """The plots of results."""
     groups = {
-        name: {s: (sets[s]["kid"]["value"], sets[s]["kid"]["error"]) for s in kids(sets)}
+        name: {s: (one["kid_apart"]["value"], one["kid_apart"]["error"]) for s, one in own.items()}
         for name, sets in body["sets"].items()
-        if kids(sets)
+        if (own := measured(sets))
     }
     finite = {name: rows[np.isfinite(rows)] for name, rows in found.numbers.items()}
     series = {name: rows for name, rows in finite.items() if len(rows) and "prop" not in name}
@@ -47,9 +45,9 @@ def draw(body: Mapping[str, Any], found: Collected) -> Drawn:
     )
 
 
-def kids(sets: Mapping[str, Any]) -> list[str]:
+def measured(sets: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The sets that have a distance."""
-    return [name for name in SHOWN if (sets.get(name) or {}).get("kid")]
+    return {name: one for name, one in sets.items() if "kid_apart" in one}
 
 
 def with_unit(name: str, facts: Mapping[str, Any]) -> str:
@@ -150,12 +148,16 @@ def tables(body: Mapping[str, Any]) -> Iterator[Table]:
         for name, one in body["measures"].items()
     ]
     yield Table("Means over the edits", ("measure", "mean", "standard error", "better"), rows)
-    rows = []
+    yield Table("Distances of sets from the reference", COLUMNS, list(distances(body)))
+
+
+COLUMNS = ("features", "set", "KID", "standard error", "KID of subsets", "spread", "FID")
+
+
+def distances(body: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
+    """The distances of sets, a row of COLUMNS each."""
     for name, sets in body["sets"].items():
-        for part in kids(sets):
-            one = sets[part]
-            subsets = one["kid_of_subsets"]
-            values = (one["kid"]["value"], one["kid"]["error"])
-            rows.append((name, part, *values, subsets["value"], subsets["spread"], one.get("fid")))
-    columns = ("features", "set", "KID", "standard error", "KID of subsets", "spread", "FID")
-    yield Table("Distances of sets from the reference", columns, rows)
+        for part, one in measured(sets).items():
+            apart, kid = one["kid_apart"], one["kid"]
+            values = (apart["value"], apart["error"], kid["value"], kid["spread"])
+            yield name, part, *values, one["fid"]["value"]

@@ -70,10 +70,9 @@ def results(
             name: {**average, **facts.get(name, {})}
             for name, average in summary.averages(found).items()
         },
-        "sets": summary.distances(
+        "sets": summary.of_sets(
             found, run.measures.extractors, base, measures.subsets, measures.subset_size
         ),
-        "definitions": summary.DEFINITIONS,
         "failed": [*found.failed, *bad],
     }
 
@@ -106,14 +105,9 @@ def table(body: Mapping[str, Any]) -> str:
     for name, one in body["measures"].items():
         numbers = f"{_number(one['mean'])} | {_number(one['error'])}"
         lines.append(f"| {name} | {numbers} | {one.get('unit', '')} | {one.get('better', '')} |")
-    lines += ["", "| features | set | KID | standard error | FID |", "|---|---|---:|---:|---:|"]
-    for features, sets in body["sets"].items():
-        for name in ("edits", "guides", "photos"):
-            one = sets.get(name) or {}
-            if one.get("kid"):
-                value = one["kid"]
-                numbers = f"{_number(value['value'])} | {_number(value['error'])}"
-                lines.append(f"| {features} | {name} | {numbers} | {_number(one.get('fid'))} |")
+    lines += ["", f"| {' | '.join(report.COLUMNS)} |", "|---|---|---:|---:|---:|---:|---:|"]
+    for features, name, *numbers in report.distances(body):
+        lines.append(f"| {features} | {name} | {' | '.join(map(_number, numbers))} |")
     return "\n".join(lines) + "\n"
 
 

@@ -3,15 +3,16 @@
 Pictures with the same stem are measured in pairs, and the two as sets.
 """
 
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from sdedit_jax import images, provenance
-from sdedit_jax.evaluation.distances import distances
+from sdedit_jax.evaluation.distances import Groups, distances
 from sdedit_jax.evaluation.measuring import (
     MaskOf,
     PairedResults,
@@ -50,7 +51,7 @@ def measure(config: ConfigDict, target: Target | None) -> int:
     print(f"a         {config.a}, {counted(len(a), 'picture')}")
     print(f"b         {config.b}, {counted(len(b), 'picture')}")
     pairs = in_pairs(config, a, b, chosen, reader)
-    sets = as_sets(config, a, b, measures, reader)
+    sets = as_sets(config, a, b, measures, reader, pairs.places)
     if not pairs.results.rows and not sets.rows:
         why = "; ".join(f"{n}: {text}" for n, text in (pairs.left_out | sets.left_out).items())
         raise ValueError(f"nothing can be measured: {why}")
@@ -64,12 +65,21 @@ class Pairs(NamedTuple):
     """Results in pairs.
 
     Attributes:
-        count: pairs. partners: different pictures of b in them. results: of each measure.
+        places: (i, j) of a picture of a and its partner in b. results: of each measure.
     """
 
-    count: int
-    partners: int
+    places: list[tuple[int, int]]
     results: PairedResults
+
+    @property
+    def count(self) -> int:  # type: ignore[override]
+        """The number of pairs."""
+        return len(self.places)
+
+    @property
+    def partners(self) -> int:
+        """The different pictures of b in them."""
+        return len({j for _, j in self.places})
 
     @property
     def left_out(self) -> dict[str, str]:
@@ -157,24 +167,30 @@ def in_pairs(
         pairs = pairs_of(a, b)
     except ValueError as error:
         print(f"pairs     none: {error}")
-        return Pairs(0, 0, PairedResults({}, {"measures in pairs": str(error)}))
+        return Pairs([], PairedResults({}, {"measures in pairs": str(error)}))
     partners = len({j for _, j in pairs})
     print(
         f"pairs     {len(pairs)} of {counted(len(a), 'picture')} of a have a partner in b,"
         f" {partners} of {len(b)} of b have one in a"
     )
     found = measure_pairs(a, b, pairs, chosen, reader, mask_of(config))
-    return Pairs(len(pairs), partners, found)
+    return Pairs(pairs, found)
 
 
 def as_sets(
-    config: ConfigDict, a: PictureSet, b: PictureSet, measures: Measures, reader: Reader
+    config: ConfigDict,
+    a: PictureSet,
+    b: PictureSet,
+    measures: Measures,
+    reader: Reader,
+    pairs: Sequence[tuple[int, int]],
 ) -> Sets:
     """The distances of the sets on each extractor; those that refuse are left out."""
     given = config.measures
     x, y = (features_of(one, measures.extractors, reader) for one in (a, b))
     left_out, rows = {**x.left_out, **y.left_out}, {}
     options = {"subsets": given.subsets, "size": given.subset_size, "seed": config.seed}
+    options |= {"groups": groups_of(a, b, pairs)}
     for one in measures.extractors:
         if one.name in left_out:
             continue
@@ -183,6 +199,16 @@ def as_sets(
         except ValueError as error:
             left_out[one.name] = str(error)
     return Sets(rows, left_out, (x.sha256, y.sha256))
+
+
+def groups_of(a: PictureSet, b: PictureSet, pairs: Sequence[tuple[int, int]]) -> Groups | None:
+    """Each picture of b with its partners in a as a group; None without pairs."""
+    if not pairs:
+        return None
+    of_a = len(b) + np.arange(len(a))
+    for i, j in pairs:
+        of_a[i] = j
+    return of_a, np.arange(len(b))
 
 
 # --- results --------------------------------------------------------------------------------------
@@ -196,11 +222,14 @@ def lines(pairs: Pairs, sets: Sets) -> Iterator[str]:
         numbers = _number(row["value"]) + _number(row["error"])
         yield f"{name:18}{numbers}  {row['unit']:4}  {row['better']}"
     if sets.rows:
-        yield f"\n{'as sets, on':18}{'KID':>12}{'error':>12}{'spread':>12}{'FID':>12}"
+        titles = ("KID", "error", "spread", "KID apart", "error", "FID")
+        yield f"\n{'as sets, on':18}" + "".join(f"{title:>12}" for title in titles)
     for name, row in sets.rows.items():
-        kid = row["kid"]
-        values = (kid["value"], kid["error"], kid["spread"], row["fid"]["value"])
-        yield f"{name:18}" + "".join(map(_number, values))
+        kid, apart = row["kid"], row.get("kid_apart", {"value": math.nan, "error": math.nan})
+        values = (kid["value"], kid["error"], kid["spread"], *(apart["value"], apart["error"]))
+        yield f"{name:18}" + "".join(map(_number, (*values, row["fid"]["value"])))
+    if any("kid_apart" in row for row in sets.rows.values()):
+        yield "note      KID apart: over pairs of pictures that are no partners"
     notes = {name: row["fid"]["caution"] for name, row in sets.rows.items()}
     yield from (f"note      {name}: {text}" for name, text in notes.items() if text)
     for name, why in (pairs.left_out | sets.left_out).items():
