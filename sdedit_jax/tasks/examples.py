@@ -8,13 +8,12 @@ import numpy as np
 from sdedit_jax import images
 from sdedit_jax.data.examples import Example
 from sdedit_jax.images import Size
-from sdedit_jax.tasks import common, inpaint, photo, simulate, strokes
+from sdedit_jax.tasks import common, composite, inpaint, photo, scribble, simulate, strokes
 from sdedit_jax.tasks.common import Photo, TaskInput
 
-MODULES = {"simulate": simulate, "strokes": strokes, "photo": photo, "inpaint": inpaint}
-GIVEN = ("scribble", "composite")
+GIVEN = {"scribble": scribble, "composite": composite}
 """Tasks that need the guide of a row."""
-TASKS = (*MODULES, *GIVEN)
+TASKS = {"simulate": simulate, "strokes": strokes, "photo": photo, "inpaint": inpaint} | GIVEN
 """Tasks whose inputs a row can give."""
 
 
@@ -30,7 +29,7 @@ def of_example(
         ValueError: another task, a guide or a mask that is missing, or a guide of another size.
     """
     check_task(task)
-    chosen = common.read_options(MODULES.get(task, photo).Options, options)
+    chosen = common.read_options(TASKS[task].Options, options)
     background = images.color(chosen.background or "#ffffff")
     flat = images.flatten(example.picture, background)
     margin = background if chosen.background else None
