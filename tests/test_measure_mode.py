@@ -77,6 +77,13 @@ def read(folder):
     return np.stack([np.asarray(Image.open(f"{folder}/p{i}.png")) for i in range(6)])
 
 
+@pytest.mark.parametrize("named", [("l2", "ssim"), ("l2,ssim",), ("l2, ssim",)])
+def test_the_measures_of_the_config_alone_are_taken(named, two, tmp_path):
+    """A comma reaches a tuple of the config inside of one string."""
+    given = config(*two, measures__paired=named, features__hand=False)
+    assert list(results(given, tmp_path / "out")["paired"]) == ["l2", "ssim"]
+
+
 def test_nothing_is_written_without_a_workdir(two, tmp_path, capsys):
     before = names(tmp_path)
     assert run(config(*two), None, "measure") == 0
@@ -195,9 +202,12 @@ def test_sets_without_pairs_are_compared(rng, tmp_path):
         ({"batch": 0}, "batch must be at least 1, got 0"),
         ({"measures__subsets": 0}, "measures.subsets must be at least 1, got 0"),
         ({"measures__subset_size": 1}, "measures.subset_size must be at least 2, got 1"),
-        ({"measures__paired": "rmse"}, "did you mean 'rms'?"),
-        ({"measures__paired": "rms_kept"}, "measures.paired: rms_kept needs masks; give"),
-        ({"measures__paired": "lpips_vgg"}, "lpips_vgg needs its weights; give features.lpips_vgg"),
+        ({"measures__paired": ("rmse",)}, "did you mean 'rms'?"),
+        ({"measures__paired": ("rms_kept",)}, "measures.paired: rms_kept needs masks; give"),
+        (
+            {"measures__paired": ("lpips_vgg",)},
+            "lpips_vgg needs its weights; give features.lpips_vgg",
+        ),
         ({"features__lpips_vgg": "x"}, "features.lpips_vgg needs features.lpips_heads"),
         ({"features__prior": "none"}, "none"),
     ],
