@@ -11,8 +11,8 @@ def get_config() -> ConfigDict:
     config.resize = ""  # HxW to which all pictures are fitted; "": they must have one size
     config.fit = "crop"  # crop | pad | stretch, with resize
     config.measures = ConfigDict()
-    # names of measures in pairs, such as "l2,ssim"; "": all that can be taken
-    config.measures.paired = ""
+    # names of measures in pairs, such as ("l2", "ssim"); (): all that can be taken
+    config.measures.paired = ()
     config.measures.subsets = 100  # of KID
     config.measures.subset_size = 1000  # pictures in each
     config.features = ConfigDict()

@@ -14,7 +14,7 @@ from program import config_of, names, refused, run, tiny_prior
 from sdedit_jax.evaluation import extractors, features, frechet, kid
 from sdedit_jax.evaluation.extractors import Extractor
 from sdedit_jax.evaluation.opening import open_measures
-from sdedit_jax.evaluation.paired import PAIRED, Paired
+from sdedit_jax.evaluation.paired import PAIRED
 from sdedit_jax.modes import check
 
 
@@ -75,6 +75,13 @@ def test_pictures_in_pairs_and_as_sets(two, tmp_path, capsys):
 
 def read(folder):
     return np.stack([np.asarray(Image.open(f"{folder}/p{i}.png")) for i in range(6)])
+
+
+@pytest.mark.parametrize("named", [("l2", "ssim"), ("l2,ssim",), ("l2, ssim",)])
+def test_the_measures_of_the_config_alone_are_taken(named, two, tmp_path):
+    """A comma reaches a tuple of the config inside of one string."""
+    given = config(*two, measures__paired=named, features__hand=False)
+    assert list(results(given, tmp_path / "out")["paired"]) == ["l2", "ssim"]
 
 
 def test_nothing_is_written_without_a_workdir(two, tmp_path, capsys):
@@ -195,9 +202,12 @@ def test_sets_without_pairs_are_compared(rng, tmp_path):
         ({"batch": 0}, "batch must be at least 1, got 0"),
         ({"measures__subsets": 0}, "measures.subsets must be at least 1, got 0"),
         ({"measures__subset_size": 1}, "measures.subset_size must be at least 2, got 1"),
-        ({"measures__paired": "rmse"}, "did you mean 'rms'?"),
-        ({"measures__paired": "rms_kept"}, "measures.paired: rms_kept needs masks; give"),
-        ({"measures__paired": "lpips_vgg"}, "lpips_vgg needs its weights; give features.lpips_vgg"),
+        ({"measures__paired": ("rmse",)}, "did you mean 'rms'?"),
+        ({"measures__paired": ("rms_kept",)}, "measures.paired: rms_kept needs masks; give"),
+        (
+            {"measures__paired": ("lpips_vgg",)},
+            "lpips_vgg needs its weights; give features.lpips_vgg",
+        ),
         ({"features__lpips_vgg": "x"}, "features.lpips_vgg needs features.lpips_heads"),
         ({"features__prior": "none"}, "none"),
     ],
@@ -244,28 +254,62 @@ def test_the_features_of_a_prior(rng, tmp_path):
     assert found["tiny"]["kid"]["value"] == pytest.approx(kid.mmd2(x, y), rel=1e-4)
 
 
-def test_networks_for_recognition_are_opened_by_their_paths(monkeypatch):
-    """With a module in the place of recognition.py that notes how it was called."""
+class Distance:
+    """In the place of LPIPS: the mean of b - a over the mask, which must not be empty."""
+
+    facts = {"sha256": "abc"}
+
+    def __call__(self, a, b, mask=None):
+        weights = np.ones(a.shape[:3]) if mask is None else mask
+        assert weights.sum((1, 2)).min() > 0
+        return ((b - a.astype(float)).mean(-1) * weights).sum((1, 2)) / weights.sum((1, 2))
+
+
+@pytest.fixture
+def recognition(monkeypatch):
+    """A module in the place of evaluation/recognition.py; the calls that it got."""
     from sdedit_jax import evaluation
 
     calls = []
 
-    def noting(name, make):
-        return lambda *args: calls.append((name, *args)) or make(name)
+    def noting(name, made):
+        return lambda *args: calls.append((name, *args)) or made
 
     fake = types.ModuleType("sdedit_jax.evaluation.recognition")
-    fake.inception = noting("inception", lambda name: Extractor(name, len))
-    fake.clip = noting("clip", lambda name: Extractor(name, len))
-    fake.lpips = noting("lpips", lambda name: Paired(name, len, "a network's"))
+    fake.inception = noting("inception", Extractor("inception-clean", len))
+    fake.clip = noting("clip", types.SimpleNamespace(images=len, facts={"network": "ViT"}))
+    fake.lpips = noting("lpips", Distance())
     monkeypatch.setitem(sys.modules, fake.__name__, fake)
     monkeypatch.setattr(evaluation, "recognition", fake, raising=False)
+    return calls
+
+
+def test_networks_for_recognition_are_opened_by_their_paths(recognition):
     fields = {"hand": False, "inception": "i.pth", "clip": "c", "resize": "clean"}
     fields |= {"lpips_alex": "a.pth", "lpips_heads": "h", "lpips_vgg": ""}
     found = open_measures(fields)
-    assert [one.name for one in found.extractors] == ["inception", "clip"]
-    assert set(found.paired) == {*PAIRED, "lpips_alex"}
-    wanted = [("inception", "i.pth", "clean"), ("clip", "c"), ("lpips", "alex", "a.pth", "h")]
-    assert calls == wanted
-    assert found.named(["l2", "lpips_alex"])[1].definition == "a network's"
-    with pytest.raises(ValueError, match="lpips_vgg needs its weights"):
-        found.named(["lpips_vgg"])
+    assert [one.name for one in found.extractors] == ["clip", "inception-clean"]
+    assert found.extractors[0].facts == {"network": "ViT"} and found.clip.images is len
+    assert set(found.paired) - set(PAIRED) == {f"lpips_alex{r}" for r in ("", "_kept", "_edited")}
+    wanted = [("clip", "c"), ("inception", "i.pth", "clean"), ("lpips", "alex", "a.pth", "h")]
+    assert recognition == wanted
+    (one,) = found.named(["lpips_alex_kept"])
+    assert one.region == "kept" and one.row["sha256"] == "abc" and "AlexNet" in one.definition
+    with pytest.raises(ValueError, match="lpips_vgg_kept needs its weights; give features.lpips"):
+        found.named(["lpips_vgg_kept"])
+
+
+def test_a_distance_by_a_network_over_the_regions_of_a_mask(recognition, rng):
+    """b is brighter by 10 where the first mask is white; the second one is white everywhere."""
+    a = rng.integers(0, 200, (2, 16, 16, 3)).astype(np.uint8)
+    mask = np.ones((2, 16, 16), np.float32)
+    mask[0, :4] = 0
+    mask[0, 4:] = 0.5
+    b = a + (10 * (mask > 0)[..., None]).astype(np.uint8)
+    measures = open_measures({"hand": False, "lpips_vgg": "v.pth", "lpips_heads": "h"})
+    whole, kept, edited = (
+        measures.paired[f"lpips_vgg{region}"].of(a, b, mask) for region in ("", "_kept", "_edited")
+    )
+    np.testing.assert_allclose(whole, [7.5, 10])
+    np.testing.assert_allclose(kept, [0, np.nan])
+    np.testing.assert_allclose(edited, [10, 10])

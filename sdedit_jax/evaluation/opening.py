@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 from sdedit_jax.evaluation import extractors
 from sdedit_jax.evaluation.extractors import Extractor
-from sdedit_jax.evaluation.paired import PAIRED, Paired
+from sdedit_jax.evaluation.paired import PAIRED, Paired, by_network
 from sdedit_jax.text.spelling import one_of
 from sdedit_jax.weights import load
 
-LPIPS = ("lpips_vgg", "lpips_alex")
+LPIPS = {"lpips_vgg": "VGG", "lpips_alex": "AlexNet"}
 """Paired measures by networks. Their field has the same name."""
 
 
@@ -27,10 +27,12 @@ class Measures(NamedTuple):
 
     Attributes:
         paired: of a picture against another one, by name. extractors: for distances of sets.
+        clip: CLIP's encoders, recognition.ClipModel, for text_measures.py; None: not given.
     """
 
     paired: Mapping[str, Paired]
     extractors: tuple[Extractor, ...]
+    clip: Any = None
 
     def named(self, names: Sequence[str], field: str = "measures") -> list[Paired]:
         """Paired measures by name.
@@ -42,8 +44,9 @@ class Measures(NamedTuple):
             ValueError: an unknown name, or a measure whose weights are not given.
         """
         for name in names:
-            if name in LPIPS and name not in self.paired:
-                raise ValueError(f"{field}: {name} needs its weights; give features.{name}")
+            needed = [one for one in LPIPS if name.startswith(one)]
+            if needed and name not in self.paired:
+                raise ValueError(f"{field}: {name} needs its weights; give features.{needed[0]}")
             one_of(field, name, self.paired)
         return [self.paired[name] for name in names]
 
@@ -60,40 +63,49 @@ def open_measures(fields: Mapping[str, Any], compute: str = "float32") -> Measur
     own = [extractors.hand()] if fields.get("hand", True) else []
     if fields.get("prior"):
         own.append(extractors.of_prior(load.load_prior(fields["prior"], compute)))
-    found = [*own, *_recognition(fields)]
+    clip = _clip(fields)
+    if clip is not None:
+        own.append(Extractor("clip", clip.images, False, clip.facts))
+    found = [*own, *_inception(fields)]
     names = [one.name for one in found]
     if len(set(names)) < len(names):
         raise ValueError(f"features must have distinct names, got {names}; rename the prior")
-    return Measures({**PAIRED, **_lpips(fields)}, tuple(found))
+    return Measures({**PAIRED, **_lpips(fields)}, tuple(found), clip)
 
 
-def _recognition(fields: Mapping[str, Any]) -> list[Extractor]:
-    """The extractors of networks for recognition."""
-    found = []
-    if fields.get("inception"):
-        from sdedit_jax.evaluation import recognition
+def _clip(fields: Mapping[str, Any]) -> Any:
+    if not fields.get("clip"):
+        return None
+    from sdedit_jax.evaluation import recognition
 
-        found.append(recognition.inception(fields["inception"], fields.get("resize") or "clean"))
-    if fields.get("clip"):
-        from sdedit_jax.evaluation import recognition
+    return recognition.clip(fields["clip"])
 
-        found.append(recognition.clip(fields["clip"]))
-    return found
+
+def _inception(fields: Mapping[str, Any]) -> list[Extractor]:
+    if not fields.get("inception"):
+        return []
+    from sdedit_jax.evaluation import recognition
+
+    return [recognition.inception(fields["inception"], fields.get("resize") or "clean")]
 
 
 def _lpips(fields: Mapping[str, Any]) -> dict[str, Paired]:
-    """LPIPS by the networks whose weights are given.
+    """LPIPS by the networks whose weights are given, with its regions.
 
     Raises:
         ValueError: no heads.
     """
     given = [name for name in LPIPS if fields.get(name)]
-    if given and not fields.get("lpips_heads"):
+    if not given:
+        return {}
+    if not fields.get("lpips_heads"):
         raise ValueError(f"features.{given[0]} needs features.lpips_heads, the folder of the heads")
-    found = {}
-    for name in given:
-        from sdedit_jax.evaluation import recognition
+    from sdedit_jax.evaluation import recognition
 
+    found: dict[str, Paired] = {}
+    for name in given:
         net = name.removeprefix("lpips_")
-        found[name] = recognition.lpips(net, fields[name], fields["lpips_heads"])
+        of = recognition.lpips(net, fields[name], fields["lpips_heads"])
+        definition = f"LPIPS 0.1 (Zhang et al. 2018) with {LPIPS[name]}, without resizing"
+        found |= by_network(name, of, definition, of.facts)
     return found

@@ -153,6 +153,31 @@ def _measure(kind: str, region: str) -> Paired:
     return Paired(name, partial(of, region), definition + where, unit, better, region)
 
 
+def by_network(name: str, of: Of, definition: str, facts: Mapping[str, Any]) -> dict[str, Paired]:
+    """A distance by a network: over all pixels, the kept and the edited ones, by name.
+
+    Args:
+        of: (a, b, mask) -> float64 [B]; it averages over the mask, and refuses an empty one.
+    """
+    named = {region: f"{name}_{region}" if region else name for region in REGIONS}
+    return {
+        one: Paired(one, partial(_over, of, region), definition + REGIONS[region], "", "lower",
+                    region, facts)
+        for region, one in named.items()
+    }  # fmt: skip
+
+
+def _over(of: Of, region: str, a: np.ndarray, b: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    check(a, b)
+    if not region:
+        return of(a, b, None)
+    where = inside(region, mask, a.shape[:3])
+    found, rows = np.full(len(a), np.nan), where.any((1, 2))
+    if rows.any():
+        found[rows] = of(a[rows], b[rows], where[rows].astype(np.float32))
+    return found
+
+
 PAIRED: Mapping[str, Paired] = {
     one.name: one for one in (_measure(kind, region) for region in REGIONS for kind in KINDS)
 }

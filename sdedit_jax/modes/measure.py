@@ -133,7 +133,7 @@ def chosen_of(config: ConfigDict, measures: Measures) -> list[Paired]:
         ValueError: an unknown measure, or one of a region without masks.
     """
     field = "measures.paired"
-    names = [name.strip() for name in config.measures.paired.split(",") if name.strip()]
+    names = [name.strip() for text in config.measures.paired for name in text.split(",")]
     found = measures.named(names or list(measures.paired), field)
     if config.masks:
         return found
