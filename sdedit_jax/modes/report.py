@@ -114,9 +114,9 @@ def pictures(
         leads[spread.column] = spread.picture(one.name)
     first = "input" if kind.config.output == "original" else "guide"
     found: dict[bytes, str] = {}
-    for label in sorted(leads, key=lambda label: label != first):
-        if leads[label] is not None:
-            found.setdefault(encoded(leads[label]), label)  # equal pictures once
+    for label, own in sorted(leads.items(), key=lambda lead: lead[0] != first):
+        if own is not None:
+            found.setdefault(encoded(own), label)  # equal pictures once
     before, *others = (Picture(label, data) for data, label in found.items())
     result = Picture("result", encoded(on_background(done.made.output.picture, one.item)))
     return before, result, tuple(others)
