@@ -1,31 +1,16 @@
 """The report of a run: its HTML, what a browser makes of it, and the values of an edit in it."""
 
 import base64
-import html
 import io
 import json
 import math
 import re
-import shlex
 import shutil
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from program import (
-    config_of,
-    exact_prior,
-    known,
-    names,
-    noted,
-    picture,
-    recipe,
-    refused,
-    run,
-    small,
-)
 
 from sdedit_jax import images
 from sdedit_jax.evaluation import report
@@ -186,6 +171,7 @@ def test_numbers_of_a_column_have_the_same_places():
     column = [13.96, 9.859, 14.51]
     places = decimals(column)
     assert [shown(v, places) for v in column] == ["13.96", "9.86", "14.51"]
+    assert decimals([0.2, 0.4]) == decimals([0.1 + 0.2, 12]) == 1 and decimals([0.25, 0.5]) == 2
     assert decimals([0.1259, 0.08894, None, math.nan]) == 4
     assert decimals([1.5, 1e-5]) is None and decimals([1, 2, 300]) is None
     assert decimals([]) is None and decimals([0.0, None]) is None and decimals([12345.6]) == 0
@@ -396,80 +382,3 @@ def test_pictures_are_loaded_where_they_are_seen(opened):
     assert waiting.count() > MOST
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert waiting.count() == 0
-
-
-# --- the edit mode --------------------------------------------------------------------------------
-
-
-def rows_of(page):
-    """The rows of a page: name -> text of the cells, and those with recipes -> recipe."""
-    parts = re.findall(r"<h3>(.*?)</h3>.*?data-copy=\"(.*?)\".*?<pre>(.*?)</pre>", page, re.S)
-    return {html.unescape(n): (html.unescape(c), json.loads(html.unescape(r))) for n, c, r in parts}
-
-
-@pytest.fixture
-def edited(tmp_path):
-    """The folder of two inputs with a mask, edited with a report, and the config."""
-    (tmp_path / "in").mkdir()
-    mask = np.zeros((16, 16), np.uint8)
-    mask[4:] = 255
-    for name, side in (("a", 16), ("b 'c' & d", 24)):
-        Image.fromarray(255 - known()).resize((side, side)).save(tmp_path / "in" / f"{name}.png")
-        Image.fromarray(mask).resize((side, side)).save(tmp_path / "in" / f"{name}_mask.png")
-    config = small("inpaint", prior=exact_prior(), input=str(tmp_path / "in"), t0=0.3, report=True)
-    return config, tmp_path / "out"
-
-
-def table_of(page):
-    """The table of results: name -> column -> the number."""
-    parsed = re.search(r'<table id="results".*?</table>', page, re.S)[0]
-    columns = re.findall(r"<button[^>]*>(.*?)</button>", parsed)[1:]
-    found = {}
-    for name, cells in re.findall(r'class="name" data-value="(.*?)">(.*?)</tr>', parsed, re.S):
-        values = map(float, re.findall(r'data-value="(.*?)"', cells))
-        found[html.unescape(name)] = dict(zip(columns, values, strict=True))
-    return found
-
-
-def test_an_edit_writes_its_distances_pictures_and_recipes(edited):
-    config, out = edited
-    assert run(config, out) == 0
-    page = (out / "report.html").read_text()
-    files, table, rows = (
-        [images.decode(one, "x").rgb for one in stored(page)],
-        table_of(page),
-        rows_of(page),
-    )
-    assert sorted(rows) == sorted(table) == [Path(e["file"]).stem for e in noted(out)["pictures"]]
-    for name, (command, own) in rows.items():
-        result = picture(out / f"{name}.png")
-        away = result / 255 - picture(out / f"{name[:-2]}_guide.png") / 255
-        assert table[name]["L2"] == pytest.approx(np.sqrt(np.sum(away**2)))
-        assert table[name]["RMS"] == pytest.approx(np.sqrt(np.mean(away**2)))
-        assert table[name]["outside the mask (levels)"] == 0 and "t0" not in table[name]
-        assert any(np.array_equal(result, file) for file in files)
-        assert own == recipe(out / f"{name}.png")
-        words = shlex.split(command)
-        assert words[:2] == ["sdedit", "--mode=replay"] and len(words) == 3
-        assert words[2] == f"--config.input={out / name}.png"
-        assert run(config_of("strokes", input=words[2].split("=", 1)[1]), None, "replay") == 0
-
-
-def test_an_existing_report_is_kept_as_a_record_is(edited):
-    config, out = edited
-    out.mkdir()
-    (out / "report.html").write_text("own")
-    assert run(config, out) == 0 and (out / "report.html").read_text() == "own"
-    assert "a_0.png exists" in refused(config, out) and "report-2.html" in names(out)
-    assert run(config, out, overwrite=True) == 0
-    assert "<title>" in (out / "report.html").read_text() and "report-3.html" not in names(out)
-
-
-def test_a_sweep_has_its_strengths_in_the_report(edited):
-    config, out = edited
-    with config.unlocked():
-        config.sweep.t0, config.sweep.seeds = (0.2, 0.4), (0,)
-    assert run(config, out, "sweep") == 0
-    table = table_of((out / "report.html").read_text())
-    assert sorted(one["t0"] for one in table.values()) == pytest.approx([0.2, 0.2, 0.4, 0.4])
-    assert all(name.split("_t")[1] == f"{one['t0']:g}_s0" for name, one in table.items())

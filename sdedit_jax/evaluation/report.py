@@ -134,7 +134,7 @@ def shown(value: Value, places: int | None = None) -> str:
 
 
 def decimals(values: Iterable[Value]) -> int | None:
-    """Decimal places by which the largest number of a column has four digits.
+    """Decimal places by which the largest number of a column has four digits, without needless 0s.
 
     None where the numbers are whole, or so unlike that some would lose all digits.
     """
@@ -142,8 +142,12 @@ def decimals(values: Iterable[Value]) -> int | None:
     sizes = [abs(value) for value in numbers if math.isfinite(value) and value]
     if not sizes or all(float(value).is_integer() for value in sizes):
         return None
-    places = max(0, 3 - math.floor(math.log10(max(sizes))))
-    return None if places > 6 or min(sizes) < max(sizes) / 1000 else places
+    most = max(0, 3 - math.floor(math.log10(max(sizes))))
+    if most > 6 or min(sizes) < max(sizes) / 1000:
+        return None
+    rounded = [round(size, most) for size in sizes]
+    exact = (n for n in range(most) if [round(size, n) for size in rounded] == rounded)
+    return next(exact, most)
 
 
 def _sortable(value: float | None) -> str:

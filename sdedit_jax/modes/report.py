@@ -98,7 +98,11 @@ def columns(measured: Sequence[Mapping[str, float]]) -> list[str]:
 def pictures(
     kind: Kind, done: Done, spread: Spread | None, shown: bool
 ) -> tuple[Picture | None, Picture | None, tuple[Picture, ...]]:
-    """The guide, the result, and the other pictures of its row on a sheet; none unless `shown`."""
+    """What a result is compared with, the result, and further pictures of its row on a sheet.
+
+    Args:
+        shown: whether there are any.
+    """
     if not shown:
         return None, None, ()
     one = done.job.input
@@ -108,10 +112,14 @@ def pictures(
         del leads["mask"]
     if spread is not None:
         leads[spread.column] = spread.picture(one.name)
-    guide = Picture("guide", encoded(leads.pop("guide")))
+    first = "input" if kind.config.output == "original" else "guide"
+    found: dict[bytes, str] = {}
+    for label, own in sorted(leads.items(), key=lambda lead: lead[0] != first):
+        if own is not None:
+            found.setdefault(encoded(own), label)  # equal pictures once
+    before, *others = (Picture(label, data) for data, label in found.items())
     result = Picture("result", encoded(on_background(done.made.output.picture, one.item)))
-    others = [Picture(label, encoded(own)) for label, own in leads.items() if own is not None]
-    return guide, result, tuple(others)
+    return before, result, tuple(others)
 
 
 def encoded(picture: np.ndarray) -> bytes:
@@ -144,12 +152,14 @@ def facts(kind: Kind, done: Sequence[Done]) -> dict[str, str]:
     times = {one.recipe["strength"]["t0"] for one in done}
     strength = str(Strength(**recipe["strength"]))
     inputs = len({one.job.input.name for one in done})
+    labels = ", ".join(f"{name} {value:g}" for name, value in (recipe.get("class") or {}).items())
     grid = f", {sampler['grid']} grid" if sampler["grid"] else ""
     repeats = f", {counted(sampler['repeats'], 'repeat')}" if sampler["repeats"] > 1 else ""
     return {
         "prior": f"{config.prior}, sha256 {recipe['prior']['sha256'][:16]}",
         "process": describe(kind.prior.process),
         "task": recipe["task"],
+        **({"class": labels} if labels else {}),
         "strength": strength if len(times) == 1 else f"t0 {min(times):.4g} to {max(times):.4g}",
         "sampler": f"{sampler['rule']}{grid}, {counted(sampler['steps'], 'step')}{repeats}",
         "data": f"{config.input}, {counted(inputs, 'input')}, {counted(len(done), 'result')}",
