@@ -12,6 +12,7 @@ RUNS = {
     "own class": {"data.labels": "captions"},
     "own class against no class, scale 2": {
         "data.labels": "captions",
+        "cond": "daisy",  # of pictures without a label, of which there are none
         "guidance.against": "null",
         "guidance.scale": 2.0,
     },
