@@ -126,8 +126,8 @@ def _data(config: ConfigDict, source: str, split: str) -> DataSet:
     data = open_data_set(source, layout=given.layout, split=split, labels=given.labels, **masks)
     if config.limit > len(data):
         warn(f"limit: the data set has {counted(len(data), 'picture')}, fewer than {config.limit}")
-    data = data.first(config.limit) if config.limit else data
-    return pasted(data, given.seed) if given.patches else data
+    data = pasted(data, given.seed) if given.patches else data
+    return data.first(config.limit) if config.limit else data
 
 
 def identity_of(

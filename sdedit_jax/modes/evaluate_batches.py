@@ -112,7 +112,7 @@ class Reader(NamedTuple):
 
 def _mask(example: Example, one: Input) -> np.ndarray:
     """The mask by which regions are measured, float32 [h, w]."""
-    if example.mask is None:
+    if example.mask is None or (one.item.mask < 1).any():
         return one.item.mask
     return images.fit_mask(example.mask, one.item.placement, f"mask of {example.id}")
 

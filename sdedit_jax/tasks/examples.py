@@ -47,7 +47,8 @@ def _made(
     example: Example, task: str, chosen: Any, given: Photo, size: Size, fit: str
 ) -> TaskInput:
     if example.guide is not None:
-        return _with_guide(example, example.guide, given, size, fit)
+        seam = chosen.seam if task == "composite" else 0
+        return _with_guide(example, example.guide, given, size, fit, seam)
     if task in GIVEN:
         raise ValueError(f"{example.id}: the task {task} needs the guide of each row")
     if task == "inpaint":
@@ -61,15 +62,18 @@ def _made(
 
 
 def _with_guide(
-    example: Example, guide: images.Picture, given: Photo, size: Size, fit: str
+    example: Example, guide: images.Picture, given: Photo, size: Size, fit: str, seam: float
 ) -> TaskInput:
+    """A row with its guide; its mask grows by `seam` pixels at the size of the edit."""
     painted = images.flatten(guide, given.background)
     if painted.shape != given.rgb.shape:
         sizes = (images.size_text(p.shape[:2]) for p in (painted, given.rgb))
         raise ValueError("{}: the guide has {} pixels, the picture {}".format(example.id, *sizes))
     placement = common.place("", given, size, fit)
-    detail = example.mask is not None
-    return common.assemble("", painted, example.mask, given, placement, detail=detail)
+    mask, detail = example.mask, example.mask is not None
+    if detail and seam:
+        mask = np.maximum(mask, common.grow(mask > 0, seam, placement))
+    return common.assemble("", painted, mask, given, placement, detail=detail)
 
 
 def fitted_photo(item: TaskInput) -> np.ndarray:
