@@ -23,6 +23,10 @@ from sdedit_jax.nets.layers import Draws
 from sdedit_jax.nets.recognition_blocks import Kernel
 from sdedit_jax.nets.sd_config import check
 
+MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
+STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
+"""Mean and spread of the colours in [0, 1]."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClipVisionConfig:

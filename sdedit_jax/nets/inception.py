@@ -166,7 +166,7 @@ class BasicConv(nnx.Module):
     def _compared(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Mean and variance of x in units of the stored ones, each [C]."""
         mean, var = self.bn.running_mean[...], self.bn.running_var[...] + EPSILON
-        return (x.mean((0, 1, 2)) - mean) / jnp.sqrt(var), x.var((0, 1, 2)) / var
+        return (x.mean((0, 1, 2)) - mean) / jnp.sqrt(var), (x.var((0, 1, 2)) + EPSILON) / var
 
 
 class Branches(nnx.Module):
@@ -200,8 +200,8 @@ class Inception(nnx.Module):
         """Mean and variance of what each batch norm gets, in units of those that it stores.
 
         Returns:
-            for each norm ((mean - running_mean) / sqrt(var), variance / var), both [C], with
-            var = running_var + 1e-3.
+            for each norm ((mean - running_mean) / sqrt(var), (variance + 1e-3) / var), both [C],
+            with var = running_var + 1e-3.
         """
         moments: Moments = []
         self._features(x.astype(dtype), moments)

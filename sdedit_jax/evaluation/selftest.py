@@ -1,0 +1,119 @@
+"""Stored activations of the original program, which a loaded network must give again.
+
+NAME.selftest.json beside the weights NAME (a file or a folder) holds
+
+    {"rule": "leaves-1", "program": "pytorch-fid 0.3.0 with torch 2.8", "sha256": "...",
+     "outputs": {"pool3": {"shape": [4, 2048], "norms": [...], "first": [[...], ...]}}}
+
+with the test pictures' rule (test_pictures.py), the sha256 of the weights, and of each row of each
+output its norm and first values. experiments/recognition/selftest.py writes it with the original
+PyTorch program on the user's machine.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdedit_jax.evaluation import test_pictures
+from sdedit_jax.text import json_file
+
+ENDING = ".selftest.json"
+FIRST = 16
+"""How many values of each row are stored."""
+TOLERANCE = 1e-3
+"""Largest difference, relative to the root mean square of the row."""
+TEXTS = ("a photo of a cat", "two red apples on a wooden table", "the sky")
+"""The texts of CLIP's self-test."""
+
+
+def file_of(weights: str | Path) -> Path:
+    """The file of the self-test of a file or folder of weights."""
+    path = Path(weights)
+    return path.with_name(path.name + ENDING)
+
+
+def summary(outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What is stored of outputs [B, ...]."""
+    return {name: _stored(np.asarray(a, np.float64)) for name, a in outputs.items()}
+
+
+def check(weights: str | Path, sha256: str, outputs: Mapping[str, np.ndarray]) -> str:
+    """Compare outputs with the stored ones, if there is a file of them.
+
+    Args:
+        weights: the file or folder of weights.
+        sha256: of the weights.
+        outputs: of the loaded network on the test pictures, name -> [B, ...].
+
+    Returns:
+        for the facts: "passed (PROGRAM)", or "no file".
+
+    Raises:
+        ValueError: the file is damaged, of other weights, of another rule or network, or the
+            outputs differ.
+    """
+    file = file_of(weights)
+    if not file.is_file():
+        return "no file"
+    stored = _read(file)
+    if stored["sha256"] != sha256:
+        _refuse(file, f"it is of weights with sha256 {stored['sha256']}, these have {sha256}")
+    if stored["outputs"].keys() != outputs.keys():
+        _refuse(file, f"it holds {sorted(stored['outputs'])}, needed are {sorted(outputs)}")
+    for name, found in summary(outputs).items():
+        _compare(file, name, found, stored["outputs"][name])
+    return f"passed ({stored['program']})"
+
+
+def _stored(a: np.ndarray) -> dict[str, Any]:
+    rows = a.reshape(len(a), -1)
+    norms = np.linalg.norm(rows, axis=1)
+    return {"shape": list(a.shape), "norms": norms.tolist(), "first": rows[:, :FIRST].tolist()}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    stored = json_file.read_object(file, "selftest")
+    texts = [isinstance(stored.get(name), str) for name in ("rule", "program", "sha256")]
+    if not all(texts) or not isinstance(stored.get("outputs"), dict):
+        _refuse(file, "it must hold rule, program, sha256 (texts) and outputs (an object)")
+    if stored["rule"] != test_pictures.RULE:
+        _refuse(file, f"its pictures are {stored['rule']}, ours {test_pictures.RULE}")
+    return stored
+
+
+def _compare(file: Path, name: str, found: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+    wanted = _arrays(file, name, stored)
+    got = _arrays(file, name, found)
+    if list(found["shape"]) != list(stored.get("shape", ())) or any(
+        a.shape != b.shape for a, b in zip(got, wanted, strict=True)
+    ):
+        _refuse(file, f"{name} has shape {stored.get('shape')}, ours {found['shape']}")
+    size = max(int(np.prod(found["shape"][1:])), 1)
+    scale = np.maximum(wanted[0] / np.sqrt(size), np.finfo(np.float32).tiny)
+    norms = np.abs(got[0] - wanted[0]) / np.maximum(wanted[0], np.finfo(np.float32).tiny)
+    values = np.abs(got[1] - wanted[1]) / scale[:, None]
+    worst = max(float(norms.max()), float(values.max()))
+    if not worst <= TOLERANCE:
+        _refuse(
+            file,
+            f"{name} differs from that of {_program(file)} by {worst:.2g} of its size "
+            f"(allowed {TOLERANCE:g})",
+        )
+
+
+def _arrays(file: Path, name: str, entry: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        norms, first = np.array(entry["norms"], float), np.array(entry["first"], float)
+    except (KeyError, TypeError, ValueError):
+        _refuse(file, f"outputs.{name} must hold shape, norms [B] and first [B, n]")
+    return norms, first
+
+
+def _program(file: Path) -> str:
+    return json_file.read_object(file, "selftest")["program"]
+
+
+def _refuse(file: Path, reason: str) -> None:
+    raise ValueError(f"selftest: {file} does not fit the loaded network: {reason}")
