@@ -19,7 +19,7 @@ import numpy as np
 
 from sdedit_jax import images
 from sdedit_jax.caution import warn
-from sdedit_jax.evaluation import resizing, selftest, test_pictures, untrained
+from sdedit_jax.evaluation import resizing, selftest, selftest_rule, untrained
 from sdedit_jax.evaluation.extractors import OWN, Extractor
 from sdedit_jax.nets.functional import Network, Params
 from sdedit_jax.text import tokenizer
@@ -48,7 +48,7 @@ def inception(path: str | Path, resize: str = "clean") -> Extractor:
     policy = resizing.policy(resize)
     loaded = recognition.load_inception(path)
     run = _batched(loaded, "__call__")
-    tests = images.to_unit(test_pictures.pictures())
+    tests = images.to_unit(selftest_rule.pictures())
     features = run(tests)
     moments = partial(_apply, loaded.network, "statistics", loaded.params, tests)
     facts = {
@@ -113,8 +113,8 @@ def clip(folder: str | Path) -> ClipModel:
     loaded = recognition.load_clip(folder)
     home = folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
     model = ClipModel(loaded, tokenizer.read(home), {})
-    tests = test_pictures.pictures(side=model.side)
-    outputs = {"images": model.images(tests), "texts": model.texts(selftest.TEXTS)}
+    tests = selftest_rule.pictures(side=model.side)
+    outputs = {"images": model.images(tests), "texts": model.texts(selftest_rule.TEXTS)}
     facts = {
         **_checked(loaded, folder, outputs, outputs["images"]),
         "resize": f"Pillow bicubic, shorter side to {model.side}, centre cut",
@@ -165,7 +165,7 @@ def lpips(net: str, backbone: str | Path, heads: str | Path) -> LpipsDistance:
         ValueError: weights that are refused.
     """
     loaded = recognition.load_lpips(net, backbone, heads)
-    tests = images.to_unit(test_pictures.pictures())
+    tests = images.to_unit(selftest_rule.pictures())
     last = _batched(loaded, "features")(tests)[-1].mean((1, 2))
     distance = _batched(loaded, "__call__")(tests[:2], tests[2:])
     facts = {

@@ -94,8 +94,8 @@ def none(pictures: np.ndarray) -> np.ndarray:
 def clip(pictures: np.ndarray, side: int) -> np.ndarray:
     """uint8 [B,H,W,3] -> CLIP's input [B,side,side,3].
 
-    The shorter side is resized to `side` by Pillow's bicubic filter on uint8, the centre is cut, and
-    colours are normalised by CLIP's mean and spread.
+    The shorter side is resized to `side` by Pillow's bicubic filter on uint8, the centre is cut,
+    and colours are normalised by CLIP's mean and spread.
     """
     h, w = pictures.shape[1:3]
     height, width = (side if n == min(h, w) else side * n // min(h, w) for n in (h, w))

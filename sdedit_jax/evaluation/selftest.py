@@ -5,9 +5,9 @@ NAME.selftest.json beside the weights NAME (a file or a folder) holds
     {"rule": "leaves-1", "program": "pytorch-fid 0.3.0 with torch 2.8", "sha256": "...",
      "outputs": {"pool3": {"shape": [4, 2048], "norms": [...], "first": [[...], ...]}}}
 
-with the test pictures' rule (test_pictures.py), the sha256 of the weights, and of each row of each
-output its norm and first values. experiments/recognition/selftest.py writes it with the original
-PyTorch program on the user's machine.
+with the rule of the test pictures (selftest_rule.py), the sha256 of the weights, and of each row of
+each output its norm and first values. experiments/recognition/selftest.py writes it with the
+original PyTorch program on the user's machine.
 """
 
 from collections.abc import Mapping
@@ -16,27 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from sdedit_jax.evaluation import test_pictures
+from sdedit_jax.evaluation import selftest_rule
 from sdedit_jax.text import json_file
 
-ENDING = ".selftest.json"
-FIRST = 16
-"""How many values of each row are stored."""
 TOLERANCE = 1e-3
 """Largest difference, relative to the root mean square of the row."""
-TEXTS = ("a photo of a cat", "two red apples on a wooden table", "the sky")
-"""The texts of CLIP's self-test."""
 
 
 def file_of(weights: str | Path) -> Path:
     """The file of the self-test of a file or folder of weights."""
     path = Path(weights)
-    return path.with_name(path.name + ENDING)
-
-
-def summary(outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """What is stored of outputs [B, ...]."""
-    return {name: _stored(np.asarray(a, np.float64)) for name, a in outputs.items()}
+    return path.with_name(path.name + selftest_rule.ENDING)
 
 
 def check(weights: str | Path, sha256: str, outputs: Mapping[str, np.ndarray]) -> str:
@@ -62,15 +52,9 @@ def check(weights: str | Path, sha256: str, outputs: Mapping[str, np.ndarray]) -
         _refuse(file, f"it is of weights with sha256 {stored['sha256']}, these have {sha256}")
     if stored["outputs"].keys() != outputs.keys():
         _refuse(file, f"it holds {sorted(stored['outputs'])}, needed are {sorted(outputs)}")
-    for name, found in summary(outputs).items():
+    for name, found in selftest_rule.summary(outputs).items():
         _compare(file, name, found, stored["outputs"][name])
     return f"passed ({stored['program']})"
-
-
-def _stored(a: np.ndarray) -> dict[str, Any]:
-    rows = a.reshape(len(a), -1)
-    norms = np.linalg.norm(rows, axis=1)
-    return {"shape": list(a.shape), "norms": norms.tolist(), "first": rows[:, :FIRST].tolist()}
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -78,8 +62,8 @@ def _read(file: Path) -> dict[str, Any]:
     texts = [isinstance(stored.get(name), str) for name in ("rule", "program", "sha256")]
     if not all(texts) or not isinstance(stored.get("outputs"), dict):
         _refuse(file, "it must hold rule, program, sha256 (texts) and outputs (an object)")
-    if stored["rule"] != test_pictures.RULE:
-        _refuse(file, f"its pictures are {stored['rule']}, ours {test_pictures.RULE}")
+    if stored["rule"] != selftest_rule.RULE:
+        _refuse(file, f"its pictures are {stored['rule']}, ours {selftest_rule.RULE}")
     return stored
 
 

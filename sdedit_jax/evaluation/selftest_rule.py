@@ -1,15 +1,26 @@
-"""Pictures from a fixed rule of whole numbers: the same in every program, version and machine.
+"""The rule of the self-tests: pictures and texts, and what is stored of the outputs on them.
 
+The pictures come from whole numbers alone: they are the same in every program, version and machine.
 Discs of many sizes cover each other (the "dead leaves" model, whose edges and spectrum resemble
-those of photos), under a texture of several scales. This file needs numpy alone, so that programs
-without jax can load it by its path.
+those of photos) under a texture of several scales, slightly blurred. This file needs numpy alone, so
+that programs without jax can load it by its path.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 RULE = "leaves-1"
 """Name of the rule; another rule gets another name."""
 SIDE = 299
+TEXTS = ("a photo of a cat", "two red apples on a wooden table", "the sky")
+"""The texts of CLIP's self-test."""
+ENDING = ".selftest.json"
+"""NAME.selftest.json stands beside the weights NAME, a file or a folder."""
+FIRST = 16
+"""How many values of each row are stored."""
+
 RADII = (96, 64, 44, 30, 20, 13, 8)
 LEAVES = 210
 GRAINS = (64, 32, 16, 8, 4)
@@ -19,6 +30,17 @@ GRAINS = (64, 32, 16, 8, 4)
 def pictures(count: int = 4, side: int = SIDE) -> np.ndarray:
     """The first pictures of the rule: uint8 [count, side, side, 3]."""
     return np.stack([_picture(k, side) for k in range(count)])
+
+
+def summary(outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What is stored of outputs [B, ...]: the shape, and of each row its norm and first values."""
+    return {name: _stored(np.asarray(a, np.float64)) for name, a in outputs.items()}
+
+
+def _stored(a: np.ndarray) -> dict[str, Any]:
+    rows = a.reshape(len(a), -1)
+    norms = np.linalg.norm(rows, axis=1)
+    return {"shape": list(a.shape), "norms": norms.tolist(), "first": rows[:, :FIRST].tolist()}
 
 
 def _picture(k: int, side: int) -> np.ndarray:
