@@ -4,8 +4,8 @@
                                              package
 
 It was run with pytorch-fid 0.3.0, lpips 0.1.4, transformers 5.24.0, clean-fid 0.1.35,
-torch-fidelity 0.4.0, torch 2.14.1, torchvision 0.29.1, float32 on CPU. Weights and pictures are made
-again in the tests.
+torch-fidelity 0.4.0, torch 2.14.1, torchvision 0.29.1, float32 on CPU. Weights and pictures are
+made again in the tests.
 """
 
 import contextlib

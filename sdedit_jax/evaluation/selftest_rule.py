@@ -2,8 +2,8 @@
 
 The pictures come from whole numbers alone: they are the same in every program, version and machine.
 Discs of many sizes cover each other (the "dead leaves" model, whose edges and spectrum resemble
-those of photos) under a texture of several scales, slightly blurred. This file needs numpy alone, so
-that programs without jax can load it by its path.
+those of photos) under a texture of several scales, slightly blurred. This file needs numpy alone:
+programs without jax can load it by its path.
 """
 
 from collections.abc import Mapping
