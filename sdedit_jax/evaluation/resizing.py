@@ -66,7 +66,7 @@ def clean(pictures: np.ndarray, side: int = SIDE) -> np.ndarray:
     found = np.empty((len(wide), side, side, 3), np.float32)
     for i, c in np.ndindex(len(wide), 3):
         channel = Image.fromarray(np.ascontiguousarray(wide[i, :, :, c]))
-        found[i, :, :, c] = channel.resize((side, side), Image.Resampling.BICUBIC)
+        found[i, :, :, c] = np.asarray(channel.resize((side, side), Image.Resampling.BICUBIC))
     return found.clip(0, 255)
 
 

@@ -75,7 +75,7 @@ def _paint(canvas: np.ndarray, draw: np.ndarray, radius: int) -> None:
 
 def _texture(k: int, side: int) -> np.ndarray:
     """Noise of all scales, int64 [side, side] about 0."""
-    return sum(_grain(k, grain, side) for grain in GRAINS) // 20
+    return np.sum([_grain(k, grain, side) for grain in GRAINS], axis=0) // 20
 
 
 def _grain(k: int, cell: int, side: int) -> np.ndarray:

@@ -3,7 +3,6 @@
 from typing import Protocol
 
 import jax
-import numpy as np
 from flax import nnx
 
 from sdedit_jax.nets.diffusers_blocks import ACTIVATIONS, LayerNorm, Linear, attend
@@ -38,7 +37,7 @@ class SelfAttention(nnx.Module):
         self.v_proj = Linear(n, n, rngs=rngs)
         self.out_proj = Linear(n, n, rngs=rngs)
 
-    def __call__(self, x: jax.Array, mask: np.ndarray | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         return self.out_proj(attend(q, k, v, self.heads, mask)[0])
 
@@ -64,7 +63,7 @@ class Layer(nnx.Module):
         self.mlp = Mlp(c, rngs=rngs)
         self.layer_norm2 = LayerNorm(c.hidden_size, c.layer_norm_eps, rngs=rngs)
 
-    def __call__(self, x: jax.Array, mask: np.ndarray | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         x = x + self.self_attn(self.layer_norm1(x), mask)
         return x + self.mlp(self.layer_norm2(x))
 

@@ -84,7 +84,7 @@ class ClipText(nnx.Module):
         if not 0 <= skip <= c.num_hidden_layers:
             raise ValueError(f"skip must be in [0, {c.num_hidden_layers}], got {skip}")
         states = [self.text_model.embeddings(ids).astype(dtype)]
-        past = np.tri(ids.shape[1], dtype=bool)
+        past = jnp.tri(ids.shape[1], dtype=bool)
         for layer in self.text_model.encoder.layers:
             states.append(layer(states[-1], past))
         tokens, last = (self.text_model.final_layer_norm(states[-1 - k]) for k in (skip, 0))

@@ -66,13 +66,13 @@ class Lpips(nnx.Module):
 
     def __call__(self, a: jax.Array, b: jax.Array, *, dtype: jnp.dtype = jnp.float32) -> jax.Array:
         """Pictures a, b [B,H,W,3] in [-1, 1] -> distances [B]."""
-        return sum(d.mean((1, 2, 3)) for d in self._maps(a, b, dtype))
+        return jnp.sum(jnp.stack([d.mean((1, 2, 3)) for d in self._maps(a, b, dtype)]), axis=0)
 
     def spatial(self, a: jax.Array, b: jax.Array, *, dtype: jnp.dtype = jnp.float32) -> jax.Array:
         """The map of the distance [B,H,W]: the sum of d_l, each enlarged bilinearly to a's size."""
         size = (*a.shape[:3], 1)
-        maps = (jax.image.resize(d, size, "linear", False) for d in self._maps(a, b, dtype))
-        return sum(maps)[..., 0]
+        maps = [jax.image.resize(d, size, "linear", False) for d in self._maps(a, b, dtype)]
+        return jnp.sum(jnp.stack(maps), axis=0)[..., 0]
 
     def features(self, a: jax.Array, *, dtype: jnp.dtype = jnp.float32) -> tuple[jax.Array, ...]:
         """Pictures [B,H,W,3] in [-1, 1] -> the features of each layer [B,h,w,C]."""
