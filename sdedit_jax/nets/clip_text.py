@@ -1,4 +1,4 @@
-"""The text encoder of CLIP, as Stable Diffusion uses it.
+"""The text encoder of CLIP, alone as Stable Diffusion uses it, or beside the picture encoder.
 
 Attribute names are those of transformers' state dicts, which convert by one rule; newer files lack
 the prefix `text_model.`.
@@ -12,7 +12,8 @@ import numpy as np
 from flax import nnx
 
 from sdedit_jax.nets import layers
-from sdedit_jax.nets.diffusers_blocks import ACTIVATIONS, LayerNorm, Linear, attend
+from sdedit_jax.nets.clip_blocks import Stack
+from sdedit_jax.nets.diffusers_blocks import LayerNorm, Linear
 from sdedit_jax.nets.layers import Draws
 from sdedit_jax.nets.sd_config import ClipTextConfig
 
@@ -34,49 +35,6 @@ class Encoded(NamedTuple):
     pooled: jax.Array
 
 
-class SelfAttention(nnx.Module):
-    """Causal self-attention: each token attends to itself and to earlier ones."""
-
-    def __init__(self, c: ClipTextConfig, *, rngs: Draws) -> None:
-        n = c.hidden_size
-        self.heads = c.num_attention_heads
-        self.q_proj = Linear(n, n, rngs=rngs)
-        self.k_proj = Linear(n, n, rngs=rngs)
-        self.v_proj = Linear(n, n, rngs=rngs)
-        self.out_proj = Linear(n, n, rngs=rngs)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        past = np.tri(x.shape[1], dtype=bool)
-        q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
-        return self.out_proj(attend(q, k, v, self.heads, past)[0])
-
-
-class Mlp(nnx.Module):
-    """Two linear maps with the activation between."""
-
-    def __init__(self, c: ClipTextConfig, *, rngs: Draws) -> None:
-        self.act = c.hidden_act
-        self.fc1 = Linear(c.hidden_size, c.intermediate_size, rngs=rngs)
-        self.fc2 = Linear(c.intermediate_size, c.hidden_size, rngs=rngs)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.fc2(ACTIVATIONS[self.act](self.fc1(x)))
-
-
-class Layer(nnx.Module):
-    """Attention and two linear maps, each after a norm and residual."""
-
-    def __init__(self, c: ClipTextConfig, *, rngs: Draws) -> None:
-        self.self_attn = SelfAttention(c, rngs=rngs)
-        self.layer_norm1 = LayerNorm(c.hidden_size, c.layer_norm_eps, rngs=rngs)
-        self.mlp = Mlp(c, rngs=rngs)
-        self.layer_norm2 = LayerNorm(c.hidden_size, c.layer_norm_eps, rngs=rngs)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x = x + self.self_attn(self.layer_norm1(x))
-        return x + self.mlp(self.layer_norm2(x))
-
-
 class Embeddings(nnx.Module):
     """Token embeddings plus position embeddings."""
 
@@ -88,13 +46,6 @@ class Embeddings(nnx.Module):
     def __call__(self, ids: jax.Array) -> jax.Array:
         places = self.position_embedding(np.arange(ids.shape[1]))
         return self.token_embedding(ids) + places[None]
-
-
-class Stack(nnx.Module):
-    """The layers, in order."""
-
-    def __init__(self, c: ClipTextConfig, *, rngs: Draws) -> None:
-        self.layers = nnx.List([Layer(c, rngs=rngs) for _ in range(c.num_hidden_layers)])
 
 
 class TextModel(nnx.Module):
@@ -133,8 +84,9 @@ class ClipText(nnx.Module):
         if not 0 <= skip <= c.num_hidden_layers:
             raise ValueError(f"skip must be in [0, {c.num_hidden_layers}], got {skip}")
         states = [self.text_model.embeddings(ids).astype(dtype)]
+        past = jnp.tri(ids.shape[1], dtype=bool)
         for layer in self.text_model.encoder.layers:
-            states.append(layer(states[-1]))
+            states.append(layer(states[-1], past))
         tokens, last = (self.text_model.final_layer_norm(states[-1 - k]) for k in (skip, 0))
         pooled = last[jnp.arange(len(ids)), self._end(ids)]
         pooled = self.text_projection(pooled) if c.projection else pooled

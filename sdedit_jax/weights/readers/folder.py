@@ -123,9 +123,7 @@ def read_part(home: Path, read_file: ReadFile | None = None) -> Source:
         ValueError: there are no weights, or a part of them is missing.
     """
     read_file = read_file or files.read_file
-    copies = _weights(home)
-    if not copies:
-        raise ValueError(_nothing(home))
+    copies = _copies(home)
     variant, file = copies[0]
     parts = [read_file(part) for part in _parts(file)]
     tensors: dict[str, np.ndarray] = {}
@@ -140,6 +138,23 @@ def read_part(home: Path, read_file: ReadFile | None = None) -> Source:
         left_out |= part.left_out
     ema = AVERAGED.get(variant, parts[0].ema)
     return Source(home, tensors, parts[0].layout, ema, left_out)
+
+
+def files_of(home: Path) -> list[Path]:
+    """The files that `read_part` reads of a folder.
+
+    Raises:
+        ValueError: see `read_part`.
+    """
+    return _parts(_copies(home)[0][1])
+
+
+def _copies(home: Path) -> list[tuple[str, Path]]:
+    """See `_weights`; there is at least one."""
+    copies = _weights(home)
+    if not copies:
+        raise ValueError(_nothing(home))
+    return copies
 
 
 def _weights(home: Path) -> list[tuple[str, Path]]:
