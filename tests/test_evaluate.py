@@ -15,7 +15,7 @@ from program import ROOT, SIZE, config_of, exact_prior, levels, picture, refused
 from sdedit_jax import images
 from sdedit_jax.evaluation import plan as plans
 from sdedit_jax.evaluation import shards
-from sdedit_jax.modes.evaluate_batches import file_name
+from sdedit_jax.modes.evaluating.batches import file_name
 from sdedit_jax.tasks.simulate import simulate
 
 COUNT = 7

@@ -17,7 +17,7 @@ RUNS = {
         "guidance.scale": 2.0,
     },
 }
-T0 = (0.5, 0.7)
+T0 = (0.6,)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import evaluations as ev
 from evaluations import Setting
 
 NAME = "repeats"
-T0 = (0.3, 0.5)
+T0 = (0.5,)
 
 
 def main() -> None:

@@ -23,10 +23,10 @@ from sdedit_jax.evaluation.cluster import Presence, Process
 from sdedit_jax.evaluation.flow import Times
 from sdedit_jax.evaluation.opening import open_measures
 from sdedit_jax.images import MASK_SUFFIX
-from sdedit_jax.modes import evaluate_reference as reference
-from sdedit_jax.modes import evaluate_results as results
-from sdedit_jax.modes import kinds, signals, unpack
-from sdedit_jax.modes.evaluate_batches import TARGETS, Editor, Reader, Run, Writer
+from sdedit_jax.modes import kinds, signals
+from sdedit_jax.modes.evaluating import reference, results, unpack
+from sdedit_jax.modes.evaluating.batches import TARGETS, Editor, Reader, Run
+from sdedit_jax.modes.evaluating.writer import Writer
 from sdedit_jax.modes.files import Target, plain
 from sdedit_jax.modes.session import header
 from sdedit_jax.tasks.examples import check_task

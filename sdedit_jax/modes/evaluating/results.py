@@ -8,10 +8,9 @@ import numpy as np
 from sdedit_jax import images
 from sdedit_jax.evaluation import identity, summary
 from sdedit_jax.evaluation.summary import Collected
-from sdedit_jax.modes import evaluate_reference as reference
-from sdedit_jax.modes import evaluate_report as report
 from sdedit_jax.modes.edit import report as failures
-from sdedit_jax.modes.evaluate_batches import TARGETS, Run
+from sdedit_jax.modes.evaluating import numbers, reference, report
+from sdedit_jax.modes.evaluating.batches import Run
 from sdedit_jax.modes.files import Target
 from sdedit_jax.priors.prior import describe
 
@@ -57,7 +56,7 @@ def results(
     bad: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The body of results.json."""
-    measures, facts = run.config.measures, facts_of(run)
+    measures, facts = run.config.measures, numbers.facts(run)
     return {
         "run": run.digest,
         "data": {"name": run.data.name, "pictures": len(run.data), "sha256": run.data.digest},
@@ -75,20 +74,6 @@ def results(
         ),
         "failed": [*found.failed, *bad],
     }
-
-
-PROPOSITION = {
-    "proposition_1_distance": {
-        "definition": "squared distance of the edit from the guide, values in [-1, 1]"
-    },
-    "proposition_1_bound": {"definition": "the paper's bound of it with probability 0.95"},
-}
-
-
-def facts_of(run: Run) -> dict[str, dict[str, Any]]:
-    """Unit and definition of each measure."""
-    found = {f"{t}_{one.name}": one.row for t in TARGETS for one in run.named(t)}
-    return found | PROPOSITION
 
 
 def table(body: Mapping[str, Any]) -> str:

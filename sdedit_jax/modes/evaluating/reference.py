@@ -8,7 +8,8 @@ from sdedit_jax import images
 from sdedit_jax.evaluation import flow, shards
 from sdedit_jax.evaluation import plan as plans
 from sdedit_jax.evaluation.cluster import Process
-from sdedit_jax.modes.evaluate_batches import Batch, Run, filled
+from sdedit_jax.modes.evaluating.batches import Batch, Run
+from sdedit_jax.modes.evaluating.numbers import filled
 from sdedit_jax.tasks import common
 
 FOLDER = "reference"

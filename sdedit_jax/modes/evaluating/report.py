@@ -10,7 +10,7 @@ from sdedit_jax import images, provenance
 from sdedit_jax.evaluation import shards
 from sdedit_jax.evaluation.report import MOST, Picture, Plot, Report, Row, Table, render
 from sdedit_jax.evaluation.summary import Collected
-from sdedit_jax.modes.evaluate_batches import Reader, Run, file_name
+from sdedit_jax.modes.evaluating.batches import Reader, Run, file_name
 from sdedit_jax.modes.files import Target, spread
 from sdedit_jax.pipeline.base import total_evaluations
 from sdedit_jax.tasks.examples import fitted_photo
@@ -111,7 +111,7 @@ def _inputs(given: Any) -> tuple[Picture | None, tuple[Picture, ...]]:
     """The guide of an edit, and its photo and mask where these differ from it."""
     if isinstance(given, str):
         return None, ()
-    item = given[0].item
+    item = given.input.item
     others = []
     photo = fitted_photo(item)
     if (photo != item.fitted).any():

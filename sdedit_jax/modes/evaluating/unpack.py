@@ -4,7 +4,7 @@ import numpy as np
 
 from sdedit_jax import images, provenance
 from sdedit_jax.evaluation import shards
-from sdedit_jax.modes.evaluate_batches import Reader, Run, file_name
+from sdedit_jax.modes.evaluating.batches import Reader, Run, file_name
 from sdedit_jax.modes.files import Target
 from sdedit_jax.pipeline.outputs import given_out
 from sdedit_jax.text.spelling import counted, hint
@@ -55,7 +55,7 @@ def _write(
     found = Reader(run).one(row)
     if isinstance(found, str):
         raise ValueError(found)
-    item = found[0].item
+    item = found.input.item
     grey = item.channels == 1
     out.png(f"{name}_{line['sample']}.png", given_out(pixels, item) if grey else pixels,
             provenance.chunks(shards.recipe_of(header, line)))  # fmt: skip
