@@ -22,6 +22,10 @@ NOTE = (
 )
 
 
+LISTED = 5000
+"""Edits in the report, at equal distances among all."""
+
+
 class Drawn(NamedTuple):
     """The plots of an evaluation, uint8 [H, W, 3]: distances of sets, histograms of measures."""
 
@@ -60,12 +64,12 @@ def write(
     run: Run, target: Target, body: Mapping[str, Any], found: Collected, drawn: Drawn
 ) -> None:
     """Write report.html: all edits, `report_rows` of them with pictures."""
-    most = min(run.config.report_rows, MOST)
-    shown = set(spread(range(len(found.ids)), most)) if most else set()
+    listed = spread(range(len(found.ids)), LISTED)
+    shown = set(spread(listed, min(run.config.report_rows, MOST)))
     columns = {name: with_unit(name, body["measures"][name]) for name in found.numbers}
     rows = [
         Row(name, before, after, others, {columns[n]: v for n, v in numbers.items()}, "", *recipe)
-        for name, before, after, others, numbers, recipe in _rows(run, target, found, shown)
+        for name, before, after, others, numbers, recipe in _rows(run, target, found, listed, shown)
     ]
     plots = {"Distances of sets from the reference, with standard errors": drawn.distances}
     plots["Measures of the edits"] = drawn.measures
@@ -76,16 +80,17 @@ def write(
         [Plot(name, images.png(plot)) for name, plot in plots.items() if plot is not None],
         rows,
         list(columns.values()),
-        [NOTE, f"{len(shown)} of {counted(len(rows), 'edit')} have pictures."],
+        [NOTE, f"{len(rows)} of {len(found.ids)} edits are listed, {len(shown)} with pictures."],
     )
     images.write_bytes(target.folder / "report.html", render(page).encode(), overwrite=True)
 
 
-def _rows(run: Run, target: Target, found: Collected, shown: set[int]) -> Iterator[tuple]:
+def _rows(
+    run: Run, target: Target, found: Collected, listed: Sequence[int], shown: set[int]
+) -> Iterator[tuple]:
     last, reader, inputs = {}, Reader(run), {id: row for row, id in enumerate(run.data.ids)}
-    for i, (id, sample, shard) in enumerate(
-        zip(found.ids, found.samples, found.shards, strict=True)
-    ):
+    for i in listed:
+        id, sample, shard = found.ids[i], found.samples[i], found.shards[i]
         numbers = {name: float(values[i]) for name, values in found.numbers.items()}
         numbers = {name: value if np.isfinite(value) else None for name, value in numbers.items()}
         name = f"{file_name(id)}_{sample}"
