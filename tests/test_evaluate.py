@@ -10,11 +10,17 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from program import ROOT, SIZE, config_of, exact_prior, levels, picture, refused, run, small
+from program import ROOT, SIZE, config_of, exact_prior, known, levels, picture, refused, run, small
 
 from sdedit_jax import images
+from sdedit_jax.data.examples import Example
+from sdedit_jax.data.patches import pasted
+from sdedit_jax.data.sets import open_data_set
+from sdedit_jax.evaluation import extractors, features, kid, shards
 from sdedit_jax.evaluation import plan as plans
-from sdedit_jax.evaluation import shards
+from sdedit_jax.evaluation.kid_groups import between_groups
+from sdedit_jax.modes import kinds
+from sdedit_jax.modes.evaluating import numbers
 from sdedit_jax.modes.evaluating.batches import file_name
 from sdedit_jax.tasks.simulate import simulate
 
@@ -178,8 +184,6 @@ def test_the_exact_prior_gives_its_picture(data, tmp_path):
     given = {"input": str(data), "prior": exact_prior(), "samples": 1, "batch": 4, "t0": 1.0}
     more = {"features__prior": "", "measures__subsets": 4, "sampler__steps": 12}
     assert run(config_of("evaluate_strokes", **given, **more), tmp_path, "evaluate") == 0
-    from program import known
-
     away = []
     for k in range(COUNT):
         photo = np.asarray(Image.open(data / f"p{k}.png").convert("RGB"))
@@ -272,3 +276,111 @@ def test_file_names_are_plain_and_unique():
     found = [file_name(id) for id in ids]
     assert len(set(found)) == len(ids) and not any("/" in name for name in found)
     assert all(len(name.encode()) < 250 and not name.startswith(".") for name in found)
+
+
+# --- sets, rows and texts -------------------------------------------------------------------------
+
+
+def unpacked(out, count=COUNT, samples=2):
+    names = [(k, s) for k in range(count) for s in range(samples)]
+    edits = np.stack([picture(out / "pictures" / f"p{k}_{s}.png") for k, s in names])
+    return edits, np.array([k for k, _ in names])
+
+
+def test_distances_of_sets_are_those_of_the_pictures(data, done):
+    """KID on the hand-made features, from the unpacked edits and the photos."""
+    assert run(config(data, unpack="all"), done, "evaluate") == 0
+    edits, of = unpacked(done)
+    photos = np.stack([np.asarray(Image.open(data / f"p{k}.png")) for k in range(COUNT)])
+    hand = extractors.hand()
+    x, y = (hand.apply(rows) for rows in (edits, photos))
+    x, y = (features.standardised(rows, y) for rows in (x, y))
+    found = read(done)["sets"]["hand"]["edits"]
+    expected = between_groups(x, y, of, np.arange(COUNT))
+    assert found["kid_apart"]["value"] == pytest.approx(expected.value, rel=1e-6)
+    assert found["kid_apart"]["error"] == pytest.approx(expected.error, rel=1e-6)
+    assert found["kid"]["value"] == pytest.approx(kid.mmd2(x, y), abs=3 * found["kid"]["spread"])
+    assert found["pictures"] == [2 * COUNT, COUNT]
+
+
+def test_another_set_can_be_the_reference(data, done, tmp_path):
+    """Edits, guides and photos have the distances from the pictures of the reference."""
+    other = tmp_path / "other"
+    other.mkdir()
+    for k, file in enumerate(sorted(data.iterdir())[:5]):
+        Image.open(file).transpose(Image.Transpose.ROTATE_90).save(other / f"q{k}.png")
+    assert run(config(data, reference=str(other)), tmp_path / "out", "evaluate") == 0
+    found = read(tmp_path / "out")["sets"]["hand"]
+    hand = extractors.hand()
+    photos, rows = (
+        hand.apply(np.stack([np.asarray(Image.open(f)) for f in sorted(folder.iterdir())]))
+        for folder in (data, other)
+    )
+    x, y = (features.standardised(each, rows) for each in (photos, rows))
+    assert found["photos"]["kid_apart"]["value"] == pytest.approx(kid.mmd2(x, y), rel=1e-6)
+    assert found["edits"]["pictures"] == [2 * COUNT, 5]
+    shards_of = sorted(file.name for file in (tmp_path / "out" / "reference").glob("*.jsonl"))
+    assert shards_of == ["00000-of-00001.jsonl"]
+
+
+def test_one_picture_has_no_distance_of_sets_and_says_why(data, tmp_path):
+    assert run(config(data, limit=1, samples=1), tmp_path, "evaluate") == 0
+    assert "two pictures" in read(tmp_path)["sets"]["hand"]["edits"]
+
+
+def test_patches_are_the_guides_and_only_they_and_their_seams_change(data, tmp_path):
+    given = {"input": str(data), "batch": 4, "features__prior": "", "measures__subsets": 4}
+    given = small("evaluate_composite", **given)
+    assert run(given, tmp_path, "evaluate") == 0
+    with given.unlocked():
+        given.unpack = "all"
+    assert run(given, tmp_path, "evaluate") == 0
+    rows = pasted(open_data_set(data))
+    for k, row in enumerate(rows):
+        guide = picture(tmp_path / f"pictures/p{k}_guide.png")
+        np.testing.assert_array_equal(guide, row.guide.rgb)
+        edit = picture(tmp_path / f"pictures/p{k}_0.png")
+        mask = picture(tmp_path / f"pictures/p{k}_mask.png")
+        assert (mask[row.mask > 0] == 255).all() and (mask == 255).sum() > (row.mask > 0).sum()
+        np.testing.assert_array_equal(edit[mask == 0], row.picture.rgb[mask == 0])
+    assert read(tmp_path)["measures"]["photo_rms_kept"]["mean"] == 0
+
+
+def test_the_label_of_a_row_is_the_class_of_its_edits():
+    kind = kinds.open_kind(config_of("evaluate_strokes"))
+    photo = images.Picture(np.zeros((64, 64, 3), np.uint8), None)
+    names = kind.prior.metadata["data"]["labels"]
+    for number, name in enumerate(names):
+        one = kind.take(Example("id", photo, label=name), "id")
+        assert int(kind.cond_of(one)) == number
+    assert kind.cond_of(kind.take(Example("id", photo), "id")) == kind.cond_of()
+    with pytest.raises(ValueError, match="tulips"):
+        kind.take(Example("id", photo, label="tulips"), "id")
+
+
+def test_clip_scores_are_taken_of_rows_with_a_text(monkeypatch):
+    """With embeddings in closed form: the mean colour of a picture, the axis that a text names."""
+
+    class Clip:
+        facts = {}
+
+        def images(self, pictures):
+            mean = pictures.mean((1, 2)).astype(float)
+            return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+        def texts(self, texts):
+            axes = {"red": [1, 0, 0], "green": [0, 1, 0], "": [0, 0, 1]}
+            return np.array([axes[text] for text in texts], float)
+
+    def flat(*colours):
+        return np.array(colours, np.uint8)[:, None, None] * np.ones((1, 4, 4, 1), np.uint8)
+
+    shown = numbers.Pictures(
+        flat([200, 0, 0], [100, 100, 0], [9, 9, 9]), flat(*[[9, 9, 9]] * 3),
+        flat([0, 200, 0], [100, 0, 0], [9, 9, 9]), np.ones((3, 4, 4), np.float32), [0],
+        ["red", "green", ""], ["green", "", "red"],
+    )  # fmt: skip
+    run_of = type("Run", (), {"measures": type("Measures", (), {"clip": Clip()})})
+    found = numbers.by_text(run_of, shown)
+    np.testing.assert_allclose(found["clip_score"], [100, 100 / np.sqrt(2), np.nan])
+    np.testing.assert_allclose(found["clip_directional"], [1, np.nan, np.nan])

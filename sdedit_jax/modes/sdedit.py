@@ -140,7 +140,7 @@ class SDEditKind:
             text = {"prompt": example.prompt, "negative_prompt": example.negative_prompt}
             given = self.default._replace(**{field: t for field, t in text.items() if t})
             conditioning.check_prompt(given)
-        elif self.default is None and example.label:
+        elif example.label and getattr(registry.classes(self.prior), "count", None):
             guide = config.guidance
             given = registry.condition(self.prior, example.label, guide.against, guide.scale)
         return Input(check_visible(item, config.output), name, given)
