@@ -47,8 +47,11 @@ def plot(rows: list[dict]) -> None:
         for t0 in T0:
             own = [row["sets"][f"{features}_edits"] for row in rows if row["t0"] == t0]
             ev.series(one, COLORS, own, f"edits, t0 {t0:g}")
-        one.set(xlabel="colours of the guide", ylabel=f"KID, {features}", xscale="log")
+        one.set(
+            xlabel="colours of the guide", ylabel=f"KID, {features}", xscale="log", yscale="log"
+        )
         one.set_xticks(COLORS, COLORS)
+        one.minorticks_off()
         one.grid(alpha=0.3)
         one.legend(fontsize="small")
     ev.save(made, NAME, "colors.png")

@@ -80,20 +80,26 @@ def main() -> None:
         for t0 in T0
     ]
     edits = ev.run(settings, args, NAME)
+    if args.workdir is None:
+        return ev.show(ev.table(edits, columns()), NAME)
     data = pasted(open_data_set(args.input or sj.example("examples/flowers/photos")))
     data = data.first(args.limit) if args.limit else data
     rows = [{"method": name, **measured(data, blend)} for name, blend in BLENDING.items()]
     file = ev.HERE / NAME / "results.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *edits]), encoding="utf-8")
-    columns = [
+    ev.show(ev.table([*rows, *edits], columns()), NAME)
+    sheet(data, args)
+
+
+def columns() -> list[ev.Column]:
+    """The columns of the table."""
+    return [
         ("method", ev.fact("method")),
         ("L2 to the guide", ev.measure("guide_l2", 2)),
         ("change outside the patch (RMS)", ev.measure("photo_rms_kept", 4)),
         ("KID, hand", ev.distance("hand_edits")),
         ("KID, network", ev.distance("fruits64_edits")),
     ]
-    ev.show(ev.table([*rows, *edits], columns), NAME)
-    sheet(data, args)
 
 
 def measured(data: DataSet, blend: Callable[[Example], np.ndarray]) -> dict:

@@ -36,7 +36,8 @@ class Setting(NamedTuple):
 def arguments(doc: str) -> argparse.Namespace:
     """The arguments of an experiment."""
     parser = argparse.ArgumentParser(description=doc.split("\n")[0])
-    parser.add_argument("--workdir", type=Path, required=True, help="folder for the evaluations")
+    text = "folder for the evaluations; without one, results.jsonl is drawn"
+    parser.add_argument("--workdir", type=Path, help=text)
     parser.add_argument("--prior", default="flowers64")
     parser.add_argument("--input", default="", help="data set; by default the shipped photos")
     parser.add_argument("--samples", type=int, default=8, help="edits of each picture")
@@ -45,11 +46,14 @@ def arguments(doc: str) -> argparse.Namespace:
 
 
 def run(settings: Sequence[Setting], args: argparse.Namespace, experiment: str) -> list[dict]:
-    """The results of each setting; writes results.jsonl of the experiment."""
+    """The results of each setting; writes results.jsonl of the experiment, or reads it."""
+    file = HERE / experiment / "results.jsonl"
+    if args.workdir is None:
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     found = [{**one.facts, **results(one, args)} for one in settings]
     lines = [json.dumps(one) + "\n" for one in found]
-    (HERE / experiment).mkdir(exist_ok=True)
-    (HERE / experiment / "results.jsonl").write_text("".join(lines), encoding="utf-8")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("".join(lines), encoding="utf-8")
     return found
 
 
