@@ -53,7 +53,10 @@ def chunks(recipe: Mapping[str, Any]) -> dict[str, str]:
 
 def dumps(values: Any, **options: Any) -> str:
     """JSON; numbers that are not finite, which JSON lacks, become null."""
-    return json.dumps(_finite(values), allow_nan=False, **options)
+    try:
+        return json.dumps(values, allow_nan=False, **options)
+    except (ValueError, TypeError):  # such a number, or another kind of mapping
+        return json.dumps(_finite(values), allow_nan=False, **options)
 
 
 def read_recipe(text: Mapping[str, str], name: str, version: int) -> dict[str, Any]:
