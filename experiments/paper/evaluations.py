@@ -139,6 +139,5 @@ def series(axes: Any, x: Sequence[float], values: Sequence[Sequence[float]], lab
 
 
 def show(text: str, experiment: str) -> None:
-    """Print a table, and write it beside the results."""
-    print(text)
-    (HERE / experiment / "table.md").write_text(text, encoding="utf-8")
+    """Print a table under the name of its experiment."""
+    print(f"{experiment}\n\n{text}")

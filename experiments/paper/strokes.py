@@ -10,11 +10,6 @@ NAME = "strokes"
 RUNS = {
     "VE, dpmpp_2m_sde, 12 steps": {"t0": 0.5},
     "VP, dpmpp_2m_sde, 12 steps": {"t0": 0.5, "process": "vp"},
-    "VE, the paper's solver, 50 steps": {
-        "t0": 0.5,
-        "preset": "paper-ve",
-        "sampler.steps": 50,
-    },
     "VP, the paper's solver, 50 steps": {
         "t0": 0.5,
         "preset": "paper-vp",
