@@ -17,7 +17,30 @@ OF_A_CALIBRATION = ("input", "prior", "fit", "compute", "batch", "cache")
 OF_A_PAGE = ("prior", "compute", "devices", "cache")
 """Fields that a page uses, with those of `web`."""
 
+NOT_OF_AN_EVALUATION = ("uncertainty", "sheet_scale", "prompts", "masks", "report")
+NOT_OF_AN_EVALUATION += ("options.strength_map", "options.mask", "options.invert")
+NOT_OF_AN_EVALUATION += ("options.mask_channel",)
+"""Fields that an evaluation ignores, with those of `sweep`: its data set gives masks and texts."""
+
+OF_AN_EVALUATION = (
+    "limit",
+    "reference",
+    "reference_split",
+    "shard",
+    "merge",
+    "shard_size",
+    "retry",
+)
+OF_AN_EVALUATION += ("unpack", "report_rows")
+PARTS_OF_AN_EVALUATION = ("data", "cluster", "measures", "features")
+"""Fields of an evaluation alone, in configs that edit pictures."""
+
 FOUND_BY_AUTOTUNE = ("sampler.rule", "sampler.grid", "sampler.steps")
+
+
+def _part(name: str) -> str:
+    """The part of a config to which a field belongs."""
+    return name.partition(".")[0]
 
 
 def check(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
@@ -53,5 +76,11 @@ def check(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
     if mode != "web":
         own = [name for name in given if name.startswith("web.")]
         refuse_given(given, dict.fromkeys(own, "is for --mode=web"))
-    if mode in ("edit", "sweep", "search", "autotune") and "input" in config:
+    if mode == "evaluate":
+        own = [n for n in given if n in NOT_OF_AN_EVALUATION or n.startswith("sweep.")]
+        refuse_given(given, dict.fromkeys(own, "has no effect in --mode=evaluate"))
+    elif "cluster" in config:
+        parts = (*OF_AN_EVALUATION, *(n for n in given if _part(n) in PARTS_OF_AN_EVALUATION))
+        refuse_given(given, dict.fromkeys(parts, "is for --mode=evaluate"))
+    if mode in ("edit", "sweep", "search", "autotune", "evaluate") and "input" in config:
         kinds.module_of(config).check_given(mode, config, given)
