@@ -123,7 +123,7 @@ def _sdedit_call(
     settings.check_strength_maps(preset, [item.guide.strength_map for item in items])
     prior, way = settings.preset_process(prior, preset), ""
     others = {name: given[name] for name in ("sigma", "snr_db", "step")}
-    goal = _target(target_l2, target_lpips, lpips)
+    goal = target.given(target_l2, target_lpips, lpips)
     if goal is not None:
         settings.check_takes_t0(preset, given["grid"], goal.field)
         targets = {"target_l2": target_l2, "target_lpips": target_lpips}
@@ -171,31 +171,6 @@ def _sdedit_call(
         return call
     rows = [item for item in items for _ in samples]
     return call._replace(find=lambda cancel: _at_distance(call, rows, goal, given, cancel))
-
-
-def _target(l2: float | None, lpips: float | None, of: Distance | None) -> Target | None:
-    """The target of a call, if it has one.
-
-    Raises:
-        TypeError, ValueError: see target.check; LPIPS without the function that measures it, or
-            the function alone.
-    """
-    if l2 is None and lpips is None:
-        if of is not None:
-            raise ValueError("lpips: it has no effect without target_lpips")
-        return None
-    if l2 is not None:
-        target.check("target_l2", l2)
-        return target.by_l2(l2)
-    target.check("target_lpips", lpips)
-    if of is None:
-        raise ValueError(
-            "target_lpips: give lpips too, the function that measures the distance, such as"
-            ' evaluation.recognition.lpips("alex", backbone, heads)'
-        )
-    if not callable(of):
-        raise TypeError(f"lpips must be a function of (results, guides, mask), got {of!r}")
-    return target.by_lpips(lpips, of)
 
 
 def _at_distance(

@@ -47,15 +47,29 @@ class Target(NamedTuple):
     sha256: str = ""
 
     def distances(self, fitted: Sequence[np.ndarray], items: Sequence[TaskInput]) -> np.ndarray:
-        """The distances of results uint8 [h, w, 3] from their guides: float64 [B]."""
+        """The distances of results uint8 [h, w, 3] from their guides: float64 [B].
+
+        Raises:
+            ValueError: pictures that the measure refuses, for example of too small a size.
+        """
         results, guides = np.stack(fitted), np.stack([item.fitted for item in items])
         free = np.stack([item.mask > 0 for item in items])
         whole, found = free.all((1, 2)), np.empty(len(items))
-        if whole.any():
-            found[whole] = self.of(results[whole], guides[whole], None)
-        if not whole.all():
-            mask = free[~whole].astype(np.float32)
-            found[~whole] = self.of(results[~whole], guides[~whole], mask)
+        for rows, mask in ((whole, None), (~whole, free[~whole].astype(np.float32))):
+            if rows.any():
+                found[rows] = self._measured(results[rows], guides[rows], mask)
+        return found
+
+    def _measured(
+        self, results: np.ndarray, guides: np.ndarray, mask: np.ndarray | None
+    ) -> np.ndarray:
+        try:
+            found = np.asarray(self.of(results, guides, mask))
+        except ValueError as error:
+            raise ValueError(f"{self.field}: {error}") from None
+        if found.shape != (len(results),):
+            shape = f"{(len(results),)}, got {found.shape}"
+            raise ValueError(f"{self.field}: the distances must be of shape {shape}")
         return found
 
     def why_not(self, reasons: str) -> str:
@@ -88,6 +102,34 @@ def by_lpips(value: float, of: Distance) -> Target:
     """
     facts = getattr(of, "facts", {})
     return Target("target_lpips", value, of, facts.get("network", "LPIPS"), facts.get("sha256", ""))
+
+
+def given(l2: float | None, lpips: float | None, of: Distance | None) -> Target | None:
+    """The target of a call, None where it has none; of two, that of l2.
+
+    Args:
+        of: measures LPIPS.
+
+    Raises:
+        TypeError, ValueError: see check; LPIPS without the function that measures it, or the
+            function without a target.
+    """
+    if of is not None and not callable(of):
+        raise TypeError(f"lpips must be a function of (results, guides, mask), got {of!r}")
+    if of is not None and lpips is None:
+        raise ValueError("lpips: it has no effect without target_lpips")
+    if l2 is not None:
+        check("target_l2", l2)
+        return by_l2(l2)
+    if lpips is None:
+        return None
+    check("target_lpips", lpips)
+    if of is None:
+        raise ValueError(
+            "target_lpips needs lpips, the function that measures it, such as"
+            " evaluation.recognition.lpips makes from weights"
+        )
+    return by_lpips(lpips, of)
 
 
 def rms(results: np.ndarray, guides: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
