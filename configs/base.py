@@ -33,6 +33,12 @@ def get_config() -> ConfigDict:
     config.step = config_dict.placeholder(float)  # of the prior's table, or DDPM's: 0 .. 999
     # RMS distance of each result from its guide on [0, 1] values, where it may change: finds t0
     config.target_l2 = config_dict.placeholder(float)
+    # the same by LPIPS, a learned distance; it needs the weights below
+    config.target_lpips = config_dict.placeholder(float)
+    config.features = ConfigDict()
+    config.features.lpips_vgg = ""  # weights that you have: vgg16-397923af.pth, or of AlexNet:
+    config.features.lpips_alex = ""  # alexnet-owt-7be5be79.pth
+    config.features.lpips_heads = ""  # folder of the heads, vgg.pth and alex.pth
     config.strength = config_dict.placeholder(float)  # presets of diffusers: share of the steps
     # prompts, for a prior that reads them
     config.prompt = ""

@@ -19,6 +19,7 @@ from sdedit_jax.pipeline.arguments import bound, named, whole
 from sdedit_jax.pipeline.base import Done, Event
 from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.pipeline.from_arrays import Ledits, Maps
+from sdedit_jax.pipeline.target import Distance
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.weights.load import load_prior
 
@@ -47,6 +48,8 @@ def edit(
     strength: float | None = None,
     strength_map: Any = None,
     target_l2: float | None = None,
+    target_lpips: float | None = None,
+    lpips: Distance | None = None,
     preset: str = "",
     sample: int = 0,
     samples: int | None = None,
@@ -93,6 +96,10 @@ def edit(
         target_l2: instead of a strength, the distance that each result shall have from its guide:
             RMS on [0, 1] values at the size of the edit, where it may change. t0 is found by trials
             with the noise of the result, and printed. A distance that no t0 gives is refused.
+        target_lpips: as target_l2, with the distance LPIPS; above 0.
+        lpips: measures it: (results, guides, mask) -> [B], of uint8 [B, H, W, 3] and float32
+            [B, H, W] (None: everything may change), as `evaluation.recognition.lpips` makes it
+            from weights that you have.
         steps: number of steps, all of which are run; None: 12, or the preset's. With the rule
             "adaptive" it is the bound of the attempts; None: 1000.
         preset: "" or one of pipeline.settings.PRESETS.
@@ -151,6 +158,8 @@ def text_edit(
     strength: float | None = None,
     strength_map: Any = None,
     target_l2: float | None = None,
+    target_lpips: float | None = None,
+    lpips: Distance | None = None,
     preset: str = "",
     sample: int = 0,
     samples: int | None = None,

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import recognition_goldens as goldens
 from conftest import HERE
-from safetensors.numpy import save_file
+from recognition_files import lpips_in, theirs, write
 
 from sdedit_jax.evaluation import recognition, selftest, selftest_rule, untrained
 from sdedit_jax.nets.clip import Clip, ClipConfig
 from sdedit_jax.nets.functional import Network
 from sdedit_jax.nets.inception import Inception, InceptionConfig
 from sdedit_jax.nets.lpips import Lpips, LpipsConfig
-from sdedit_jax.weights import conversion, published, store
+from sdedit_jax.weights import published, store
 from sdedit_jax.weights import recognition as loading
 from sdedit_jax.weights.readers import folder as folders
 
@@ -43,21 +43,6 @@ def any_weights(monkeypatch):
     monkeypatch.setattr(untrained, "check", lambda *args: {})
 
 
-def theirs(shapes, start=""):
-    """{PyTorch name: array} with the weights of the rule; names start so after the first part."""
-    found = {}
-    for path, leaf in store.leaves(shapes):
-        turned = {4: (3, 2, 0, 1), 2: (1, 0)}.get(len(leaf.shape) * path.endswith("kernel"))
-        shape = [leaf.shape[i] for i in turned] if turned else leaf.shape
-        found[start + conversion.default_name(path)] = tuple(shape)
-    return goldens.weights(found)
-
-
-def write(path, tensors):
-    save_file({n: np.ascontiguousarray(a) for n, a in tensors.items()}, path)
-    return path
-
-
 @pytest.fixture(scope="module")
 def inception_file(tmp_path_factory):
     tensors = theirs(Network(Inception, InceptionConfig()).shapes)
@@ -68,14 +53,7 @@ def inception_file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lpips_files(tmp_path_factory):
-    folder, shapes = tmp_path_factory.mktemp("lpips"), Network(Lpips, LpipsConfig("alex")).shapes
-    shapes = dict(shapes)
-    backbone = theirs(shapes.pop("net"))
-    backbone["classifier.6.weight"] = np.zeros((2, 2), np.float32)
-    return (
-        write(folder / "backbone.safetensors", backbone),
-        write(folder / "heads.safetensors", theirs(shapes)),
-    )
+    return lpips_in(tmp_path_factory.mktemp("lpips"))
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,12 @@ prior         a prior whose network gives features; "": none
 inception     weights of Inception: features of FID and KID
 clip          folder of CLIP: features
 lpips_vgg     weights of VGG: the paired measure lpips_vgg; lpips_alex: of AlexNet
-lpips_heads   folder of the heads of LPIPS
+lpips_heads   folder of the heads of LPIPS, vgg.pth and alex.pth; or the file of one
 resize        how pictures are resized for Inception, such as "clean"
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sdedit_jax.evaluation import extractors
@@ -90,22 +91,48 @@ def _inception(fields: Mapping[str, Any]) -> list[Extractor]:
 
 
 def _lpips(fields: Mapping[str, Any]) -> dict[str, Paired]:
-    """LPIPS by the networks whose weights are given, with its regions.
+    """LPIPS by the networks whose weights are given, with its regions."""
+    found: dict[str, Paired] = {}
+    for name in _networks(fields):
+        of = _opened(name, fields)
+        definition = f"LPIPS 0.1 (Zhang et al. 2018) with {LPIPS[name]}, without resizing"
+        found |= by_network(name, of, definition, of.facts)
+    return found
+
+
+def open_lpips(fields: Mapping[str, Any], user: str) -> Any:
+    """LPIPS by the one network whose weights are given: a recognition.LpipsDistance.
+
+    Args:
+        user: the field that needs it, for messages.
+
+    Raises:
+        ValueError: no weights, those of two networks, or weights that are refused.
+    """
+    given = _networks(fields)
+    names = " or ".join(f"features.{name}" for name in LPIPS)
+    if not given:
+        raise ValueError(f"{user} needs weights; give {names}, with features.lpips_heads")
+    if len(given) > 1:
+        raise ValueError(f"{user} takes one network; give {names}, got both")
+    return _opened(given[0], fields)
+
+
+def _networks(fields: Mapping[str, Any]) -> list[str]:
+    """The names of LPIPS whose weights are given."""
+    return [name for name in LPIPS if fields.get(name)]
+
+
+def _opened(name: str, fields: Mapping[str, Any]) -> Any:
+    """LPIPS by one of LPIPS.
 
     Raises:
         ValueError: no heads.
     """
-    given = [name for name in LPIPS if fields.get(name)]
-    if not given:
-        return {}
     if not fields.get("lpips_heads"):
-        raise ValueError(f"features.{given[0]} needs features.lpips_heads, the folder of the heads")
+        raise ValueError(f"features.{name} needs features.lpips_heads, the folder of the heads")
     from sdedit_jax.evaluation import recognition
 
-    found: dict[str, Paired] = {}
-    for name in given:
-        net = name.removeprefix("lpips_")
-        of = recognition.lpips(net, fields[name], fields["lpips_heads"])
-        definition = f"LPIPS 0.1 (Zhang et al. 2018) with {LPIPS[name]}, without resizing"
-        found |= by_network(name, of, definition, of.facts)
-    return found
+    net, heads = name.removeprefix("lpips_"), fields["lpips_heads"]
+    heads = Path(heads, f"{net}.pth") if Path(heads).is_dir() else heads
+    return recognition.lpips(net, fields[name], heads)

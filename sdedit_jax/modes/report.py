@@ -27,11 +27,12 @@ LARGEST = 768
 L2, RMS = "L2", "RMS"
 OUTSIDE = "outside the mask (levels)"
 FREE = "RMS where it may change"
+LPIPS = "LPIPS where it may change"
 BACK = "RMS of the reconstruction"
 VARIED = ("t0", "scale")
 """Numbers that are shown where results differ in them."""
 
-NUMBERS = (*VARIED, L2, RMS, FREE, BACK, OUTSIDE, "evaluations", "time (s)")
+NUMBERS = (*VARIED, L2, RMS, FREE, LPIPS, BACK, OUTSIDE, "evaluations", "time (s)")
 
 NOTES = {
     L2: "L2 is the Euclidean distance of a result from its guide, with values in [0, 1].",
@@ -76,6 +77,7 @@ def numbers(done: Done) -> dict[str, float]:
         L2: entry.get("l2"),
         RMS: entry.get("rms"),
         FREE: entry.get("target_l2", {}).get("distance"),
+        LPIPS: entry.get("target_lpips", {}).get("distance"),
         BACK: entry.get("reconstruction", {}).get("rms"),
         OUTSIDE: entry.get("max_change_outside_mask") if masked(done) else None,
         "evaluations": entry.get("evaluations"),

@@ -17,7 +17,7 @@ from sdedit_jax.diffusion.sde import VE, level
 from sdedit_jax.edits.sdedit import Request, proposition_1
 from sdedit_jax.edits.target import Found
 from sdedit_jax.images import Size
-from sdedit_jax.modes import prompt_files
+from sdedit_jax.modes import prompt_files, targets
 from sdedit_jax.modes.session import (
     Input,
     Job,
@@ -36,13 +36,9 @@ from sdedit_jax.modes.session import (
 from sdedit_jax.pipeline import auto_strength, recipes, settings, target
 from sdedit_jax.pipeline.base import total_evaluations
 from sdedit_jax.pipeline.executor import Cancel, devices_for
-from sdedit_jax.pipeline.outputs import (
-    check_opaque,
-    check_visible,
-    distance_where_free,
-    finished,
-)
+from sdedit_jax.pipeline.outputs import check_opaque, check_visible, finished
 from sdedit_jax.pipeline.sdedit import SDEditPipeline, warn_short
+from sdedit_jax.pipeline.target import Target
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Classes, Prompt
 from sdedit_jax.priors.prior import Prior
@@ -65,6 +61,7 @@ class SDEditKind:
 
     Attributes:
         resolved: the plan with its strength and sampling.
+        goal: the distance that results shall have; None: none.
         cond: the class label of all edits. default, own: the prompts of inputs without and with
             their own, of a prior that reads prompts. guided: whether the predictor is guided; in a
             run all inputs are, or none.
@@ -79,6 +76,7 @@ class SDEditKind:
     own: Mapping[str, Prompt] = dataclasses.field(default_factory=dict)
     guided: bool = False
     embed: Any = None
+    goal: Target | None = None
     sweep: ClassVar[tuple[str, str]] = ("t0", "t")
     memory_hint: ClassVar[str] = ""
 
@@ -178,14 +176,14 @@ class SDEditKind:
     def beside(self, one: Input) -> list[str]:
         mapped = one.item.guide.strength_map is not None or self.config.auto_t0 == "map"
         more = {"_strength": mapped, "_photo": _blends(one.item)}
-        more["_target"] = self.config.target_l2 is not None
+        more["_target"] = self.goal is not None
         return ["_guide", "_mask", *(end for end, there in more.items() if there)]
 
     def with_strengths(self, jobs: Sequence[Job], cancel: Cancel | None = None) -> list[Job]:
         if self.config.auto_t0:
             found = self._found({job.input.name: job.input for job in jobs}, cancel)
             return [job._replace(**found[job.input.name]) for job in jobs]
-        if self.config.target_l2 is None:
+        if self.goal is None:
             return list(jobs)
         trials: dict[str, dict[str, Mapping[float, float]]] = {}
         found = list(zip(jobs, self._at_distance(jobs, cancel), strict=True))
@@ -197,30 +195,21 @@ class SDEditKind:
         self, job: Job, one: Found, trials: Mapping[str, Mapping[float, float]]
     ) -> Job:
         """A job with the strength that was found, or with the reason why there is none."""
-        goal = self.config.target_l2
         if one.t0 is None:
-            why = f"target_l2: no strength gives {goal:g}; the edit {one.why_not(goal)}"
-            return job._replace(failed=why)
+            why = f"the edit {one.why_not(self.goal.value)}"
+            return job._replace(failed=self.goal.why_not(why))
         tried = counted(len(one.trials), "trial")
         print(f"target    {job.name}: t0 {one.t0:.7g}, distance {one.distance:.4g}, {tried}")
         return job._replace(value=one.t0, trials=trials)
 
     def _at_distance(self, jobs: Sequence[Job], cancel: Cancel | None) -> list[Found]:
-        """The strengths at which jobs have the distance target_l2 from their guides."""
-        config = self.config
-
-        def distance(i: int, image: np.ndarray) -> float:
-            item = jobs[i].input.item
-            if not np.all(np.isfinite(image)):
-                return np.nan
-            made = finished(image, item, feather=config.feather)
-            return distance_where_free(made.fitted, item)
-
+        """The strengths at which jobs have the distance of the target from their guides."""
+        config, items = self.config, [job.input.item for job in jobs]
         keys = [image_key(job.seed, job.input.item.id, job.sample) for job in jobs]
         with device_errors(self, config.batch):
             return target.find(
                 self.pipeline({}), self.prior.params, [self.request(job, {}) for job in jobs], keys,
-                distance, config.target_l2, batch=config.batch,
+                self.goal, items, feather=config.feather, batch=config.batch,
                 devices=devices_for(config.batch, config.devices), cancel=cancel,
             )  # fmt: skip
 
@@ -254,12 +243,13 @@ class SDEditKind:
         if _blends(item):
             beside["_photo"] = item.kept
         if job.trials is not None:
-            goal, away = config.target_l2, distance_where_free(output.fitted, item)
+            goal, away = self.goal, float(self.goal.distances([output.fitted], [item])[0])
             tried = [list(pair) for pair in job.trials[job.cut].items()]
-            entry["target_l2"] = {"target": goal, "distance": away, "trials": tried}
-            line += f"  distance {away:.4f} of {goal:g}"
+            entry[goal.field] = {"target": goal.value, "distance": away, "trials": tried}
+            line += f"  distance {away:.4f} of {goal.value:g}"
             curves = {f"sample {cut[1:]}": list(own.items()) for cut, own in job.trials.items()}
-            beside["_target"] = images.lines(curves, "t0", "distance from the guide (RMS)", goal)
+            label = f"distance from the guide ({goal.name})"
+            beside["_target"] = images.lines(curves, "t0", label, goal.value)
         return Made(output, beside, entry, line)
 
     def recipe(self, job: Job) -> dict[str, Any]:
@@ -267,7 +257,7 @@ class SDEditKind:
         return recipes.sdedit(
             self.config.task, described(self.prior.process, self._t0(job)), self.resolved.sampling,
             item, self._label_of(job.input),
-            self._text(job.input) if self.default is not None else None,
+            self._text(job.input) if self.default is not None else None, self.goal,
         )  # fmt: skip
 
     def record(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
@@ -377,8 +367,7 @@ def open_kind(
     prompts = _prompts(config, prior, inputs, replayed)
     cond = None if prompts else registry.condition(prior, config.cond, guide.against, guide.scale)
     prior = settings.on_process(prior, config.get("process", ""), config.preset)
-    if config.target_l2 is not None:
-        _check_target(config)
+    goal = targets.open_target(config, {name: config[name] for name in (*UNITS, "strength")})
     if config.auto_t0:
         _check_auto(config)
         if recipe is None:  # a replay takes the strength that was found
@@ -388,7 +377,7 @@ def open_kind(
     guided = isinstance(cond, CFGCond) or bool(prompts and prompts["guided"])
     used = registry.guided(prior, guide.name) if guided else prior
     resolved = settings.resolve(used, sampling, t0)
-    return SDEditKind(config, prior, size, resolved, cond, **(prompts or {}))
+    return SDEditKind(config, prior, size, resolved, cond, goal=goal, **(prompts or {}))
 
 
 def check_sweep(config: ConfigDict) -> None:
@@ -414,7 +403,7 @@ def check_search(config: ConfigDict) -> None:
 
 def _check_has_t0(config: ConfigDict, what: str, does: str) -> None:
     settings.check_takes_t0(config.preset, config.sampler.grid, what, "sampler.")
-    for unit in (*UNITS, "target_l2", "auto_t0"):
+    for unit in (*UNITS, *targets.FIELDS, "auto_t0"):
         if config[unit] not in (None, ""):
             raise ValueError(f"{unit}: {what} {does}, got {config[unit]}")
 
@@ -425,11 +414,13 @@ def check_given(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None
     if mode == "sweep":
         refuse_given(given, {f: f"a sweep takes {o} instead" for f, o in OF_A_SWEEP.items()})
     if mode == "search":
-        units = ("t0", *UNITS, "strength", "target_l2", "auto_t0")
+        units = ("t0", *UNITS, "strength", *targets.FIELDS, "auto_t0")
         refuse_given(given, dict.fromkeys(units, "a search finds the strength"))
     if settings.takes_share(config.preset):
         refuse_given(given, {"t0": f'preset "{config.preset}" takes strength instead'})
-    found = {name: given[name] for name in ("t0", *UNITS, "strength", "target_l2") if name in given}
+    targets.check_weights(config, given)
+    units = ("t0", *UNITS, "strength", *targets.FIELDS)
+    found = {name: given[name] for name in units if name in given}
     if config.auto_t0:
         found["auto_t0"] = config.auto_t0
     settings.check_one_strength(found)
@@ -449,16 +440,8 @@ def restore(config: ConfigDict, recipe: Mapping[str, Any]) -> None:
             config[name] = value
     config.sampler.steps = recipe["sampler"]["steps"]
     config.t0 = recipe["strength"]["t0"]
-    for unit in (*UNITS, "target_l2"):
+    for unit in (*UNITS, *targets.FIELDS):
         config[unit] = None
-
-
-def _check_target(config: ConfigDict) -> None:
-    """Raise ValueError unless target_l2 is a distance, and the only strength of the config."""
-    target.check(config.target_l2)
-    settings.check_takes_t0(config.preset, config.sampler.grid, "target_l2", "sampler.")
-    beside = {name: config[name] for name in (*UNITS, "strength")}
-    settings.check_one_strength({"target_l2": config.target_l2, **beside})
 
 
 def _check_auto(config: ConfigDict) -> None:
@@ -470,7 +453,7 @@ def _check_auto(config: ConfigDict) -> None:
     registry.pick(auto_strength.WAYS, config.auto_t0, "auto_t0")
     user = f"auto_t0={config.auto_t0}"
     settings.check_takes_t0(config.preset, config.sampler.grid, user, "sampler.")
-    beside = {name: config[name] for name in (*UNITS, "strength", "target_l2")}
+    beside = {name: config[name] for name in (*UNITS, "strength", *targets.FIELDS)}
     if config.auto_t0 == "map":
         beside["options.strength_map"] = config.options.strength_map or None
     settings.check_one_strength({"auto_t0": config.auto_t0, **beside})

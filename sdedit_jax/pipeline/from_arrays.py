@@ -26,11 +26,11 @@ from sdedit_jax.pipeline.outputs import (
     OUTPUTS,
     check_opaque,
     check_visible,
-    distance_where_free,
     finished,
     given_out,
 )
 from sdedit_jax.pipeline.sdedit import SDEditPipeline, warn_short
+from sdedit_jax.pipeline.target import Distance, Target
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Prompt
 from sdedit_jax.priors.prior import Prior
@@ -111,6 +111,8 @@ def _sdedit_call(
     preset: str,
     strength: float | None,
     target_l2: float | None,
+    target_lpips: float | None,
+    lpips: Distance | None,
     noise: Recorded | None,
     **given: Any,
 ) -> Call:
@@ -121,11 +123,11 @@ def _sdedit_call(
     settings.check_strength_maps(preset, [item.guide.strength_map for item in items])
     prior, way = settings.preset_process(prior, preset), ""
     others = {name: given[name] for name in ("sigma", "snr_db", "step")}
-    if target_l2 is not None:
-        target.check(target_l2)
-        settings.check_takes_t0(preset, given["grid"], "target_l2")
-        beside = {"t0": t0, **others, "strength": strength}
-        settings.check_one_strength({"target_l2": target_l2, **beside})
+    goal = target.given(target_l2, target_lpips, lpips)
+    if goal is not None:
+        settings.check_takes_t0(preset, given["grid"], goal.field)
+        targets = {"target_l2": target_l2, "target_lpips": target_lpips}
+        settings.check_one_strength({**targets, "t0": t0, **others, "strength": strength})
     if isinstance(t0, str):
         beside = {**others, "strength": strength, "strength_map": strength_map}
         way, t0 = _way(t0, preset, given["grid"], beside), None
@@ -165,27 +167,21 @@ def _sdedit_call(
                 *auto_strength.applied(prior, items, names, conds, way, cancel=cancel, **machine)
             )
         )
-    if target_l2 is None:
+    if goal is None:
         return call
     rows = [item for item in items for _ in samples]
-    return call._replace(find=lambda cancel: _at_distance(call, rows, target_l2, given, cancel))
+    return call._replace(find=lambda cancel: _at_distance(call, rows, goal, given, cancel))
 
 
 def _at_distance(
-    call: Call, items: Sequence[TaskInput], value: float, given: Mapping[str, Any], cancel: Any
+    call: Call, items: Sequence[TaskInput], goal: Target, given: Mapping[str, Any], cancel: Any
 ) -> Call:
     """A call with the strengths at which its results have a distance from their guides."""
-
-    def distance(i: int, image: np.ndarray) -> float:
-        return distance_where_free(
-            finished(image, items[i], "prior", given["feather"]).fitted, items[i]
-        )
-
     found = target.find(
-        call.pipeline, call.params, call.requests, call.keys, distance, value,
-        batch=call.batch, devices=call.devices, cancel=cancel,
+        call.pipeline, call.params, call.requests, call.keys, goal, items,
+        feather=given["feather"], batch=call.batch, devices=call.devices, cancel=cancel,
     )  # fmt: skip
-    target.check_found(found, [item.id for item in items], value)
+    target.check_found(found, [item.id for item in items], goal)
     shown = [f"t0 {one.t0:.7g} has distance {one.distance:.4g}" for one in found]
     print(f"strength  {'; '.join(shown)}")
     pairs = zip(call.requests, found, strict=True)

@@ -51,15 +51,6 @@ def finished(image: np.ndarray, item: TaskInput, output: str = "prior", feather:
     return Output(_with_alpha(wide, item, feather), fitted)
 
 
-def distance_where_free(fitted: np.ndarray, item: TaskInput) -> float:
-    """RMS distance of a result uint8 [h, w, 3] from its guide where it may change, in [0, 1] units.
-
-    It has the size of the edit.
-    """
-    away = (fitted.astype(np.float64) - item.fitted)[item.mask > 0] / 255
-    return float(np.sqrt(np.mean(away[..., : item.channels] ** 2)))
-
-
 def _with_alpha(flat: np.ndarray, item: TaskInput, feather: int) -> np.ndarray:
     """A result uint8 [H, W, 3] with the input's alpha channel, uint8 [H, W, 4], if it has one.
 

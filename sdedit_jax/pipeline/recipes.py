@@ -9,6 +9,7 @@ import numpy as np
 from sdedit_jax import images, provenance
 from sdedit_jax.diffusion.strength import Strength
 from sdedit_jax.pipeline import ledits_settings, settings
+from sdedit_jax.pipeline.target import Target
 from sdedit_jax.priors.conditioning import CFGCond
 from sdedit_jax.tasks import TaskInput
 from sdedit_jax.text.concept_parser import as_text
@@ -68,12 +69,14 @@ def sdedit(
     item: TaskInput,
     cond: Any = None,
     prompts: Mapping[str, Any] | None = None,
+    goal: Target | None = None,
 ) -> dict[str, Any]:
     """The part of a recipe that belongs to SDEdit.
 
     Args:
         sampling: as strings, see settings.as_strings. cond: of class labels; None: none.
         prompts: the fields of a Prompt, and whether the predictor is guided; None: none.
+        goal: the distance by which the strength was found; None: it was given.
     """
     shares = item.guide.strength_map
     if shares is not None:
@@ -81,6 +84,7 @@ def sdedit(
     return {
         "task": task,
         "strength": strength._asdict(),
+        "target": None if goal is None else target_fields(goal),
         "class": labels(cond),
         "prompts": prompts,
         "sampler": dataclasses.asdict(sampling),
@@ -110,6 +114,16 @@ def ledits(
         "defaults": dict(resolved.defaults),
         "sampler": sampler,
         "mask": [np.zeros(0) if mask is None else mask for mask in masks],
+    }
+
+
+def target_fields(goal: Target) -> dict[str, Any]:
+    """A target: its field and value, the measure, and the sha256 of the measure's weights."""
+    return {
+        "field": goal.field,
+        "value": goal.value,
+        "measure": goal.name,
+        "sha256": goal.sha256,
     }
 
 
