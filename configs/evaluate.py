@@ -37,7 +37,7 @@ def fields(config: ConfigDict) -> ConfigDict:
     config.cluster.process = -1  # this one, from 0; -1: found by JAX
     config.cluster.timeout = 300.0  # seconds until a process that is missing ends the program
     config.cluster.survive = True  # the others outlive the loss of a process (experimental in JAX)
-    # what is measured, see docs/evaluation.md
+    # what is measured, see docs/guides/evaluation.md
     config.measures = ConfigDict()
     config.measures.guide = ("l2", "rms")  # of each edit against its guide
     config.measures.photo = ("rms", "psnr", "ssim")  # of each edit against the photo

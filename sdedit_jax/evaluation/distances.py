@@ -54,6 +54,7 @@ def distances(
 def _kid(x: np.ndarray, y: np.ndarray, subsets: int, size: int, seed: int) -> Mapping[str, Any]:
     found = kid.kid(x, y, subsets=subsets, size=size, seed=seed)._asdict()
     size = min(size, len(x), len(y))
+    subsets = 1 if size == len(x) == len(y) else subsets  # all would be equal
     facts = {"subsets": subsets, "subset_size": size, "seed": seed, "better": "lower"}
     return {**found, **facts, "definition": kid.DEFINITION}
 

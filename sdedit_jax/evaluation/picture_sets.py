@@ -54,6 +54,8 @@ class Read(NamedTuple):
 def open_set(path: str, field: str) -> PictureSet:
     """The pictures of a folder, a glob or a zip; see images.list_inputs.
 
+    Guides and masks that a run has written beside its results are left out.
+
     Raises:
         ValueError: no pictures.
     """
@@ -62,7 +64,7 @@ def open_set(path: str, field: str) -> PictureSet:
     if path.lower().endswith(".zip"):
         return _of_zip(path, field)
     try:
-        files = images.list_inputs(path).inputs
+        files = [file for file in images.list_inputs(path).inputs if not images.is_own(file)]
     except ValueError as error:
         raise ValueError(f"{field}: {str(error).removeprefix('input: ')}") from None
     return PictureSet(field, [str(file) for file in files], lambda name: Path(name).read_bytes())

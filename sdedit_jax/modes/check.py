@@ -38,9 +38,10 @@ PARTS_OF_AN_EVALUATION = ("data", "cluster", "measures", "features")
 FOUND_BY_AUTOTUNE = ("sampler.rule", "sampler.grid", "sampler.steps")
 
 
-def _part(name: str) -> str:
-    """The part of a config to which a field belongs."""
-    return name.partition(".")[0]
+def _of_an_evaluation(name: str) -> bool:
+    """Whether a field is in a part of the config that an evaluation alone uses."""
+    part = name.partition(".")[0]
+    return part in PARTS_OF_AN_EVALUATION and not name.startswith("features.lpips")
 
 
 def check(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
@@ -80,7 +81,7 @@ def check(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
         own = [n for n in given if n in NOT_OF_AN_EVALUATION or n.startswith("sweep.")]
         refuse_given(given, dict.fromkeys(own, "has no effect in --mode=evaluate"))
     elif "cluster" in config:
-        parts = (*OF_AN_EVALUATION, *(n for n in given if _part(n) in PARTS_OF_AN_EVALUATION))
-        refuse_given(given, dict.fromkeys(parts, "is for --mode=evaluate"))
+        own = [name for name in given if name in OF_AN_EVALUATION or _of_an_evaluation(name)]
+        refuse_given(given, dict.fromkeys(own, "is for --mode=evaluate"))
     if mode in ("edit", "sweep", "search", "autotune", "evaluate") and "input" in config:
         kinds.module_of(config).check_given(mode, config, given)

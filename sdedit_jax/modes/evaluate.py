@@ -21,7 +21,7 @@ from sdedit_jax.evaluation import cluster, flow, identity, shards
 from sdedit_jax.evaluation import plan as plans
 from sdedit_jax.evaluation.cluster import Presence, Process
 from sdedit_jax.evaluation.flow import Times
-from sdedit_jax.evaluation.opening import open_measures
+from sdedit_jax.evaluation.opening import Measures, open_measures
 from sdedit_jax.images import MASK_SUFFIX
 from sdedit_jax.modes import kinds, signals
 from sdedit_jax.modes.evaluating import reference, results, unpack
@@ -111,11 +111,11 @@ def open_run(config: ConfigDict, target: Target) -> Run:
     if config.reference:
         other = open_data_set(config.reference, split=config.reference_split)
     plan = plans.plan(data.ids, config.samples, config.batch, config.shard_size or 4 * config.batch)
-    own = identity_of(config, kind.prior.metadata, data, other)
     store = shards.Store(target.folder / shards.FOLDER, plan.shards)
     measures = open_measures(config.features)
     for name in TARGETS:
         measures.named(config.measures[name], f"measures.{name}")
+    own = identity_of(config, kind.prior.metadata, data, other, measures)
     return Run(config, kind, data, plan, store, measures, own, other)
 
 
@@ -131,15 +131,18 @@ def _data(config: ConfigDict, source: str, split: str) -> DataSet:
 
 
 def identity_of(
-    config: ConfigDict, prior: Any, data: DataSet, reference: DataSet | None
+    config: ConfigDict, prior: Any, data: DataSet, reference: DataSet | None, measures: Measures
 ) -> dict[str, Any]:
     """All that the results depend on, but for the devices."""
+    weighted = {n: one for n, one in measures.paired.items() if "sha256" in one.facts}
     versions = provenance.environment(config.compute)["versions"]
     return {
         "config": settled(config),
         "prior": prior.get("sha256", ""),
         "data": data.digest,
         "reference": reference.digest if reference is not None else "",
+        "features": {one.name: str(one.facts.get("sha256", "")) for one in measures.extractors},
+        "weights": {n: str(one.facts["sha256"]) for n, one in weighted.items()},
         "code": identity.code(),
         "versions": {name: versions[name] for name in VERSIONS},
     }

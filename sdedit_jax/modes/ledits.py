@@ -95,14 +95,17 @@ class LEDITSKind:
         size = inversion.map_bytes(plan, shape, count)
         total = total_evaluations(self.pipeline(self.shapes(jobs)))
         prompts = {job.input.name: _line(job.input.extra.prompts) for job in jobs}
+        maps = (
+            f"maps      {plan.steps} of {size_text(shape)} for {counted(count, 'photo')}, kept by"
+            f" {config.maps}: {size.device / 1e6:.2f} MB on the device, {size.host / 1e6:.2f} MB on"
+            " the host"
+        )
         return [
             f"preset    {config.preset}: {_listed(numbers)}",
             f"guidance  {guidance}; concepts: {_listed(concept) or 'none'}{removed}",
             *self._defaults(),
             f"strength  {described(self.prior.process, self.resolved.t0)}",
-            f"maps      {plan.steps} of {size_text(shape)} for {counted(count, 'photo')}, kept by"
-            f" {config.maps}: {size.device / 1e6:.2f} MB on the device, {size.host / 1e6:.2f} MB on"
-            " the host",
+            *([maps] if count else []),
             f"steps     {plan.steps} each way, {counted(total, 'evaluation')} of the network",
             *(f"{name:<10}{line}" for name, line in list(prompts.items())[:8]),
         ]
@@ -125,7 +128,7 @@ class LEDITSKind:
         whole = example._replace(mask=None, guide=None)
         item = of_example(whole, "photo", options, self.size, self.config.fit)
         item = check_visible(item.in_channels(self.prior.shape[-1]), self.config.output)
-        texts = {name: getattr(example, name) for name in ("source_prompt", "prompt", "concepts")}
+        texts = {name: getattr(example, name) for name in FIELDS[:4]}
         given = {field: text for field, text in texts.items() if text}
         prompts = self._prompts({**self._fields(example.id), **given})
         return Input(item, name, Extra(prompts, (), ()))
