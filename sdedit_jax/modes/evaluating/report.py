@@ -22,6 +22,10 @@ NOTE = (
 )
 
 
+UNPACK = (
+    "A replay needs the picture as a file: the command of the evaluation with --config.unpack=all"
+    " writes all of them, with --config.unpack=ID those of an id."
+)
 LISTED = 5000
 """Edits in the report, at equal distances among all."""
 
@@ -80,7 +84,11 @@ def write(
         [Plot(name, images.png(plot)) for name, plot in plots.items() if plot is not None],
         rows,
         list(columns.values()),
-        [NOTE, f"{len(rows)} of {len(found.ids)} edits are listed, {len(shown)} with pictures."],
+        [
+            NOTE,
+            UNPACK,
+            f"{len(rows)} of {len(found.ids)} edits are listed, {len(shown)} with pictures.",
+        ],
     )
     images.write_bytes(target.folder / "report.html", render(page).encode(), overwrite=True)
 
