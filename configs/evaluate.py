@@ -44,6 +44,7 @@ def fields(config: ConfigDict) -> ConfigDict:
     config.measures.subsets = 100  # of KID
     config.measures.subset_size = 1000
     config.features = ConfigDict()
+    config.features.hand = True  # colours and edges
     config.features.prior = "fruits64"  # a prior whose network gives features; "": none
     config.features.inception = ""  # weights, such as pt_inception-2015-12-05-6726825d.pth
     config.features.lpips_vgg = ""

@@ -46,6 +46,11 @@ def digest(array: np.ndarray) -> str:
     return hashlib.sha256(head + array.tobytes()).hexdigest()
 
 
+def short(values: Any) -> str:
+    """A short digest of plain values."""
+    return hashlib.sha256(dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def chunks(recipe: Mapping[str, Any]) -> dict[str, str]:
     """The text chunks of a PNG: the recipe, and the `parameters` line of the web UIs."""
     return {RECIPE: dumps(recipe, sort_keys=True), PARAMETERS: parameters(recipe)}

@@ -16,7 +16,7 @@ from sdedit_jax import images
 from sdedit_jax.data.examples import Example
 from sdedit_jax.data.patches import pasted
 from sdedit_jax.data.sets import open_data_set
-from sdedit_jax.evaluation import extractors, features, kid, shards
+from sdedit_jax.evaluation import extractors, features, flow, kid, shards
 from sdedit_jax.evaluation import plan as plans
 from sdedit_jax.evaluation.kid_groups import between_groups
 from sdedit_jax.modes import kinds
@@ -160,7 +160,72 @@ def test_a_damaged_shard_is_named(data, done, tmp_path):
     file = out / "shards" / "00001-of-00004.npz"
     file.write_bytes(file.read_bytes()[:-7] + b"0" * 7)
     text = refused(config(data), out, "evaluate")
-    assert str(file) in text and "damaged" in text
+    lines = file.with_suffix(".jsonl")
+    assert f"the shard {lines} is damaged" in text and "its .npz" in text
+    lines.unlink()
+    assert run(config(data), out, "evaluate") == 0
+    assert (out / "results.json").read_bytes() == (done / "results.json").read_bytes()
+
+
+def test_a_shard_with_other_lines_than_its_edits_is_refused(data, done, tmp_path):
+    out = tmp_path / "other"
+    shutil.copytree(done, out)
+    file = out / "shards" / "00001-of-00004.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+    assert "other lines than its edits" in refused(config(data), out, "evaluate")
+
+
+def test_nothing_is_written_after_a_write_that_failed():
+    """The batches that wait behind it belong to the same shard, or to later ones."""
+    written = []
+
+    def write(item):
+        if item == 1:
+            raise OSError("full")
+        written.append(item)
+
+    stop = type("Stop", (), {"is_set": staticmethod(lambda: False)})()
+    with pytest.raises(OSError, match="full"):
+        for _ in flow.run(range(6), lambda i: i, lambda i: i, write, stop):
+            pass
+    assert written == [0]
+
+
+def test_results_of_another_program_are_not_replaced(data, tmp_path):
+    (tmp_path / "results.json").write_text("{}")
+    assert "results.json exists" in refused(config(data), tmp_path, "evaluate")
+    assert (tmp_path / "results.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("task", ["simulate", "strokes"])
+def test_results_at_the_size_of_the_input_are_those_of_the_edit_mode(task, tmp_path, rng):
+    """With transparent and with opaque alpha, at twice the size of the edit."""
+    folder = tmp_path / "large"
+    folder.mkdir()
+    for k, alpha in enumerate((255, 100)):
+        pixels = rng.integers(0, 256, (2 * SIZE, 2 * SIZE, 4), dtype=np.uint8)
+        pixels[..., 3] = alpha
+        Image.fromarray(pixels).save(folder / f"p{k}.png")
+    same = {"input": str(folder), "task": task, "output": "original", "samples": 1}
+    assert run(small(task, **same, batch=2), tmp_path / "edit") == 0
+    for unpack in ("", "all"):
+        given = config(folder, **{**same, "batch": 2, "unpack": unpack})
+        with given.unlocked():
+            given.options = small(task).options
+        assert run(given, tmp_path / "out", "evaluate") == 0
+    for k in range(2):
+        unpacked_one = picture(tmp_path / f"out/pictures/p{k}_0.png")
+        assert levels(unpacked_one, picture(tmp_path / f"edit/p{k}_0.png")) <= 1
+
+
+def test_a_share_waits_for_the_shards_of_the_reference(data, tmp_path, capsys):
+    """The other share computes the rest of the reference, and then the results are written."""
+    shares = {"reference": str(data), "limit": 1, "samples": 1, "batch": 1}
+    assert run(config(data, shard="1/2", **shares), tmp_path, "evaluate") == 0
+    assert "1 shard of the others" in capsys.readouterr().out
+    assert "not computed yet" in refused(config(data, merge=True, **shares), tmp_path, "evaluate")
+    assert run(config(data, shard="2/2", **shares), tmp_path, "evaluate") == 0
+    assert read(tmp_path)["edits"]["made"] == 1
 
 
 def test_a_picture_that_fails_is_listed_and_computed_on_request(data, tmp_path, capsys):
@@ -231,6 +296,17 @@ def test_fields_on_which_no_result_depends_may_differ(data, done):
         ({"shard_size": -2}, "shard_size must be at least 0, got -2"),
         ({"shard": "3/2"}, "shard must be K/N"),
         ({"shard": "1/2", "merge": True}, "shard, merge: give one of them"),
+        ({"merge": True, "retry": True}, "retry: computes edits"),
+        ({"measures__subsets": 0}, "subsets must be at least 1"),
+        ({"features__resize": "bogus"}, "features.resize"),
+        ({"reference_split": "test"}, "reference_split: is of a reference"),
+        ({"report_rows": 500}, "report_rows must be at most 200, got 500"),
+        ({"options__colors": 0}, "colors must be from 3 to 50, got 0"),
+        ({"options__background": "nocolour"}, "nocolour"),
+        ({"cluster__timeout": -1.0}, "cluster.timeout must be above 0"),
+        ({"seed": -1}, "seed: an evaluation"),
+        ({"auto_t0": "map"}, "auto_t0: an evaluation takes no strength maps"),
+        ({"input": "", "example__input": ""}, "input: give a data set"),
         ({"unpack": "p99"}, "holds no evaluation"),
         ({"merge": True}, "holds no evaluation"),
         ({"task": "recolor", "options": {}}, "task: an evaluation takes one of"),

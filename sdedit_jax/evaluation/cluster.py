@@ -63,13 +63,12 @@ def start(
         ValueError: no cluster is found though `use` is "on", or some of the numbers are wrong.
     """
     one_of("cluster.use", use, USES)
-    given = coordinator or count or index >= 0
+    given = coordinator or count or index >= 0 or "JAX_COORDINATOR_ADDRESS" in os.environ
     if use == "off":
         if given:
             raise ValueError("cluster: a coordinator or numbers are given, and cluster.use is off")
         return Process()
-    if given:
-        _check(coordinator, count, index)
+    _check(coordinator, count, index, timeout)
     if jax.distributed.is_initialized():
         return Process(jax.process_index(), jax.process_count(), True)
     jax.config.update("jax_enable_recoverability", survive)
@@ -80,14 +79,21 @@ def start(
                 coordinator or None, count or None, index if index >= 0 else None,
                 initialization_timeout=int(timeout) + 60, heartbeat_timeout_seconds=int(GONE),
             )  # fmt: skip
-        except (ValueError, RuntimeError) as error:  # no cluster, or devices are in use already
-            if given or use == "on":
+        except (ValueError, RuntimeError) as error:
+            alone = any(text in str(error) for text in ALONE)
+            if given or use == "on" or not alone:
                 raise ValueError(f"cluster: {error}") from None
             return Process()
     return Process(jax.process_index(), jax.process_count(), True)
 
 
-def _check(coordinator: str, count: int, index: int) -> None:
+ALONE = ("coordinator_address should be defined", "must be called before any JAX")
+"""Of JAX's messages: there is no cluster; devices are in use already, as in a notebook."""
+
+
+def _check(coordinator: str, count: int, index: int, timeout: float) -> None:
+    if timeout <= 0:
+        raise ValueError(f"cluster.timeout must be above 0 seconds, got {timeout:g}")
     host, sign, port = coordinator.rpartition(":")
     if coordinator and not (sign and host and port.isdecimal()):
         raise ValueError(f"cluster.coordinator must be HOST:PORT, got {coordinator!r}")
@@ -131,12 +137,16 @@ class Presence:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self._refuse_second()
         self._beat()
-        threading.Thread(target=self._go_on, daemon=True).start()
+        self.begun = self.file.stat().st_mtime
+        self.thread = threading.Thread(target=self._go_on, daemon=True)
+        self.thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self.stop.set()
-        self.file.unlink(missing_ok=True)
+        self.thread.join()
+        with contextlib.suppress(OSError):
+            self._beat(done=True)
 
     def _refuse_second(self) -> None:
         """Refuse a share that a living process of this host works on, and shares of other counts.
@@ -148,11 +158,13 @@ class Presence:
             about = _read(file) or {}
             of_count = file.name.endswith(self.file.name[5:])
             lives = about.get("host") == self.about["host"] and not _ended(about.get("pid"))
+            lives = lives and not about.get("done")
             if lives and about["pid"] != os.getpid() and (file == self.file or not of_count):
                 index, count = (int(part) for part in file.stem.split("-of-"))
                 raise ValueError(
                     f"workdir: process {about['pid']} of this host works on share"
-                    f" {index + 1}/{count} of it; wait, or end that process"
+                    f" {index + 1}/{count} of it; wait, end that process, or remove {file} if it"
+                    " is another program"
                 )
 
     def others(self) -> dict[str, Mapping[str, Any]]:
@@ -164,7 +176,7 @@ class Presence:
         now, found = time.monotonic(), {}
         for file in sorted(self.file.parent.glob("*.json")):
             about = _read(file)
-            if file == self.file or about is None:
+            if file == self.file or about is None or about.get("done"):
                 continue
             here = about.get("host") == self.about["host"]
             last, since = self.seen.get(file.name, (about if not here else None, -GONE))
@@ -180,8 +192,8 @@ class Presence:
         Raises:
             ValueError: one is missing, or has other code, weights, data or settings than this one.
         """
-        end = time.monotonic() + timeout
-        while len(seen := self._of_run()) < self.process.count - 1:
+        end, seen = time.monotonic() + timeout, set()
+        while len(seen := seen | self._of_run(timeout)) < self.process.count - 1:
             if time.monotonic() > end:
                 gone = sorted(set(range(self.process.count)) - seen - {self.process.index})
                 raise ValueError(
@@ -190,18 +202,19 @@ class Presence:
                 )
             time.sleep(0.2)
 
-    def _of_run(self) -> set[int]:
-        """The numbers of the other processes that live.
+    def _of_run(self, timeout: float) -> set[int]:
+        """The numbers of the other processes that live, or that have finished lately.
 
         Raises:
             ValueError: one of them differs from this one.
         """
         end, found = f"-of-{self.process.count:05d}.json", set()
-        for name, one in self.others().items():
+        for name, one in {**self._finished(timeout), **self.others()}.items():
             if not name.endswith(end):
                 continue
             if one.get("run") != self.about["run"]:
-                time.sleep(2 * BEAT)  # the other one shall see it too
+                # the others shall see it too, and they abort when process 0 ends
+                time.sleep(2 * BEAT if self.process.index else 4 * BEAT)
                 raise ValueError(
                     f"cluster: process {int(name[:5])} on {one.get('host')} has other code,"
                     f" weights, data or settings than process {self.process.index} on"
@@ -210,14 +223,25 @@ class Presence:
             found.add(int(name[:5]))
         return found
 
+    def _finished(self, seconds: float) -> dict[str, Mapping[str, Any]]:
+        """The signs of processes that ended at most `seconds` before this one began."""
+        found = {}
+        for file in self.file.parent.glob("*.json"):
+            about = _read(file)
+            with contextlib.suppress(OSError):
+                late = file.stat().st_mtime > self.begun - seconds
+                if file != self.file and about and about.get("done") and late:
+                    found[file.name] = about
+        return found
+
     def _go_on(self) -> None:
         while not self.stop.wait(BEAT):
             with contextlib.suppress(OSError):
                 self._beat()
 
-    def _beat(self) -> None:
+    def _beat(self, done: bool = False) -> None:
         self.beats += 1
-        text = json.dumps({**self.about, "beat": self.beats})
+        text = json.dumps({**self.about, "beat": self.beats, **({"done": True} if done else {})})
         images.write_bytes(self.file, text.encode(), overwrite=True)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from sdedit_jax import images
 from sdedit_jax.evaluation import features
-from sdedit_jax.evaluation.network import prior_features
+from sdedit_jax.evaluation.network import check_network, prior_features
 from sdedit_jax.priors.prior import Prior
 
 OWN = "not comparable with published numbers"
@@ -51,6 +51,7 @@ def of_prior(prior: Prior) -> Extractor:
     Raises:
         ValueError: a prior of another network than "ncsnpp".
     """
+    check_network(prior)
     size, name = prior.shape[:2], str(prior.metadata.get("name") or "prior")
 
     def apply(pictures: np.ndarray) -> np.ndarray:

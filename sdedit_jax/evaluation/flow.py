@@ -62,6 +62,7 @@ def run(
     them. What one of them raises is raised here. `edit` returns None where it was stopped.
     """
     source, pending = _ahead(items, read, threads), deque[Future]()
+    write = _until_it_fails(write)
     with ThreadPoolExecutor(1, "write") as writer:
         for got, waited in _timed(source):
             if stop.is_set():
@@ -79,6 +80,22 @@ def run(
         for future in pending:
             future.result()
         yield Times(writing=time.perf_counter() - begun)
+
+
+def _until_it_fails(write: Callable[[Edited], None]) -> Callable[[Edited], None]:
+    """A function that does nothing more once it has raised: what waits must not be written then."""
+    broken: list[bool] = []
+
+    def guarded(made: Edited) -> None:
+        if broken:
+            return
+        try:
+            write(made)
+        except BaseException:
+            broken.append(True)
+            raise
+
+    return guarded
 
 
 def _ahead(items: Sequence[Item], read: Callable[[Item], Read], threads: int) -> Iterator[Read]:

@@ -46,7 +46,7 @@ def agree(folder: Path, identity: Mapping[str, Any], *, begin: bool = True) -> N
 
 def digest(identity: Mapping[str, Any]) -> str:
     """A short name of a run: equal runs have equal ones."""
-    return hashlib.sha256(provenance.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    return provenance.short(identity)
 
 
 @functools.cache

@@ -88,8 +88,7 @@ def kid(
         ValueError: see `mmd2`; no subset, or one of fewer than two rows.
     """
     _check(x, y)
-    if subsets < 1 or size < 2:
-        raise ValueError(f"kid: subsets must be at least 1 and size 2, got {subsets} and {size}")
+    check_subsets(subsets, size)
     size = min(size, len(x), len(y))
     if size == len(x) == len(y):  # all subsets are equal
         subsets = 1
@@ -98,6 +97,12 @@ def kid(
         i, j = (rng.choice(len(rows), size, replace=False) for rows in (x, y))
         values.append(mmd2(x[i], y[j]))
     return Kid(float(np.mean(values)), float(np.std(values)), standard_error(x, y))
+
+
+def check_subsets(subsets: int, size: int) -> None:
+    """Raise ValueError unless there is a subset, of two rows at least."""
+    if subsets < 1 or size < 2:
+        raise ValueError(f"kid: subsets must be at least 1 and size 2, got {subsets} and {size}")
 
 
 def standard_error(x: np.ndarray, y: np.ndarray, kernel: Kernel = cubic_kernel) -> float:

@@ -28,11 +28,16 @@ def prior_features(prior: Prior, images: np.ndarray, ratio: float = 0.3) -> np.n
     Raises:
         ValueError: a prior of another network.
     """
+    check_network(prior)
+    return np.asarray(_features(prior.predict, prior.process, prior.params, images, ratio))
+
+
+def check_network(prior: Prior) -> None:
+    """Raise ValueError unless the network of a prior gives features."""
     net = getattr(prior.predict, "net", None)
     if getattr(net, "module", None) is not NCSNpp:
         name = prior.metadata.get("network")
         raise ValueError(f"features need a prior of the network 'ncsnpp', got {name}")
-    return np.asarray(_features(prior.predict, prior.process, prior.params, images, ratio))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 4))

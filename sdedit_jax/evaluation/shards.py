@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ from PIL import Image
 from sdedit_jax import images, provenance
 
 FOLDER = "shards"
+LONGEST = 16383
+"""Pixels of a side of a WebP picture."""
 
 
 class Shard(NamedTuple):
@@ -57,6 +60,12 @@ class Store(NamedTuple):
         names = (self.file(k, "jsonl").name for k in range(self.count))
         return [k for k, name in enumerate(names) if name not in there]
 
+    def remove(self, number: int) -> None:
+        """Make a shard unfinished, and remove what a killed process left of it."""
+        self.file(number, "jsonl").unlink(missing_ok=True)
+        for left in self.folder.glob(f".{number:05d}-of-*.part"):
+            left.unlink(missing_ok=True)
+
     def write(
         self,
         number: int,
@@ -71,8 +80,7 @@ class Store(NamedTuple):
             OSError: the disk is full or cannot be written; the shard is then not finished.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        for left in self.folder.glob(f".{number:05d}-of-*.part"):
-            left.unlink(missing_ok=True)
+        self.remove(number)
         buffer = io.BytesIO()
         np.savez(buffer, **features)
         packed = buffer.getvalue()
@@ -92,13 +100,15 @@ class Store(NamedTuple):
             ValueError: it is damaged.
         """
         file = self.file(number, "jsonl")
+        if not self.file(number, "array_record").is_file():
+            raise ValueError(self._damaged(number, "its .array_record is missing"))
         try:
             with file.open(encoding="utf-8") as text:
                 header, *lines = map(json.loads, text)
         except (ValueError, OSError) as error:
-            raise ValueError(_damaged(file, error)) from None
+            raise ValueError(self._damaged(number, error)) from None
         if not isinstance(header, dict) or not all(isinstance(line, dict) for line in lines):
-            raise ValueError(_damaged(file, "no lines of JSON objects"))
+            raise ValueError(self._damaged(number, "no lines of JSON objects"))
         return Shard(header, lines)
 
     def features(self, number: int, header: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -123,10 +133,55 @@ class Store(NamedTuple):
         try:
             data = file.read_bytes()
         except OSError as error:
-            raise ValueError(_damaged(file, error)) from None
+            raise ValueError(self._damaged(number, error)) from None
         if hashlib.sha256(data).hexdigest() != (header.get("files") or {}).get(ending):
-            raise ValueError(_damaged(file, "its sha256 is not the one in the .jsonl"))
+            raise ValueError(self._damaged(number, f"the sha256 of its .{ending} is another one"))
         return data
+
+    def _damaged(self, number: int, why: object) -> str:
+        file = self.file(number, "jsonl")
+        return f"workdir: the shard {file} is damaged ({why}); remove this file and run again"
+
+
+class Growing:
+    """A shard whose batches come one after the other."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin a shard."""
+        self.lines: list[dict[str, Any]] = []
+        self.pictures: list[bytes] = []
+        self.features: dict[str, list[np.ndarray]] = {}
+
+    def add(self, features: Mapping[str, np.ndarray]) -> None:
+        """Add the features of a batch, by name."""
+        for name, rows in features.items():
+            self.features.setdefault(name, []).append(rows)
+
+    def finish(
+        self, number: int, header: Mapping[str, Any], expected: Sequence[tuple[str, int]]
+    ) -> None:
+        """Write the shard.
+
+        Args:
+            expected: the id and the sample of each line.
+
+        Raises:
+            RuntimeError: the lines are others: an error of the program.
+        """
+        if places(self.lines) != list(expected):
+            raise RuntimeError(f"shard {number} has other lines than its edits")
+        features = {name: np.concatenate(rows) for name, rows in self.features.items()}
+        self.store.write(number, header, self.lines, self.pictures, features)
+        self.clear()
+
+
+def places(lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
+    """The id and the sample of each line."""
+    return [(line.get("id", ""), line.get("sample", 0)) for line in lines]
 
 
 def webp(picture: np.ndarray) -> bytes:
@@ -137,9 +192,9 @@ def webp(picture: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def pixels(data: bytes) -> np.ndarray:
-    """The pixels of a recorded picture, uint8 [H, W, 3 or 4]."""
-    return np.asarray(Image.open(io.BytesIO(data)))
+def pixels(data: bytes, channels: int = 3) -> np.ndarray:
+    """The pixels of a recorded picture, uint8 [H, W, channels]; WebP drops an opaque alpha."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGBA" if channels == 4 else "RGB"))
 
 
 def recipe_of(header: Mapping[str, Any], line: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,7 +206,7 @@ def _write_records(path: Path, records: Sequence[bytes]) -> str:
     """Write an ArrayRecord file; its sha256."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         writer = ArrayRecordWriter(str(part), "group_size:1")
         for record in records:
@@ -164,7 +219,3 @@ def _write_records(path: Path, records: Sequence[bytes]) -> str:
         raise OSError(f"cannot write {path}: {error}") from None
     finally:
         part.unlink(missing_ok=True)
-
-
-def _damaged(file: Path, why: object) -> str:
-    return f"workdir: {file} is damaged ({why}); remove it and give the same command again"

@@ -3,11 +3,12 @@
 All sums are float64 in a fixed order, so that equal shards give equal numbers to the last digit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from sdedit_jax.evaluation import shards
 from sdedit_jax.evaluation.averages import mean_and_error
 from sdedit_jax.evaluation.distances import Groups, distances
 from sdedit_jax.evaluation.extractors import Extractor
@@ -34,8 +35,13 @@ class Collected(NamedTuple):
     seconds: float
 
 
-def collect(store: Store, run: str) -> Collected:
+def collect(
+    store: Store, run: str, expected: Callable[[int], Sequence[tuple[str, int]]]
+) -> Collected:
     """The contents of all shards of a run.
+
+    Args:
+        run: its short name. expected: number of a shard -> id and sample of each line.
 
     Raises:
         ValueError: a shard is damaged, or belongs to another run.
@@ -49,6 +55,11 @@ def collect(store: Store, run: str) -> Collected:
             raise ValueError(
                 f"workdir: {store.file(number, 'jsonl')} belongs to another run; a host with other"
                 " code, weights, data or settings wrote it: remove it and give the command again"
+            )
+        if shards.places(lines) != list(expected(number)):
+            raise ValueError(
+                f"workdir: {store.file(number, 'jsonl')} has other lines than its edits; remove it"
+                " and run again"
             )
         for line in lines:
             if "failed" in line:
@@ -87,14 +98,14 @@ def _groups(ids: Sequence[str]) -> np.ndarray:
 def of_sets(
     found: Collected,
     extractors: Sequence[Extractor],
-    reference: Mapping[str, np.ndarray],
+    reference: Mapping[str, np.ndarray] | None,
     subsets: int,
     size: int,
 ) -> dict[str, dict[str, Any]]:
     """The distances of the edits and of the guides from the reference, for each set of features.
 
     Args:
-        reference: name of the features -> [M, D]; {}: the photos themselves.
+        reference: name of the features -> [M, D]; None: the photos themselves.
         subsets, size: of KID.
 
     Returns:
@@ -104,12 +115,12 @@ def of_sets(
     of = _groups(found.ids)
     first = of[np.array(found.samples, int) == 0]
     owners = {"edit": of, "guide": first, "photo": first}
-    sets = {"edits": "edit", "guides": "guide"} | ({"photos": "photo"} if reference else {})
+    sets = {"edits": "edit", "guides": "guide"} | ({} if reference is None else {"photos": "photo"})
     made: dict[str, dict[str, Any]] = {}
     for one in extractors:
         rows = {part: found.features.get(f"{one.name}/{part}", EMPTY) for part in owners}
         base, of_base = rows["photo"], owners["photo"]
-        if reference:
+        if reference is not None:
             base, of_base = reference[one.name], len(of) + np.arange(len(reference[one.name]))
         made[one.name] = {
             name: _of_set(rows[part], base, one, subsets, size, (owners[part], of_base))

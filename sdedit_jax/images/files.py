@@ -5,6 +5,7 @@ Colour profiles are kept and not applied. Only the first frame of an animation i
 
 import io
 import os
+import secrets
 import struct
 import warnings
 import zlib
@@ -406,16 +407,34 @@ def write_bytes(path: str | Path, data: bytes, overwrite: bool = False) -> None:
     """
     path = user_path(path)
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists already; pass overwrite to replace it")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        raise FileExistsError(_EXISTS.format(path))
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         try:
             _write_through(temporary, data)
-            os.replace(temporary, path)
+            _move(temporary, path, overwrite)
         finally:
             temporary.unlink(missing_ok=True)
+    except FileExistsError:
+        raise FileExistsError(_EXISTS.format(path)) from None
     except OSError as error:
         raise OSError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+_EXISTS = "{} exists already; pass overwrite to replace it"
+
+
+def _move(temporary: Path, path: Path, overwrite: bool) -> None:
+    """Rename a finished file; without `overwrite` not even over one that has just appeared."""
+    if not overwrite:
+        try:
+            os.link(temporary, path)
+            return
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            pass
+    os.replace(temporary, path)
 
 
 def _write_through(path: Path, data: bytes) -> None:

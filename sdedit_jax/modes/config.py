@@ -30,6 +30,8 @@ def resolve(config: ConfigDict, mode: str) -> ConfigDict:
             del found.example
         if mode in EXAMPLES and not found.input and example:
             found = with_example(found, example)
+    if mode == "evaluate" and found.get("seed") == -1:
+        raise ValueError("seed: an evaluation that is run again needs a seed of its own, got -1")
     return with_seeds(found)
 
 

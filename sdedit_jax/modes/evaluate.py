@@ -17,20 +17,21 @@ from sdedit_jax.caution import warn
 from sdedit_jax.data.examples import DataSet
 from sdedit_jax.data.patches import pasted
 from sdedit_jax.data.sets import open_data_set
-from sdedit_jax.evaluation import cluster, flow, identity, shards
+from sdedit_jax.evaluation import cluster, flow, identity, kid, resizing, shards
 from sdedit_jax.evaluation import plan as plans
 from sdedit_jax.evaluation.cluster import Presence, Process
 from sdedit_jax.evaluation.flow import Times
 from sdedit_jax.evaluation.opening import Measures, open_measures
+from sdedit_jax.evaluation.report import MOST
 from sdedit_jax.images import MASK_SUFFIX
 from sdedit_jax.modes import kinds, signals
 from sdedit_jax.modes.evaluating import reference, results, unpack
 from sdedit_jax.modes.evaluating.batches import TARGETS, Editor, Reader, Run
 from sdedit_jax.modes.evaluating.writer import Writer
-from sdedit_jax.modes.files import Target, plain
+from sdedit_jax.modes.files import Target, plain, refuse_existing
 from sdedit_jax.modes.session import header
-from sdedit_jax.tasks.examples import check_task
-from sdedit_jax.text.spelling import counted
+from sdedit_jax.tasks.examples import check_options, check_task
+from sdedit_jax.text.spelling import counted, one_of
 
 VOLATILE = ("devices", "cache", "shard", "merge", "retry", "unpack", "cluster", "sheet_scale")
 VOLATILE += ("report", "report_rows", "web", "autotune", "sweep", "budget", "only", "example")
@@ -71,13 +72,14 @@ def evaluate(config: ConfigDict, target: Target) -> int:
     with Presence(target.folder, process, identity.digest(run.identity)) as presence:
         if process.runtime and process.count > 1:
             presence.meet(config.cluster.timeout)
+        refuse_foreign(target)
         identity.agree(target.folder, run.identity)
         introduce(run, process)
         with signals.catch() as caught:
             code = work(run, process, caught)
             if process.runtime and process.count > 1 and not code:
                 see_off(run, process, presence, caught)
-    return code or finished(run, target, process)
+    return code or caught.exit_code or finished(run, target, process)
 
 
 def check(config: ConfigDict) -> None:
@@ -91,10 +93,22 @@ def check(config: ConfigDict) -> None:
     for name in ("limit", "shard_size", "report_rows"):
         if config[name] < 0:
             raise ValueError(f"{name} must be at least 0, got {config[name]}")
-    if config.shard and config.merge:
-        raise ValueError("shard, merge: give one of them")
+    ways = [name for name in ("shard", "merge", "unpack") if config[name]]
+    if len(ways) > 1:
+        raise ValueError(f"{', '.join(ways)}: give one of them")
+    if config.retry and (config.merge or config.unpack):
+        raise ValueError("retry: computes edits, which merge and unpack do not")
+    if config.reference_split and not config.reference:
+        raise ValueError("reference_split: is of a reference; give reference too")
+    if config.report_rows > MOST:
+        raise ValueError(f"report_rows must be at most {MOST}, got {config.report_rows}")
+    if config.get("auto_t0") == "map":
+        raise ValueError("auto_t0: an evaluation takes no strength maps; give auto_t0=guide")
+    kid.check_subsets(config.measures.subsets, config.measures.subset_size)
+    one_of("features.resize", config.features.resize, resizing.POLICIES)
     if config.get("method", "sdedit") == "sdedit":
         check_task(config.task)
+        check_options(config.task, config.options.to_dict())
     if not config.input:
         raise ValueError("input: give a data set: a folder, a zip, a manifest or a name of tfds")
 
@@ -142,6 +156,8 @@ def identity_of(
         "data": data.digest,
         "reference": reference.digest if reference is not None else "",
         "features": {one.name: str(one.facts.get("sha256", "")) for one in measures.extractors},
+        "calibration": provenance.short(prior.get("auto_t0")) if config.get("auto_t0") else "",
+        "platform": jax.default_backend(),
         "weights": {n: str(one.facts["sha256"]) for n, one in weighted.items()},
         "code": identity.code(),
         "versions": {name: versions[name] for name in VERSIONS},
@@ -153,24 +169,42 @@ def settled(config: ConfigDict) -> dict[str, Any]:
     return {name: value for name, value in plain(config).items() if name not in VOLATILE}
 
 
+def refuse_foreign(target: Target) -> None:
+    """Refuse a workdir that holds results of another run, before this one takes it.
+
+    Raises:
+        ValueError: there are such files.
+    """
+    if (target.folder / identity.FILE).exists():
+        return
+    refuse_existing([target.folder / name for name in results.FILES], False)
+
+
 def introduce(run: Run, process: Process) -> None:
     """Print what is evaluated, and what is left to do."""
-    plan, missing = run.plan, len(run.store.missing)
+    plan, left = run.plan, len(missing(run))
     print("\n".join([*header(run.kind, plan.batch), *run.kind.lines([])]))
     print(
         f"data      {run.data.name}: {counted(len(run.data), 'picture')},"
         f" {counted(plan.samples, 'edit')} each = {counted(plan.edits, 'edit')} in"
-        f" {counted(plan.shards, 'shard')}, {missing} to do"
+        f" {counted(plan.shards, 'shard')}, {left} to do"
     )
     if process.count > 1:
         print(f"share     {process.index + 1} of {process.count}")
+    if plan.shards < process.count:
+        warn(
+            f"shard_size: {counted(plan.shards, 'shard')} for {process.count} processes, some of"
+            f" which have no work; --config.shard_size={plan.batch} makes smaller shards"
+        )
 
 
 def work(run: Run, process: Process, caught: signals.Signals) -> int:
     """Compute the missing shards of this process's share; the exit code of a signal, or 0."""
     redo = set(results.with_failures(run)) if run.config.retry else set()
     own = plans.share(run.plan.shards, process.index, process.count)
-    todo = [k for k in own if k in redo or not run.store.has(k)]
+    for number in redo & set(own):
+        run.store.remove(number)
+    todo = [k for k in own if not run.store.has(k)]
     items = [batch for k in todo for batch in reference.batches(run.plan, k)]
     pace = Pace(len(items), run)
     editor = Editor(run, caught.stop)
@@ -220,23 +254,28 @@ def see_off(run: Run, process: Process, presence: Presence, caught: signals.Sign
     if process.index and run.config.cluster.survive:
         jax.distributed.shutdown()
         return
-    while not caught.name and presence.others() and (process.index == 0 or run.store.missing):
+    while not caught.name and presence.others() and (process.index == 0 or missing(run)):
         time.sleep(0.5)
 
 
 def finished(run: Run, target: Target, process: Process) -> int:
     """The results where all shards are there, else what is missing."""
-    missing = run.store.missing
-    if not missing:
+    left = missing(run)
+    if not left:
         return merged(run, target)
-    shown = f"{missing[:8]}{' ..' if len(missing) > 8 else ''}"
-    owners = sorted({k % process.count for k in missing})
+    shown = f"{left[:8]}{' ..' if len(left) > 8 else ''}"
+    owners = sorted({k % process.count for k in left})
     whose = f", of the processes {owners}" if process.runtime else ""
     print(
-        f"share     finished; {counted(len(missing), 'shard')} of the others to do{whose}: {shown};"
+        f"share     finished; {counted(len(left), 'shard')} of the others to do{whose}: {shown};"
         " the same command, with any number of processes, computes them"
     )
     return int(process.runtime and process.index == 0)
+
+
+def missing(run: Run) -> list[int]:
+    """The shards of the edits that are not finished; where all are, those of the reference."""
+    return run.store.missing or reference.missing(run)
 
 
 def merged(run: Run, target: Target) -> int:
@@ -245,9 +284,9 @@ def merged(run: Run, target: Target) -> int:
     Raises:
         ValueError: shards are missing.
     """
-    if missing := run.store.missing:
+    if left := missing(run):
         raise ValueError(
-            f"merge: {counted(len(missing), 'shard')} of {run.plan.shards} not computed yet:"
-            f" {missing[:8]}; give the command without merge, or with the shares that are missing"
+            f"merge: {counted(len(left), 'shard')} of {run.plan.shards} not computed yet:"
+            f" {left[:8]}; give the command without merge, or with the shares that are missing"
         )
     return results.write(run, target)

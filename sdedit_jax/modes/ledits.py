@@ -164,6 +164,12 @@ class LEDITSKind:
     def beside(self, one: Input) -> list[str]:
         return ["_reconstruction", "_photo", *_mask_endings(one.extra)]
 
+    def inputs_beside(self, one: Input) -> dict[str, np.ndarray]:
+        masks = [mask for mask in one.extra.masks if mask is not None]
+        named = zip(_mask_endings(one.extra), masks, strict=True)
+        found = {end: images.to_levels(mask[..., 0]) for end, mask in named}
+        return {"_photo": one.item.fitted, **found}
+
     def with_strengths(self, jobs: Sequence[Job], cancel: Cancel | None = None) -> list[Job]:
         return list(jobs)
 
@@ -198,9 +204,7 @@ class LEDITSKind:
         entry |= {"reconstruction": error}
         if job.value is not None:
             entry["scale"] = job.value
-        beside = {"_reconstruction": back, "_photo": item.fitted}
-        masks = zip(_mask_endings(extra), [m for m in extra.masks if m is not None], strict=True)
-        beside |= {end: images.to_levels(m[..., 0]) for end, m in masks}
+        beside = {"_reconstruction": back, **self.inputs_beside(job.input)}
         line = f"RMS {entry['rms']:.4f}, RMS of the reconstruction {error['rms']:.4f}"
         return Made(output, beside, entry, line)
 

@@ -179,6 +179,15 @@ class SDEditKind:
         more["_target"] = self.goal is not None
         return ["_guide", "_mask", *(end for end, there in more.items() if there)]
 
+    def inputs_beside(self, one: Input) -> dict[str, np.ndarray]:
+        item = one.item
+        found = {"_guide": item.fitted, "_mask": images.to_levels(item.mask)}
+        if item.guide.strength_map is not None:
+            found["_strength"] = images.to_levels(item.guide.strength_map[..., 0])
+        if _blends(item):
+            found["_photo"] = item.kept
+        return found
+
     def with_strengths(self, jobs: Sequence[Job], cancel: Cancel | None = None) -> list[Job]:
         if self.config.auto_t0:
             found = self._found({job.input.name: job.input for job in jobs}, cancel)
@@ -237,11 +246,7 @@ class SDEditKind:
             entry["evaluations"] = int(row.attempts.count) * self.pipeline({}).evaluations
             line += f"  {counted(entry['evaluations'], 'evaluation')}"
             warn_short(row, f"sampler.steps {self.resolved.plan.n}", job.name)
-        beside = {"_guide": item.fitted, "_mask": images.to_levels(item.mask)}
-        if item.guide.strength_map is not None:
-            beside["_strength"] = images.to_levels(item.guide.strength_map[..., 0])
-        if _blends(item):
-            beside["_photo"] = item.kept
+        beside = self.inputs_beside(job.input)
         if job.trials is not None:
             goal, away = self.goal, float(self.goal.distances([output.fitted], [item])[0])
             tried = [list(pair) for pair in job.trials[job.cut].items()]

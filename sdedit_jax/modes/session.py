@@ -132,6 +132,9 @@ class Kind(Protocol):
     def beside(self, one: Input) -> list[str]:
         """The endings of the further files of an input."""
 
+    def inputs_beside(self, one: Input) -> dict[str, np.ndarray]:
+        """Ending -> picture of the files beside a result, from which `candidates` reads."""
+
     def with_strengths(self, jobs: Sequence[Job], cancel: Cancel | None = None) -> list[Job]:
         """The jobs, each with the strength that the kind finds for it, or why there is none.
 

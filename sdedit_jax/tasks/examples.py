@@ -43,6 +43,19 @@ def check_task(task: str) -> None:
         raise ValueError(f"task: an evaluation takes one of {list(TASKS)}, got {task!r}")
 
 
+def check_options(task: str, options: Mapping[str, Any]) -> None:
+    """Check the options of a task on a small grey picture.
+
+    Raises:
+        ValueError: an unknown option, or a value out of its range.
+    """
+    grey = images.Picture(np.full((16, 16, 3), 128, np.uint8), None)
+    mask = np.zeros((16, 16), np.float32)
+    mask[4:12, 4:12] = 1
+    example = Example("", grey, mask, grey if task in GIVEN else None)
+    of_example(example, task, options, (16, 16), "crop")
+
+
 def _made(
     example: Example, task: str, chosen: Any, given: Photo, size: Size, fit: str
 ) -> TaskInput:
@@ -55,10 +68,11 @@ def _made(
         if example.mask is None:
             raise ValueError(f"{example.id}: the task inpaint needs the mask of each row")
         return inpaint.inpainted("", given, example.mask, chosen.fill, size, fit)
-    ready = photo.bounded("", given, example.mask, size, fit)
-    if task != "simulate":
-        return ready
-    return common.with_guide(ready, simulate.simulate(ready.fitted, chosen.colors, chosen.median))
+    if task == "simulate":
+        return simulate.simulated("", given, chosen, size, fit, example.mask)
+    if task == "strokes":
+        return strokes.painted("", given, size, fit, example.mask)
+    return photo.bounded("", given, example.mask, size, fit)
 
 
 def _with_guide(

@@ -30,8 +30,20 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
     """The guide is the photo `path`, fitted and then simulated; the mask is 1 everywhere."""
     chosen = common.read_options(Options, options)
     photo = common.read_photo(path, chosen)
+    return simulated(path, photo, chosen, size, fit)
+
+
+def simulated(
+    path: str,
+    photo: common.Photo,
+    chosen: Options,
+    size: common.Size,
+    fit: str,
+    mask: np.ndarray | None = None,
+) -> common.TaskInput:
+    """The input of a photo that is read, with its mask, float32 [H, W] or None."""
     placement = common.place(path, photo, size, fit)
-    ready = common.assemble(path, photo.rgb, None, photo, placement, detail=False)
+    ready = common.assemble(path, photo.rgb, mask, photo, placement, detail=False)
     return common.with_guide(ready, simulate(ready.fitted, chosen.colors, chosen.median))
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from sdedit_jax.tasks import common
 
 Options = common.Options
@@ -13,7 +15,13 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
     return painted(path, common.read_photo(path, chosen), size, fit)
 
 
-def painted(path: str, painting: common.Photo, size: common.Size, fit: str) -> common.TaskInput:
-    """The input of a painting that is read."""
+def painted(
+    path: str,
+    painting: common.Photo,
+    size: common.Size,
+    fit: str,
+    mask: np.ndarray | None = None,
+) -> common.TaskInput:
+    """The input of a painting that is read, with its mask, float32 [H, W] or None."""
     placement = common.place(path, painting, size, fit)
-    return common.assemble(path, painting.rgb, None, painting, placement, detail=False)
+    return common.assemble(path, painting.rgb, mask, painting, placement, detail=False)

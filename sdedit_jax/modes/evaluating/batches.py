@@ -25,6 +25,10 @@ TARGETS = ("guide", "photo")
 """What edits are measured against."""
 
 
+LONGEST = 150
+"""Bytes of the name of an id's files without its digest."""
+
+
 class Run(NamedTuple):
     """An evaluation, opened.
 
@@ -45,6 +49,10 @@ class Run(NamedTuple):
     def named(self, target: str) -> list[Paired]:
         """The measures of an edit against one of TARGETS."""
         return self.measures.named(self.config.measures[target], f"measures.{target}")
+
+    def expected(self, shard: int) -> list[tuple[str, int]]:
+        """The id and the sample of each line of a shard."""
+        return [(self.data.ids[edit.row], edit.sample) for edit in self.plan.of_shard(shard)]
 
     @property
     def digest(self) -> str:
@@ -130,7 +138,8 @@ def _mask(example: Example, one: Input) -> np.ndarray:
 
 def file_name(id: str) -> str:
     """The name of an id's files: the id, or where it has other characters, with a digest."""
-    plain = "".join(c if c.isalnum() or c in "-_.+" else "_" for c in id)[:100].lstrip(".")
+    plain = "".join(c if c.isalnum() or c in "-_.+" else "_" for c in id).lstrip(".")
+    plain = plain.encode()[:LONGEST].decode(errors="ignore")
     if plain == id:
         return id
     return f"{plain}-{hashlib.sha256(id.encode()).hexdigest()[:8]}"

@@ -121,6 +121,14 @@ def bound(one: Done) -> dict[str, float]:
     return {f"proposition_1_{name}": float(found[name]) for name in ("distance", "bound")}
 
 
+def proposition(columns: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The share of the edits for which the bound holds, where it is stated."""
+    if not set(PROPOSITION) <= set(columns):
+        return {}
+    distance, bound = (columns[name] for name in PROPOSITION)
+    return {"proposition_1": float(np.mean(distance <= bound))}
+
+
 def filled(pictures: np.ndarray, rows: int) -> np.ndarray:
     """Pictures [n, ...] -> [rows, ...], the last one repeated."""
     return pictures[np.minimum(np.arange(rows), len(pictures) - 1)]

@@ -19,11 +19,11 @@ class Pictures(NamedTuple):
     """A batch of the reference.
 
     Attributes:
-        fitted: uint8 [n, H, W, 3], at the size of the edits. lines: one for each picture.
+        fitted: uint8 [H, W, 3] each, at the size of the edits. lines: one for each picture.
     """
 
     batch: Batch
-    fitted: np.ndarray
+    fitted: list[np.ndarray]
     lines: list[dict[str, Any]]
 
 
@@ -66,8 +66,7 @@ def read(run: Run, batch: Batch) -> Pictures:
         except (ValueError, OSError) as error:
             line["failed"] = str(error)
         lines.append(line)
-    shape = (0, *run.kind.size, 3)
-    return Pictures(batch, np.stack(fitted) if fitted else np.zeros(shape, np.uint8), lines)
+    return Pictures(batch, fitted, lines)
 
 
 def _fitted(run: Run, row: int) -> np.ndarray:
@@ -82,33 +81,37 @@ class Writer:
     """Features of batches; writes a shard after its last batch."""
 
     def __init__(self, run: Run, plan: plans.Plan, store: shards.Store) -> None:
-        self.run, self.plan, self.store = run, plan, store
-        self.lines: list[dict[str, Any]] = []
-        self.features: dict[str, list[np.ndarray]] = {}
+        self.run, self.plan, self.shard = run, plan, shards.Growing(store)
 
     def __call__(self, pictures: Pictures) -> None:
-        self.lines += pictures.lines
-        if len(pictures.fitted):
-            for one in self.run.measures.extractors:
-                rows = one.apply(filled(pictures.fitted, self.plan.batch))[: len(pictures.fitted)]
-                self.features.setdefault(one.name, []).append(rows)
+        self.shard.lines += pictures.lines
+        if rows := pictures.fitted:
+            every = filled(np.stack(rows), self.plan.batch)
+            used = self.run.measures.extractors
+            self.shard.add({one.name: one.apply(every)[: len(rows)] for one in used})
         if pictures.batch.last:
-            features = {name: np.concatenate(rows) for name, rows in self.features.items()}
-            header = {"shard": pictures.batch.shard, "run": self.run.digest}
-            self.store.write(pictures.batch.shard, header, self.lines, [], features)
-            self.lines, self.features = [], {}
+            number = pictures.batch.shard
+            header = {"shard": number, "run": self.run.digest}
+            edits = self.plan.of_shard(number)
+            self.shard.finish(number, header, [(self.run.reference.ids[e.row], 0) for e in edits])
 
 
-def features(run: Run) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
-    """Name -> features [M, D] of the whole reference, and the pictures that failed."""
+def features(run: Run) -> tuple[dict[str, np.ndarray] | None, list[dict[str, Any]]]:
+    """Name -> features [M, D] of the reference, None without one; and the pictures that failed.
+
+    Raises:
+        ValueError: no picture of the reference can be read.
+    """
     if run.reference is None:
-        return {}, []
-    _, store = store_of(run)
+        return None, []
+    plan, store = store_of(run)
     found: dict[str, list[np.ndarray]] = {}
     failed: list[dict[str, Any]] = []
-    for number in range(store.count):
+    for number in range(plan.shards):
         header, lines = store.read(number)
         failed += [line for line in lines if "failed" in line]
         for name, rows in store.features(number, header).items():
             found.setdefault(name, []).append(rows)
+    if len(failed) == plan.edits:
+        raise ValueError(f"reference: no picture can be read: {failed[0]['failed']}")
     return {name: np.concatenate(rows) for name, rows in found.items()}, failed

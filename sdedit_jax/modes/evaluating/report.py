@@ -11,6 +11,7 @@ from sdedit_jax.evaluation import shards
 from sdedit_jax.evaluation.report import MOST, Picture, Plot, Report, Row, Table, render
 from sdedit_jax.evaluation.summary import Collected
 from sdedit_jax.modes.evaluating.batches import Reader, Run, file_name
+from sdedit_jax.modes.evaluating.numbers import PROPOSITION
 from sdedit_jax.modes.files import Target, spread
 from sdedit_jax.pipeline.base import total_evaluations
 from sdedit_jax.tasks.examples import fitted_photo
@@ -42,10 +43,10 @@ def draw(body: Mapping[str, Any], found: Collected) -> Drawn:
     groups = {
         name: {s: (one["kid_apart"]["value"], one["kid_apart"]["error"]) for s, one in own.items()}
         for name, sets in body["sets"].items()
-        if (own := measured(sets))
+        if (own := {s: one for s, one in measured(sets).items() if "kid_apart" in one})
     }
-    finite = {name: rows[np.isfinite(rows)] for name, rows in found.numbers.items()}
-    series = {name: rows for name, rows in finite.items() if len(rows) and "prop" not in name}
+    finite = {name: found.numbers[name][np.isfinite(found.numbers[name])] for name in listed(body)}
+    series = {name: rows for name, rows in finite.items() if len(rows)}
     units = {name: with_unit(name, body["measures"][name]) for name in series}
     return Drawn(
         images.bars(groups, "KID") if groups else None,
@@ -55,7 +56,27 @@ def draw(body: Mapping[str, Any], found: Collected) -> Drawn:
 
 def measured(sets: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The sets that have a distance."""
-    return {name: one for name, one in sets.items() if "kid_apart" in one}
+    return {name: one for name, one in sets.items() if not isinstance(one, str)}
+
+
+def listed(body: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The measures that tables show: not the two sides of a bound."""
+    return {name: one for name, one in body["measures"].items() if name not in PROPOSITION}
+
+
+def left_out(body: Mapping[str, Any]) -> list[str]:
+    """Why sets have no distance, and how often the bound of Proposition 1 holds."""
+    lines = [
+        f"left out  {features}, {name}: {why}"
+        for features, sets in body["sets"].items()
+        for name, why in sets.items()
+        if isinstance(why, str)
+    ]
+    if "proposition_1" in body:
+        lines.append(
+            f"Proposition 1 of the paper holds for {body['proposition_1']:.1%} of the edits."
+        )
+    return lines
 
 
 def with_unit(name: str, facts: Mapping[str, Any]) -> str:
@@ -68,12 +89,14 @@ def write(
     run: Run, target: Target, body: Mapping[str, Any], found: Collected, drawn: Drawn
 ) -> None:
     """Write report.html: all edits, `report_rows` of them with pictures."""
-    listed = spread(range(len(found.ids)), LISTED)
-    shown = set(spread(listed, min(run.config.report_rows, MOST)))
-    columns = {name: with_unit(name, body["measures"][name]) for name in found.numbers}
+    rows_of = spread(range(len(found.ids)), LISTED)
+    shown = set(spread(rows_of, min(run.config.report_rows, MOST)))
+    columns = {name: with_unit(name, one) for name, one in listed(body).items()}
     rows = [
-        Row(name, before, after, others, {columns[n]: v for n, v in numbers.items()}, "", *recipe)
-        for name, before, after, others, numbers, recipe in _rows(run, target, found, listed, shown)
+        Row(name, before, after, others, {t: numbers[n] for n, t in columns.items()}, "", *recipe)
+        for name, before, after, others, numbers, recipe in _rows(
+            run, target, found, rows_of, shown
+        )
     ]
     plots = {"Distances of sets from the reference, with standard errors": drawn.distances}
     plots["Measures of the edits"] = drawn.measures
@@ -87,6 +110,7 @@ def write(
         [
             NOTE,
             UNPACK,
+            *left_out(body),
             f"{len(rows)} of {len(found.ids)} edits are listed, {len(shown)} with pictures.",
         ],
     )
@@ -94,10 +118,10 @@ def write(
 
 
 def _rows(
-    run: Run, target: Target, found: Collected, listed: Sequence[int], shown: set[int]
+    run: Run, target: Target, found: Collected, rows: Sequence[int], shown: set[int]
 ) -> Iterator[tuple]:
     last, reader, inputs = {}, Reader(run), {id: row for row, id in enumerate(run.data.ids)}
-    for i in listed:
+    for i in rows:
         id, sample, shard = found.ids[i], found.samples[i], found.shards[i]
         numbers = {name: float(values[i]) for name, values in found.numbers.items()}
         numbers = {name: value if np.isfinite(value) else None for name, value in numbers.items()}
@@ -112,7 +136,7 @@ def _rows(
             records = list(run.store.pictures(shard, header))
             last = {"shard": shard, "header": header, "places": places, "records": records}
         line = last["places"][id, sample]
-        result = shards.pixels(last["records"][line["picture"]])
+        result = shards.pixels(last["records"][line["picture"]], line["channels"])
         recipe = provenance.dumps(shards.recipe_of(last["header"], line), sort_keys=True, indent=1)
         given = reader.one(inputs[id])
         before, others = _inputs(given)
@@ -158,7 +182,7 @@ def tables(body: Mapping[str, Any]) -> Iterator[Table]:
     """The means of the measures, and the distances of sets."""
     rows: list[Sequence[Any]] = [
         (with_unit(name, one), one["mean"], one["error"], one.get("better", ""))
-        for name, one in body["measures"].items()
+        for name, one in listed(body).items()
     ]
     yield Table("Means over the edits", ("measure", "mean", "standard error", "better"), rows)
     yield Table("Distances of sets from the reference", COLUMNS, list(distances(body)))
@@ -171,6 +195,6 @@ def distances(body: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
     """The distances of sets, a row of COLUMNS each."""
     for name, sets in body["sets"].items():
         for part, one in measured(sets).items():
-            apart, kid = one["kid_apart"], one["kid"]
+            apart, kid = one.get("kid_apart", {"value": None, "error": None}), one["kid"]
             values = (apart["value"], apart["error"], kid["value"], kid["spread"])
             yield name, part, *values, one["fid"]["value"]

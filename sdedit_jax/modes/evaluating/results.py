@@ -14,22 +14,21 @@ from sdedit_jax.modes.evaluating.batches import Run
 from sdedit_jax.modes.files import Target
 from sdedit_jax.priors.prior import describe
 
+FILES = ("results.json", "results.md", "report.html", "distances.png", "measures.png")
 PLOTS = ("distances.png", "measures.png")
 SHOWN = 20
 """Failures that are printed; all are in results.json."""
 
 
 def write(run: Run, target: Target) -> int:
-    """Write the results; 1 if pictures failed.
-
-    Raises:
-        ValueError: no edit was made.
-    """
-    found = summary.collect(run.store, run.digest)
+    """Write the results; 1 if pictures failed. Without any edit, results.json alone."""
+    found = summary.collect(run.store, run.digest, run.expected)
     base, bad = reference.features(run)
     body = results(run, found, base, bad)
     target = target._replace(overwrite=True)
     target.json("results.json", body)
+    if not found.ids:
+        return failures(reasons(found, bad))
     drawn = report.draw(body, found)
     for name, plot in zip(PLOTS, drawn, strict=True):
         if plot is not None:
@@ -39,8 +38,13 @@ def write(run: Run, target: Target) -> int:
     images.write_bytes(target.folder / "results.md", text.encode(), overwrite=True)
     print(text)
     print(f"results   {target.folder / 'results.json'}")
+    return failures(reasons(found, bad))
+
+
+def reasons(found: Collected, bad: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each of the first pictures that failed."""
     lines = [f"{one['id']}: {one['failed']}" for one in [*bad, *found.failed]]
-    return failures(lines[:SHOWN] + ["..."] * (len(lines) > SHOWN))
+    return lines[:SHOWN] + ["..."] * (len(lines) > SHOWN)
 
 
 def with_failures(run: Run) -> list[int]:
@@ -52,7 +56,7 @@ def with_failures(run: Run) -> list[int]:
 def results(
     run: Run,
     found: Collected,
-    base: Mapping[str, np.ndarray],
+    base: Mapping[str, np.ndarray] | None,
     bad: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The body of results.json."""
@@ -72,6 +76,7 @@ def results(
         "sets": summary.of_sets(
             found, run.measures.extractors, base, measures.subsets, measures.subset_size
         ),
+        **numbers.proposition(found.numbers),
         "failed": [*found.failed, *bad],
     }
 
@@ -87,13 +92,14 @@ def table(body: Mapping[str, Any]) -> str:
         "| measure | mean | standard error | unit | better |",
         "|---|---:|---:|---|---|",
     ]
-    for name, one in body["measures"].items():
+    for name, one in report.listed(body).items():
         numbers = f"{_number(one['mean'])} | {_number(one['error'])}"
         lines.append(f"| {name} | {numbers} | {one.get('unit', '')} | {one.get('better', '')} |")
     lines += ["", f"| {' | '.join(report.COLUMNS)} |", "|---|---|---:|---:|---:|---:|---:|"]
     for features, name, *numbers in report.distances(body):
         lines.append(f"| {features} | {name} | {' | '.join(map(_number, numbers))} |")
-    return "\n".join(lines) + "\n"
+    left_out = report.left_out(body)
+    return "\n".join([*lines, *([""] if left_out else []), *left_out]) + "\n"
 
 
 def _number(value: float | None) -> str:

@@ -24,7 +24,7 @@ def unpack(run: Run, target: Target) -> int:
     rows = (
         {id: row for row, id in enumerate(ids)} if wanted == "all" else {wanted: ids.index(wanted)}
     )
-    made, out, seen = 0, Target(target.folder / FOLDER, True), set()
+    made, out, seen = 0, Target(target.folder / FOLDER, True), {}
     out.folder.mkdir(exist_ok=True)
     for shard in _shards(run, None if wanted == "all" else rows[wanted]):
         header, lines = run.store.read(shard)
@@ -49,19 +49,20 @@ def _shards(run: Run, row: int | None) -> list[int]:
 
 
 def _write(
-    run: Run, out: Target, line: dict, header: dict, data: bytes, row: int, seen: set[str]
+    run: Run, out: Target, line: dict, header: dict, data: bytes, row: int, seen: dict
 ) -> int:
-    name, pixels = file_name(line["id"]), shards.pixels(data)
-    found = Reader(run).one(row)
-    if isinstance(found, str):
-        raise ValueError(found)
-    item = found.input.item
-    grey = item.channels == 1
-    out.png(f"{name}_{line['sample']}.png", given_out(pixels, item) if grey else pixels,
-            provenance.chunks(shards.recipe_of(header, line)))  # fmt: skip
+    """Write an edit, and with the first one of an id what a replay reads beside it."""
+    name = file_name(line["id"])
     if name not in seen:
-        seen.add(name)
-        parts = {"_guide": item.fitted, "_mask": images.to_levels(item.mask)}
-        for end, part in parts.items():
-            out.png(f"{name}{end}.png", given_out(part, item), {images.PART: end[1:]})
+        seen[name] = Reader(run).one(row)
+    if isinstance(seen[name], str):
+        raise ValueError(seen[name])
+    one = seen[name].input
+    picture = given_out(shards.pixels(data, line["channels"]), one.item)
+    text = provenance.chunks(shards.recipe_of(header, line))
+    out.png(f"{name}_{line['sample']}.png", picture, text, one.item.photo.source)
+    if line["sample"] == 0:
+        for end, part in run.kind.inputs_beside(one).items():
+            shown = given_out(part, one.item)
+            out.png(f"{name}{end}.png", shown, {images.PART: end.removeprefix("_")})
     return 1

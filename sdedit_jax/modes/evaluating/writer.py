@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from sdedit_jax import provenance
 from sdedit_jax.evaluation import shards
 from sdedit_jax.evaluation.plan import Edit
@@ -21,15 +19,7 @@ class Writer:
     """Measures batches, and writes a shard after its last batch; used by one thread."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.recipes = run, []
-        self.clear()
-
-    def clear(self) -> None:
-        """Begin a shard."""
-        self.lines: list[dict[str, Any]] = []
-        self.pictures: list[bytes] = []
-        self.features: dict[str, list[np.ndarray]] = {}
-        self.recipes.clear()
+        self.run, self.shard, self.recipes = run, shards.Growing(run.store), []
 
     def __call__(self, edited: Edited) -> None:
         batch = edited.loaded.batch
@@ -39,17 +29,22 @@ class Writer:
         for i, edit in enumerate(batch.edits):
             line = self.line(edited, i, edit, made.get(i))
             if i in done:
-                line |= {"numbers": found[i], "picture": len(self.pictures)}
-                self.pictures.append(shards.webp(done[i].made.output.picture))
+                picture = done[i].made.output.picture
+                line |= {"numbers": found[i], "picture": len(self.shard.pictures)}
+                line |= {"channels": picture.shape[-1]}
+                self.shard.pictures.append(shards.webp(picture))
                 self.recipes.append(done[i].recipe)
-            self.lines.append(line)
+            self.shard.lines.append(line)
         if batch.last:
             self.finish(batch.shard)
 
     def made(self, edited: Edited, i: int) -> Done | Failed:
         """The pictures and the recipe of a job that was run."""
         job = edited.jobs[i]
-        return batches.done(self.run.kind, job, edited.rows[i], edited.places[i], edited.seconds)
+        found = batches.done(self.run.kind, job, edited.rows[i], edited.places[i], edited.seconds)
+        if isinstance(found, Done) and max(found.made.output.picture.shape) > shards.LONGEST:
+            return Failed(job, f"pictures have at most {shards.LONGEST} pixels a side")
+        return found
 
     def line(
         self, edited: Edited, i: int, edit: Edit, made: Done | Failed | None
@@ -76,8 +71,7 @@ class Writer:
         if not done:
             return {}
         pictures = numbers.pictures_of(edited, done)
-        for name, rows in numbers.features(self.run, pictures).items():
-            self.features.setdefault(name, []).append(rows)
+        self.shard.add(numbers.features(self.run, pictures))
         columns = numbers.columns(self.run, pictures)
         return {
             i: {name: float(values[n]) for name, values in columns.items()} | numbers.bound(one)
@@ -87,12 +81,10 @@ class Writer:
     def finish(self, shard: int) -> None:
         """Write the shard."""
         shared, own = provenance.split(self.recipes) if self.recipes else ({}, [])
+        rest = iter(own)
+        for line in self.shard.lines:
+            if "picture" in line:
+                line["recipe"] = next(rest)
         header = {"shard": shard, "run": self.run.digest, "recipe": shared}
-        with_picture = iter(own)
-        lines = [
-            {**line, "recipe": next(with_picture)} if "picture" in line else line
-            for line in self.lines
-        ]
-        features = {name: np.concatenate(found) for name, found in self.features.items()}
-        self.run.store.write(shard, header, lines, self.pictures, features)
-        self.clear()
+        self.shard.finish(shard, header, self.run.expected(shard))
+        self.recipes = []
