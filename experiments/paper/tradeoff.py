@@ -64,7 +64,8 @@ def plot(rows: list[dict]) -> None:
     for name, label in (("bound", "bound"), ("distance", "measured")):
         values = [row["measures"][f"proposition_1_{name}"][0] for row in bound]
         axes[3].plot(t0, values, marker="o", ms=3.5, lw=1.4, label=label)
-    axes[3].set_yscale("log")
+    for one in axes[1:]:
+        one.set_yscale("log")
     titles = [("t0", "L2 to the guide"), ("t0", "KID, hand-made features")]
     titles += [("L2 to the guide", "KID, hand-made features")]
     titles += [("t0 (VE)", "squared distance, [-1, 1]")]
