@@ -10,4 +10,5 @@ def get_config() -> ConfigDict:
     config.measures.guide = ()
     config.measures.photo = ("rms_kept", "psnr_kept", "ssim_kept", "rms")
     config.samples = 1
+    config.example.input = "examples/ledits/fruits.csv"
     return config

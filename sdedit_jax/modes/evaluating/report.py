@@ -27,6 +27,7 @@ UNPACK = (
     "A replay needs the picture as a file: the command of the evaluation with --config.unpack=all"
     " writes all of them, with --config.unpack=ID those of an id."
 )
+FEW = 10
 LISTED = 5000
 """Edits in the report, at equal distances among all."""
 
@@ -60,8 +61,9 @@ def measured(sets: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def listed(body: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The measures that tables show: not the two sides of a bound."""
-    return {name: one for name, one in body["measures"].items() if name not in PROPOSITION}
+    """The measures that tables show: not the two sides of a bound, nor those that no edit has."""
+    every = body["measures"].items()
+    return {name: one for name, one in every if name not in PROPOSITION and one["edits"]}
 
 
 def left_out(body: Mapping[str, Any]) -> list[str]:
@@ -72,6 +74,8 @@ def left_out(body: Mapping[str, Any]) -> list[str]:
         for name, why in sets.items()
         if isinstance(why, str)
     ]
+    if 0 < body["edits"]["made"] and body["data"]["pictures"] < FEW:
+        lines.append(f"Distances of sets of fewer than {FEW} pictures mean little.")
     if "proposition_1" in body:
         lines.append(
             f"Proposition 1 of the paper holds for {body['proposition_1']:.1%} of the edits."
