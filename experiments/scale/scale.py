@@ -60,7 +60,7 @@ def processes(folder: Path) -> None:
 def pinned(out: Path, count: int, *more: str) -> float:
     """Seconds of an evaluation by processes with a core each."""
     begun, address = time.perf_counter(), "127.0.0.1:29871"
-    shared = ["--config.batch=16", "--config.samples=4", *more]
+    shared = ["--config.batch=16", "--config.samples=8", *more]
     if count > 1:
         shared += [f"--config.cluster.coordinator={address}", f"--config.cluster.processes={count}"]
     running = []
@@ -121,9 +121,13 @@ def write_stub(self: object, edited: object) -> None:
     for edit in edited.loaded.batch.edits:
         line = {"id": self.run.data.ids[edit.row], "sample": edit.sample, "seed": 0}
         line |= {"key": 16 * "0", "evaluations": 12, "seconds": 0.1, "sha256": 64 * "0"}
-        line |= {"numbers": dict.fromkeys(names, 1.0 + edit.row), "picture": len(self.pictures)}
-        self.lines.append(line)
-        self.pictures.append(b"stub")
+        line |= {
+            "numbers": dict.fromkeys(names, 1.0 + edit.row),
+            "picture": len(self.shard.pictures),
+        }
+        line["channels"] = 3
+        self.shard.lines.append(line)
+        self.shard.pictures.append(b"stub")
         self.recipes.append({"id": line["id"], "place": {"row": edit.row}})
     if edited.loaded.batch.last:
         self.finish(edited.loaded.batch.shard)
