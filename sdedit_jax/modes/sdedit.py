@@ -423,7 +423,8 @@ def check_given(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None
         refuse_given(given, dict.fromkeys(units, "a search finds the strength"))
     if settings.takes_share(config.preset):
         refuse_given(given, {"t0": f'preset "{config.preset}" takes strength instead'})
-    targets.check_weights(config, given)
+    if mode != "evaluate":  # which measures by them
+        targets.check_weights(config, given)
     units = ("t0", *UNITS, "strength", *targets.FIELDS)
     found = {name: given[name] for name in units if name in given}
     if config.auto_t0:

@@ -18,7 +18,9 @@ function line(context, {colour, width, points}) {
   context.lineCap = context.lineJoin = "round";
   context.beginPath();
   context.moveTo(...points[0]);
-  for (const point of points) context.lineTo(...point);
+  for (const [x, y] of points) context.lineTo(x, y);
+  const [[x, y]] = points;
+  if (points.every(([u, v]) => u === x && v === y)) context.lineTo(x, y + 0.01); // a dot is drawn
   context.stroke();
 }
 
