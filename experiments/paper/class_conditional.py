@@ -38,6 +38,7 @@ def main() -> None:
         ("PSNR to the photo (dB)", ev.measure("photo_psnr", 2)),
     ]
     ev.show(ev.table(rows, columns), NAME)
+    ev.points(rows, "edit", NAME)
 
 
 if __name__ == "__main__":

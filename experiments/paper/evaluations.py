@@ -138,6 +138,28 @@ def series(axes: Any, x: Sequence[float], values: Sequence[Sequence[float]], lab
     axes.errorbar(x, means, yerr=errors, marker="o", ms=3.5, capsize=2.5, lw=1.4, label=label)
 
 
+def points(rows: Sequence[Mapping[str, Any]], label: str, experiment: str) -> None:
+    """A plot of L2 and of both KIDs of some settings, with standard errors.
+
+    Args:
+        label: the field of a row with its name.
+    """
+    names = [str(row[label]) for row in rows]
+    parts = {
+        "L2 to the guide": [row["measures"]["guide_l2"] for row in rows],
+        "KID, hand": [row["sets"]["hand_edits"] for row in rows],
+        "KID, network": [row["sets"]["fruits64_edits"] for row in rows],
+    }
+    made, axes = figure(len(parts), 3.2, 0.9 + 0.45 * len(rows))
+    for i, (one, (title, values)) in enumerate(zip(axes, parts.items(), strict=True)):
+        means, errors = zip(*values, strict=True)
+        one.errorbar(means, range(len(rows)), xerr=errors, fmt="o", capsize=3)
+        one.set(xlabel=title, xlim=(0, None), ylim=(len(rows) - 0.5, -0.5))
+        one.set_yticks(range(len(rows)), names if i == 0 else [""] * len(rows))
+        one.grid(alpha=0.3)
+    save(made, experiment, f"{experiment}.png")
+
+
 def show(text: str, experiment: str) -> None:
     """Print a table under the name of its experiment."""
     print(f"{experiment}\n\n{text}")

@@ -33,6 +33,7 @@ def main() -> None:
         ("KID, network", ev.distance("fruits64_edits")),
     ]
     ev.show(ev.table(rows, columns), NAME)
+    ev.points([{**row, "name": f"K = {row['K']}"} for row in rows], "name", NAME)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ def main() -> None:
     }
     guides = {"edit": "the guides themselves", "measures": {"guide_l2": [0, 0]}, "sets": sets}
     ev.show(ev.table([guides, *rows], columns), NAME)
+    ev.points(rows, "edit", NAME)
 
 
 if __name__ == "__main__":
