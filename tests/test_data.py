@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from PIL import Image
+from tfds_files import prepared
 
 from sdedit_jax.data.pictures import Source, source
 from sdedit_jax.images.pixels import to_unit
@@ -174,27 +175,9 @@ def test_pictures_of_several_sizes_need_size(tmp_path, rng):
 
 
 def test_tfds_set_without_tensorflow(tmp_path, rng):
-    tfds = pytest.importorskip("tensorflow_datasets")
     images = pictures(rng, 4)
-
-    class Builder(tfds.core.GeneratorBasedBuilder):
-        name, pkg_dir_path, VERSION = "tiny_set", tmp_path, tfds.core.Version("1.0.0")
-
-        def _info(self):
-            label = tfds.features.ClassLabel(names=["a", "b"])
-            features = {"image": tfds.features.Image(shape=(8, 8, 3)), "label": label}
-            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
-
-        def _split_generators(self, manager):
-            return {"train": self._generate_examples()}
-
-        def _generate_examples(self):
-            for i, image in enumerate(images):
-                yield i, {"image": Image.fromarray(image), "label": i % 2}
-
-    builder = Builder(data_dir=tmp_path / "tfds", file_format="array_record")
-    builder.download_and_prepare()
-    data = source(builder.data_path, "train", "folder")
+    path = prepared(tmp_path, "tiny_set", images)
+    data = source(path, "train", "folder")
     assert data.names == ("a", "b")
     found = {(data[i]["image"].tobytes(), int(data[i]["label"])) for i in range(4)}
     assert found == {(image.tobytes(), i % 2) for i, image in enumerate(images)}

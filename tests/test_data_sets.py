@@ -13,6 +13,7 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
+from tfds_files import prepared
 
 from sdedit_jax.data import LAYOUTS, celeba_hq, open_data_set, pie_bench
 from sdedit_jax.data.tables import texts
@@ -155,35 +156,17 @@ def test_splits_and_mask_suffixes_are_chosen(folder):
 
 
 def test_a_tfds_set_is_read_without_tensorflow(tmp_path, rng):
-    tfds = pytest.importorskip("tensorflow_datasets")
     images = [picture(rng) for _ in range(4)]
-
-    class Builder(tfds.core.GeneratorBasedBuilder):
-        name, pkg_dir_path, VERSION = "tiny_rows", tmp_path, tfds.core.Version("1.0.0")
-
-        def _info(self):
-            label = tfds.features.ClassLabel(names=["a", "b"])
-            features = {"image": tfds.features.Image(shape=(8, 8, 3)), "label": label}
-            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
-
-        def _split_generators(self, manager):
-            return {"train": self._generate_examples()}
-
-        def _generate_examples(self):
-            for i, image in enumerate(images):
-                yield i, {"image": Image.fromarray(image), "label": i % 2}
-
-    builder = Builder(data_dir=tmp_path / "tfds", file_format="array_record")
-    builder.download_and_prepare()
-    data = open_data_set(builder.data_path)
+    path = prepared(tmp_path, "tiny_rows", images)
+    data = open_data_set(path)
     assert list(data.ids) == [f"train_{i:06d}" for i in range(4)]
     found = {(one.picture.rgb.tobytes(), one.label) for one in data}
     assert found == {(image.tobytes(), "ab"[i % 2]) for i, image in enumerate(images)}
-    part = open_data_set(builder.data_path, split="train[1:3]")
+    part = open_data_set(path, split="train[1:3]")
     assert list(part.ids) == ["train_000001", "train_000002"]
     for a, b in zip(part, (data[1], data[2]), strict=True):
         assert (a.picture.rgb == b.picture.rgb).all()
-    assert "labels has no effect for the layout 'tfds'" in refused(builder.data_path, labels="none")
+    assert "labels has no effect for the layout 'tfds'" in refused(path, labels="none")
 
 
 # --- manifests ------------------------------------------------------------------------------------

@@ -38,6 +38,14 @@ class Extractor:
     standardised: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    def in_batch(self, pictures: np.ndarray, rows: int) -> np.ndarray:
+        """The features of at most `rows` pictures, computed in a batch of that size.
+
+        The last picture fills the batch, so that programs compile once.
+        """
+        places = np.minimum(np.arange(rows), len(pictures) - 1)
+        return self.apply(pictures[places])[: len(pictures)]
+
 
 def hand() -> Extractor:
     """The hand-made features."""

@@ -42,11 +42,6 @@ class Times(NamedTuple):
         """All seconds."""
         return sum(self)
 
-    @property
-    def idle(self) -> float:
-        """The share of the time in which the devices have no edit."""
-        return 1 - self.editing / self.whole if self.whole else 0.0
-
 
 def run(
     items: Sequence[Item],

@@ -44,11 +44,6 @@ def agree(folder: Path, identity: Mapping[str, Any], *, begin: bool = True) -> N
         )
 
 
-def digest(identity: Mapping[str, Any]) -> str:
-    """A short name of a run: equal runs have equal ones."""
-    return provenance.short(identity)
-
-
 @functools.cache
 def code() -> str:
     """The sha256 of the package's source files, by which hosts with other code are found."""

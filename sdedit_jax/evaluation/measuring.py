@@ -73,17 +73,12 @@ def features_of(pictures: PictureSet, extractors: Sequence[Extractor], reader: R
         for one in extractors:
             if one.name not in left_out:
                 try:
-                    found[one.name].append(_applied(one, rgb, min(reader.batch, len(pictures))))
+                    rows_at_once = min(reader.batch, len(pictures))
+                    found[one.name].append(one.in_batch(rgb, rows_at_once))
                 except ValueError as error:
                     left_out[one.name] = str(error)
     made = {name: np.concatenate(v) for name, v in found.items() if name not in left_out}
     return Features(made, left_out, digest(pictures.names, sha256s))
-
-
-def _applied(extractor: Extractor, rgb: np.ndarray, batch: int) -> np.ndarray:
-    """Features of pictures; the last one fills the batch, so that programs compile once."""
-    filled = np.concatenate([rgb, np.repeat(rgb[-1:], batch - len(rgb), axis=0)])
-    return extractor.apply(filled)[: len(rgb)]
 
 
 def _batches(count: int, batch: int) -> Iterator[range]:

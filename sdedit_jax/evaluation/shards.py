@@ -60,6 +60,12 @@ class Store(NamedTuple):
         names = (self.file(k, "jsonl").name for k in range(self.count))
         return [k for k, name in enumerate(names) if name not in there]
 
+    @property
+    def finished(self) -> list[int]:
+        """The shards that are finished."""
+        left = set(self.missing)
+        return [k for k in range(self.count) if k not in left]
+
     def remove(self, number: int) -> None:
         """Make a shard unfinished, and remove what a killed process left of it."""
         self.file(number, "jsonl").unlink(missing_ok=True)
@@ -101,14 +107,14 @@ class Store(NamedTuple):
         """
         file = self.file(number, "jsonl")
         if not self.file(number, "array_record").is_file():
-            raise ValueError(self._damaged(number, "its .array_record is missing"))
+            raise ValueError(self.damaged(number, "its .array_record is missing"))
         try:
             with file.open(encoding="utf-8") as text:
                 header, *lines = map(json.loads, text)
         except (ValueError, OSError) as error:
-            raise ValueError(self._damaged(number, error)) from None
+            raise ValueError(self.damaged(number, error)) from None
         if not isinstance(header, dict) or not all(isinstance(line, dict) for line in lines):
-            raise ValueError(self._damaged(number, "no lines of JSON objects"))
+            raise ValueError(self.damaged(number, "no lines of JSON objects"))
         return Shard(header, lines)
 
     def features(self, number: int, header: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -133,12 +139,13 @@ class Store(NamedTuple):
         try:
             data = file.read_bytes()
         except OSError as error:
-            raise ValueError(self._damaged(number, error)) from None
+            raise ValueError(self.damaged(number, error)) from None
         if hashlib.sha256(data).hexdigest() != (header.get("files") or {}).get(ending):
-            raise ValueError(self._damaged(number, f"the sha256 of its .{ending} is another one"))
+            raise ValueError(self.damaged(number, f"the sha256 of its .{ending} is another one"))
         return data
 
-    def _damaged(self, number: int, why: object) -> str:
+    def damaged(self, number: int, why: object) -> str:
+        """The message about a shard that cannot be used."""
         file = self.file(number, "jsonl")
         return f"workdir: the shard {file} is damaged ({why}); remove this file and run again"
 

@@ -23,7 +23,6 @@ class Collected(NamedTuple):
         ids: of the finished edits. samples: their numbers. shards: the shard of each.
         failed: the id, the sample and the reason of each edit that failed.
         features: "extractor/edit" (or guide, photo) -> float32 [N, D].
-        seconds: of all edits together, on all devices.
     """
 
     numbers: dict[str, np.ndarray]
@@ -32,7 +31,6 @@ class Collected(NamedTuple):
     shards: list[int]
     failed: list[dict[str, Any]]
     features: dict[str, np.ndarray]
-    seconds: float
 
 
 def collect(
@@ -47,7 +45,7 @@ def collect(
         ValueError: a shard is damaged, or belongs to another run.
     """
     numbers: dict[str, list[float]] = {}
-    ids, samples, places, failed, seconds = [], [], [], [], 0.0
+    ids, samples, places, failed = [], [], [], []
     found: dict[str, list[np.ndarray]] = {}
     for number in range(store.count):
         header, lines = store.read(number)
@@ -57,10 +55,7 @@ def collect(
                 " code, weights, data or settings wrote it: remove it and give the command again"
             )
         if shards.places(lines) != list(expected(number)):
-            raise ValueError(
-                f"workdir: {store.file(number, 'jsonl')} has other lines than its edits; remove it"
-                " and run again"
-            )
+            raise ValueError(store.damaged(number, "it has other lines than its edits"))
         for line in lines:
             if "failed" in line:
                 failed.append({name: line[name] for name in ("id", "sample", "failed")})
@@ -68,14 +63,13 @@ def collect(
             ids.append(line["id"])
             samples.append(line["sample"])
             places.append(number)
-            seconds += line["seconds"]
             for name, value in line["numbers"].items():
                 numbers.setdefault(name, []).append(np.nan if value is None else value)
         for name, rows in store.features(number, header).items():
             found.setdefault(name, []).append(rows)
     columns = {name: np.array(values, np.float64) for name, values in numbers.items()}
     sets = {name: np.concatenate(rows) for name, rows in found.items()}
-    return Collected(columns, ids, samples, places, failed, sets, seconds)
+    return Collected(columns, ids, samples, places, failed, sets)
 
 
 def averages(found: Collected) -> dict[str, dict[str, float]]:

@@ -26,7 +26,7 @@ from sdedit_jax.evaluation.report import MOST
 from sdedit_jax.images import MASK_SUFFIX
 from sdedit_jax.modes import kinds, signals
 from sdedit_jax.modes.evaluating import reference, results, unpack
-from sdedit_jax.modes.evaluating.batches import TARGETS, Editor, Reader, Run
+from sdedit_jax.modes.evaluating.batches import TARGETS, Editor, Reader, Run, batches_of
 from sdedit_jax.modes.evaluating.writer import Writer
 from sdedit_jax.modes.files import Target, plain, refuse_existing
 from sdedit_jax.modes.session import header
@@ -36,7 +36,6 @@ from sdedit_jax.text.spelling import counted, one_of
 VOLATILE = ("devices", "cache", "shard", "merge", "retry", "unpack", "cluster", "sheet_scale")
 VOLATILE += ("report", "report_rows", "web", "autotune", "sweep", "budget", "only", "example")
 """Fields of the config on which no result depends."""
-VERSIONS = ("sdedit_jax", "jax", "jaxlib", "flax", "numpy", "pillow")
 
 
 def begin(config: ConfigDict) -> Process:
@@ -69,7 +68,7 @@ def evaluate(config: ConfigDict, target: Target) -> int:
     if config.unpack or config.merge:
         identity.agree(target.folder, run.identity, begin=False)
         return unpack.unpack(run, target) if config.unpack else merged(run, target)
-    with Presence(target.folder, process, identity.digest(run.identity)) as presence:
+    with Presence(target.folder, process, run.digest) as presence:
         if process.runtime and process.count > 1:
             presence.meet(config.cluster.timeout)
         refuse_foreign(target)
@@ -120,7 +119,7 @@ def open_run(config: ConfigDict, target: Target) -> Run:
         ValueError: an empty data set.
     """
     kind = kinds.open_kind(config)
-    data = _data(config, config.input, config.data.split)
+    data = _data(config)
     other = None
     if config.reference:
         other = open_data_set(config.reference, split=config.reference_split)
@@ -133,11 +132,13 @@ def open_run(config: ConfigDict, target: Target) -> Run:
     return Run(config, kind, data, plan, store, measures, own, other)
 
 
-def _data(config: ConfigDict, source: str, split: str) -> DataSet:
+def _data(config: ConfigDict) -> DataSet:
     """The data set of a config, its first rows, with patches where these are wanted."""
     given, suffix = config.data, config.options.mask_suffix
     masks = {} if suffix == MASK_SUFFIX else {"mask_suffix": suffix}
-    data = open_data_set(source, layout=given.layout, split=split, labels=given.labels, **masks)
+    data = open_data_set(
+        config.input, layout=given.layout, split=given.split, labels=given.labels, **masks
+    )
     if config.limit > len(data):
         warn(f"limit: the data set has {counted(len(data), 'picture')}, fewer than {config.limit}")
     data = pasted(data, given.seed) if given.patches else data
@@ -160,7 +161,7 @@ def identity_of(
         "platform": jax.default_backend(),
         "weights": {n: str(one.facts["sha256"]) for n, one in weighted.items()},
         "code": identity.code(),
-        "versions": {name: versions[name] for name in VERSIONS},
+        "versions": {name: text for name, text in versions.items() if name != "python"},
     }
 
 
@@ -205,7 +206,7 @@ def work(run: Run, process: Process, caught: signals.Signals) -> int:
     for number in redo & set(own):
         run.store.remove(number)
     todo = [k for k in own if not run.store.has(k)]
-    items = [batch for k in todo for batch in reference.batches(run.plan, k)]
+    items = [batch for k in todo for batch in batches_of(run.plan, k)]
     pace = Pace(len(items), run)
     editor = Editor(run, caught.stop)
     for times in flow.run(items, Reader(run), editor, Writer(run), caught.stop):

@@ -4,7 +4,6 @@ Pictures with the same stem are measured in pairs, and the two as sets.
 """
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -26,6 +25,7 @@ from sdedit_jax.evaluation.paired import Paired
 from sdedit_jax.evaluation.picture_sets import PictureSet, Read, open_set, pairs_of
 from sdedit_jax.images import Size, size_text
 from sdedit_jax.modes.files import Target, plain, refuse_existing
+from sdedit_jax.modes.session import parse_size
 from sdedit_jax.pipeline.cache import use_cache
 from sdedit_jax.text.spelling import counted
 
@@ -120,10 +120,7 @@ def size_of(config: ConfigDict) -> Size | None:
     """
     if not config.resize:
         return None
-    found = re.fullmatch(r"(\d+)x(\d+)", config.resize)
-    if not found:
-        raise ValueError(f'resize must be HxW, such as "64x96", got {config.resize!r}')
-    return images.check_size((int(found[1]), int(found[2])), field="resize")
+    return images.check_size(parse_size(config.resize, "resize"), field="resize")
 
 
 def chosen_of(config: ConfigDict, measures: Measures) -> list[Paired]:

@@ -224,10 +224,19 @@ def size_of(config: ConfigDict, prior: Prior) -> Size:
     """
     if not config.size:
         return prior.edit_size()
-    found = re.fullmatch(r"(\d+)x(\d+)", config.size)
+    return prior.edit_size(parse_size(config.size, "size"))
+
+
+def parse_size(text: str, field: str) -> Size:
+    """(H, W) of "HxW".
+
+    Raises:
+        ValueError: another form.
+    """
+    found = re.fullmatch(r"(\d+)x(\d+)", text)
     if not found:
-        raise ValueError(f'size must be HxW, such as "64x96", got {config.size!r}')
-    return prior.edit_size((int(found[1]), int(found[2])))
+        raise ValueError(f'{field} must be HxW, such as "64x96", got {text!r}')
+    return int(found[1]), int(found[2])
 
 
 def header(kind: Kind, rows: int) -> list[str]:

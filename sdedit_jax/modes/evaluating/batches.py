@@ -9,10 +9,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from sdedit_jax import images
+from sdedit_jax import images, provenance
 from sdedit_jax.data.examples import DataSet, Example
 from sdedit_jax.evaluation import shards
-from sdedit_jax.evaluation.identity import digest
 from sdedit_jax.evaluation.opening import Measures
 from sdedit_jax.evaluation.paired import Paired
 from sdedit_jax.evaluation.plan import Edit, Plan
@@ -23,7 +22,6 @@ from sdedit_jax.pipeline.base import total_evaluations
 
 TARGETS = ("guide", "photo")
 """What edits are measured against."""
-
 
 LONGEST = 150
 """Bytes of the name of an id's files without its digest."""
@@ -57,7 +55,7 @@ class Run(NamedTuple):
     @property
     def digest(self) -> str:
         """The short name of the run in its shards."""
-        return digest(self.identity)
+        return provenance.short(self.identity)
 
 
 class Batch(NamedTuple):
@@ -66,6 +64,12 @@ class Batch(NamedTuple):
     shard: int
     edits: list[Edit]
     last: bool
+
+
+def batches_of(plan: Plan, shard: int) -> list[Batch]:
+    """The batches of a shard."""
+    parts = list(plan.batches(shard))
+    return [Batch(shard, part, i == len(parts) - 1) for i, part in enumerate(parts)]
 
 
 class Given(NamedTuple):

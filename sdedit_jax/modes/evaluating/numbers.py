@@ -89,7 +89,7 @@ def features(run: Run, pictures: Pictures) -> dict[str, np.ndarray]:
     """Features by "extractor/edit"; those of guide and photo of the first samples alone."""
     first = {name: getattr(pictures, name)[pictures.first] for name in TARGETS if pictures.first}
     return {
-        f"{one.name}/{name}": one.apply(filled(rows, run.plan.batch))[: len(rows)]
+        f"{one.name}/{name}": one.in_batch(rows, run.plan.batch)
         for one in run.measures.extractors
         for name, rows in {"edit": pictures.edit, **first}.items()
     }
@@ -127,8 +127,3 @@ def proposition(columns: Mapping[str, np.ndarray]) -> dict[str, float]:
         return {}
     distance, bound = (columns[name] for name in PROPOSITION)
     return {"proposition_1": float(np.mean(distance <= bound))}
-
-
-def filled(pictures: np.ndarray, rows: int) -> np.ndarray:
-    """Pictures [n, ...] -> [rows, ...], the last one repeated."""
-    return pictures[np.minimum(np.arange(rows), len(pictures) - 1)]

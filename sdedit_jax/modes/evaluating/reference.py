@@ -8,8 +8,7 @@ from sdedit_jax import images
 from sdedit_jax.evaluation import flow, shards
 from sdedit_jax.evaluation import plan as plans
 from sdedit_jax.evaluation.cluster import Process
-from sdedit_jax.modes.evaluating.batches import Batch, Run
-from sdedit_jax.modes.evaluating.numbers import filled
+from sdedit_jax.modes.evaluating.batches import Batch, Run, batches_of
 from sdedit_jax.tasks import common
 
 FOLDER = "reference"
@@ -44,16 +43,10 @@ def compute(run: Run, process: Process, stop: flow.Stop) -> None:
     """Compute this process's share of the reference."""
     plan, store = store_of(run)
     own = plans.share(plan.shards, process.index, process.count)
-    items = [batch for k in own if not store.has(k) for batch in batches(plan, k)]
+    items = [batch for k in own if not store.has(k) for batch in batches_of(plan, k)]
     writer = Writer(run, plan, store)
     for _ in flow.run(items, lambda batch: read(run, batch), lambda one: one, writer, stop):
         pass
-
-
-def batches(plan: plans.Plan, shard: int) -> list[Batch]:
-    """The batches of a shard."""
-    parts = list(plan.batches(shard))
-    return [Batch(shard, part, i == len(parts) - 1) for i, part in enumerate(parts)]
 
 
 def read(run: Run, batch: Batch) -> Pictures:
@@ -86,9 +79,8 @@ class Writer:
     def __call__(self, pictures: Pictures) -> None:
         self.shard.lines += pictures.lines
         if rows := pictures.fitted:
-            every = filled(np.stack(rows), self.plan.batch)
-            used = self.run.measures.extractors
-            self.shard.add({one.name: one.apply(every)[: len(rows)] for one in used})
+            every, used = np.stack(rows), self.run.measures.extractors
+            self.shard.add({one.name: one.in_batch(every, self.plan.batch) for one in used})
         if pictures.batch.last:
             number = pictures.batch.shard
             header = {"shard": number, "run": self.run.digest}

@@ -49,8 +49,8 @@ def reasons(found: Collected, bad: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def with_failures(run: Run) -> list[int]:
     """The finished shards in which edits failed."""
-    there = set(range(run.store.count)) - set(run.store.missing)
-    return [k for k in sorted(there) if any("failed" in line for line in run.store.read(k).lines)]
+    store = run.store
+    return [k for k in store.finished if any("failed" in line for line in store.read(k).lines)]
 
 
 def results(

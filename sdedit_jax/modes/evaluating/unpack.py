@@ -40,7 +40,7 @@ def unpack(run: Run, target: Target) -> int:
 
 def _shards(run: Run, row: int | None) -> list[int]:
     """The finished shards, or those with the edits of a row."""
-    there = sorted(set(range(run.store.count)) - set(run.store.missing))
+    there = run.store.finished
     if row is None:
         return there
     first = int(np.flatnonzero(run.plan.order == row)[0]) * run.plan.samples
