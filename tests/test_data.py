@@ -106,7 +106,7 @@ def test_bad_input_is_named(tmp_path, folder):
         source(folder[0] / "set" / "train", labels="captions")
     with pytest.raises(ValueError, match="labels must be one of"):
         source(folder[0], labels="colour")
-    with pytest.raises(ValueError, match="cannot open"):
+    with pytest.raises(ValueError, match="cannot read"):
         source(tmp_path / "none.zip")
     (tmp_path / "torn.zip").write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(ValueError, match="cannot open"):

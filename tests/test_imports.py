@@ -26,9 +26,11 @@ ORDER = [
     ["data"],
     ["images", "nets", "text"],
     ["caution", "devices", "provenance"],
+    ["files"],
 ]
 # 20: data sets are a room, because training and evaluation both read them
-MOST_ENTRIES = 20
+# 21: files is a room, because every other one reads users' files by one rule
+MOST_ENTRIES = 21
 """Entries at the top level of the package, `__init__`, `__main__` and `py.typed` not counted."""
 
 # outside library -> where it may be imported

@@ -5,7 +5,7 @@ import json
 import pytest
 from program import refused, small
 
-from sdedit_jax.text import json_file
+from sdedit_jax.files import json_file
 from sdedit_jax.weights import store
 
 VALUE = {"apfel": "ein grüner Apfel", "林檎": [1, 2.5, None]}
@@ -44,9 +44,11 @@ def test_damage_is_one_sentence_with_field_file_and_place(tmp_path, data):
 
 
 def test_missing_files_folders_and_other_values_are_named(tmp_path):
-    with pytest.raises(ValueError, match="vae: cannot read nowhere.json: No such file"):
+    with pytest.raises(ValueError, match="vae: cannot read nowhere.json: no such file"):
         json_file.read("nowhere.json", "vae")
-    with pytest.raises(ValueError, match=f"vae: cannot read {tmp_path}: Is a directory"):
+    with pytest.raises(
+        ValueError, match=f"vae: cannot read {tmp_path}: it is a folder, not a file"
+    ):
         json_file.read(tmp_path, "vae")
     file = tmp_path / "a.json"
     for text, kind in [("[1]", "a list"), ("null", "None"), ('"x"', "'x'")]:

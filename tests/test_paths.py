@@ -8,6 +8,7 @@ from program import exact_prior, known, names, run, small
 
 import sdedit_jax as sj
 from sdedit_jax import images
+from sdedit_jax.files import paths
 from sdedit_jax.modes.config import at_home
 
 
@@ -24,14 +25,14 @@ def home(tmp_path, monkeypatch):
 
 
 def test_every_path_of_a_field_is_expanded(home):
-    assert images.expand("~/a.png") == f"{home}/a.png"
-    assert images.expand("~") == str(home)
-    assert images.expand("~/a.png, ~/b#ff0000,,c.png") == f"{home}/a.png, {home}/b#ff0000,,c.png"
+    assert paths.expand("~/a.png") == f"{home}/a.png"
+    assert paths.expand("~") == str(home)
+    assert paths.expand("~/a.png, ~/b#ff0000,,c.png") == f"{home}/a.png, {home}/b#ff0000,,c.png"
 
 
 @pytest.mark.parametrize("text", ["", "a~/b", "~nobody_here/a", "a ~ b", "~5 apples", "red, ~ 3"])
 def test_other_texts_stay_as_they_are(home, text):
-    assert images.expand(text) == text
+    assert paths.expand(text) == text
 
 
 def test_the_program_takes_paths_in_the_home_folder(home, tmp_path):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sdedit_jax.data.tables import json_rows
-from sdedit_jax.text import json_file, table
+from sdedit_jax.files import json_file, table
 
 TABLES = ("captions.csv", "metadata.jsonl", "metadata.csv")
 BESIDE = (".txt", ".caption")

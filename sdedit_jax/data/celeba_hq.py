@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sdedit_jax.data.examples import DataSet, Files, Row, file_set
-from sdedit_jax.data.files import open_files, picture_names, to_picture
+from sdedit_jax.data.examples import DataSet, Row, file_set
+from sdedit_jax.data.files import Files, picture_names, to_picture
 from sdedit_jax.data.layouts import Choice, Layout
+from sdedit_jax.files import json_file
 from sdedit_jax.images import (
     MASK_SUFFIX,
     Size,
@@ -25,7 +26,6 @@ from sdedit_jax.images import (
     resize_mask,
     size_text,
 )
-from sdedit_jax.text import json_file
 from sdedit_jax.text.spelling import one_of
 
 PICTURES = "CelebA-HQ-img"
@@ -54,14 +54,14 @@ def celeba_hq(path: Path, choice: Choice) -> DataSet:
         ValueError: a part or split is unknown, the masks or the mapping are missing, or there is
             no picture.
     """
-    names = picture_names(open_files(path / PICTURES).names())
+    names = picture_names(Files(path / PICTURES).names())
     stems = {Path(name).stem: f"{PICTURES}/{name}" for name in names}
     kept = _of_split(stems, path, choice.split) if choice.split else set(stems)
     parts = _parts(choice.mask_suffix)
     masks = _masks(path, parts) if parts else {}
     rows = ((id, Row(stems[id], masks.get(id, "")), stems[id]) for id in _in_order(kept))
     wanted = (row for row in rows if not parts or row[1].mask)
-    return file_set(path.name, wanted, open_files(path), _mask)
+    return file_set(path.name, wanted, Files(path), _mask)
 
 
 def _in_order(ids: set[str]) -> list[str]:
@@ -101,7 +101,7 @@ def _masks(path: Path, parts: Sequence[str]) -> dict[str, str]:
 
 def _part_files(path: Path) -> Iterator[tuple[str, str, str]]:
     """(id, name, part) of the part masks."""
-    for name in picture_names(open_files(path / MASKS).names()):
+    for name in picture_names(Files(path / MASKS).names()):
         number, _, part = Path(name).stem.partition("_")
         if number.isdecimal():
             yield str(int(number)), name, part

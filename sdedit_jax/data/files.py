@@ -3,13 +3,12 @@
 import os
 import posixpath
 import re
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from sdedit_jax.files import door, zip_file
 from sdedit_jax.images import FORMATS, MASK_SUFFIX, Picture, decode
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -18,11 +17,15 @@ HIDDEN = re.compile(r"(^|/)(\.|__MACOSX/)")
 
 
 class Files:
-    """The members of a folder or a zip; can be pickled, and read from several threads."""
+    """The members of a folder or a zip; can be pickled, and read from several threads.
+
+    Raises:
+        ValueError: the zip cannot be opened.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.zip = zipfile.ZipFile(path) if path.suffix == ".zip" else None
+        self.zip = zip_file.open_zip(path, "data") if path.suffix == ".zip" else None
 
     def __reduce__(self) -> tuple:
         return Files, (self.path,)
@@ -38,12 +41,11 @@ class Files:
         Raises:
             ValueError: the file cannot be read.
         """
-        try:
-            return self.zip.read(name) if self.zip else (self.path / name).read_bytes()
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError, KeyError) as error:
-            # RuntimeError: an encrypted member, or one in a compression that Python does not know
-            reason = _link(self.path / name) or error
-            raise ValueError(f"data: cannot read {name} in {self.path}: {reason}") from error
+        if self.zip:
+            return zip_file.read(self.zip, name, "data", door.PICTURE)
+        if reason := _link(self.path / name):
+            raise ValueError(f"data: cannot read {name} in {self.path}: {reason}")
+        return door.read(self.path / name, "data", door.PICTURE)
 
 
 def _walk(folder: Path) -> list[str]:
@@ -60,18 +62,6 @@ def _link(path: Path) -> str:
     if not path.is_symlink() or path.exists():
         return ""
     return f"it is a symbolic link to {os.readlink(path)}, which does not exist"
-
-
-def open_files(path: Path) -> Files:
-    """The files of a folder or a zip.
-
-    Raises:
-        ValueError: the zip cannot be opened.
-    """
-    try:
-        return Files(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"data: cannot open {path}: {error}") from error
 
 
 def picture_names(names: Sequence[str]) -> list[str]:

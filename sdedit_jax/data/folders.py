@@ -14,7 +14,6 @@ from sdedit_jax.data.files import (
     Files,
     masks_beside,
     of_split,
-    open_files,
     picture_names,
     to_picture,
 )
@@ -38,7 +37,7 @@ def folder(path: Path, choice: Choice) -> DataSet:
             caption; two pictures differ in their endings alone.
     """
     one_of("labels", choice.labels, LABELS)
-    files = open_files(path)
+    files = Files(path)
     names = files.names()
     pictures = picture_names(names)
     masks = _by_photo(masks_beside(pictures, choice.mask_suffix), path)

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from sdedit_jax.data.examples import DataSet, Row, file_set
-from sdedit_jax.data.files import open_files, picture_names
+from sdedit_jax.data.files import Files, picture_names
 from sdedit_jax.data.layouts import Choice, Layout
-from sdedit_jax.text import json_file, table
+from sdedit_jax.files import json_file, table
 from sdedit_jax.text.spelling import one_of
 
 SYNSET = re.compile(r"n\d{8}")
@@ -64,7 +64,7 @@ def imagenet(path: Path, choice: Choice) -> DataSet:
     one_of("labels", choice.labels, LABELS)
     base = _base(path)
     split = one_of("split", choice.split, _splits(base)) if choice.split else _only(base)
-    files = open_files(base / split)
+    files = Files(base / split)
     label = _labels(path, base, split, choice.labels)
     rows = (
         (PurePosixPath(name).stem, Row(name, label=label(PurePosixPath(name))), name)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from sdedit_jax.data.examples import DataSet, Row, file_set
-from sdedit_jax.data.files import open_files
+from sdedit_jax.data.files import Files
 from sdedit_jax.data.tables import json_rows
-from sdedit_jax.text import json_file, table
+from sdedit_jax.files import json_file, table
 from sdedit_jax.text.spelling import counted, hint
 
 ENDINGS = (".csv", ".tsv", ".jsonl")
@@ -28,7 +28,7 @@ def manifest(path: Path) -> DataSet:
     lines = json_file.lines(path, "data")
     found = _json(lines, path.name) if path.suffix == ".jsonl" else _table(lines, path.name)
     rows = (_row(line, values, path.name) for line, values in found)
-    return file_set(path.name, rows, open_files(path.parent))
+    return file_set(path.name, rows, Files(path.parent))
 
 
 def _table(lines: Iterable[str], name: str) -> Iterator[tuple[int, Mapping[str, str]]]:

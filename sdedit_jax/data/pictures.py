@@ -14,7 +14,6 @@ from sdedit_jax.data.files import (
     Files,
     masks_beside,
     of_split,
-    open_files,
     picture_names,
     to_picture,
 )
@@ -160,7 +159,7 @@ class _Decoded(Sequence):
 
 
 def _from_files(path: Path, split: str | None, labels: str | None, size: int | None) -> tuple:
-    files = open_files(path)
+    files = Files(path)
     names = files.names()
     pictures = _without_masks(picture_names(names))
     kept = of_split(pictures, split or "", path, ADVICE)

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from sdedit_jax.data.examples import DataSet, Files, Row, file_set
-from sdedit_jax.data.files import open_files
+from sdedit_jax.data.examples import DataSet, Row, file_set
+from sdedit_jax.data.files import Files
 from sdedit_jax.data.layouts import Choice, Layout
+from sdedit_jax.files import json_file
 from sdedit_jax.images import Size
 from sdedit_jax.images.fitting import mask_at
-from sdedit_jax.text import json_file
 from sdedit_jax.text.spelling import one_of
 
 MAPPING = "mapping_file.json"
@@ -66,7 +66,7 @@ def pie_bench(path: Path, choice: Choice) -> DataSet:
         for id, entry in entries.items()
         if not wanted or entry.get("editing_type_id") in wanted
     )
-    return file_set(path.name, rows, open_files(path / PICTURES), _mask)
+    return file_set(path.name, rows, Files(path / PICTURES), _mask)
 
 
 def _row(id: str, entry: Mapping[str, Any]) -> Row:

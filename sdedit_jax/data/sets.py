@@ -8,7 +8,8 @@ from sdedit_jax.data.folders import folder, tfds_set
 from sdedit_jax.data.layouts import Choice, Layout
 from sdedit_jax.data.manifest import ENDINGS, manifest
 from sdedit_jax.data.tfds_sets import check_known
-from sdedit_jax.images import MASK_SUFFIX, user_path
+from sdedit_jax.files.paths import user_path
+from sdedit_jax.images import MASK_SUFFIX
 from sdedit_jax.text.spelling import one_of
 
 PLAIN = {

@@ -6,7 +6,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from sdedit_jax.text import json_file
+from sdedit_jax.files import json_file
 
 
 def json_rows(lines: Iterable[str], name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sdedit_jax import images, provenance
-from sdedit_jax.text import json_file
+from sdedit_jax.files import json_file
 
 FILE = "run.json"
 MOST = 6

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sdedit_jax import images
-from sdedit_jax.data.files import open_files, picture_names
+from sdedit_jax.data.files import Files, picture_names
+from sdedit_jax.files.paths import user_path
 from sdedit_jax.images import Placement, Size, size_text
 
 NUMBER = re.compile(r"_\d+$")
@@ -73,7 +74,7 @@ def open_set(path: str, field: str) -> PictureSet:
 def _of_zip(path: str, field: str) -> PictureSet:
     """The pictures of a zip, subfolders included; each is unpacked when it is read."""
     try:
-        file = open_files(images.user_path(path))
+        file = Files(user_path(path))
     except ValueError as error:
         raise ValueError(f"{field}: {str(error).removeprefix('data: ')}") from None
     names = picture_names(file.names())

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from sdedit_jax.evaluation import selftest_rule
-from sdedit_jax.text import json_file
+from sdedit_jax.files import json_file
 
 TOLERANCE = 1e-3
 """Largest difference, relative to the root mean square of the row."""

@@ -57,7 +57,6 @@ from sdedit_jax.images.inputs import (
     output_names,
     paired,
 )
-from sdedit_jax.images.paths import expand, shown, user_path
 from sdedit_jax.images.pixels import (
     WHITE,
     Picture,
@@ -107,7 +106,6 @@ __all__ = [
     "decode_mask",
     "decode_text",
     "enlarged",
-    "expand",
     "feathered",
     "find_inputs",
     "fit",
@@ -146,7 +144,6 @@ __all__ = [
     "resize_layer",
     "resize_mask",
     "share",
-    "shown",
     "shrink",
     "size_text",
     "thumbnail",
@@ -156,7 +153,6 @@ __all__ = [
     "uncertainty",
     "unfit",
     "unfit_mask",
-    "user_path",
     "webp",
     "write_bytes",
     "write_png",

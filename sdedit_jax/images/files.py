@@ -16,8 +16,9 @@ import numpy as np
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from sdedit_jax.caution import warn
+from sdedit_jax.files import door
+from sdedit_jax.files.paths import shown, user_path
 from sdedit_jax.images.fitting import mask_at
-from sdedit_jax.images.paths import shown, user_path
 from sdedit_jax.images.pixels import Picture, flatten, from_levels, luminance
 
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -48,7 +49,7 @@ def read(path: str | Path) -> Picture:
     Raises:
         ValueError: the file is missing, empty, damaged, too large or of another format.
     """
-    return decode(_bytes(user_path(path)), str(path))
+    return decode(_bytes(path), str(path))
 
 
 def decode(data: bytes, name: str, formats: Sequence[str] = FORMATS, most: int = 0) -> Picture:
@@ -126,17 +127,11 @@ def _beside_pixels(image: Image.Image) -> tuple[bytes | None, tuple | None, tupl
     return profile, tuple(map(float, dpi)) if right else None, tuple(lost)
 
 
-def _bytes(path: Path) -> bytes:
+def _bytes(path: str | Path) -> bytes:
+    path = user_path(path)
     if shown(path.name) != path.name:
         raise ValueError(f"cannot read {shown(path)}: the name is not UTF-8; rename the file")
-    if not path.exists():
-        raise ValueError(f"cannot read {path}: no such file")
-    if path.is_dir():
-        raise ValueError(f"cannot read {path}: it is a folder, not a picture")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from error
+    return door.read(path, most=door.PICTURE)
 
 
 def _open(
@@ -209,7 +204,7 @@ def read_mask(
     Raises:
         ValueError: the file cannot be read, has other proportions, or is JPEG and dark everywhere.
     """
-    return decode_mask(_bytes(user_path(path)), str(path), size, invert, channel, name)
+    return decode_mask(_bytes(path), str(path), size, invert, channel, name)
 
 
 def decode_mask(
@@ -305,7 +300,7 @@ def read_region(
         ValueError: the file cannot be read, has other proportions, is JPEG or 16-bit, or lacks the
             colour.
     """
-    image = _open(_bytes(user_path(path)), str(path))
+    image = _open(_bytes(path), str(path))
     if image.format == "JPEG" or image.mode.startswith("I"):
         what = "JPEG" if image.format == "JPEG" else "16-bit"
         raise ValueError(f"segmentation map {path} is {what}; save it as 8-bit PNG")
@@ -324,7 +319,7 @@ def _hex(color: Sequence[int]) -> str:
 
 def read_text(path: str | Path) -> dict[str, str]:
     """Read the text chunks of a PNG file."""
-    return decode_text(_bytes(user_path(path)), str(path))
+    return decode_text(_bytes(path), str(path))
 
 
 def decode_text(data: bytes, name: str) -> dict[str, str]:
@@ -342,7 +337,7 @@ PART = "sdedit_jax part"
 def is_own(path: Path) -> bool:
     """Whether a picture was written beside results by an earlier run."""
     try:
-        with Image.open(path) as image:
+        with Image.open(door.check(path, most=door.PICTURE)) as image:
             return PART in image.info
     except (*DAMAGE, UnidentifiedImageError, Image.DecompressionBombError):
         return False

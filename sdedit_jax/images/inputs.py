@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from sdedit_jax.files.paths import user_path
 from sdedit_jax.images.files import is_own
-from sdedit_jax.images.paths import user_path
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 

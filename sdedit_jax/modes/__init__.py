@@ -10,7 +10,7 @@ import jax
 from ml_collections import ConfigDict
 
 from sdedit_jax.caution import in_one_line
-from sdedit_jax.images import user_path
+from sdedit_jax.files.paths import user_path
 from sdedit_jax.modes import lock
 from sdedit_jax.modes.config import resolve
 from sdedit_jax.modes.files import Target, kept

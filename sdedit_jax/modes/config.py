@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 from sdedit_jax import registry
 from sdedit_jax.diffusion.noise import drawn_seed
-from sdedit_jax.images import expand
+from sdedit_jax.files.paths import expand
 from sdedit_jax.registry import included
 
 TEXTS = ("prompt", "negative_prompt", "source_prompt", "concepts", "name", "credit")

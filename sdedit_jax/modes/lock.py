@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from sdedit_jax.text import json_file
+from sdedit_jax.files import json_file
 
 NAME = ".sdedit_jax.lock"
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sdedit_jax.files import json_file, table
 from sdedit_jax.priors import conditioning
-from sdedit_jax.text import json_file, table
 from sdedit_jax.text.spelling import hint
 
 LISTS = ("concepts", "masks")

@@ -13,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sdedit_jax import images, provenance
+from sdedit_jax.files import json_file
 from sdedit_jax.modes import kinds, signals
 from sdedit_jax.modes.edit import report
 from sdedit_jax.modes.files import Target, plain, refuse_existing
@@ -21,7 +22,6 @@ from sdedit_jax.modes.session import Input, Job, Kind
 from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.pipeline.outputs import given_out
 from sdedit_jax.pipeline.recipes import FORMAT, digests
-from sdedit_jax.text import json_file
 from sdedit_jax.text.spelling import counted, one_of
 from sdedit_jax.weights import load
 

@@ -19,6 +19,7 @@ from sdedit_jax.diffusion import strength
 from sdedit_jax.diffusion.noise import check_seed
 from sdedit_jax.diffusion.sde import SDE
 from sdedit_jax.diffusion.strength import Strength
+from sdedit_jax.files.paths import shown
 from sdedit_jax.images import Size
 from sdedit_jax.modes.files import mask_suffix
 from sdedit_jax.pipeline.base import Pipeline
@@ -293,7 +294,7 @@ def read_inputs(kind: Kind, listing: images.Listing) -> tuple[list[Input], list[
             if kind.masked_beside:
                 used.add(images.mask_beside(path, mask_suffix(kind.config)))
         except (ValueError, OSError) as error:
-            own, text = images.shown(path), str(error)
+            own, text = shown(path), str(error)
             bad.append(text if own in text else f"{own}: {text}")
             reasons.add(str(error))
     if not found and len(reasons) == 1:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from sdedit_jax.images import user_path
+from sdedit_jax.files.paths import user_path
 from sdedit_jax.weights.load import cache_folder
 
 VARIABLE = "SDEDIT_CACHE"

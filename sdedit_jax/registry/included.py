@@ -14,7 +14,7 @@ from typing import Any
 
 import platformdirs
 
-from sdedit_jax.images import user_path
+from sdedit_jax.files.paths import user_path
 from sdedit_jax.text import spelling
 
 VARIABLE = "SDEDIT_PRIORS"

@@ -11,6 +11,7 @@ import numpy as np
 
 from sdedit_jax import images
 from sdedit_jax.caution import warn
+from sdedit_jax.files.paths import user_path
 from sdedit_jax.images.guide import Guide
 from sdedit_jax.text import spelling
 
@@ -273,7 +274,7 @@ def read_mask(chosen: MaskOptions, path: str | Path, size: Size) -> np.ndarray |
             return None
         where = str(beside)
     maps, sign, text = where.rpartition("#")
-    if not sign or "/" in text or images.user_path(where).exists():
+    if not sign or "/" in text or user_path(where).exists():
         file = images.paired(where, path, "mask", suffix)
         mask = images.read_mask(file, size, chosen.invert, chosen.mask_channel)
     else:

@@ -1,1 +1,1 @@
-"""Prompts and concepts: tokenizer, vocabulary, parser of concepts, JSON, tables, spelling."""
+"""Prompts and concepts: tokenizer, vocabulary, parser of concepts, spelling."""

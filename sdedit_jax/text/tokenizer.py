@@ -17,7 +17,7 @@ import numpy as np
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers
 
-from sdedit_jax.text import json_file
+from sdedit_jax.files import json_file
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 LENGTH = 77

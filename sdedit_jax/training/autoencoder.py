@@ -12,9 +12,9 @@ import numpy as np
 
 from sdedit_jax import images
 from sdedit_jax.diffusion.noise import seed_key
+from sdedit_jax.files import json_file
 from sdedit_jax.nets.functional import network
 from sdedit_jax.registry import PARTS
-from sdedit_jax.text import json_file
 from sdedit_jax.training.batches import spaced
 from sdedit_jax.training.job import Job, execute, rounded, size, so_far, some
 from sdedit_jax.training.loop import Hooks

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sdedit_jax import provenance
+from sdedit_jax.files import json_file
 from sdedit_jax.images import write_bytes
-from sdedit_jax.text import json_file
 
 FILE = "run.json"
 FIXED = (

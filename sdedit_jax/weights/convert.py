@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdedit_jax import registry
-from sdedit_jax.images import user_path
+from sdedit_jax.files import json_file
+from sdedit_jax.files.paths import user_path
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.registry import included
-from sdedit_jax.text import json_file
 from sdedit_jax.weights import catalogue, conversion, readers, selfcheck, single_file, store
 from sdedit_jax.weights.catalogue import Card
 from sdedit_jax.weights.families import Family, family_of, others

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from sdedit_jax.files import json_file
 from sdedit_jax.nets import functional
 from sdedit_jax.nets.clip import Clip, ClipConfig
 from sdedit_jax.nets.clip_vision import MEAN, STD
 from sdedit_jax.nets.functional import Network, Params
 from sdedit_jax.nets.inception import Inception, InceptionConfig
 from sdedit_jax.nets.lpips import Lpips, LpipsConfig
-from sdedit_jax.text import json_file
 from sdedit_jax.weights import conversion, published, readers
 from sdedit_jax.weights.readers import folder as folders
 from sdedit_jax.weights.source import Source

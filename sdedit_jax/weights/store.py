@@ -19,8 +19,9 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from sdedit_jax.files import json_file
 from sdedit_jax.registry import included
-from sdedit_jax.text import json_file, spelling
+from sdedit_jax.text import spelling
 
 Params = Mapping[str, Any]
 

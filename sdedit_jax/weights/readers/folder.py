@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from sdedit_jax.text import json_file
+from sdedit_jax.files import json_file
 from sdedit_jax.weights.readers import averages, files
 from sdedit_jax.weights.source import Source
 

@@ -5,6 +5,8 @@ import io
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
+from sdedit_jax.files import door
+
 DELIMITERS = ",;\t"
 
 
@@ -37,6 +39,7 @@ def rows_of(lines: Iterable[str], name: str, field: str) -> Iterator[tuple[int, 
     first = "".join(start).strip()
     delimiter = min((sign for sign in DELIMITERS if sign in first), key=first.index, default=",")
     whole = chain(start, lines)
+    csv.field_size_limit(door.LINE)
     found = csv.reader(whole, delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
         for cells in found:

@@ -1,0 +1,155 @@
+"""The one place that opens users' files: regular files only, with a limit of bytes for each kind.
+
+Libraries that open files by themselves get paths that `check` or `check_folder` has seen.
+"""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from sdedit_jax.files.paths import shown, user_path
+
+PICTURE = 2**30
+"""Bytes of a picture file."""
+TEXT = 2**28
+"""Bytes of a file of text that is read whole: JSON, small tables, vocabularies."""
+TABLE = 2**36
+"""Bytes of a table that is read line by line."""
+LINE = 2**22
+"""Bytes of a line of a table."""
+ANY = 2**62
+"""No limit: files that are mapped, or copied in pieces."""
+
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+"""Type of a path that is no regular file -> what it is."""
+
+
+def check(path: str | Path, field: str = "", most: int = ANY) -> Path:
+    """The path, after a check that it leads to a regular file.
+
+    Args:
+        field: the setting that names the file, for messages.
+        most: bytes that the file may have.
+
+    Raises:
+        ValueError: no such file, another kind of file, or a larger one.
+    """
+    path = user_path(path)
+    try:
+        _check(os.stat(path), path, field, most)
+    except (OSError, ValueError) as error:
+        raise _error(path, field, error) from None
+    return path
+
+
+def open_file(path: str | Path, field: str = "", most: int = ANY) -> BinaryIO:
+    """A regular file, open for reading; see `check`.
+
+    A named pipe that takes the place of the file after the check does not block.
+    """
+    path = check(path, field, most)
+    try:
+        number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    except (OSError, ValueError) as error:
+        raise _error(path, field, error) from None
+    file = os.fdopen(number, "rb")
+    try:
+        _check(os.fstat(number), path, field, most)
+    except ValueError as error:
+        file.close()
+        raise _error(path, field, error) from None
+    return file
+
+
+def read(path: str | Path, field: str = "", most: int = TEXT) -> bytes:
+    """The bytes of a regular file; see `check`.
+
+    Raises:
+        ValueError: see `check`; or the file cannot be read.
+    """
+    with open_file(path, field, most) as file:
+        try:
+            data = file.read(most + 1)
+        except OSError as error:
+            raise _error(file.name, field, error) from None
+    if len(data) > most:  # a file that grows, or one of /proc
+        raise _error(user_path(path), field, ValueError(_too_large(most)))
+    return data
+
+
+def check_inside(path: Path, folder: Path, field: str = "", also: Sequence[Path] = ()) -> Path:
+    """The path, after a check that it does not lead out of a folder by a link.
+
+    Args:
+        also: further folders into which links may lead.
+
+    Raises:
+        ValueError: it leads elsewhere.
+    """
+    try:
+        real, homes = path.resolve(), [home.resolve() for home in (folder, *also)]
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead to each other
+        raise _error(path, field, error) from None
+    if not any(real.is_relative_to(home) for home in homes):
+        reason = f"it is a link to {shown(real)}, outside of {shown(folder)}"
+        raise _error(path, field, ValueError(reason))
+    return path
+
+
+def check_folder(
+    folder: str | Path, field: str = "", also: Sequence[Path] = (), most: int = ANY
+) -> list[Path]:
+    """The files in a folder and its subfolders: regular files, none of which leads out of it.
+
+    Args:
+        also: see `check_inside`.
+        most: bytes of each file.
+
+    Raises:
+        ValueError: see `check` and `check_inside`.
+    """
+    found = sorted(_walk(user_path(folder), field))
+    return [
+        check(check_inside(path, user_path(folder), field, also), field, most) for path in found
+    ]
+
+
+def _walk(folder: Path, field: str) -> Iterator[Path]:
+    """What is in a folder and its subfolders and is no folder; links are not followed."""
+
+    def refuse(error: OSError) -> None:
+        raise _error(error.filename or folder, field, error)
+
+    for here, folders, files in os.walk(folder, onerror=refuse):
+        linked = (name for name in folders if os.path.islink(os.path.join(here, name)))
+        yield from (Path(here, name) for name in (*files, *linked))
+
+
+def _check(found: os.stat_result, path: Path, field: str, most: int) -> None:
+    """Raise ValueError for what is no regular file, or a larger one."""
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"it is {KINDS.get(stat.S_IFMT(found.st_mode), 'no file')}, not a file")
+    if found.st_size > most:
+        raise ValueError(_too_large(most, found.st_size))
+
+
+def _too_large(most: int, size: int = 0) -> str:
+    held = f"{size} bytes" if size else "more bytes"
+    return f"it has {held}, at most {most} are allowed"
+
+
+def _error(path: str | Path, field: str, error: Exception) -> ValueError:
+    """The error for a file that cannot be read."""
+    reason = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, FileNotFoundError):
+        reason = "no such file"
+    before = f"{field}: " if field else ""
+    return ValueError(f"{before}cannot read {shown(path)}: {reason}")
