@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 from sdedit_jax import images, provenance
 from sdedit_jax.modes import lock
@@ -164,8 +164,17 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
 
 
 def plain(config: ConfigDict) -> dict[str, Any]:
-    """The config as plain JSON values."""
-    return {
-        name: plain(value) if isinstance(value, ConfigDict) else value
-        for name, value in config.items()
-    }
+    """The config as plain JSON values.
+
+    Raises:
+        ValueError: a required field without a value, or a config that holds itself.
+    """
+    try:
+        return {
+            name: plain(value) if isinstance(value, ConfigDict) else value
+            for name, value in config.items()
+        }
+    except config_dict.RequiredValueError:
+        raise ValueError("config: a required field has no value") from None
+    except RecursionError:
+        raise ValueError("config: the config holds itself") from None
