@@ -167,7 +167,7 @@ def reason(argv: Sequence[str], error: BaseException) -> str:
         field = similar_field(f"--config.{name}", plain_config(argv))
         return f"unknown flag --{name}{spelling.hint(name, known, known) or field}"
     if isinstance(error, flags.Error):
-        return text + found_strength(argv)
+        return text[: 4 * LONGEST] + found_strength(argv)
     if not isinstance(error, Exception):  # --helpfull exits
         return ""
     short = (text or type(error).__name__)[: 4 * LONGEST]

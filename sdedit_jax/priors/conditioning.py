@@ -18,7 +18,7 @@ from jax import Array
 
 from sdedit_jax import caution
 from sdedit_jax.priors.prior import Prior
-from sdedit_jax.text.spelling import hint
+from sdedit_jax.text.spelling import hint, shown
 
 FOREIGN = re.compile(r"\([^()]+:\s*[\d.]+\s*\)|<(?:lora|lyco|hypernet):[^<>]*>", re.IGNORECASE)
 """Notation of other programs in prompts: "(word:1.3)" and "<lora:name:0.8>"."""
@@ -224,7 +224,7 @@ def texts(prior: Prior, name: str, value: Any, count: int) -> list[str | Embedde
         TypeError: a value of another type. ValueError: another number of texts, or another shape.
     """
     array = hasattr(value, "ndim") and not isinstance(value, str)
-    listed = isinstance(value, list | tuple) or (array and value.ndim != 2)
+    listed = isinstance(value, list | tuple) or (array and value.ndim not in (0, 2))
     found = list(value) if listed else [value] * count
     if len(found) != count:
         raise ValueError(f"{name}: one for all or one for each of {count}, got {len(found)}")
@@ -233,11 +233,14 @@ def texts(prior: Prior, name: str, value: Any, count: int) -> list[str | Embedde
 
 def _embedded(prior: Prior, name: str, value: Any) -> Embedded:
     if not hasattr(value, "ndim"):
-        raise TypeError(f"{name} must be a string or an embedding [M, K], got {value!r}")
+        raise TypeError(f"{name} must be a string or an embedding [M, K], got {shown(value)}")
     wanted = jax.eval_shape(lambda: embedding(prior, "")).shape
     if value.shape != wanted:
         raise ValueError(f"{name}: an embedding of this prior is {wanted}, got {value.shape}")
-    array = np.asarray(value, np.float32)
+    array = np.asarray(value)
+    if not (array.dtype.kind in "bui" or jnp.issubdtype(array.dtype, jnp.floating)):
+        raise TypeError(f"{name}: an embedding has real numbers, got {array.dtype}")
+    array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise ValueError(f"{name}: the embedding has values that are not finite")
     return Embedded(array)

@@ -19,6 +19,7 @@ from sdedit_jax.registry.values import (
 Fields = Mapping[str, Bound]
 
 SIDE, PIXELS = count(0, 4096), real(0, 4096)
+WORD = TEXT._replace(high=64)
 STEPS, BATCH, WEIGHT = count(1, 100_000), count(1, 65_536), real(-1e6, 1e6)
 
 
@@ -43,7 +44,7 @@ EDIT: Fields = {
     **MACHINE,
     **texts("prior", "input", "size", "fit", "output", "preset", "prompts"),
     **dict.fromkeys(("only", "prompt", "negative_prompt"), PROMPT),
-    **options(background=TEXT, opaque=FLAG, detail=FLAG, mask_suffix=TEXT),
+    **options(background=TEXT, opaque=FLAG, detail=FLAG, mask_suffix=WORD),
     "feather": SIDE,
     "clip_skip": count(0, 1000),
     "seed": SEED,

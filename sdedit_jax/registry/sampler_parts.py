@@ -147,7 +147,8 @@ def _check_value(value: Any, parameter: inspect.Parameter, field: str) -> None:
     kind = _kind(parameter)
     if kind is not None:
         check_kind(value, kind, field)
-    if isinstance(value, numbers.Real) and not isinstance(value, bool) and value != math.inf:
+    free = value == math.inf == parameter.default
+    if isinstance(value, numbers.Real) and not isinstance(value, bool) and not free:
         check_size(value, field)
 
 
