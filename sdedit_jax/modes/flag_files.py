@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from sdedit_jax.caution import shown
 from sdedit_jax.images import user_path
-from sdedit_jax.text.spelling import shown
 
 LARGEST = 2**20
 """Bytes of a flag file."""

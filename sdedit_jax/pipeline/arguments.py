@@ -10,9 +10,10 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from sdedit_jax.caution import shown
 from sdedit_jax.registry.fields import EDIT, LEDITS, STEPS
-from sdedit_jax.registry.values import LIMIT, TEXT, Bound, count
-from sdedit_jax.text.spelling import hint, shown
+from sdedit_jax.registry.values import LIMIT, PROMPT, TEXT, Bound, count
+from sdedit_jax.text.spelling import hint
 
 KINDS: Mapping[type, str] = {
     numbers.Integral: "a whole number",
@@ -177,10 +178,32 @@ def _strength(name: str, value: Any) -> None:
         number(name, value)
 
 
+def _label(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        whole(name, value)
+
+
+def _architecture(name: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        path(name, value)
+
+
 def _texts(name: str, value: Any) -> None:
     for one in value if isinstance(value, list | tuple) else [value]:
         if isinstance(one, str):
             text(name, one)
+
+
+def _prompts(name: str, value: Any) -> None:
+    for one in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(one, str):
+            PROMPT.check(one, name)
+
+
+def _pictures(name: str, value: Any) -> None:
+    for one in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(one, str | PurePath):
+            path(name, one)
 
 
 def _in(bound: Bound) -> Callable[[str, Any], None]:
@@ -194,7 +217,11 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(FLAGS, flag),
     **dict.fromkeys(PATHS, path),
     "t0": _strength,
+    "against": _label,
+    "architecture": _architecture,
     "id": _texts,
+    **dict.fromkeys(("concepts", "prompt", "negative_prompt", "source_prompt"), _prompts),
+    **dict.fromkeys(("image", "mask", "strength_map"), _pictures),
     "lpips": _call,
     "cancel": _token,
 }

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from sdedit_jax import images, provenance, registry
+from sdedit_jax.caution import shown
 from sdedit_jax.diffusion import strength as units
 from sdedit_jax.diffusion.noise import drawn_seed, image_key
 from sdedit_jax.edits import sdedit
@@ -36,7 +37,7 @@ from sdedit_jax.priors.conditioning import CFGCond, Prompt
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.tasks import TaskInput, arrays
 from sdedit_jax.text.concept_parser import parse
-from sdedit_jax.text.spelling import counted, one_of, shown
+from sdedit_jax.text.spelling import counted, one_of
 
 WORDS = {"auto": "guide", "map": "map"}
 """t0 -> the way in which strengths are found, one of auto_strength.WAYS."""
@@ -287,7 +288,9 @@ def ledits_call(
 
 def _check_prior(prior: Any) -> None:
     if not isinstance(prior, Prior):
-        raise TypeError(f"prior must be a Prior of load_prior, gaussian or mixture, got {prior!r}")
+        raise TypeError(
+            f"prior must be a Prior of load_prior, gaussian or mixture, got {shown(prior)}"
+        )
     registry.check_channels(prior.shape[-1], "prior: channels of its pictures")
 
 

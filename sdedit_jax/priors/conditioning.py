@@ -5,7 +5,6 @@ All of them are traced: another label, text or scale compiles nothing.
 """
 
 import functools
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,8 +16,9 @@ import numpy as np
 from jax import Array
 
 from sdedit_jax import caution
+from sdedit_jax.caution import shown
 from sdedit_jax.priors.prior import Prior
-from sdedit_jax.text.spelling import hint, shown
+from sdedit_jax.text.spelling import hint
 
 FOREIGN = re.compile(r"\([^()]+:\s*[\d.]+\s*\)|<(?:lora|lyco|hypernet):[^<>]*>", re.IGNORECASE)
 """Notation of other programs in prompts: "(word:1.3)" and "<lora:name:0.8>"."""
@@ -93,10 +93,12 @@ def check_label(classes: Classes | None, label: int | None, field: str = "cond")
             raise ValueError(f"{field}: the prior requires a class label in {allowed}, got none")
         return
     if classes.count is None:
-        raise ValueError(f"{field}: the prior has no classes, got label {label}")
+        raise ValueError(f"{field}: the prior has no classes, got label {shown(label)}")
     whole = isinstance(label, int | np.integer) and not isinstance(label, bool)
     if not whole or not 0 <= label < classes.count:
-        raise ValueError(f"{field} must be in {allowed}{_or_null(classes, field)}, got {label}")
+        raise ValueError(
+            f"{field} must be in {allowed}{_or_null(classes, field)}, got {shown(label)}"
+        )
 
 
 def _or_null(classes: Classes | None, field: str) -> str:
@@ -128,13 +130,14 @@ def class_cond(
             )
         return None if label is None else np.int32(label)
     if label is None:
-        raise ValueError(f"cond: guidance against {against!r} requires a label in cond too")
+        raise ValueError(f"cond: guidance against {shown(against)} requires a label in cond too")
     if not np.isfinite(scale):
         raise ValueError(f"guidance.scale must be finite, got {scale}")
     other = _against(classes, against)
     if scale == 1:
         raise ValueError(
-            f"guidance.against: {against!r} has no effect at guidance.scale 1; give another scale"
+            f"guidance.against: {shown(against)} has no effect at guidance.scale 1; give another"
+            " scale"
         )
     return CFGCond(np.int32(label), np.int32(other), np.float32(scale))
 
@@ -160,11 +163,11 @@ def _parsed(classes: Classes | None, value: str, field: str) -> int | None:
         return int(value)
     except ValueError:
         if classes is not None and classes.count is None:
-            raise ValueError(f"{field}: the prior has no classes, got {value!r}") from None
+            raise ValueError(f"{field}: the prior has no classes, got {shown(value)}") from None
         allowed = f"one of {list(names)}, or its number" if names else "a number"
         null = _or_null(classes, field)
         near = hint(value, [*names, "null"] if null else names)
-        raise ValueError(f"{field}: a class is {allowed}{null}; got {value!r}{near}") from None
+        raise ValueError(f"{field}: a class is {allowed}{null}; got {shown(value)}{near}") from None
 
 
 def _against(classes: Classes | None, against: int | str) -> int:
@@ -312,8 +315,12 @@ def remarks(prior: Prior, texts: Sequence[str | Embedded]) -> list[str]:
     return found
 
 
+LARGEST = 1e6
+"""Size of a guidance scale."""
+
+
 def check_scale(scale: float, field: str = "guidance.scale") -> None:
-    """Check that a guidance scale is a finite number.
+    """Check that a guidance scale is a number of a size up to LARGEST.
 
     Args:
         field: its name in messages.
@@ -322,8 +329,8 @@ def check_scale(scale: float, field: str = "guidance.scale") -> None:
         ValueError: it is not.
     """
     number = isinstance(scale, int | float | np.number) and not isinstance(scale, bool)
-    if not number or not math.isfinite(scale):
-        raise ValueError(f"{field} must be a finite number, got {scale!r}")
+    if not number or not -LARGEST <= scale <= LARGEST:
+        raise ValueError(f"{field} must be a number in [-1e6, 1e6], got {shown(scale)}")
 
 
 def check_prompt(prompt: Prompt, field: str = "guidance.scale") -> None:

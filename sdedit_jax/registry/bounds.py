@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from sdedit_jax.caution import shown
 from sdedit_jax.registry.fields import (
     CONVERT,
     EVALUATION,
@@ -20,7 +21,7 @@ from sdedit_jax.registry.fields import (
 )
 from sdedit_jax.registry.names import pick
 from sdedit_jax.registry.values import of_any
-from sdedit_jax.text.spelling import hint, shown
+from sdedit_jax.text.spelling import hint
 
 STAGES: Mapping[str, Fields] = {"prior": TRAIN, "vae": TRAIN_VAE, "text": TRAIN_TEXT}
 METHODS = ("sdedit", "ledits")

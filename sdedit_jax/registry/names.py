@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from sdedit_jax.caution import shown
 from sdedit_jax.diffusion import sde
-from sdedit_jax.text.spelling import hint, one_of, shown
+from sdedit_jax.text.spelling import hint, one_of
 
 SDES: dict[str, Callable[..., sde.SDE]] = {
     "ve": sde.VE,

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from sdedit_jax.caution import shown
 from sdedit_jax.diffusion import grids, timesteps
 from sdedit_jax.diffusion.correctors import Langevin
 from sdedit_jax.diffusion.solvers import (
@@ -30,7 +31,7 @@ from sdedit_jax.diffusion.solvers import (
 )
 from sdedit_jax.registry.names import KINDS, check_kind, pick
 from sdedit_jax.registry.values import TEXT, check_size
-from sdedit_jax.text.spelling import hint, shown
+from sdedit_jax.text.spelling import hint
 
 Table = Mapping[str, Callable[..., Any]]
 

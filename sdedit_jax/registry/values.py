@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
+from sdedit_jax.caution import shown
 from sdedit_jax.registry.names import check_kind
-from sdedit_jax.text.spelling import counted, shown
+from sdedit_jax.text.spelling import counted
 
 PATH = 4096
 """Characters of a path, a name or a word."""

@@ -10,10 +10,9 @@ import numpy as np
 from PIL import Image
 
 from sdedit_jax import images
-from sdedit_jax.caution import warn
+from sdedit_jax.caution import shown, warn
 from sdedit_jax.tasks import common
 from sdedit_jax.tasks.common import Size, TaskInput
-from sdedit_jax.text.spelling import shown
 
 Span = tuple[float, float]
 """The values of black and white."""
