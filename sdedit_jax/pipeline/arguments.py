@@ -54,7 +54,8 @@ def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf
     if not low <= value <= high or not -LIMIT <= value <= LIMIT:
         ends = f"in [{low:g}, {high:g}]" if math.isfinite(high) else f"at least {low:g}"
         free = math.isinf(low) and math.isinf(high)
-        allowed = f"finite, and at most {LIMIT:g} in size" if free else ends
+        size = f"at most {LIMIT:g} in size" if abs(value) < math.inf else "finite"
+        allowed = size if free else ends
         raise ValueError(f"{name} must be {allowed}, got {shown(value)}")
     return float(value)
 
@@ -149,7 +150,7 @@ def _check_names(
 WHOLES: Mapping[str, Bound] = {
     "steps": STEPS,
     "repeats": STEPS,
-    **{name: EDIT[name] for name in ("samples", "feather", "batch", "devices", "clip_skip")},
+    **{name: EDIT[name] for name in ("samples", "feather", "batch", "devices")},
     "sample": count(0, 2**31 - 1),
     "slots": count(0, 1000),
     "attention": LEDITS["attention"],

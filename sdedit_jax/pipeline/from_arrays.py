@@ -565,6 +565,7 @@ def _ledits_request(
     slots: int,
     inverted: Inverted | None = None,
 ) -> Request:
+    ledits_settings.check_maps(resolved.prior, resolved.recipe, item.guide.image.shape)
     made = ledits_settings.request(
         resolved.prior, resolved.recipe, prompts, item.guide.image, resolved.embed,
         slots=slots, masks=masks,

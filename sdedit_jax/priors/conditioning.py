@@ -255,13 +255,13 @@ def with_clip_skip(prior: Prior, skip: int | None) -> Prior:
     Raises:
         ValueError: the prior does not read texts, or its encoder has fewer layers.
     """
-    if not skip:
+    whole = isinstance(skip, int | np.integer) and not isinstance(skip, bool)
+    if skip is None or (whole and not skip):
         return prior
     check_reads(prior, "clip_skip")
-    whole = isinstance(skip, int | np.integer) and not isinstance(skip, bool)
     layers = prior.text.encode.net.config.num_hidden_layers
     if not whole or not 0 <= skip <= layers:
-        raise ValueError(f"clip_skip must be a whole number in [0, {layers}], got {skip!r}")
+        raise ValueError(f"clip_skip must be a whole number in [0, {layers}], got {shown(skip)}")
     encoder = replace(prior.text.encode, skip=int(skip))
     return prior.replace(text=replace(prior.text, encode=encoder))
 
@@ -329,8 +329,10 @@ def check_scale(scale: float, field: str = "guidance.scale") -> None:
         ValueError: it is not.
     """
     number = isinstance(scale, int | float | np.number) and not isinstance(scale, bool)
-    if not number or not -LARGEST <= scale <= LARGEST:
-        raise ValueError(f"{field} must be a number in [-1e6, 1e6], got {shown(scale)}")
+    if number and abs(scale) > LARGEST:
+        raise ValueError(f"{field} must be in [-1e6, 1e6], got {shown(scale)}")
+    if not number or scale != scale:
+        raise ValueError(f"{field} must be a finite number, got {shown(scale)}")
 
 
 def check_prompt(prompt: Prompt, field: str = "guidance.scale") -> None:
