@@ -11,6 +11,8 @@ LARGEST = 2**20
 """Bytes of a flag file."""
 MOST_LINES = 10_000
 """Arguments of all flag files."""
+DEEPEST = 32
+"""Flag files inside each other."""
 FLAG = re.compile(r"--?flagfile(?:=(.*))?", re.DOTALL)
 
 
@@ -47,6 +49,8 @@ def _of_file(name: str, inside: tuple[Path, ...]) -> Iterator[str]:
     path = user_path(name).resolve()
     if path in inside:
         raise ValueError(f"flagfile: {shown(name)} names itself")
+    if len(inside) >= DEEPEST:
+        raise ValueError(f"flagfile: more than {DEEPEST} files inside each other")
     lines = (line.strip() for line in _read(path, name).splitlines())
     kept = [line for line in lines if line and not line.startswith(("#", "//"))]
     yield from _expanded(kept, (*inside, path))
@@ -55,8 +59,11 @@ def _of_file(name: str, inside: tuple[Path, ...]) -> Iterator[str]:
 def _read(path: Path, name: str) -> str:
     if not path.is_file():
         raise ValueError(f"flagfile: there is no file {shown(name)}")
-    with path.open("rb") as file:
-        data = file.read(LARGEST + 1)
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except OSError as error:
+        raise ValueError(f"flagfile: cannot read {shown(name)}: {error.strerror}") from None
     if len(data) > LARGEST:
         raise ValueError(f"flagfile: {shown(name)} has more than {LARGEST} bytes")
     try:
