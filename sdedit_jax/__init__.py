@@ -2,7 +2,7 @@
 
 import importlib.metadata
 
-from sdedit_jax.api import Done, edit, invert, ledits, load_prior, stream, text_edit
+from sdedit_jax.api import Done, convert, edit, invert, ledits, load_prior, stream, text_edit
 from sdedit_jax.diffusion.grids import Grid
 from sdedit_jax.diffusion.sampler import reverse
 from sdedit_jax.diffusion.sde import VE, VP, SubVP, Tabulated
@@ -17,7 +17,6 @@ from sdedit_jax.priors.prior import Prior
 from sdedit_jax.registry import included
 from sdedit_jax.registry.included import example
 from sdedit_jax.web.notebook import canvas
-from sdedit_jax.weights.convert import convert
 
 included.register_configs()
 __version__ = importlib.metadata.version("sdedit_jax")

@@ -21,15 +21,19 @@ from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.pipeline.from_arrays import Ledits, Maps
 from sdedit_jax.pipeline.target import Distance
 from sdedit_jax.priors.prior import Prior
-from sdedit_jax.weights.load import load_prior
+from sdedit_jax.weights import convert as weights_convert
+from sdedit_jax.weights import load
 
-__all__ = ["Done", "Ledits", "Maps", "edit", "invert", "ledits", "load_prior", "stream"]
+__all__ = ["Done", "Ledits", "Maps", "convert", "edit", "invert", "ledits", "load_prior", "stream"]
 __all__ += ["text_edit"]
 
 Pictures = np.ndarray | Image.Image | str | Path | Sequence[Any] | Any
 """One picture or a batch, see the module."""
 Texts = str | np.ndarray | Sequence[Any] | Any
 """One text for all pictures or one for each: strings, or embeddings [M, K] as arrays."""
+
+load_prior = named(load.load_prior)
+convert = named(weights_convert.convert)
 
 
 @named

@@ -517,7 +517,7 @@ def test_a_sweep_refuses_what_it_cannot_do(tmp_path):
         ("sweep__seeds", (), "must not be empty"),
         ("sweep__seeds", (-2,), "or -1 to draw one, got -2"),
         ("sweep__seeds", (0.5,), "sweep.seeds must be of type int, got 0.5"),
-        ("sweep__t0", ("half",), "t0 must be in .* got .half."),
+        ("sweep__t0", ("half",), "sweep.t0 must be of type float, got 'half'"),
         ("sampler__grid", "diffusers_ddim", "has no t0"),
         ("preset", "official", "compiles for each t0"),
         ("sigma", 5.0, "sigma: a sweep takes its strengths from sweep.t0, got 5.0"),

@@ -327,6 +327,15 @@ def test_a_page_needs_gradio_and_writes_nothing(tmp_path, monkeypatch):
         ("def get():\n    pass\n", "has no function get_config()"),
         ("def get_config():\n    return 3\n", "get_config() must return a ConfigDict, got 3"),
         ("raise ValueError('one\\ntwo')\n", "line 1: ValueError: one two"),
+        ("import sys\nsys.exit(0)\n", "line 2: SystemExit: 0"),
+        ("def get_config():\n    raise SystemExit\n", "line 2: SystemExit: "),
+        ("def f():\n    f()\nf()\n", "RecursionError: "),
+        ("class X(BaseException):\n    pass\nraise X('a')\n", "line 3: X: a"),
+        ("x = 1\0\n", "mine.py: source code string cannot contain null bytes"),
+        ("def get_config(a, b):\n    pass\n", "get_config() missing 2 required"),
+        ("get_config = 3\n", "'int' object is not callable"),
+        ("", "has 0 bytes, a config file has 1 to 1048576"),
+        ("#" * 2**21, "has 2097152 bytes, a config file has 1 to 1048576"),
     ],
 )
 def test_a_mistake_in_a_config_file_is_one_line(body, told, started, tmp_path, capsys):

@@ -6,7 +6,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from sdedit_jax.modes import kinds
+from sdedit_jax.modes.files import plain
 from sdedit_jax.modes.session import refuse_given
+from sdedit_jax.registry import bounds
 
 OF_A_REPLAY = ("input", "only", "prior", "devices", "cache")
 """Fields that a replay takes from its config; the others are the recipe's."""
@@ -54,6 +56,7 @@ def check(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
     Raises:
         ValueError: a field that another one or the mode fixes.
     """
+    bounds.check(plain(config))
     given = {name: value for name, value in given.items() if value is not None}
     if mode == "replay":
         other = set(given) - set(OF_A_REPLAY)

@@ -11,7 +11,8 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from sdedit_jax.modes import MODES, check, listing, run
+from sdedit_jax.caution import shown
+from sdedit_jax.modes import MODES, check, flag_files, listing, run
 from sdedit_jax.registry import included
 from sdedit_jax.text import spelling
 
@@ -25,6 +26,8 @@ Edit pictures with a diffusion prior. Without --config.input, the example of the
   sdedit --config=strokes --config.input=my.png --workdir=out
 """
 
+PARSING = "Error whilst parsing config file"
+"""In the message of ml_collections about a config file that raises."""
 LONGEST = 200
 """Characters of the message of an error in a config file; ml_collections writes whole configs."""
 
@@ -55,7 +58,8 @@ def main(argv: Sequence[str]) -> int:
             print("\n".join(listing.lines()))
             return 0
         if not isinstance(CONFIG.value, ConfigDict):
-            raise TypeError(f"config: get_config() must return a ConfigDict, got {CONFIG.value!r}")
+            got = shown(CONFIG.value)
+            raise TypeError(f"config: get_config() must return a ConfigDict, got {got}")
         given = config_flags.get_override_values(flags.FLAGS["config"])
         check.check(MODE.value, CONFIG.value, given)
         options = {"overwrite": OVERWRITE.value, "keep": KEEP.value}
@@ -79,11 +83,11 @@ def parse(argv: Sequence[str]) -> list[str]:
     try:
         sys.argv = argv = with_config(argv)  # ml_collections reads the fields from sys.argv
         name_configs()
-        rest = flags.FLAGS(argv)
-        if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.ERROR)  # orbax logs much below
-        return rest
-    except Exception as error:  # a config file is a program, which may raise anything
+        logging.set_verbosity(logging.ERROR)  # orbax logs much below; --verbosity changes it
+        return flags.FLAGS(argv)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a config file is a program, which may raise or exit
         text = mistake(argv, error) or reason(argv, error)
         if not text:
             raise
@@ -94,7 +98,7 @@ def parse(argv: Sequence[str]) -> list[str]:
 def with_config(argv: Sequence[str]) -> list[str]:
     """The arguments, flag files read, with the file of the last config named, else the base's."""
     program, *rest = argv
-    rest = flags.FLAGS.read_flags_from_files(rest, force_gnu=False)
+    rest = flag_files.expanded(rest)
     kept, name = [], "base"
     while rest:
         argument = rest.pop(0)
@@ -118,12 +122,13 @@ def name_configs() -> None:
 # --- what was wrong, in one line ------------------------------------------------------------------
 
 
-def mistake(argv: Sequence[str], error: Exception) -> str:
+def mistake(argv: Sequence[str], error: BaseException) -> str:
     """A mistake in the config file, with the file and line; "" where the error is another one."""
     named = [arg.partition("=")[2].split(":")[0] for arg in argv if re.match(r"--?config=", arg)]
     file, text = "".join(named), " ".join(str(error).split())
     if isinstance(error, SyntaxError):
-        return f"config: {error.filename}, line {error.lineno}: {error.msg}"
+        line = f", line {error.lineno}" if error.lineno else ""
+        return f"config: {error.filename or file}{line}: {error.msg}"
     if isinstance(error, AttributeError) and "has no attribute 'get_config'" in text:
         return f"config: {file} has no function get_config()"
     for one in chain(error):
@@ -132,6 +137,9 @@ def mistake(argv: Sequence[str], error: Exception) -> str:
         if lines:
             text = " ".join(str(one).split())[:LONGEST]
             return f"config: {file}, line {lines[-1]}: {type(one).__name__}: {text}"
+    if PARSING in text:
+        one = [*chain(error)][-1]
+        return f"config: {file}: {' '.join(str(one).split())[:LONGEST]}"
     return ""
 
 
@@ -142,12 +150,14 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def reason(argv: Sequence[str], error: Exception) -> str:
-    """What was wrong with the flags; "" where it is an error of the program itself.
+def reason(argv: Sequence[str], error: BaseException) -> str:
+    """What was wrong with the flags or the config; "" where the program exits.
 
     For an unknown field ml_collections gives the last name only.
     """
     text = " ".join(str(error).split())
+    if "type does not support indexing" in text:
+        return f"config: get_config() must return a ConfigDict with fields: {text}"
     fields = [arg.split("=")[0] for arg in argv if re.match(r"--?config\.", arg)]
     unknown = [f for f in fields if any(quotes(text, part) for part in f.split(".")[1:])]
     if unknown and isinstance(error, AttributeError | KeyError):
@@ -157,8 +167,12 @@ def reason(argv: Sequence[str], error: Exception) -> str:
         name, known = error.flagname, {flag: f"--{flag}" for flag in OWN}
         field = similar_field(f"--config.{name}", plain_config(argv))
         return f"unknown flag --{name}{spelling.hint(name, known, known) or field}"
-    expected = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError)
-    return text + found_strength(argv) if isinstance(error, expected) else ""
+    if isinstance(error, flags.Error):
+        return text[: 4 * LONGEST] + found_strength(argv)
+    if not isinstance(error, Exception):  # --helpfull exits
+        return ""
+    short = (text or type(error).__name__)[: 4 * LONGEST]
+    return short if re.match(r"(config|flagfile|flag|--)", short) else f"config: {short}"
 
 
 def found_strength(argv: Sequence[str]) -> str:
@@ -194,6 +208,6 @@ def similar_field(argument: str, config: ConfigDict) -> str:
 def fields_of(config: ConfigDict) -> Iterator[list[str]]:
     """The names of all fields of a config, each with those of the parts around it."""
     for name, value in config.items():
-        yield [name]
+        yield [str(name)]
         if isinstance(value, ConfigDict):
-            yield from ([name, *inner] for inner in fields_of(value))
+            yield from ([str(name), *inner] for inner in fields_of(value))

@@ -38,7 +38,7 @@ from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.tasks import TaskInput, common
 from sdedit_jax.tasks.examples import of_example
-from sdedit_jax.text.concept_parser import NUMBERS, as_text, check_number, parse
+from sdedit_jax.text.concept_parser import NUMBERS, as_text, parse
 from sdedit_jax.text.spelling import counted
 
 OF_A_SWEEP = {"scale": "sweep.scale", "seed": "sweep.seeds", "samples": "sweep.seeds"}
@@ -275,12 +275,12 @@ def open_kind(
     own = prompt_files.of_inputs(config.prompts, inputs, FIELDS)
     if config.prompts and recipe is None:
         _check_used(config, own, inputs)
-    for scale in config.sweep.scale:
-        check_number("scale", scale, "sweep.scale")
     prior = open_prior(config, attention=config.attention)
     stored = None if recipe is None else recipe.get("defaults", {})
     resolved = ledits_settings.resolve(prior, config.preset, numbers, config.maps, stored)
-    return LEDITSKind(config, prior, size_of(config, prior), resolved, own)
+    size = size_of(config, prior)
+    ledits_settings.check_maps(prior, resolved.recipe, (*size, prior.shape[-1]))
+    return LEDITSKind(config, prior, size, resolved, own)
 
 
 def _fields(config: ConfigDict, own: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,10 +5,14 @@ import inspect
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from sdedit_jax.caution import shown
+from sdedit_jax.registry.fields import EDIT, LEDITS, STEPS
+from sdedit_jax.registry.values import LIMIT, PROMPT, TEXT, Bound, count
 from sdedit_jax.text.spelling import hint
 
 KINDS: Mapping[type, str] = {
@@ -24,12 +28,16 @@ R = TypeVar("R")
 
 
 def named(function: Callable[P, R]) -> Callable[P, R]:
-    """Name an unknown argument as Python does, with the nearest one that exists."""
+    """Check the arguments of a call: their names, and the values of those in CHECKS.
+
+    An unknown one is named as Python does, with the nearest one that exists.
+    """
     signature = inspect.signature(function)
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         _check_names(function, signature, kwargs)
+        _check_values(signature, signature.bind(*args, **kwargs).arguments)
         return function(*args, **kwargs)
 
     return checked
@@ -42,25 +50,52 @@ def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf
         TypeError: no number. ValueError: out of range.
     """
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    if not low <= value <= high or not math.isfinite(value):
+        raise TypeError(f"{name} must be a number, got {shown(value)}")
+    if not low <= value <= high or not -LIMIT <= value <= LIMIT:
         ends = f"in [{low:g}, {high:g}]" if math.isfinite(high) else f"at least {low:g}"
-        allowed = "finite" if math.isinf(low) and math.isinf(high) else ends
-        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+        free = math.isinf(low) and math.isinf(high)
+        size = f"at most {LIMIT:g} in size" if abs(value) < math.inf else "finite"
+        allowed = size if free else ends
+        raise ValueError(f"{name} must be {allowed}, got {shown(value)}")
     return float(value)
 
 
-def whole(name: str, value: Any, least: int = 0) -> int:
-    """A whole number of at least `least`.
+def whole(name: str, value: Any, least: int = 0, most: int = 2**31 - 1) -> int:
+    """A whole number in [least, most].
 
     Raises:
-        TypeError: no whole number. ValueError: too small.
+        TypeError: no whole number. ValueError: too small or too large.
     """
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
+        raise TypeError(f"{name} must be a whole number, got {shown(value)}")
+    if not least <= value <= most:
+        ends = f"at least {least}" if value < least else f"at most {most}"
+        raise ValueError(f"{name} must be {ends}, got {shown(value)}")
     return int(value)
+
+
+def text(name: str, value: Any) -> None:
+    """Raise TypeError unless a value is a string, and ValueError if it is no UTF-8 or too long."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, got {shown(value)}")
+    TEXT.check(value, name)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} must be UTF-8, got {shown(value)}") from None
+
+
+def path(name: str, value: Any) -> None:
+    """Raise TypeError unless a value is a path, and ValueError if it is too long."""
+    if not isinstance(value, str | PurePath):
+        raise TypeError(f"{name} must be a path, got {shown(value)}")
+    TEXT.check(str(value), name)
+
+
+def flag(name: str, value: Any) -> None:
+    """Raise TypeError unless a value is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {shown(value)}")
 
 
 def each(name: str, value: Any, count: int, kind: type | tuple[type, ...]) -> list[Any]:
@@ -79,7 +114,7 @@ def each(name: str, value: Any, count: int, kind: type | tuple[type, ...]) -> li
         if not isinstance(one, kind) or isinstance(one, bool):
             kinds = kind if isinstance(kind, tuple) else (kind,)
             allowed = " or ".join(KINDS[k] for k in kinds)
-            raise TypeError(f"{name} must be {allowed}, got {one!r}")
+            raise TypeError(f"{name} must be {allowed}, got {shown(one)}")
     return values
 
 
@@ -94,6 +129,7 @@ def bound(
     signature = inspect.signature(function)
     _check_names(function, signature, kwargs)
     made = signature.bind(*args, **kwargs)
+    _check_values(signature, made.arguments)
     made.apply_defaults()
     return dict(made.arguments)
 
@@ -107,3 +143,94 @@ def _check_names(
             raise TypeError(
                 f"{function.__name__}() got an unexpected argument {name!r}{hint(name, known)}"
             )
+
+
+# --- the values of each argument ------------------------------------------------------------------
+
+WHOLES: Mapping[str, Bound] = {
+    "steps": STEPS,
+    "repeats": STEPS,
+    **{name: EDIT[name] for name in ("samples", "feather", "batch", "devices")},
+    "sample": count(0, 2**31 - 1),
+    "slots": count(0, 1000),
+    "attention": LEDITS["attention"],
+}
+REALS = ("sigma", "snr_db", "step", "strength", "target_l2", "target_lpips", "skip")
+REALS += ("source_scale", "target_scale", "intersect_to", "warmup", "threshold", "cooldown")
+REALS += ("weight", "momentum", "beta")
+WORDS = ("preset", "fit", "output", "hold", "final", "noise_by", "maps", "compute")
+WORDS += ("card", "family", "name", "prediction", "dtype")
+FLAGS = ("opaque", "details", "as_pil", "check", "strict", "overwrite")
+PATHS = ("folder", "source", "tokenizer")
+
+
+def _call(name: str, value: Any) -> None:
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, got {shown(value)}")
+
+
+def _token(name: str, value: Any) -> None:
+    if not callable(getattr(value, "is_set", None)):
+        raise TypeError(f"{name} must have is_set(), as threading.Event has, got {shown(value)}")
+
+
+def _strength(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        number(name, value)
+
+
+def _label(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        whole(name, value)
+
+
+def _architecture(name: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        path(name, value)
+
+
+def _texts(name: str, value: Any) -> None:
+    for one in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(one, str):
+            text(name, one)
+
+
+def _prompts(name: str, value: Any) -> None:
+    for one in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(one, str):
+            PROMPT.check(one, name)
+
+
+def _pictures(name: str, value: Any) -> None:
+    for one in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(one, str | PurePath):
+            path(name, one)
+
+
+def _in(bound: Bound) -> Callable[[str, Any], None]:
+    return lambda name, value: whole(name, value, int(bound.low), int(bound.high)) and None
+
+
+CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+    **{name: _in(bound) for name, bound in WHOLES.items()},
+    **dict.fromkeys(REALS, number),
+    **dict.fromkeys(WORDS, text),
+    **dict.fromkeys(FLAGS, flag),
+    **dict.fromkeys(PATHS, path),
+    "t0": _strength,
+    "against": _label,
+    "architecture": _architecture,
+    "id": _texts,
+    **dict.fromkeys(("concepts", "prompt", "negative_prompt", "source_prompt"), _prompts),
+    **dict.fromkeys(("image", "mask", "strength_map"), _pictures),
+    "lpips": _call,
+    "cancel": _token,
+}
+"""Argument -> its check; None passes where it is the default."""
+
+
+def _check_values(signature: inspect.Signature, given: Mapping[str, Any]) -> None:
+    for name, value in given.items():
+        unset = value is None and signature.parameters[name].default is None
+        if name in CHECKS and not unset:
+            CHECKS[name](name, value)

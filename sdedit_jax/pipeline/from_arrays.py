@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from sdedit_jax import images, provenance, registry
+from sdedit_jax.caution import shown
 from sdedit_jax.diffusion import strength as units
 from sdedit_jax.diffusion.noise import drawn_seed, image_key
 from sdedit_jax.edits import sdedit
@@ -287,7 +288,9 @@ def ledits_call(
 
 def _check_prior(prior: Any) -> None:
     if not isinstance(prior, Prior):
-        raise TypeError(f"prior must be a Prior of load_prior, gaussian or mixture, got {prior!r}")
+        raise TypeError(
+            f"prior must be a Prior of load_prior, gaussian or mixture, got {shown(prior)}"
+        )
     registry.check_channels(prior.shape[-1], "prior: channels of its pictures")
 
 
@@ -302,9 +305,6 @@ def _check_each(rows: Sequence[Any], check: Callable[[Any], None]) -> None:
 
 def _check_output(given: Mapping[str, Any]) -> None:
     one_of("output", given["output"], OUTPUTS)
-    whole("feather", given["feather"])
-    if not isinstance(given["opaque"], bool):
-        raise TypeError(f"opaque must be True or False, got {given['opaque']!r}")
     check_opaque(given["opaque"], given["output"])
 
 
@@ -437,7 +437,9 @@ def _recorded(
         raise ValueError("noise: recorded noise makes one result; leave out samples")
     if given["noise_by"] is not None:
         raise ValueError("noise_by: recorded noise goes by the step; leave out noise_by")
-    parts = [None if a is None else jnp.asarray(a, jnp.float32) for a in Recorded(*noise)]
+    if not isinstance(noise, tuple) or len(noise) != len(Recorded._fields):
+        raise TypeError(f"noise must be a Recorded, got {shown(noise)}")
+    parts = [None if a is None else _floats("noise", a) for a in Recorded(*noise)]
     plan, rows = resolved.plan, (len(items),) if many else ()
     state = ledits_settings.state_shape(resolved.prior, items[0].guide.image.shape)
     start, steps = (*rows, plan.repeats, *state), (*rows, plan.repeats, plan.n)
@@ -450,6 +452,18 @@ def _recorded(
         )
     each_row = range(len(items))
     return [Recorded(*(a if a is None or not many else a[i] for a in parts)) for i in each_row]
+
+
+def _floats(name: str, value: Any) -> jnp.ndarray:
+    """An array of finite float32.
+
+    Raises:
+        TypeError: no array of real numbers. ValueError: NaN or infinity.
+    """
+    found = arrays.array(value, name)
+    if not np.isfinite(found).all():
+        raise ValueError(f"{name}: values that are not finite (NaN or infinity)")
+    return jnp.asarray(found, jnp.float32)
 
 
 def _paired(rows: list[Any], items: Sequence[TaskInput], samples: Sequence[int]) -> list[tuple]:
@@ -551,6 +565,7 @@ def _ledits_request(
     slots: int,
     inverted: Inverted | None = None,
 ) -> Request:
+    ledits_settings.check_maps(resolved.prior, resolved.recipe, item.guide.image.shape)
     made = ledits_settings.request(
         resolved.prior, resolved.recipe, prompts, item.guide.image, resolved.embed,
         slots=slots, masks=masks,
@@ -587,15 +602,21 @@ def _inverted(
         count = len(maps.of) if listed else 1
         photos = counted(count, "photo")
         raise ValueError(f"inverted: the maps are of {photos}, the call has {len(items)}")
-    rows = list(zip(maps.x, maps.zs, maps.of, strict=True)) if many else [tuple(maps)]
+    checked = maps._replace(x=_floats("inverted.x", maps.x), zs=_floats("inverted.zs", maps.zs))
+    if not all(isinstance(of, Mapping) for of in (maps.of if listed else [maps.of])):
+        raise TypeError(f"inverted.of must be that of invert, got {shown(maps.of)}")
+    if many and {len(checked.x), len(checked.zs)} != {len(items)}:
+        raise ValueError(f"inverted: one row of maps for each of {len(items)} photos")
+    rows = list(zip(*checked, strict=True)) if many else [tuple(checked)]
     shape = ledits_settings.state_shape(resolved.prior, items[0].guide.image.shape)
-    for (x, _, of), item in zip(rows, items, strict=True):
+    for (x, zs, of), item in zip(rows, items, strict=True):
         wanted, found = _belonging(preset, resolved, item), dict(of)
         if other := [name for name in wanted if found.get(name) != wanted[name]]:
             wrong = ", ".join(f"{n} {found.get(n)} (here {wanted[n]})" for n in other)
             raise ValueError(f"inverted: the maps were made with {wrong}")
-        if tuple(x.shape) != shape:
-            raise ValueError(f"inverted: the maps are {tuple(x.shape)}, the states {shape}")
+        if tuple(x.shape) != shape or tuple(zs.shape[1:]) != shape:
+            found = f"{tuple(x.shape)} and {tuple(zs.shape)}"
+            raise ValueError(f"inverted: the maps are {found}, the states {shape}")
     return [Inverted(x, zs) for x, zs, _ in rows]
 
 

@@ -5,7 +5,6 @@ All of them are traced: another label, text or scale compiles nothing.
 """
 
 import functools
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ import numpy as np
 from jax import Array
 
 from sdedit_jax import caution
+from sdedit_jax.caution import shown
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.text.spelling import hint
 
@@ -93,10 +93,12 @@ def check_label(classes: Classes | None, label: int | None, field: str = "cond")
             raise ValueError(f"{field}: the prior requires a class label in {allowed}, got none")
         return
     if classes.count is None:
-        raise ValueError(f"{field}: the prior has no classes, got label {label}")
+        raise ValueError(f"{field}: the prior has no classes, got label {shown(label)}")
     whole = isinstance(label, int | np.integer) and not isinstance(label, bool)
     if not whole or not 0 <= label < classes.count:
-        raise ValueError(f"{field} must be in {allowed}{_or_null(classes, field)}, got {label}")
+        raise ValueError(
+            f"{field} must be in {allowed}{_or_null(classes, field)}, got {shown(label)}"
+        )
 
 
 def _or_null(classes: Classes | None, field: str) -> str:
@@ -128,13 +130,14 @@ def class_cond(
             )
         return None if label is None else np.int32(label)
     if label is None:
-        raise ValueError(f"cond: guidance against {against!r} requires a label in cond too")
+        raise ValueError(f"cond: guidance against {shown(against)} requires a label in cond too")
     if not np.isfinite(scale):
         raise ValueError(f"guidance.scale must be finite, got {scale}")
     other = _against(classes, against)
     if scale == 1:
         raise ValueError(
-            f"guidance.against: {against!r} has no effect at guidance.scale 1; give another scale"
+            f"guidance.against: {shown(against)} has no effect at guidance.scale 1; give another"
+            " scale"
         )
     return CFGCond(np.int32(label), np.int32(other), np.float32(scale))
 
@@ -160,11 +163,11 @@ def _parsed(classes: Classes | None, value: str, field: str) -> int | None:
         return int(value)
     except ValueError:
         if classes is not None and classes.count is None:
-            raise ValueError(f"{field}: the prior has no classes, got {value!r}") from None
+            raise ValueError(f"{field}: the prior has no classes, got {shown(value)}") from None
         allowed = f"one of {list(names)}, or its number" if names else "a number"
         null = _or_null(classes, field)
         near = hint(value, [*names, "null"] if null else names)
-        raise ValueError(f"{field}: a class is {allowed}{null}; got {value!r}{near}") from None
+        raise ValueError(f"{field}: a class is {allowed}{null}; got {shown(value)}{near}") from None
 
 
 def _against(classes: Classes | None, against: int | str) -> int:
@@ -224,7 +227,7 @@ def texts(prior: Prior, name: str, value: Any, count: int) -> list[str | Embedde
         TypeError: a value of another type. ValueError: another number of texts, or another shape.
     """
     array = hasattr(value, "ndim") and not isinstance(value, str)
-    listed = isinstance(value, list | tuple) or (array and value.ndim != 2)
+    listed = isinstance(value, list | tuple) or (array and value.ndim not in (0, 2))
     found = list(value) if listed else [value] * count
     if len(found) != count:
         raise ValueError(f"{name}: one for all or one for each of {count}, got {len(found)}")
@@ -233,11 +236,14 @@ def texts(prior: Prior, name: str, value: Any, count: int) -> list[str | Embedde
 
 def _embedded(prior: Prior, name: str, value: Any) -> Embedded:
     if not hasattr(value, "ndim"):
-        raise TypeError(f"{name} must be a string or an embedding [M, K], got {value!r}")
+        raise TypeError(f"{name} must be a string or an embedding [M, K], got {shown(value)}")
     wanted = jax.eval_shape(lambda: embedding(prior, "")).shape
     if value.shape != wanted:
         raise ValueError(f"{name}: an embedding of this prior is {wanted}, got {value.shape}")
-    array = np.asarray(value, np.float32)
+    array = np.asarray(value)
+    if not (array.dtype.kind in "bui" or jnp.issubdtype(array.dtype, jnp.floating)):
+        raise TypeError(f"{name}: an embedding has real numbers, got {array.dtype}")
+    array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise ValueError(f"{name}: the embedding has values that are not finite")
     return Embedded(array)
@@ -249,13 +255,13 @@ def with_clip_skip(prior: Prior, skip: int | None) -> Prior:
     Raises:
         ValueError: the prior does not read texts, or its encoder has fewer layers.
     """
-    if not skip:
+    whole = isinstance(skip, int | np.integer) and not isinstance(skip, bool)
+    if skip is None or (whole and not skip):
         return prior
     check_reads(prior, "clip_skip")
-    whole = isinstance(skip, int | np.integer) and not isinstance(skip, bool)
     layers = prior.text.encode.net.config.num_hidden_layers
     if not whole or not 0 <= skip <= layers:
-        raise ValueError(f"clip_skip must be a whole number in [0, {layers}], got {skip!r}")
+        raise ValueError(f"clip_skip must be a whole number in [0, {layers}], got {shown(skip)}")
     encoder = replace(prior.text.encode, skip=int(skip))
     return prior.replace(text=replace(prior.text, encode=encoder))
 
@@ -309,8 +315,12 @@ def remarks(prior: Prior, texts: Sequence[str | Embedded]) -> list[str]:
     return found
 
 
+LARGEST = 1e6
+"""Size of a guidance scale."""
+
+
 def check_scale(scale: float, field: str = "guidance.scale") -> None:
-    """Check that a guidance scale is a finite number.
+    """Check that a guidance scale is a number of a size up to LARGEST.
 
     Args:
         field: its name in messages.
@@ -319,8 +329,10 @@ def check_scale(scale: float, field: str = "guidance.scale") -> None:
         ValueError: it is not.
     """
     number = isinstance(scale, int | float | np.number) and not isinstance(scale, bool)
-    if not number or not math.isfinite(scale):
-        raise ValueError(f"{field} must be a finite number, got {scale!r}")
+    if number and abs(scale) > LARGEST:
+        raise ValueError(f"{field} must be in [-1e6, 1e6], got {shown(scale)}")
+    if not number or scale != scale:
+        raise ValueError(f"{field} must be a finite number, got {shown(scale)}")
 
 
 def check_prompt(prompt: Prompt, field: str = "guidance.scale") -> None:

@@ -20,6 +20,9 @@ from sdedit_jax.text import spelling
 VARIABLE = "SDEDIT_PRIORS"
 """Environment variable with the folder of the user's own priors."""
 
+LARGEST = 2**20
+"""Bytes of a config file."""
+
 MARKS = ("prior.json", "model_index.json")
 """Files that make a folder a prior: our own, and that of Stable Diffusion in diffusers' layout."""
 
@@ -71,7 +74,7 @@ def config(name: str) -> Path:
     """
     path, known = user_path(name), configs()
     if path.is_file():
-        return path
+        return _checked(path)
     if name in known:
         return known[name]
     if path.parent.name == "configs" and path.stem in known:  # a path of a checkout, elsewhere
@@ -82,6 +85,14 @@ def config(name: str) -> Path:
         f"config: there is no file {name!r}; a config is a file, or one of the names"
         f" {sorted(known)}{near}"
     )
+
+
+def _checked(path: Path) -> Path:
+    """Raise ValueError for a file that is empty, or far too large for a program."""
+    size = path.stat().st_size
+    if not 0 < size <= LARGEST:
+        raise ValueError(f"config: {path} has {size} bytes, a config file has 1 to {LARGEST}")
+    return path
 
 
 def prior(name: str | Path) -> Path:

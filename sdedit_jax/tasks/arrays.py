@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from sdedit_jax import images
-from sdedit_jax.caution import warn
+from sdedit_jax.caution import shown, warn
 from sdedit_jax.tasks import common
 from sdedit_jax.tasks.common import Size, TaskInput
 
@@ -62,8 +62,8 @@ def read(image: Any, field: str = "image", value_range: Any = "auto") -> Batch:
             raise ValueError(f"{field} must be a picture or a list of pictures, got an empty list")
         found = [_one(each, f"{field}[{i}]", span) for i, each in enumerate(image)]
         return Batch([p for p, _ in found], [id for _, id in found], True)
-    if not isinstance(image, str | Path | Image.Image) and np.ndim(image) == 4:
-        rows = np.asarray(image)
+    if not isinstance(image, str | Path | Image.Image) and array(image, field).ndim == 4:
+        rows = array(image, field)
         if not len(rows):
             raise ValueError(f"{field} must hold at least one picture, got shape {rows.shape}")
         return Batch([pixels(row, field, span) for row in rows], [""] * len(rows), True)
@@ -85,11 +85,11 @@ def check_range(value_range: Any) -> Span | None:
         return None
     try:
         low, high = (float(value) for value in value_range)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         low = high = math.nan
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(
-            f'value_range must be "auto" or (low, high) with low < high, got {value_range!r}'
+            f'value_range must be "auto" or (low, high) with low < high, got {shown(value_range)}'
         )
     return low, high
 
@@ -104,21 +104,35 @@ def _one(image: Any, field: str, span: Span | None) -> tuple[images.Picture, str
 
 def pixels(image: Any, field: str = "image", span: Span | None = None) -> images.Picture:
     """The picture of an array, uint8 or floats; see `read`."""
-    image = np.asarray(image)
+    image = array(image, field)
     if jnp.issubdtype(image.dtype, jnp.floating):
         image = image.astype(np.float64 if image.dtype == np.float64 else np.float32)
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim == 3 and image.shape[-1] == 1:
         image = np.repeat(image, 3, axis=-1)
-    if image.dtype == object or image.dtype.kind in "USM":
-        raise TypeError(f"{field} must be an array, a PIL image or a path, got {image.dtype}")
     if image.ndim != 3 or image.shape[-1] not in (3, 4) or 0 in image.shape:
         raise ValueError(f"{field} must be [H, W, 3], or [H, W, 4] with alpha, got {image.shape}")
     if image.dtype != np.uint8:
         image = _levels(image, field, span)
     rgb = np.ascontiguousarray(image[..., :3])
     return images.Picture(rgb, image[..., 3] if image.shape[-1] == 4 else None)
+
+
+def array(value: Any, field: str) -> np.ndarray:
+    """A value as an array of numbers.
+
+    Raises:
+        TypeError: it is none.
+    """
+    try:
+        found = np.asarray(value)
+    except (ValueError, TypeError, OverflowError) as error:  # lists of different lengths
+        raise TypeError(f"{field} must be an array, a PIL image or a path; {error}") from None
+    real = jnp.issubdtype(found.dtype, jnp.floating) or found.dtype.kind in "bui"
+    if not real:
+        raise TypeError(f"{field} must be an array, a PIL image or a path, got {found.dtype}")
+    return found
 
 
 def _levels(image: np.ndarray, field: str, span: Span | None) -> np.ndarray:
@@ -158,7 +172,7 @@ def masks(
     """
     if mask is None or isinstance(mask, str | Path | Image.Image):
         each = [mask] * len(sizes)
-    elif many and (isinstance(mask, list | tuple) or not _is_one(np.shape(mask), sizes)):
+    elif many and (isinstance(mask, list | tuple) or not _is_one(array(mask, field).shape, sizes)):
         each = list(mask)
     else:
         each = [mask] * len(sizes)
@@ -189,7 +203,7 @@ def mask_of(mask: Any, size: Size, field: str = "mask") -> np.ndarray:
     if isinstance(mask, Image.Image):
         grey = images.mask_levels(images.from_pil(mask, field), field)
         mask = images.pure_ends(grey, mask.format, field)
-    mask = np.asarray(mask)
+    mask = array(mask, field)
     flat = mask[..., 0] if mask.ndim == 3 and mask.shape[-1] == 1 else mask
     if flat.ndim != 2 or 0 in flat.shape:
         raise ValueError(f"{field} must be {tuple(size)} like the image, got shape {mask.shape}")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from sdedit_jax.caution import shown
 from sdedit_jax.text.spelling import one_of
 
 SIGNS = {"+": False, "-": True}
@@ -58,7 +59,7 @@ def parse(text: str | Sequence[str]) -> tuple[Concept, ...]:
     if isinstance(text, str):
         return tuple(map(_concept, _parts(text))) if text.strip() else ()
     if not isinstance(text, list | tuple) or not all(isinstance(part, str) for part in text):
-        raise ValueError(f"concepts must be a string or a list of strings, got {text!r}")
+        raise ValueError(f"concepts must be a string or a list of strings, got {shown(text)}")
     return tuple(map(_concept, text))
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sdedit_jax.caution import LONGEST, shown
+
 CLOSE = 0.6
 """Least similarity of two spellings, by difflib's measure."""
 
@@ -12,7 +14,7 @@ CLOSE = 0.6
 def similar(name: Any, known: Iterable[Any], most: int = 1) -> list[str]:
     """The known names that contain a name, else those of similar spelling, the best first."""
     table = {one.lower(): one for one in known if isinstance(one, str)}
-    wanted = name.lower() if isinstance(name, str) else ""
+    wanted = name[:LONGEST].lower() if isinstance(name, str) else ""
     holding = [one for one in table if wanted in one] if len(wanted) > 2 else []
     cutoff = 0.0 if holding else CLOSE
     return [table[one] for one in difflib.get_close_matches(wanted, holding or table, most, cutoff)]
@@ -46,6 +48,7 @@ def one_of(field: str, value: Any, allowed: Iterable[Any]) -> Any:
         ValueError: another value.
     """
     allowed = list(allowed)
-    if value not in allowed:
-        raise ValueError(f"{field} must be one of {allowed}, got {value!r}{hint(value, allowed)}")
+    if not any(isinstance(value, type(one)) and one == value for one in allowed):
+        found = shown(value)
+        raise ValueError(f"{field} must be one of {allowed}, got {found}{hint(value, allowed)}")
     return value

@@ -1,0 +1,165 @@
+"""Every field of every config has bounds, and every wrong value is one line that names it."""
+
+import copy
+
+import pytest
+from program import ROOT, config_of, refused, small
+
+from sdedit_jax.modes.files import plain
+from sdedit_jax.registry import bounds
+from sdedit_jax.registry.values import FLAG, Bound, count, over, real
+
+CONFIGS = sorted(file.stem for file in (ROOT / "configs").glob("[a-z]*.py"))
+NAN, INF = float("nan"), float("inf")
+HUGE = 10**5000
+"""Python refuses to show its digits."""
+WRONG = [NAN, INF, -INF, -1, 10**20, HUGE, "x", "a\0b", "y" * 10**6, b"x", [], None, True]
+WRONG += [[[[1]]], {"a": 1}, (NAN,), object(), 1j]
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def leaves(config, before=()):
+    """(names of the parts and the field, value) of a config."""
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from leaves(value, (*before, name))
+        else:
+            yield (*before, name), value
+
+
+def with_value(config, path, value):
+    config = copy.deepcopy(config)
+    part = config
+    for name in path[:-1]:
+        part = part[name]
+    part[path[-1]] = value
+    return config
+
+
+def message(config):
+    """What the check says of a config; "" where it passes."""
+    try:
+        bounds.check(config)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_field_has_bounds(name):
+    """A new field without them is unknown; a number is never free of a range."""
+    config = plain(config_of(name))
+    bounds.check(config)
+    fields = bounds.fields_of(config)
+    for path, _ in leaves(config):
+        field = ".".join(path)
+        if path[0] in ("example", "ledits"):
+            continue
+        assert field in fields, f"{field} needs a bound in registry/fields.py"
+        bound = fields[field]
+        if bound.kind in (int, float):
+            assert bound.low > -INF and bound.high < INF
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_wrong_value_is_named(name):
+    config = plain(config_of(name))
+    fields = bounds.fields_of(config)
+    for path, _ in leaves(config):
+        field = ".".join(path)
+        for wrong in WRONG:
+            text = message(with_value(config, path, wrong))
+            assert not text or (field in text and "\n" not in text and len(text) < 1000), text
+        bound = fields.get(field, real())
+        huge = 10**20 if not bound.most else (10**20,)
+        if bound.kind in (int, float) and field != "sheet.texts":
+            wanted = bound == fields.get("seed") or "seed" in field
+            assert wanted or field in message(with_value(config, path, huge)), field
+            assert field in message(with_value(config, path, [HUGE] if bound.most else HUGE))
+            assert field in message(with_value(config, path, (NAN,) if bound.most else NAN))
+        assert bound.unset == (message(with_value(config, path, None)) == "") or field not in fields
+        assert field in message(with_value(config, path, object()))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_unknown_and_missing_fields_are_named(name):
+    config = plain(config_of(name))
+    told = message({**config, "foo": 1})
+    assert told.startswith("foo: ") or "foo" in told
+    for field in ("batch", "name", "cache"):
+        if field in config:
+            assert message({k: v for k, v in config.items() if k != field}).startswith(field)
+    for part in (name for name, value in config.items() if isinstance(value, dict)):
+        if part != "example":
+            assert message({**config, part: 3}).startswith(f"{part} must be an object")
+
+
+def test_junk_is_no_config():
+    for junk in (None, 3, [], "x", {}, {1: 2}, {"task": {}}, {"method": []}, {"run": 1}):
+        assert message(junk)
+    deep = {}
+    for _ in range(5000):
+        deep = {"example": deep}
+    assert "example" in message({**plain(config_of("base")), **deep})
+
+
+def test_where_stands_before_the_field():
+    with pytest.raises(ValueError, match="^recipe: batch must be at least 1, got 0$"):
+        bounds.check(plain(config_of("base", batch=0)), "recipe: ")
+
+
+@pytest.mark.parametrize(
+    ("bound", "good", "bad"),
+    [
+        (count(1, 9), [1, 9], [0, 10, 1.0, True, "1"]),
+        (real(0, 1), [0, 1, 0.5], [-1e-9, 1.1, NAN, INF, False]),
+        (over(0, 2), [1e-9, 2], [0, 2.1]),
+        (count().many(2, 2), [(1, 2), [3, 4]], [(1,), (1, 2, 3), 1, "ab"]),
+        (real().maybe(), [None, 1e9], [1.1e9]),
+        (FLAG, [True, False], [0, 1, "True", None]),
+    ],
+)
+def test_a_bound_takes_what_is_inside(bound: Bound, good, bad):
+    for value in good:
+        bound.check(value, "f")
+    for value in bad:
+        with pytest.raises(ValueError, match="^f "):
+            bound.check(value, "f")
+
+
+def test_work_names_the_factors():
+    assert bounds.work({"a": 3, "b": 4}, 12, "things") == 12
+    with pytest.raises(ValueError, match="^a, b: 3 x 5 are 15 things, at most 12$"):
+        bounds.work({"a": 3, "b": 5}, 12, "things")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"sampler__steps": 20, "sampler__repeats": 99_999},
+            "sampler.steps, sampler.repeats: 20 x 99999 are 1999980 evaluations a picture, at most",
+        ),
+        (
+            {"sampler__corrector": "langevin(steps=100000)"},
+            "sampler.steps, sampler.repeats, sampler.corrector: 4 x 1 x 100001 are",
+        ),
+        ({"samples": 100_000, "sheet_scale": 64}, "input, samples, sheet_scale: "),
+        ({"size": "67108864x67108864"}, "size must have at most 16777216 pixels"),
+        ({"size": "9" * 4000 + "x1"}, "size must be HxW"),
+        ({"feather": 10**9}, "feather must be at most 4096"),
+        ({"seed": 2**64}, "seed must be a whole number in [0, 2**64 - 1], or -1"),
+    ],
+)
+def test_too_much_work_is_refused_before_it_begins(changes, told, tmp_path):
+    assert told in refused(small("strokes", **changes), tmp_path)
+
+
+def test_the_released_sdedit_and_a_study_are_allowed():
+    """500 steps x 3 repeats; 10,000 evaluations of each picture of LSUN's validation set."""
+    assert 500 * 3 < bounds.MOST_EVALUATIONS and 10_000 < bounds.MOST_EVALUATIONS
+    assert 300 * 10_000 * 100 < bounds.MOST_TOTAL
