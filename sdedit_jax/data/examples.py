@@ -11,6 +11,8 @@ import numpy as np
 
 from sdedit_jax.data.files import READABLE, to_picture
 from sdedit_jax.data.tables import texts
+from sdedit_jax.files import json_file
+from sdedit_jax.files.paths import shown
 from sdedit_jax.images import Picture, Size, decode_mask
 
 Files = Callable[[str], bytes]
@@ -167,6 +169,9 @@ def file_set(
     ids, references, places = texts(columns, 3)
     if not ids:
         raise ValueError(f"data: {name} has no rows")
+    strange = next(filter(json_file.SURROGATE.search, ids), None)
+    if strange is not None:
+        raise ValueError(f"data: the id {shown(strange)} of {name} is not UTF-8; rename the file")
     twice = repeated(ids)
     if twice:
         first, second = (places[row] for row in twice)

@@ -85,6 +85,22 @@ def read(path: str | Path, field: str = "", most: int = TEXT) -> bytes:
     return data
 
 
+def copy(path: str | Path, target: str | Path, field: str = "", most: int = TABLE) -> None:
+    """Copy a regular file; see `check`.
+
+    Raises:
+        ValueError: see `check`; or the file grows beyond `most`.
+        OSError: the target cannot be written.
+    """
+    left = most
+    with open_file(path, field, most) as file, open(target, "wb") as out:
+        while data := file.read(2**24):
+            left -= len(data)
+            if left < 0:
+                raise _error(user_path(path), field, ValueError(_too_large(most)))
+            out.write(data)
+
+
 def check_inside(path: Path, folder: Path, field: str = "", also: Sequence[Path] = ()) -> Path:
     """The path, after a check that it does not lead out of a folder by a link.
 
@@ -151,5 +167,7 @@ def _error(path: str | Path, field: str, error: Exception) -> ValueError:
     reason = getattr(error, "strerror", None) or str(error)
     if isinstance(error, FileNotFoundError):
         reason = "no such file"
+        if os.path.islink(path):
+            reason = f"it is a symbolic link to {shown(os.readlink(path))}, which does not exist"
     before = f"{field}: " if field else ""
     return ValueError(f"{before}cannot read {shown(path)}: {reason}")

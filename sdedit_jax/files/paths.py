@@ -3,7 +3,9 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
 
+LONGEST = 200
 HOME = re.compile(r"(^|,)(\s*)(~[^/,\s]*)(?=/|,|$)")
 
 
@@ -15,6 +17,12 @@ def user_path(path: str | Path) -> Path:
 def shown(path: str | Path) -> str:
     """A path for messages; bytes of a name that are not UTF-8 as "\\xfc"."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def brief(value: Any) -> str:
+    """A value for messages, cut off after LONGEST characters."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def expand(text: str) -> str:

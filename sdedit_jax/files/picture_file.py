@@ -17,7 +17,7 @@ STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 """Bytes in which Pillow stores a pixel; those of other modes have four."""
 ARRAY = 4
 """Bytes of a pixel in our arrays: colours and alpha."""
-WEBP = 20
+WEBP = 14
 """Bytes for a pixel in which libwebp decodes: canvases, coded pixels and a copy."""
 MOST_RUNS = 2**24
 """Bytes, and pixels, of a BMP with run lengths, which Pillow decodes slowly."""
