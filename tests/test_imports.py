@@ -41,7 +41,7 @@ HOMES = {
     "grain": ["training/batches.py", "evaluation/flow.py"],
     "array_record": ["evaluation/shards.py"],
     "tensorflow_datasets": ["data/tfds_sets.py"],
-    "lmdb": ["data/lsun.py"],
+    "lmdb": [],
     "torch": ["weights"],
     "msgpack": ["weights"],
     "safetensors": ["weights"],

@@ -1,5 +1,7 @@
 """Sets of tensorflow_datasets: prepared folders and names, read without TensorFlow."""
 
+import contextlib
+import io
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,13 +19,11 @@ class Prepared(NamedTuple):
 
     Attributes:
         rows: {"image": uint8 [H, W, C], ..} each, decoded at each access.
-        raw: the same rows with undecoded pictures.
         names: the meaning of the labels; () where there are none.
         places: (split, first row, row after the last) of the parts that the rows are.
     """
 
-    rows: Sequence[dict[str, Any]]
-    raw: Sequence[dict[str, Any]]
+    rows: "Rows"
     names: tuple[str, ...]
     places: tuple[tuple[str, int, int], ...]
 
@@ -35,54 +35,68 @@ def prepared(path: Path, split: str = "train") -> Prepared:
         ValueError: there is no such set or split, it has no pictures, or its file format cannot be
             read row by row.
     """
-    import tensorflow_datasets as tfds
-
     check_known(path)
     here = path.is_dir()
     if here:
         _check_folder(path)
     try:
-        builder = tfds.builder_from_directory(path) if here else tfds.builder(str(path))
-        if "image" not in builder.info.features:
-            raise ValueError("it has no feature 'image'")
-        _check_splits(builder)
-        rows = builder.as_data_source(split=split)
-        undecoded = {"image": tfds.decode.SkipDecoding()}
-        raw = builder.as_data_source(split=split, decoders=undecoded)
-        features = builder.info.features
-        label = features["label"] if "label" in features else None
-        names = tuple(getattr(label, "names", None) or ())
-        return Prepared(_Rows(rows, raw, len(names)), raw, names, _places(builder, split))
+        with contextlib.redirect_stdout(io.StringIO()):  # tfds prints that TensorFlow is missing
+            return _prepared(path, here, split)
     except NotImplementedError as error:
         raise ValueError(f"data: {path} must be prepared as array_record: {error}") from error
     except Exception as error:  # tfds raises many kinds for damaged and unknown sets
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ValueError(
-            f"data: {path} is not a folder, zip or prepared tfds set: {reason}"
+            f"data: {path} is not a folder, zip or prepared tfds set: {_reason(error)}"
         ) from error
 
 
-class _Rows(Sequence):
+def _prepared(path: Path, here: bool, split: str) -> Prepared:
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(path) if here else tfds.builder(str(path))
+    if "image" not in builder.info.features:
+        raise ValueError("it has no feature 'image'")
+    _check_splits(builder)
+    rows = builder.as_data_source(split=split)
+    undecoded = {"image": tfds.decode.SkipDecoding()}
+    raw = builder.as_data_source(split=split, decoders=undecoded)
+    features = builder.info.features
+    label = features["label"] if "label" in features else None
+    names = tuple(getattr(label, "names", None) or ())
+    return Prepared(Rows(rows, raw, names), names, _places(builder, split))
+
+
+class Rows(Sequence):
     """Rows whose pictures are checked before tfds decodes them."""
 
-    def __init__(self, rows: Sequence, raw: Sequence, labels: int) -> None:
-        self.rows, self.raw, self.labels = rows, raw, labels
+    def __init__(self, rows: Sequence, raw: Sequence, names: Sequence[str]) -> None:
+        """`raw`: the rows with undecoded pictures. `names`: of the labels."""
+        self.rows, self.raw, self.names = rows, raw, names
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, i: Any) -> dict[str, Any]:
+        raw = self._of(self.raw, i)
+        picture_file.opened(bytes(raw["image"]), f"the picture of row {i}", READABLE)
+        return self._of(self.rows, i)
+
+    def label(self, i: int) -> int:
+        """The label of a row; its picture is not decoded."""
+        return int(self._of(self.raw, i)["label"])
+
+    def _of(self, rows: Sequence, i: int) -> dict[str, Any]:
         try:
-            picture_file.check_header(self.raw[i]["image"], "the picture", READABLE)
-            row = self.rows[i]
+            row = rows[i]
+            if self.names and not 0 <= int(row["label"]) < len(self.names):
+                raise ValueError(f"label must be in [0, {len(self.names)}), got {row['label']}")
+            return row
         except Exception as error:  # tfds raises many kinds for damaged rows
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise ValueError(f"data: cannot read row {i}: {reason}") from error
-        if self.labels and not 0 <= int(row["label"]) < self.labels:
-            raise ValueError(
-                f"data: the label of row {i} must be in [0, {self.labels}), got {row['label']}"
-            )
-        return row
+            raise ValueError(f"data: cannot read row {i}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _check_folder(path: Path) -> None:

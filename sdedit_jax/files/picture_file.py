@@ -63,9 +63,11 @@ def header(path: str | Path, formats: Sequence[str]) -> ImageFile.ImageFile:
         return _opened(file, str(path), formats)
 
 
-def check_header(data: bytes, name: str, formats: Sequence[str]) -> None:
-    """Check the header of a picture that a library decodes by itself; see `load`."""
-    _check(_opened(io.BytesIO(data), name, formats), data, name)
+def opened(data: bytes, name: str, formats: Sequence[str]) -> ImageFile.ImageFile:
+    """The image of a file's bytes, checked and not decoded; see `load`."""
+    image = _opened(io.BytesIO(data), name, formats)
+    _check(image, data, name)
+    return image
 
 
 def png_text(data: bytes, name: str) -> dict[str, str]:
