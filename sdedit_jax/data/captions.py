@@ -38,7 +38,9 @@ def read(files: Files, names: Sequence[str], pictures: Sequence[str], where: str
     for kind in TABLES:
         found = [name for name in names if posixpath.basename(name) == kind]
         if found:
-            return {path: text for name in found for path, text in _rows(name, files(name, door.TEXT))}
+            return {
+                path: text for name in found for path, text in _rows(name, files(name, door.TEXT))
+            }
     found = _beside(files, set(names), pictures)
     if not found:
         raise ValueError(

@@ -113,7 +113,9 @@ class Lmdb:
             raise self._error(f"page {number} is damaged")
         names, below = [], []
         for at in struct.unpack_from(f"<{(lower - HEAD) // 2}H", page, HEAD):
-            low, high, flags, length = struct.unpack_from("<HHHH", page[at : at + 8].ljust(8, b"\0"))
+            low, high, flags, length = struct.unpack_from(
+                "<HHHH", page[at : at + 8].ljust(8, b"\0")
+            )
             name = page[at + 8 : at + 8 + length]
             if at < upper or len(name) < length:
                 raise self._error(f"page {number} is damaged")

@@ -62,7 +62,8 @@ def _check_columns(columns: Sequence[str], where: str) -> None:
         if column not in COLUMNS:
             near = hint(column, COLUMNS)
             raise ValueError(
-                f"data: {where} has the unknown column {brief(column)}; known are {list(COLUMNS)}{near}"
+                f"data: {where} has the unknown column {brief(column)}; known are"
+                f" {list(COLUMNS)}{near}"
             )
         if columns.count(column) > 1:
             raise ValueError(f"data: {where} has the column {column!r} twice")
@@ -75,7 +76,8 @@ def _text(value: Any, column: str, line: int, name: str) -> str:
     """A value of a JSON line as text: texts, whole numbers, and null for none."""
     if isinstance(value, bool) or not isinstance(value, str | int | None):
         raise ValueError(
-            f"data: line {line} of {name}: {column} must be a text or a whole number, got {brief(value)}"
+            f"data: line {line} of {name}: {column} must be a text or a whole number, got"
+            f" {brief(value)}"
         )
     return "" if value is None else str(value).strip()
 

@@ -122,7 +122,9 @@ def _classes(value: Any) -> Iterator[Any]:
     """The classes that features.json names."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     if isinstance(value, dict):
-        yield from (value[name] for name in ("pythonClassName", "python_class_name") if name in value)
+        yield from (
+            value[name] for name in ("pythonClassName", "python_class_name") if name in value
+        )
         if isinstance(value.get("content"), dict | str) and "type" in value:
             yield value["type"]
     for one in inner:
@@ -139,9 +141,7 @@ def _check_splits(builder: Any) -> None:
         files = [door.check(str(file), "data") for file in split.filepaths]
         size = sum(file.stat().st_size for file in files)
         if not 0 <= split.num_examples <= size:
-            raise ValueError(
-                f"the split {name!r} claims {split.num_examples} rows in {size} bytes"
-            )
+            raise ValueError(f"the split {name!r} claims {split.num_examples} rows in {size} bytes")
 
 
 def check_known(path: Path) -> None:

@@ -63,7 +63,9 @@ def _array(file: BinaryIO, size: int, name: str, field: str) -> np.ndarray:
         if dtype.kind not in KINDS or min(shape, default=0) < 0:
             raise ValueError(f"it has the shape {shape} and the type {dtype}, no numbers")
         if count * dtype.itemsize != size - file.tell():
-            raise ValueError(f"its header claims {count * dtype.itemsize} bytes, it has another size")
+            raise ValueError(
+                f"its header claims {count * dtype.itemsize} bytes, it has another size"
+            )
         file.seek(0)
         return npy.read_array(file, allow_pickle=False, max_header_size=HEADER)
     except Exception as error:  # numpy raises many kinds for damaged files

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from sdedit_jax.caution import warn
 from sdedit_jax.files import door, picture_file
-from sdedit_jax.files.picture_file import FORMATS
 from sdedit_jax.files.paths import shown, user_path
+from sdedit_jax.files.picture_file import FORMATS
 from sdedit_jax.images.fitting import mask_at
 from sdedit_jax.images.pixels import Picture, flatten, from_levels, luminance
 

@@ -1,8 +1,9 @@
 """Finding input files by file, folder or glob; output names; files that belong to an input."""
 
 import glob
+import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,8 +93,30 @@ def _matches(pattern: Path) -> Iterator[Path]:
             break
         beginning /= part
     rest = pattern.parts[len(beginning.parts) :]
-    found = glob.glob(str(Path(glob.escape(str(beginning)), *rest)), recursive=True)
-    return map(Path, found)
+    return map(Path, set(_expanded(beginning, rest)))
+
+
+def _expanded(beginning: Path, parts: Sequence[str]) -> Iterator[str]:
+    """The matches of a pattern below a folder; "**" enters each folder once, whatever links do."""
+    at = list(parts).index("**") if "**" in parts else len(parts)
+    found = glob.glob(str(Path(glob.escape(str(beginning)), *parts[:at])))
+    if at == len(parts):
+        yield from found
+        return
+    for folder in _folders(filter(os.path.isdir, found)):
+        yield from _expanded(Path(folder), parts[at + 1 :] or ("*",))
+
+
+def _folders(tops: Iterable[str]) -> Iterator[str]:
+    """Folders and the folders below them, without hidden ones."""
+    seen: set[str] = set()
+    for top in tops:
+        for here, inside, _ in os.walk(top, followlinks=True):
+            real = os.path.realpath(here)
+            inside[:] = [name for name in inside if name[0] != "." and real not in seen]
+            if real not in seen:
+                yield here
+            seen.add(real)
 
 
 def _is_picture(path: Path) -> bool:

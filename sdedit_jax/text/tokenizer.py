@@ -162,6 +162,8 @@ def _whole(file: Path) -> tokenizers.Tokenizer:
     where = f"cannot read {file}"
     if not isinstance(model, dict) or model.get("type", "BPE") != "BPE":
         raise ValueError(f"tokenizer: {where}: its model must be an object of the type BPE")
+    if model.get("continuing_subword_prefix"):
+        raise ValueError(f"tokenizer: {where}: its model must have no continuing_subword_prefix")
     merges = model.get("merges")
     listed = merges if isinstance(merges, list) else [None]
     pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in listed]
