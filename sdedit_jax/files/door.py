@@ -79,7 +79,7 @@ def read(path: str | Path, field: str = "", most: int = TEXT) -> bytes:
         try:
             data = file.read(most + 1)
         except OSError as error:
-            raise _error(file.name, field, error) from None
+            raise _error(user_path(path), field, error) from None
     if len(data) > most:  # a file that grows, or one of /proc
         raise _error(user_path(path), field, ValueError(_too_large(most)))
     return data

@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from sdedit_jax.files import door
+from sdedit_jax.files.paths import shown
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MEMORY = 2**30
@@ -42,7 +43,7 @@ def load(data: bytes, name: str, formats: Sequence[str], most: int = 0) -> Image
         ValueError: empty, damaged, too large or of another format.
     """
     if not data:
-        raise ValueError(f"cannot read {name}: the file is empty")
+        raise ValueError(f"cannot read {shown(name)}: the file is empty")
     image = _opened(io.BytesIO(data), name, formats, most)
     _check(image, data, name)
     try:
@@ -78,7 +79,7 @@ def png_text(data: bytes, name: str) -> dict[str, str]:
     """
     if not data.startswith(SIGNATURE):
         format = _opened(io.BytesIO(data), name, FORMATS).format if data else "empty"
-        raise ValueError(f"cannot read text from {name}: not a PNG file but {format}")
+        raise ValueError(f"cannot read text from {shown(name)}: not a PNG file but {format}")
     texts = b"".join(chunk for kind, chunk in _chunks(data, name) if kind in TEXTS)
     dot = io.BytesIO()
     Image.new("L", (1, 1)).save(dot, "PNG")
@@ -148,12 +149,12 @@ def _check(image: Image.Image, data: bytes, name: str) -> None:
     what = f"{size} pixels (height x width) of mode {image.mode}"
     if needed(image) > MEMORY:
         raise ValueError(
-            f"cannot read {name}: {what} need {needed(image) >> 20} MiB while they are decoded, at"
+            f"cannot read {shown(name)}: {what} need {needed(image) >> 20} MiB while they are decoded, at"
             f" most {MEMORY >> 20} MiB are allowed"
         )
     runs = image.format == "BMP" and image.info.get("compression") in (1, 2)
     if runs and max(pixels, len(data)) > MOST_RUNS:
-        raise ValueError(f"cannot read {name}: {what} as run lengths; at most {MOST_RUNS} may be")
+        raise ValueError(f"cannot read {shown(name)}: {what} as run lengths; at most {MOST_RUNS} may be")
     if len(data) < _least(image, data):
         raise _damaged(name, f"{len(data)} bytes are too few for {what}")
 
@@ -178,12 +179,12 @@ def _opened(file: object, name: str, formats: Sequence[str], most: int = 0) -> I
         known = [format.replace("WEBP", "WebP") for format in formats]
         listed = " or ".join(filter(None, [", ".join(known[:-1]), known[-1]]))
         raise ValueError(
-            f"cannot read {name}: not a {listed} picture, or its header is damaged"
+            f"cannot read {shown(name)}: not a {listed} picture, or its header is damaged"
         ) from error
     except Image.DecompressionBombError as error:
         bound = most or 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        shown = f"{bound // 10**6} megapixels" if bound >= 10**6 else f"{bound} pixels"
-        raise ValueError(f"cannot read {name}: larger than {shown}") from error
+        most_text = f"{bound // 10**6} megapixels" if bound >= 10**6 else f"{bound} pixels"
+        raise ValueError(f"cannot read {shown(name)}: larger than {most_text}") from error
     except Exception as error:  # Pillow raises many kinds for damaged files
         raise _damaged(name, error) from error
 
@@ -195,4 +196,4 @@ def _quiet() -> warnings.catch_warnings:
 
 def _damaged(name: str, reason: Exception | str) -> ValueError:
     text = " ".join(str(reason).split())[:200] or type(reason).__name__
-    return ValueError(f"cannot read {name}: damaged or truncated ({text})")
+    return ValueError(f"cannot read {shown(name)}: damaged or truncated ({text})")

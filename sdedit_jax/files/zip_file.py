@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sdedit_jax.files import door
+from sdedit_jax.files.paths import shown
 
 MEMBERS = 2_000_000
 """Members of a zip."""
@@ -78,7 +79,7 @@ def read(archive: zipfile.ZipFile, name: str, field: str, most: int) -> bytes:
         return data
     except Exception as error:  # zipfile raises many kinds for damaged and encrypted files
         raise ValueError(
-            f"{field}: cannot read {name} in {archive.filename}: {_reason(error)}"
+            f"{field}: cannot read {shown(name)} in {archive.filename}: {_reason(error)}"
         ) from None
 
 

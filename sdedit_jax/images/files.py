@@ -14,6 +14,7 @@ from PIL import Image, PngImagePlugin
 
 from sdedit_jax.caution import warn
 from sdedit_jax.files import door, picture_file
+from sdedit_jax.files.json_file import SURROGATE
 from sdedit_jax.files.paths import shown, user_path
 from sdedit_jax.files.picture_file import FORMATS
 from sdedit_jax.images.fitting import mask_at
@@ -120,7 +121,7 @@ def _beside_pixels(image: Image.Image) -> tuple[bytes | None, tuple | None, tupl
 
 def _bytes(path: str | Path) -> bytes:
     path = user_path(path)
-    if shown(path.name) != path.name:
+    if SURROGATE.search(path.name):
         raise ValueError(f"cannot read {shown(path)}: the name is not UTF-8; rename the file")
     return door.read(path, most=door.PICTURE)
 

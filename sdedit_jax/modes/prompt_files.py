@@ -105,7 +105,7 @@ def _table(file: str, text: str, fields: Sequence[str], short: str) -> dict[str,
     if header[0] in NAMES and header[1:]:
         if wrong := [column for column in header[1:] if column not in fields]:
             raise ValueError(
-                f"prompts: the column {wrong[0]!r} of {file} must be one of {list(fields)}"
+                f"prompts: the column {brief(wrong[0])} of {file} must be one of {list(fields)}"
                 f"{hint(wrong[0], fields)}"
             )
         every = every[1:]
