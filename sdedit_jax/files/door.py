@@ -3,6 +3,7 @@
 Libraries that open files by themselves get paths that `check` or `check_folder` has seen.
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -83,6 +84,21 @@ def read(path: str | Path, field: str = "", most: int = TEXT) -> bytes:
     if len(data) > most:  # a file that grows, or one of /proc
         raise _error(user_path(path), field, ValueError(_too_large(most)))
     return data
+
+
+@contextlib.contextmanager
+def naming(field: str) -> Iterator[None]:
+    """While active, an error about a file that cannot be read begins with a setting's name.
+
+    Raises:
+        ValueError: the error.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if not field or not str(error).startswith("cannot read"):
+            raise
+        raise ValueError(f"{field}: {error}") from error
 
 
 def copy(path: str | Path, target: str | Path, field: str = "", most: int = TABLE) -> None:
@@ -168,6 +184,6 @@ def _error(path: str | Path, field: str, error: Exception) -> ValueError:
     if isinstance(error, FileNotFoundError):
         reason = "no such file"
         if os.path.islink(path):
-            reason = f"it is a symbolic link to {shown(os.readlink(path))}, which does not exist"
+            reason += f"; it is a symbolic link to {shown(os.readlink(path))}, which does not exist"
     before = f"{field}: " if field else ""
     return ValueError(f"{before}cannot read {shown(path)}: {reason}")

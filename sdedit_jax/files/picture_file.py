@@ -149,12 +149,14 @@ def _check(image: Image.Image, data: bytes, name: str) -> None:
     what = f"{size} pixels (height x width) of mode {image.mode}"
     if needed(image) > MEMORY:
         raise ValueError(
-            f"cannot read {shown(name)}: {what} need {needed(image) >> 20} MiB while they are decoded, at"
-            f" most {MEMORY >> 20} MiB are allowed"
+            f"cannot read {shown(name)}: {what} need {needed(image) >> 20} MiB while they are"
+            f" decoded, at most {MEMORY >> 20} MiB are allowed"
         )
     runs = image.format == "BMP" and image.info.get("compression") in (1, 2)
     if runs and max(pixels, len(data)) > MOST_RUNS:
-        raise ValueError(f"cannot read {shown(name)}: {what} as run lengths; at most {MOST_RUNS} may be")
+        raise ValueError(
+            f"cannot read {shown(name)}: {what} as run lengths; at most {MOST_RUNS} may be"
+        )
     if len(data) < _least(image, data):
         raise _damaged(name, f"{len(data)} bytes are too few for {what}")
 

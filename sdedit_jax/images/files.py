@@ -40,13 +40,17 @@ STRIP = 2**20
 """Pixels that are turned into an array at a time."""
 
 
-def read(path: str | Path) -> Picture:
+def read(path: str | Path, field: str = "") -> Picture:
     """Read a PNG, JPEG or WebP file; see `decode`.
+
+    Args:
+        field: the setting that names the file, for messages.
 
     Raises:
         ValueError: the file is missing, empty, damaged, too large or of another format.
     """
-    return decode(_bytes(path), str(path))
+    with door.naming(field):
+        return decode(_bytes(path), str(path))
 
 
 def decode(data: bytes, name: str, formats: Sequence[str] = FORMATS, most: int = 0) -> Picture:
@@ -190,7 +194,8 @@ def read_mask(
     Raises:
         ValueError: the file cannot be read, has other proportions, or is JPEG and dark everywhere.
     """
-    return decode_mask(_bytes(path), str(path), size, invert, channel, name)
+    with door.naming(name):
+        return decode_mask(_bytes(path), str(path), size, invert, channel, name)
 
 
 def decode_mask(
@@ -286,7 +291,8 @@ def read_region(
         ValueError: the file cannot be read, has other proportions, is JPEG or 16-bit, or lacks the
             colour.
     """
-    image = picture_file.load(_bytes(path), str(path), FORMATS)
+    with door.naming("mask"):
+        image = picture_file.load(_bytes(path), str(path), FORMATS)
     if image.format == "JPEG" or image.mode.startswith("I"):
         what = "JPEG" if image.format == "JPEG" else "16-bit"
         raise ValueError(f"segmentation map {path} is {what}; save it as 8-bit PNG")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sdedit_jax.files.paths import user_path
+from sdedit_jax.files.paths import brief, user_path
 from sdedit_jax.images.files import is_own
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -47,13 +47,13 @@ def list_inputs(pattern: str | Path, mask_suffix: str = MASK_SUFFIX) -> Listing:
     if not str(pattern):
         raise ValueError("input: give a picture, a folder or a glob")
     path = user_path(pattern)
-    if path.is_file():
+    if os.path.isfile(path):
         return Listing([path], [])
-    names = path.iterdir() if path.is_dir() else _matches(path)
+    names = path.iterdir() if os.path.isdir(path) else _matches(path)
     found = sorted(name for name in names if _is_picture(name))
     if not found:
-        kind = "in the folder" if path.is_dir() else "matches"
-        raise ValueError(f"input: no PNG, JPEG or WebP picture {kind} {str(pattern)!r}")
+        kind = "in the folder" if os.path.isdir(path) else "matches"
+        raise ValueError(f"input: no PNG, JPEG or WebP picture {kind} {brief(str(pattern))}")
     beside = (file for folder in {path.parent for path in found} for file in folder.iterdir())
     stems = {file.with_suffix("") for file in beside if _is_picture(file)}
     masks = [path for path in found if _is_mask_of_one(path, stems, mask_suffix)]
@@ -75,7 +75,7 @@ def mask_beside(path: str | Path, mask_suffix: str = MASK_SUFFIX) -> Path | None
         ValueError: there are several.
     """
     path = user_path(path)
-    if not mask_suffix or not path.parent.is_dir():
+    if not mask_suffix or not os.path.isdir(path.parent):
         return None
     stem = path.stem + mask_suffix
     found = sorted(f for f in path.parent.iterdir() if f.stem == stem and _is_picture(f))
@@ -89,7 +89,7 @@ def _matches(pattern: Path) -> Iterator[Path]:
     """The paths that match a glob. Folders at its beginning that exist are no patterns."""
     beginning = Path()
     for part in pattern.parts:
-        if not (beginning / part).exists():
+        if not os.path.exists(beginning / part):
             break
         beginning /= part
     rest = pattern.parts[len(beginning.parts) :]
@@ -121,7 +121,7 @@ def _folders(tops: Iterable[str]) -> Iterator[str]:
 
 def _is_picture(path: Path) -> bool:
     """Whether a path is a picture by its name; a link that leads nowhere counts, and is named."""
-    there = path.is_file() or (path.is_symlink() and not path.exists())
+    there = os.path.isfile(path) or (os.path.islink(path) and not os.path.exists(path))
     return path.suffix.lower() in SUFFIXES and path.name[0] != "." and there
 
 
@@ -165,7 +165,7 @@ def paired(where: str | Path, path: str | Path, name: str, suffix: str = "") -> 
         ValueError: the folder has no such file, or several.
     """
     where, stem = user_path(where), Path(path).stem
-    if not where.is_dir():
+    if not os.path.isdir(where):
         return where
     files = sorted(file for file in where.iterdir() if _is_picture(file))
     found = [file for file in files if suffix and file.stem == stem + suffix]
