@@ -5,7 +5,6 @@ from setuptools import find_packages, setup
 SHIPPED = ("configs", "checkpoints", "examples")
 """Top-level folders that an installed package holds as sdedit_jax.configs and so on."""
 
-LSUN = ["lmdb>=1.4"]
 WEB = ["gradio>=6,<7", "fastapi>=0.115", "uvicorn>=0.30"]
 
 setup(
@@ -75,14 +74,13 @@ setup(
             "nbclient>=0.10",
             "ipykernel>=6.29",
             "anywidget>=0.9",
-            *LSUN,
+            "lmdb>=1.4",  # writes the files that our reader of LSUN reads
             *WEB,
             "playwright>=1.49",  # with the chromium of the system, for tests of the page
         ],
         "notebook": ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "anywidget>=0.9"],
         "dev": ["ruff>=0.12", "pyright[nodejs]>=1.1.400"],
         "convert": ["torch>=2.6"],
-        "lsun": LSUN,
         "web": WEB,
         "docs": [
             "mkdocs>=1.6,<2",

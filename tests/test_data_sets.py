@@ -16,6 +16,7 @@ from PIL import Image
 from tfds_files import prepared
 
 from sdedit_jax.data import LAYOUTS, celeba_hq, open_data_set, pie_bench
+from sdedit_jax.data.lmdb_file import Lmdb
 from sdedit_jax.data.tables import texts
 
 
@@ -382,16 +383,35 @@ def test_lsun_is_read_from_its_lmdb_folder(tmp_path, rng):
     assert "must have one LMDB folder of the split 'val', has" in refused(tmp_path, split="val")
     (tmp_path / "torn_lmdb").mkdir()
     (tmp_path / "torn_lmdb/data.mdb").write_bytes(b"x" * 5000)
-    assert "cannot open" in refused(tmp_path / "torn_lmdb")
+    assert "no LMDB file" in refused(tmp_path / "torn_lmdb")
     lmdb_folder(tmp_path / "empty_lmdb", {})
     assert "has no rows" in refused(tmp_path / "empty_lmdb")
 
 
-def test_lsun_without_its_package_says_how_to_get_it(tmp_path, monkeypatch):
-    (tmp_path / "x_val_lmdb").mkdir()
-    (tmp_path / "x_val_lmdb/data.mdb").write_bytes(b"")
-    monkeypatch.setitem(__import__("sys").modules, "lmdb", None)
-    assert 'pip install ".[lsun]"' in refused(tmp_path / "x_val_lmdb")
+def test_lmdb_files_are_read_as_by_the_library(tmp_path, rng):
+    """Large values have pages of their own, and 3000 keys need pages of two levels."""
+    values = {f"k{i}": rng.bytes(5000 if i % 100 == 0 else i % 40) for i in range(3000)}
+    file = Lmdb(lmdb_folder(tmp_path / "many", values) / "data.mdb")
+    assert list(file.keys()) == sorted(key.encode() for key in values)
+    assert all(file.get(key.encode()) == value for key, value in values.items())
+    assert file.get(b"k") is None and file.get(b"none") is None
+
+
+def test_a_damaged_lmdb_file_raises_no_other_error(tmp_path, rng):
+    values = {f"k{i}": rng.bytes(30) for i in range(200)}
+    file = lmdb_folder(tmp_path / "small", values) / "data.mdb"
+    whole, errors = file.read_bytes(), 0
+    for case in range(300):
+        damaged = bytearray(whole)
+        for at in rng.integers(0, len(whole), 20 if case % 3 else 200):
+            damaged[at] = rng.integers(256)
+        file.write_bytes(damaged if case % 5 else damaged[: rng.integers(len(whole))])
+        try:
+            found = Lmdb(file)
+            assert all(found.get(key) is not found for key in found.keys())
+        except ValueError as error:
+            errors += str(file) in str(error)
+    assert errors > 50
 
 
 def faces(root, rng):

@@ -41,7 +41,7 @@ HOMES = {
     "grain": ["training/batches.py", "evaluation/flow.py"],
     "array_record": ["evaluation/shards.py"],
     "tensorflow_datasets": ["data/tfds_sets.py"],
-    "lmdb": ["data/lsun.py"],
+    "lmdb": [],
     "torch": ["weights"],
     "msgpack": ["weights"],
     "safetensors": ["weights"],
@@ -161,6 +161,67 @@ def test_the_core_knows_jax_alone():
     for file in files():
         if room(module_of(file)) in PURE:
             assert {module.split(".")[0] for module, _ in imported(file)} <= allowed, file
+
+
+OPENING = {
+    *("open", "np.load", "np.fromfile", "np.memmap", "json.load", "json.loads", "csv.reader"),
+    *("zipfile.ZipFile", "Image.open", "pickle.load", "read_text", "read_bytes"),
+    *("shutil.copyfile", "shutil.copy", "shutil.copytree", "lmdb.open", "os.open", "io.open"),
+}
+"""Calls that open, or read, a file of a user; those of files/ are checked and limited."""
+FREE = {
+    "weights": "checkpoints have readers of their own",
+    "web/canvas.py": "read_text of the page's own files",
+    "web/result.py": "read_text of the page's own files",
+    "web/strength.py": "read_text of the page's own files",
+    "evaluation/identity.py": "read_bytes of our code; json.loads of what was just written",
+    "data/examples.py": "json.loads of the references that a data set makes",
+    "data/patches.py": "json.loads of the references that a data set makes",
+    "data/pie_bench.py": "json.loads of the references that a data set makes",
+    "images/files.py": "open for writing",
+    "modes/lock.py": "open for writing; read_text of /proc",
+    "provenance.py": "json.loads of recipes",
+    "text/concept_parser.py": "json.loads of a quoted prompt",
+    "text/vocabulary.py": "json.loads of what tokenizers learned",
+    "training/history.py": "json.loads of what was just written",
+    "training/report.py": "open for writing",
+}
+"""Where such calls are allowed, and why."""
+
+
+def opening(file):
+    """(line, call) of the calls of OPENING in a file."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        last = name.rpartition(".")[2]
+        mode = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
+        of_path = last == "open" and "." in name and (not node.args or isinstance(mode, str))
+        ours = name.startswith(("images.", "door.", "json_file."))
+        if name in OPENING or of_path or (last in ("read_text", "read_bytes") and not ours):
+            yield node.lineno, name
+
+
+@pytest.mark.parametrize("file", files(), ids=lambda f: str(f.relative_to(ROOT)))
+def test_users_files_are_opened_in_one_room(file):
+    path = file.relative_to(ROOT)
+    inside = path.relative_to(PACKAGE) if path.parts[0] == PACKAGE else path
+    free = any(Path(home) in (inside, *inside.parents) for home in ("files", *FREE))
+    assert free or not [*opening(file)], f"{path}: open users' files by sdedit_jax/files"
+
+
+def test_no_place_is_free_for_nothing():
+    for home in FREE:
+        here = [f for f in files() if f.is_relative_to(ROOT / PACKAGE / home)]
+        assert any(any(opening(file)) for file in here), home
+
+
+def test_calls_that_open_files_are_found(tmp_path):
+    calls = ["open(x)", "x.open()", "x.open('rb')", "x.read_text()", "np.load(x)", "Image.open(x)"]
+    allowed = ["images.read_text(x)", "layout.open(x, y)", "door.open_file(x)"]
+    (tmp_path / "a.py").write_text("\n".join(calls + allowed))
+    assert [line for line, _ in opening(tmp_path / "a.py")] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_wrong_import_and_a_circle_are_found(tmp_path):

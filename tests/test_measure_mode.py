@@ -195,7 +195,7 @@ def test_sets_without_pairs_are_compared(rng, tmp_path):
     [
         ({"a": ""}, "a: give a folder, a glob or a zip of pictures"),
         ({"b": "nowhere"}, "b: no PNG, JPEG or WebP picture matches 'nowhere'"),
-        ({"b": "nowhere.zip"}, "b: cannot open nowhere.zip"),
+        ({"b": "nowhere.zip"}, "b: cannot read nowhere.zip"),
         ({"resize": "64"}, "resize must be HxW, such as \"64x96\", got '64'"),
         ({"resize": "0x8"}, "resize must"),
         ({"resize": "8x8", "fit": "best"}, "fit must be one of"),

@@ -13,15 +13,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sdedit_jax.data.tables import json_rows
-from sdedit_jax.files import json_file, table
+from sdedit_jax.files import door, json_file, table
+from sdedit_jax.files.paths import brief
 
 TABLES = ("captions.csv", "metadata.jsonl", "metadata.csv")
 BESIDE = (".txt", ".caption")
 PATHS = ("path", "file_name")
 CAPTIONS = ("caption", "text")
 
-Files = Callable[[str], bytes]
-"""The content of a file by its name."""
+Files = Callable[[str, int], bytes]
+"""The content of a file by its name, with a limit of bytes."""
 
 
 def read(files: Files, names: Sequence[str], pictures: Sequence[str], where: str) -> dict[str, str]:
@@ -37,7 +38,9 @@ def read(files: Files, names: Sequence[str], pictures: Sequence[str], where: str
     for kind in TABLES:
         found = [name for name in names if posixpath.basename(name) == kind]
         if found:
-            return {path: text for name in found for path, text in _rows(name, files(name))}
+            return {
+                path: text for name in found for path, text in _rows(name, files(name, door.TEXT))
+            }
     found = _beside(files, set(names), pictures)
     if not found:
         raise ValueError(
@@ -57,7 +60,7 @@ def _rows(name: str, data: bytes) -> Iterator[tuple[str, str]]:
         if not isinstance(path, str) or not isinstance(caption, str) or not caption.strip():
             raise ValueError(
                 f"data: line {line} of {name} must hold a path and a caption, with quotes around"
-                f" what has commas; got {[value for value in row.values() if value]}"
+                f" what has commas; got {brief([value for value in row.values() if value])}"
             )
         yield posixpath.normpath(posixpath.join(folder, path.replace("\\", "/"))), caption
 
@@ -68,7 +71,7 @@ def _table(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     if not set(PATHS) & set(header) or not set(CAPTIONS) & set(header):
         raise ValueError(
             f"data: {name} needs a column of {list(PATHS)} and one of {list(CAPTIONS)},"
-            f" has {header}"
+            f" has {brief(header)}"
         )
     for line, cells in rows:
         more = cells[len(header) :]
@@ -83,8 +86,8 @@ def _beside(files: Files, names: set[str], pictures: Sequence[str]) -> dict[str,
         file = next((stem + ending for ending in BESIDE if stem + ending in names), None)
         if file is None:
             continue
-        lines = [line.strip() for line in json_file.decode(files(file), file, "data").splitlines()]
-        caption = next(filter(None, lines), None)
+        text = json_file.decode(files(file, door.LINE), file, "data")
+        caption = next(filter(None, map(str.strip, text.splitlines())), None)
         if caption is None:
             raise ValueError(f"data: {file} holds no caption")
         found[picture] = caption

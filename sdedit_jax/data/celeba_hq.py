@@ -7,6 +7,7 @@
 The ids are the numbers N. Lee et al., MaskGAN, CVPR 2020 (arXiv:1907.11922).
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ MASKS = "CelebAMask-HQ-mask-anno"
 MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
 PARTS = ("skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear", "mouth")
 PARTS += ("u_lip", "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth")
+NUMBER = re.compile(r"\d{1,18}")
 SPLITS = {"train": (0, 162771), "val": (162771, 182638), "test": (182638, 202600)}
 """The first number in CelebA of a split, and that after its last, as CelebAMask-HQ splits it."""
 
@@ -66,7 +68,8 @@ def celeba_hq(path: Path, choice: Choice) -> DataSet:
 
 def _in_order(ids: set[str]) -> list[str]:
     """Ids by their numbers, and behind them those that are none."""
-    return sorted(ids, key=lambda id: (not id.isdecimal(), int(id) if id.isdecimal() else 0, id))
+    numbers = {id: int(id) for id in ids if NUMBER.fullmatch(id)}
+    return sorted(ids, key=lambda id: (id not in numbers, numbers.get(id, 0), id))
 
 
 def _of_split(ids: Mapping[str, str], path: Path, split: str) -> set[str]:
@@ -74,7 +77,7 @@ def _of_split(ids: Mapping[str, str], path: Path, split: str) -> set[str]:
     first, last = SPLITS[one_of("split", split, SPLITS)]
     lines = (line.split() for line in json_file.lines(path / MAPPING, "data"))
     numbers = {
-        cells[0]: int(cells[1]) for cells in lines if len(cells) > 1 and cells[1].isdecimal()
+        cells[0]: int(cells[1]) for cells in lines if len(cells) > 1 and NUMBER.fullmatch(cells[1])
     }
     return {id for id in ids if first <= numbers.get(id, -1) < last}
 
@@ -103,7 +106,7 @@ def _part_files(path: Path) -> Iterator[tuple[str, str, str]]:
     """(id, name, part) of the part masks."""
     for name in picture_names(Files(path / MASKS).names()):
         number, _, part = Path(name).stem.partition("_")
-        if number.isdecimal():
+        if NUMBER.fullmatch(number):
             yield str(int(number)), name, part
 
 

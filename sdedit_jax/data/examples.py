@@ -11,6 +11,8 @@ import numpy as np
 
 from sdedit_jax.data.files import READABLE, to_picture
 from sdedit_jax.data.tables import texts
+from sdedit_jax.files import json_file
+from sdedit_jax.files.paths import brief, shown
 from sdedit_jax.images import Picture, Size, decode_mask
 
 Files = Callable[[str], bytes]
@@ -104,7 +106,7 @@ class DataSet:
             return self.read(id, self.references[i])
         except ValueError as error:
             reason = str(error).removeprefix("data: ")
-            raise ValueError(f"data: row {id!r} of {self.name}: {reason}") from error
+            raise ValueError(f"data: row {brief(id)} of {self.name}: {reason}") from error
 
     def __iter__(self) -> Iterator[Example]:
         return (self[i] for i in range(len(self)))
@@ -167,10 +169,13 @@ def file_set(
     ids, references, places = texts(columns, 3)
     if not ids:
         raise ValueError(f"data: {name} has no rows")
+    strange = next(filter(json_file.SURROGATE.search, ids), None)
+    if strange is not None:
+        raise ValueError(f"data: the id {shown(strange)} of {name} is not UTF-8; rename the file")
     twice = repeated(ids)
     if twice:
-        first, second = (places[row] for row in twice)
-        raise ValueError(f"data: {first} and {second} of {name} have the id {ids[twice[0]]!r}")
+        first, second = (shown(places[row]) for row in twice)
+        raise ValueError(f"data: {first} and {second} of {name} have the id {brief(ids[twice[0]])}")
     return DataSet(name, ids, references, FileReader(files, mask))
 
 

@@ -35,17 +35,18 @@ class Files:
         found = self.zip.namelist() if self.zip else _walk(self.path)
         return sorted(name for name in found if not HIDDEN.search(name))
 
-    def __call__(self, name: str) -> bytes:
+    def __call__(self, name: str, most: int = door.PICTURE) -> bytes:
         """The content of a file.
+
+        Args:
+            most: bytes that it may have.
 
         Raises:
             ValueError: the file cannot be read.
         """
         if self.zip:
-            return zip_file.read(self.zip, name, "data", door.PICTURE)
-        if reason := _link(self.path / name):
-            raise ValueError(f"data: cannot read {name} in {self.path}: {reason}")
-        return door.read(self.path / name, "data", door.PICTURE)
+            return zip_file.read(self.zip, name, "data", most)
+        return door.read(self.path / name, "data", most)
 
 
 def _walk(folder: Path) -> list[str]:
@@ -55,13 +56,6 @@ def _walk(folder: Path) -> list[str]:
         inside = os.path.relpath(here, folder).replace(os.sep, "/")
         found += files if inside == "." else [f"{inside}/{name}" for name in files]
     return found
-
-
-def _link(path: Path) -> str:
-    """What is wrong with a symbolic link that leads nowhere; "" for other paths."""
-    if not path.is_symlink() or path.exists():
-        return ""
-    return f"it is a symbolic link to {os.readlink(path)}, which does not exist"
 
 
 def picture_names(names: Sequence[str]) -> list[str]:

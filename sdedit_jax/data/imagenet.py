@@ -9,6 +9,7 @@ The folders may also stand in ILSVRC/Data/CLS-LOC, as on Kaggle. The ids are the
 without ".JPEG". Russakovsky et al., IJCV 2015 (arXiv:1409.0575).
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -33,7 +34,7 @@ def fits(path: Path) -> bool:
     """Whether a path has the folders of ImageNet."""
     base = _base(path)
     for split in _splits(base):
-        names = (one.name for one in (base / split).iterdir())
+        names = os.listdir(base / split)
         if any(SYNSET.fullmatch(name) or name.startswith("ILSVRC2012_") for name in names):
             return True
     return False
@@ -116,7 +117,7 @@ def _truth(path: Path, base: Path) -> dict[str, str]:
     solution, numbers = _find(SOLUTION, path, base), _find(NUMBERS, path, base)
     if solution:
         rows = table.rows_of(json_file.lines(solution, "data"), SOLUTION, "data")
-        return {cells[0]: cells[1].split()[0] for _, cells in rows if len(cells) > 1}
+        return {cells[0]: cells[1].split()[0] for _, cells in rows if len(cells) > 1 and cells[1]}
     if numbers is None:
         return {}
     mapped = _find(SYNSETS, path, base)

@@ -6,18 +6,16 @@ The keys are the ids, the values are JPEG or WebP files. The label is the catego
 import functools
 import os
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from sdedit_jax.data.examples import DataSet, Example
 from sdedit_jax.data.files import to_picture
 from sdedit_jax.data.layouts import Choice, Layout
+from sdedit_jax.data.lmdb_file import Lmdb
 from sdedit_jax.data.tables import texts
 
 NAME = re.compile(r"(?P<category>.+)_(?P<split>train|val)_lmdb|(?P<test>test)_lmdb")
-OPENING = threading.Lock()
 
 
 def fits(path: Path) -> bool:
@@ -63,34 +61,19 @@ class _Reader:
         self.folder, self.label = folder, label
 
     def keys(self) -> Iterator[str]:
-        with _environment(self.folder).begin() as rows:
-            for key in rows.cursor().iternext(keys=True, values=False):
-                yield os.fsdecode(key)
+        return map(os.fsdecode, _opened(self.folder).keys())
 
     def __call__(self, id: str, reference: str) -> Example:
-        with _environment(self.folder).begin() as rows:
-            data = rows.get(os.fsencode(reference))
+        data = _opened(self.folder).get(os.fsencode(reference))
         if data is None:
             raise ValueError(f"no such key in {self.folder}")
         return Example(id, to_picture(data, reference), label=self.label)
 
 
-def _environment(folder: Path) -> Any:
-    """The open LMDB environment of a folder; LMDB allows one in a process."""
-    with OPENING:
-        return _opened(str(folder.resolve()))
-
-
 @functools.cache
-def _opened(folder: str) -> Any:
-    try:
-        import lmdb
-    except ImportError as error:
-        raise ValueError('data: LSUN needs the package lmdb: pip install ".[lsun]"') from error
-    try:
-        return lmdb.open(folder, readonly=True, create=False, lock=False, readahead=False)
-    except lmdb.Error as error:
-        raise ValueError(f"data: cannot open {folder}: {error}") from error
+def _opened(folder: Path) -> Lmdb:
+    """The open file of a folder, for all threads."""
+    return Lmdb(folder / "data.mdb")
 
 
 LAYOUT = Layout(fits, lsun, ("split",))

@@ -11,6 +11,7 @@ from sdedit_jax.data.examples import DataSet, Row, file_set
 from sdedit_jax.data.files import Files
 from sdedit_jax.data.tables import json_rows
 from sdedit_jax.files import json_file, table
+from sdedit_jax.files.paths import brief
 from sdedit_jax.text.spelling import counted, hint
 
 ENDINGS = (".csv", ".tsv", ".jsonl")
@@ -61,20 +62,22 @@ def _check_columns(columns: Sequence[str], where: str) -> None:
         if column not in COLUMNS:
             near = hint(column, COLUMNS)
             raise ValueError(
-                f"data: {where} has the unknown column {column!r}; known are {list(COLUMNS)}{near}"
+                f"data: {where} has the unknown column {brief(column)}; known are"
+                f" {list(COLUMNS)}{near}"
             )
         if columns.count(column) > 1:
             raise ValueError(f"data: {where} has the column {column!r} twice")
     for column in REQUIRED:
         if column not in columns:
-            raise ValueError(f"data: {where} needs a column {column!r}, has {list(columns)}")
+            raise ValueError(f"data: {where} needs a column {column!r}, has {brief(list(columns))}")
 
 
 def _text(value: Any, column: str, line: int, name: str) -> str:
     """A value of a JSON line as text: texts, whole numbers, and null for none."""
     if isinstance(value, bool) or not isinstance(value, str | int | None):
         raise ValueError(
-            f"data: line {line} of {name}: {column} must be a text or a whole number, got {value!r}"
+            f"data: line {line} of {name}: {column} must be a text or a whole number, got"
+            f" {brief(value)}"
         )
     return "" if value is None else str(value).strip()
 

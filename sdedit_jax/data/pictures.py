@@ -203,7 +203,7 @@ def _from_tfds(path: Path, split: str | None, labels: str | None, size: int | No
         return images, None, ()
     if not found.names:
         raise ValueError(f"data: the tfds set {path} has no labels")
-    numbers = np.array([found.raw[i]["label"] for i in range(len(found.raw))], np.int32)
+    numbers = np.array([found.rows.label(i) for i in range(len(found.rows))], np.int32)
     return images, numbers, found.names
 
 

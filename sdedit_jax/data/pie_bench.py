@@ -9,7 +9,7 @@ Diffusion-based Editing with 3 Lines of Code, ICLR 2024 (arXiv:2310.01506).
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from sdedit_jax.data.examples import DataSet, Row, file_set
 from sdedit_jax.data.files import Files
 from sdedit_jax.data.layouts import Choice, Layout
 from sdedit_jax.files import json_file
+from sdedit_jax.files.paths import brief
 from sdedit_jax.images import Size
 from sdedit_jax.images.fitting import mask_at
 from sdedit_jax.text.spelling import one_of
@@ -62,20 +63,24 @@ def pie_bench(path: Path, choice: Choice) -> DataSet:
     wanted = [one_of("split", part.strip(), LABELS) for part in choice.split.split(",") if part]
     entries = json_file.read_object(path / MAPPING, "data", "ids")
     rows = (
-        (id, _row(id, entry), id)
+        (id, row, id)
         for id, entry in entries.items()
-        if not wanted or entry.get("editing_type_id") in wanted
+        if (row := _row(id, entry)).label in wanted or not wanted
     )
     return file_set(path.name, rows, Files(path / PICTURES), _mask)
 
 
-def _row(id: str, entry: Mapping[str, Any]) -> Row:
+def _row(id: str, entry: Any) -> Row:
+    if not isinstance(entry, dict):
+        raise ValueError(f"data: {MAPPING}: {brief(id)} must be an object, got {brief(entry)}")
     fields = ("image_path", "original_prompt", "editing_prompt", "editing_type_id")
     for field in fields:
         if not isinstance(entry.get(field), str):
-            raise ValueError(f"data: {MAPPING}: {field} of {id!r} must be a text")
+            raise ValueError(f"data: {MAPPING}: {field} of {brief(id)} must be a text")
     if not isinstance(entry.get("mask"), list):
-        raise ValueError(f"data: {MAPPING}: mask of {id!r} must be a list of numbers")
+        raise ValueError(f"data: {MAPPING}: mask of {brief(id)} must be a list of numbers")
+    if not isinstance(entry.get("blended_word") or "", str):
+        raise ValueError(f"data: {MAPPING}: blended_word of {brief(id)} must be a text")
     return Row(
         picture=entry["image_path"],
         mask=json.dumps(entry["mask"]),
@@ -114,10 +119,12 @@ def mask_of_runs(runs: Sequence[int], side: int = SIDE) -> np.ndarray:
         ValueError: a start lacks its length, or a number is no place or length in the mask.
     """
     pixels = side * side
-    whole = all(isinstance(n, int) and n >= 0 for n in runs)
+    whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in runs)
     if len(runs) % 2 or not whole or any(start >= pixels for start in runs[::2]):
-        raise ValueError(f"mask must be pairs of a start below {pixels} and a length, got {runs}")
-    starts, lengths = np.array(runs, np.int64).reshape(-1, 2).T
+        raise ValueError(
+            f"mask must be pairs of a start below {pixels} and a length, got {brief(runs)}"
+        )
+    starts, lengths = np.array([min(n, pixels) for n in runs], np.int64).reshape(-1, 2).T
     steps = np.zeros(pixels + 1, np.int64)
     np.add.at(steps, starts, 1)
     np.add.at(steps, np.minimum(starts + lengths, pixels), -1)

@@ -1,9 +1,17 @@
 """Sets of tensorflow_datasets: prepared folders and names, read without TensorFlow."""
 
+import contextlib
+import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from sdedit_jax.data.files import READABLE
+from sdedit_jax.files import door, json_file, picture_file
+
+FEATURES = "tensorflow_datasets.core.features."
+"""Where the classes of features are; features.json names them, and tfds imports their modules."""
 
 
 class Prepared(NamedTuple):
@@ -11,13 +19,11 @@ class Prepared(NamedTuple):
 
     Attributes:
         rows: {"image": uint8 [H, W, C], ..} each, decoded at each access.
-        raw: the same rows with undecoded pictures.
         names: the meaning of the labels; () where there are none.
         places: (split, first row, row after the last) of the parts that the rows are.
     """
 
-    rows: Sequence[dict[str, Any]]
-    raw: Sequence[dict[str, Any]]
+    rows: "Rows"
     names: tuple[str, ...]
     places: tuple[tuple[str, int, int], ...]
 
@@ -29,27 +35,113 @@ def prepared(path: Path, split: str = "train") -> Prepared:
         ValueError: there is no such set or split, it has no pictures, or its file format cannot be
             read row by row.
     """
-    import tensorflow_datasets as tfds
-
     check_known(path)
     here = path.is_dir()
+    if here:
+        _check_folder(path)
     try:
-        builder = tfds.builder_from_directory(path) if here else tfds.builder(str(path))
-        if "image" not in builder.info.features:
-            raise ValueError(f"data: the tfds set {path} has no feature 'image'")
-        rows = builder.as_data_source(split=split)
-        undecoded = {"image": tfds.decode.SkipDecoding()}
-        raw = builder.as_data_source(split=split, decoders=undecoded)
-    except (tfds.core.DatasetNotFoundError, FileNotFoundError, AttributeError) as error:
-        raise ValueError(
-            f"data: {path} is not a folder, zip or prepared tfds set: {error}"
-        ) from error
+        with contextlib.redirect_stdout(io.StringIO()):  # tfds prints that TensorFlow is missing
+            return _prepared(path, here, split)
     except NotImplementedError as error:
         raise ValueError(f"data: {path} must be prepared as array_record: {error}") from error
+    except Exception as error:  # tfds raises many kinds for damaged and unknown sets
+        raise ValueError(
+            f"data: {path} is not a folder, zip or prepared tfds set: {_reason(error)}"
+        ) from error
+
+
+def _prepared(path: Path, here: bool, split: str) -> Prepared:
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(path) if here else tfds.builder(str(path))
+    if "image" not in builder.info.features:
+        raise ValueError("it has no feature 'image'")
+    _check_splits(builder)
+    rows = builder.as_data_source(split=split)
+    undecoded = {"image": tfds.decode.SkipDecoding()}
+    raw = builder.as_data_source(split=split, decoders=undecoded)
     features = builder.info.features
     label = features["label"] if "label" in features else None
     names = tuple(getattr(label, "names", None) or ())
-    return Prepared(rows, raw, names, _places(builder, split))
+    return Prepared(Rows(rows, raw, names), names, _places(builder, split))
+
+
+class Rows(Sequence):
+    """Rows whose pictures are checked before tfds decodes them."""
+
+    def __init__(self, rows: Sequence, raw: Sequence, names: Sequence[str]) -> None:
+        """`raw`: the rows with undecoded pictures. `names`: of the labels."""
+        self.rows, self.raw, self.names = rows, raw, names
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: Any) -> dict[str, Any]:
+        raw = self._of(self.raw, i)
+        picture_file.opened(bytes(raw["image"]), f"the picture of row {i}", READABLE)
+        return self._of(self.rows, i)
+
+    def label(self, i: int) -> int:
+        """The label of a row; its picture is not decoded."""
+        return int(self._of(self.raw, i)["label"])
+
+    def _of(self, rows: Sequence, i: int) -> dict[str, Any]:
+        try:
+            row = rows[i]
+            if self.names and not 0 <= int(row["label"]) < len(self.names):
+                raise ValueError(f"label must be in [0, {len(self.names)}), got {row['label']}")
+            return row
+        except Exception as error:  # tfds raises many kinds for damaged rows
+            raise ValueError(f"data: cannot read row {i}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _check_folder(path: Path) -> None:
+    """Check the description of a prepared set.
+
+    Raises:
+        ValueError: it is damaged, or names classes that are none of tfds's own features.
+    """
+    json_file.read_object(path / "dataset_info.json", "data")
+    features = json_file.read_object(path / "features.json", "data")
+    for name in _classes(features):
+        if not str(name).startswith(FEATURES):
+            raise ValueError(
+                f"data: {path / 'features.json'} names the class {str(name)[:80]!r}; allowed are"
+                f" those of {FEATURES.removesuffix('.')}"
+            )
+    for file in path.iterdir():
+        if not file.is_dir():
+            door.check(file, "data")
+
+
+def _classes(value: Any) -> Iterator[Any]:
+    """The classes that features.json names."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if isinstance(value, dict):
+        yield from (
+            value[name] for name in ("pythonClassName", "python_class_name") if name in value
+        )
+        if isinstance(value.get("content"), dict | str) and "type" in value:
+            yield value["type"]
+    for one in inner:
+        yield from _classes(one)
+
+
+def _check_splits(builder: Any) -> None:
+    """Check that the splits claim no more rows than their files have bytes.
+
+    Raises:
+        ValueError: they do, or a file cannot be read.
+    """
+    for name, split in builder.info.splits.items():
+        files = [door.check(str(file), "data") for file in split.filepaths]
+        size = sum(file.stat().st_size for file in files)
+        if not 0 <= split.num_examples <= size:
+            raise ValueError(f"the split {name!r} claims {split.num_examples} rows in {size} bytes")
 
 
 def check_known(path: Path) -> None:

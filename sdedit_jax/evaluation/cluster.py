@@ -8,6 +8,7 @@ in the workdir; process 0, on which the others depend, ends last.
 import contextlib
 import json
 import os
+import re
 import socket
 import sys
 import threading
@@ -19,9 +20,11 @@ from typing import Any, NamedTuple
 import jax
 
 from sdedit_jax import images
+from sdedit_jax.files import json_file
 from sdedit_jax.text.spelling import one_of
 
 FOLDER = "processes"
+SHARE = re.compile(r"\d{5,9}-of-\d{5,9}\.json")
 BEAT = 2.0
 """Seconds between two signs of life of a process."""
 GONE = 60.0
@@ -247,18 +250,21 @@ class Presence:
 
 def _read(file: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json_file.read_object(file, "workdir")
+    except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    kinds = {"host": str, "pid": int, "run": str}
+    right = all(isinstance(found.get(name), kind) for name, kind in kinds.items())
+    return found if right and SHARE.fullmatch(file.name) else None
 
 
-def _ended(pid: Any) -> bool:
-    """Whether a process of this host has ended."""
+def _ended(pid: int) -> bool:
+    """Whether a process of this host has ended; numbers below 1 are no process's."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        if pid > 0:
+            os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
         return True
-    except (OSError, TypeError):
+    except OSError:
         return False
-    return False
+    return pid < 1

@@ -4,13 +4,14 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
 from sdedit_jax import images
 from sdedit_jax.data.files import Files, picture_names
+from sdedit_jax.files import door
 from sdedit_jax.files.paths import user_path
 from sdedit_jax.images import Placement, Size, size_text
 
@@ -68,7 +69,9 @@ def open_set(path: str, field: str) -> PictureSet:
         files = [file for file in images.list_inputs(path).inputs if not images.is_own(file)]
     except ValueError as error:
         raise ValueError(f"{field}: {str(error).removeprefix('input: ')}") from None
-    return PictureSet(field, [str(file) for file in files], lambda name: Path(name).read_bytes())
+    return PictureSet(
+        field, [str(file) for file in files], lambda name: door.read(name, field, door.PICTURE)
+    )
 
 
 def _of_zip(path: str, field: str) -> PictureSet:

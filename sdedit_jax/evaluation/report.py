@@ -7,14 +7,15 @@ text is escaped. A content security policy allows the script of the template alo
 import base64
 import functools
 import hashlib
-import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import jinja2
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+
+from sdedit_jax.files import picture_file
 
 TEMPLATE = "report.html"
 MOST = 200
@@ -185,8 +186,8 @@ def _aspect(data: bytes) -> str:
 
 def _opened(data: bytes) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(data), formats=tuple(TYPES))
-    except UnidentifiedImageError:
+        return picture_file.opened(data, "the picture", tuple(TYPES))
+    except ValueError:
         text = f"report: pictures must be PNG or WebP files, got {data[:8]!r}"
         raise ValueError(text) from None
 

@@ -7,7 +7,6 @@
 
 import hashlib
 import io
-import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,8 @@ import numpy as np
 from PIL import Image
 
 from sdedit_jax import images, provenance
+from sdedit_jax.files import array_file, door, json_file, picture_file
+from sdedit_jax.files.paths import brief
 
 FOLDER = "shards"
 LONGEST = 16383
@@ -109,40 +110,46 @@ class Store(NamedTuple):
         if not self.file(number, "array_record").is_file():
             raise ValueError(self.damaged(number, "its .array_record is missing"))
         try:
-            with file.open(encoding="utf-8") as text:
-                header, *lines = map(json.loads, text)
-        except (ValueError, OSError) as error:
-            raise ValueError(self.damaged(number, error)) from None
-        if not isinstance(header, dict) or not all(isinstance(line, dict) for line in lines):
-            raise ValueError(self.damaged(number, "no lines of JSON objects"))
-        return Shard(header, lines)
+            texts = json_file.lines(file, "workdir")
+            rows = [json_file.parse_text(text, file, "workdir", infinite=True) for text in texts]
+            return _checked_shard(rows)
+        except ValueError as error:
+            reason = str(error).removeprefix(f"workdir: cannot read {file}: ")
+            raise ValueError(self.damaged(number, reason)) from None
 
     def features(self, number: int, header: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The features of a shard, by name; checked against its header."""
-        data = self._checked(number, "npz", header)
-        with np.load(io.BytesIO(data), allow_pickle=False) as found:
-            return dict(found)
+        self._check(number, "npz", header)
+        file = self.file(number, "npz")
+        found = array_file.members(door.read(file, "workdir", MOST), str(file), "workdir", MOST)
+        for name, rows in found.items():
+            if rows.ndim != 2 or rows.dtype != np.float32:
+                raise ValueError(self.damaged(number, f"{name} is {rows.dtype} {rows.shape}"))
+        return found
 
     def pictures(self, number: int, header: Mapping[str, Any]) -> Iterator[bytes]:
         """The pictures of a shard, as WebP, in the order of its lines."""
         from array_record.python.array_record_module import ArrayRecordReader
 
-        self._checked(number, "array_record", header)
-        reader = ArrayRecordReader(str(self.file(number, "array_record")))
+        self._check(number, "array_record", header)
         try:
-            yield from reader.read_all()
-        finally:
-            reader.close()
+            reader = ArrayRecordReader(str(self.file(number, "array_record")))
+            try:
+                records = reader.read_all()
+            finally:
+                reader.close()
+        except Exception as error:  # the reader raises many kinds for damaged files
+            raise ValueError(self.damaged(number, " ".join(str(error).split())[:200])) from None
+        yield from records
 
-    def _checked(self, number: int, ending: str, header: Mapping[str, Any]) -> bytes:
-        file = self.file(number, ending)
+    def _check(self, number: int, ending: str, header: Mapping[str, Any]) -> None:
+        """Raise ValueError unless a file of a shard has the sha256 in its header."""
         try:
-            data = file.read_bytes()
-        except OSError as error:
+            found = _sha256(self.file(number, ending))
+        except (ValueError, OSError) as error:
             raise ValueError(self.damaged(number, error)) from None
-        if hashlib.sha256(data).hexdigest() != (header.get("files") or {}).get(ending):
+        if found != (header.get("files") or {}).get(ending):
             raise ValueError(self.damaged(number, f"the sha256 of its .{ending} is another one"))
-        return data
 
     def damaged(self, number: int, why: object) -> str:
         """The message about a shard that cannot be used."""
@@ -201,12 +208,54 @@ def webp(picture: np.ndarray) -> bytes:
 
 def pixels(data: bytes, channels: int = 3) -> np.ndarray:
     """The pixels of a recorded picture, uint8 [H, W, channels]; WebP drops an opaque alpha."""
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGBA" if channels == 4 else "RGB"))
+    image = picture_file.load(data, "a picture of a shard", ("WEBP",))
+    return np.asarray(image.convert("RGBA" if channels == 4 else "RGB"))
+
+
+def _checked_shard(rows: Sequence[Any]) -> Shard:
+    """The header and the lines, after a check of the types of their fields.
+
+    Raises:
+        ValueError: there is no header, or a field has another type.
+    """
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("no lines of JSON objects")
+    for number, row in enumerate(rows, 1):
+        for name, kind in (HEADER if number == 1 else LINE).items():
+            if name in row and (not isinstance(row[name], kind) or isinstance(row[name], bool)):
+                raise ValueError(f"line {number} has {name} {brief(row[name])}")
+    header, *lines = rows
+    numbers = {line.get("picture", 0) for line in lines}
+    if not all(map(_is_whole, lines)) or numbers - set(range(max(len(lines), 1))):
+        raise ValueError("a line has neither a reason nor the numbers and the picture of an edit")
+    return Shard(header, lines)
+
+
+def _is_whole(line: Mapping[str, Any]) -> bool:
+    """Whether a line is that of an edit, of a failed one, or of a picture of a reference."""
+    texts = all(isinstance(one, float | int | None) for one in line.get("numbers", {}).values())
+    whole = EDITED | {"sample"} <= line.keys() or not EDITED & line.keys()
+    return "id" in line and texts and whole and line.get("channels", 3) in (1, 3, 4)
+
+
+EDITED = {"picture", "channels", "numbers", "recipe"}
+"""Fields of the line of an edit that was made."""
+HEADER = {"files": dict, "recipe": dict, "run": str, "shard": int}
+LINE = {"id": str, "sample": int, "failed": str, "picture": int, "channels": int}
+LINE |= {"numbers": dict, "recipe": dict}
+"""Types of the fields of a line."""
+MOST = 2**32
+"""Bytes of the features of a shard."""
 
 
 def recipe_of(header: Mapping[str, Any], line: Mapping[str, Any]) -> dict[str, Any]:
     """The whole recipe of an edit."""
     return {**header["recipe"], **line["recipe"]}
+
+
+def _sha256(path: Path) -> str:
+    with door.open_file(path, "workdir") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_records(path: Path, records: Sequence[bytes]) -> str:
@@ -219,7 +268,7 @@ def _write_records(path: Path, records: Sequence[bytes]) -> str:
         for record in records:
             writer.write(record)
         writer.close()
-        digest = hashlib.sha256(part.read_bytes()).hexdigest()
+        digest = _sha256(part)
         os.replace(part, path)
         return digest
     except (OSError, RuntimeError) as error:

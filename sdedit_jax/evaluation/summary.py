@@ -58,7 +58,8 @@ def collect(
             raise ValueError(store.damaged(number, "it has other lines than its edits"))
         for line in lines:
             if "failed" in line:
-                failed.append({name: line[name] for name in ("id", "sample", "failed")})
+                given = {"id": line["id"], "sample": line.get("sample", 0)}
+                failed.append({**given, "failed": line["failed"]})
                 continue
             ids.append(line["id"])
             samples.append(line["sample"])

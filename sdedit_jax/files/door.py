@@ -3,6 +3,7 @@
 Libraries that open files by themselves get paths that `check` or `check_folder` has seen.
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -79,10 +80,41 @@ def read(path: str | Path, field: str = "", most: int = TEXT) -> bytes:
         try:
             data = file.read(most + 1)
         except OSError as error:
-            raise _error(file.name, field, error) from None
+            raise _error(user_path(path), field, error) from None
     if len(data) > most:  # a file that grows, or one of /proc
         raise _error(user_path(path), field, ValueError(_too_large(most)))
     return data
+
+
+@contextlib.contextmanager
+def naming(field: str) -> Iterator[None]:
+    """While active, an error about a file that cannot be read begins with a setting's name.
+
+    Raises:
+        ValueError: the error.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if not field or not str(error).startswith("cannot read"):
+            raise
+        raise ValueError(f"{field}: {error}") from error
+
+
+def copy(path: str | Path, target: str | Path, field: str = "", most: int = TABLE) -> None:
+    """Copy a regular file; see `check`.
+
+    Raises:
+        ValueError: see `check`; or the file grows beyond `most`.
+        OSError: the target cannot be written.
+    """
+    left = most
+    with open_file(path, field, most) as file, open(target, "wb") as out:
+        while data := file.read(2**24):
+            left -= len(data)
+            if left < 0:
+                raise _error(user_path(path), field, ValueError(_too_large(most)))
+            out.write(data)
 
 
 def check_inside(path: Path, folder: Path, field: str = "", also: Sequence[Path] = ()) -> Path:
@@ -151,5 +183,7 @@ def _error(path: str | Path, field: str, error: Exception) -> ValueError:
     reason = getattr(error, "strerror", None) or str(error)
     if isinstance(error, FileNotFoundError):
         reason = "no such file"
+        if os.path.islink(path):
+            reason += f"; it is a symbolic link to {shown(os.readlink(path))}, which does not exist"
     before = f"{field}: " if field else ""
     return ValueError(f"{before}cannot read {shown(path)}: {reason}")

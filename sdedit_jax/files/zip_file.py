@@ -1,19 +1,48 @@
 """Zips from users: what a member claims is checked before and while it is read."""
 
-import struct
+import io
 import zipfile
-import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 from sdedit_jax.files import door
+from sdedit_jax.files.paths import shown
 
-MEMBERS = 5_000_000
+MEMBERS = 2_000_000
 """Members of a zip."""
+DIRECTORY = 2**28
+"""Bytes of the directory of a zip."""
 RATIO = 1100
 """Bytes of a member for each byte in the file; deflate reaches 1032."""
-DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError)
-DAMAGE += (NotImplementedError, ValueError, OverflowError, KeyError, IndexError, MemoryError)
-"""Raised by zipfile for damaged, encrypted and unknown files."""
+
+
+class _Limited(io.BufferedReader):
+    """A file whose directory is limited: zipfile reads it whole, and has an object for each member.
+
+    Members are read in pieces, which are smaller.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        whole = size is None or size < 0
+        if not whole and size > DIRECTORY:
+            raise ValueError(f"its directory claims {size} bytes, at most {DIRECTORY} are allowed")
+        data = super().read(DIRECTORY if whole else size)
+        if len(data) > 46 * MEMBERS and data.count(zipfile.stringCentralDir) > MEMBERS:
+            raise ValueError(f"it has more than {MEMBERS} members")
+        return data
+
+
+class Zip(zipfile.ZipFile):
+    """A zip that closes its file."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self.users = file
+        super().__init__(file)
+        self.filename = str(path)
+
+    def close(self) -> None:
+        super().close()
+        self.users.close()
 
 
 def open_zip(path: str | Path, field: str) -> zipfile.ZipFile:
@@ -22,14 +51,12 @@ def open_zip(path: str | Path, field: str) -> zipfile.ZipFile:
     Raises:
         ValueError: no regular file, no zip, or a damaged one.
     """
-    path = door.check(path, field)
+    file = _Limited(door.open_file(path, field).detach())
     try:
-        found = zipfile.ZipFile(path)
-    except DAMAGE as error:
+        return Zip(file, Path(path))
+    except Exception as error:  # zipfile raises many kinds for damaged files
+        file.close()
         raise ValueError(f"{field}: cannot open {path}: {_reason(error)}") from None
-    if len(found.filelist) > MEMBERS:
-        raise ValueError(f"{field}: cannot open {path}: it has more than {MEMBERS} members")
-    return found
 
 
 def read(archive: zipfile.ZipFile, name: str, field: str, most: int) -> bytes:
@@ -50,9 +77,9 @@ def read(archive: zipfile.ZipFile, name: str, field: str, most: int) -> bytes:
         if len(data) != info.file_size:
             raise ValueError(f"it has other bytes than the {info.file_size} that it claims")
         return data
-    except DAMAGE as error:
+    except Exception as error:  # zipfile raises many kinds for damaged and encrypted files
         raise ValueError(
-            f"{field}: cannot read {name} in {archive.filename}: {_reason(error)}"
+            f"{field}: cannot read {shown(name)} in {archive.filename}: {_reason(error)}"
         ) from None
 
 
@@ -68,5 +95,5 @@ def check(info: zipfile.ZipInfo, most: int) -> None:
 
 def _reason(error: Exception) -> str:
     """What is wrong, in one line."""
-    text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
-    return " ".join(text.split()) or f"it is damaged ({type(error).__name__})"
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return " ".join(text.split())[:200] or f"it is damaged ({type(error).__name__})"

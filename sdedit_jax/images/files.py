@@ -6,22 +6,20 @@ Colour profiles are kept and not applied. Only the first frame of an animation i
 import io
 import os
 import secrets
-import struct
-import warnings
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 
 from sdedit_jax.caution import warn
-from sdedit_jax.files import door
+from sdedit_jax.files import door, picture_file
+from sdedit_jax.files.json_file import SURROGATE
 from sdedit_jax.files.paths import shown, user_path
+from sdedit_jax.files.picture_file import FORMATS
 from sdedit_jax.images.fitting import mask_at
 from sdedit_jax.images.pixels import Picture, flatten, from_levels, luminance
 
-FORMATS = ("PNG", "JPEG", "WEBP")
 CHANNELS = ("auto", "luminance", "alpha")
 """What a mask is read from, see `mask_levels`."""
 ONE_COLOR = 8
@@ -38,18 +36,21 @@ TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# exceptions that Pillow's decoders raise on damaged files
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
-DAMAGE += (OverflowError, struct.error, zlib.error)
+STRIP = 2**20
+"""Pixels that are turned into an array at a time."""
 
 
-def read(path: str | Path) -> Picture:
+def read(path: str | Path, field: str = "") -> Picture:
     """Read a PNG, JPEG or WebP file; see `decode`.
+
+    Args:
+        field: the setting that names the file, for messages.
 
     Raises:
         ValueError: the file is missing, empty, damaged, too large or of another format.
     """
-    return decode(_bytes(path), str(path))
+    with door.naming(field):
+        return decode(_bytes(path), str(path))
 
 
 def decode(data: bytes, name: str, formats: Sequence[str] = FORMATS, most: int = 0) -> Picture:
@@ -67,9 +68,9 @@ def decode(data: bytes, name: str, formats: Sequence[str] = FORMATS, most: int =
     Raises:
         ValueError: empty, damaged, too large or of another format.
     """
-    picture = _picture(_open(data, name, formats, most))
+    found = _picture(picture_file.load(data, name, formats, most))
     deep = data[:4] == b"\x89PNG" and data[24:25] == b"\x10"
-    return picture._replace(lost=("16 bits per channel", *picture.lost)) if deep else picture
+    return found._replace(lost=("16 bits per channel", *found.lost)) if deep else found
 
 
 def from_pil(image: Image.Image, name: str = "image") -> Picture:
@@ -85,26 +86,21 @@ def from_pil(image: Image.Image, name: str = "image") -> Picture:
         )
     try:
         image.load()
-    except DAMAGE as error:
+    except Exception as error:  # Pillow raises many kinds for damaged files
         raise ValueError(f"{name}: damaged or truncated ({error})") from error
     return _picture(image)
 
 
 def _picture(image: Image.Image) -> Picture:
     """A Pillow image with its EXIF orientation applied."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of damaged EXIF
-        try:
-            exif = dict(image.getexif())
-        except DAMAGE:  # the pixels are fine
-            exif = {}
+    exif = picture_file.exif(image)
     transpose = TRANSPOSES.get(exif.pop(ORIENTATION, None))
-    turned = image if transpose is None else image.transpose(transpose)
-    picture = _to_picture(turned, image.info)
     profile, dpi, lost = _beside_pixels(image)
-    if dpi and turned.size != image.size:
-        dpi = dpi[::-1]
-    return picture._replace(profile=profile, dpi=dpi, lost=(*["EXIF"] * bool(exif), *lost))
+    if transpose is not None:
+        size, image = image.size, image.transpose(transpose)
+        dpi = dpi[::-1] if dpi and image.size != size else dpi
+    lost = (*["EXIF"] * bool(exif), *lost)
+    return _to_picture(image)._replace(profile=profile, dpi=dpi, lost=lost)
 
 
 def _beside_pixels(image: Image.Image) -> tuple[bytes | None, tuple | None, tuple[str, ...]]:
@@ -129,53 +125,47 @@ def _beside_pixels(image: Image.Image) -> tuple[bytes | None, tuple | None, tupl
 
 def _bytes(path: str | Path) -> bytes:
     path = user_path(path)
-    if shown(path.name) != path.name:
+    if SURROGATE.search(path.name):
         raise ValueError(f"cannot read {shown(path)}: the name is not UTF-8; rename the file")
     return door.read(path, most=door.PICTURE)
 
 
-def _open(
-    data: bytes, name: str, formats: Sequence[str] = FORMATS, most: int = 0
-) -> ImageFile.ImageFile:
-    """The decoded Pillow image, or a ValueError that names the file and what is wrong."""
-    if not data:
-        raise ValueError(f"cannot read {name}: the file is empty")
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of damaged EXIF, and above half of its size limit
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=formats)
-            if most and image.width * image.height > most:
-                raise Image.DecompressionBombError
-            image.load()
-        return image
-    except UnidentifiedImageError as error:
-        known = [format.replace("WEBP", "WebP") for format in formats]
-        listed = " or ".join(filter(None, [", ".join(known[:-1]), known[-1]]))
-        raise ValueError(
-            f"cannot read {name}: not a {listed} picture, or its header is damaged"
-        ) from error
-    except Image.DecompressionBombError as error:
-        bound = most or 2 * Image.MAX_IMAGE_PIXELS
-        shown = f"{bound // 10**6} megapixels" if bound >= 10**6 else f"{bound} pixels"
-        raise ValueError(f"cannot read {name}: larger than {shown}") from error
-    except DAMAGE as error:
-        raise ValueError(f"cannot read {name}: damaged or truncated ({error})") from error
-
-
-def _to_picture(image: Image.Image, info: Mapping) -> Picture:
+def _to_picture(image: Image.Image) -> Picture:
+    """Colours and alpha of an image, a strip of it at a time: more would need much memory."""
     if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        labels = values.max(initial=0) == 1  # a label map
+        return _from_deep(image)
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    alpha = np.empty(rgb.shape[:2], np.uint8) if image.has_transparency_data else None
+    for rows, part in _strips(image):
+        if alpha is None:
+            rgb[rows] = np.asarray(part.convert("RGB"))
+        else:
+            rgba = np.asarray(part.convert("RGBA"))
+            rgb[rows], alpha[rows] = rgba[..., :3], rgba[..., 3]
+    return Picture(rgb, alpha)
+
+
+def _from_deep(image: Image.Image) -> Picture:
+    """16-bit grey, rounded to 8 bits; values 0 and 1 are a label map, and stay."""
+    clear = image.info.get("transparency")
+    labels = max(int(np.asarray(part).max()) for _, part in _strips(image)) == 1
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    alpha = None if clear is None else np.empty(rgb.shape[:2], np.uint8)
+    for rows, part in _strips(image):
+        values = np.asarray(part).astype(np.int64)
         grey = values if labels else (np.clip(values, 0, 65535) + 128) // 257
-        grey = grey.astype(np.uint8)
-        clear = info.get("transparency")
-        alpha = None if clear is None else np.where(values == clear, 0, 255).astype(np.uint8)
-        return Picture(np.repeat(grey[..., None], 3, axis=-1), alpha)
-    if image.has_transparency_data:
-        rgba = np.array(image.convert("RGBA"))
-        return Picture(np.ascontiguousarray(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3]))
-    return Picture(np.array(image.convert("RGB")))
+        rgb[rows] = grey.astype(np.uint8)[..., None]
+        if alpha is not None:
+            alpha[rows] = np.where(values == clear, 0, 255)
+    return Picture(rgb, alpha)
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """Rows of an image with about STRIP pixels, and the image of these."""
+    step = max(STRIP // image.width, 1)
+    for top in range(0, image.height, step):
+        end = min(top + step, image.height)
+        yield slice(top, end), image.crop((0, top, image.width, end))
 
 
 def read_mask(
@@ -204,7 +194,8 @@ def read_mask(
     Raises:
         ValueError: the file cannot be read, has other proportions, or is JPEG and dark everywhere.
     """
-    return decode_mask(_bytes(path), str(path), size, invert, channel, name)
+    with door.naming(name):
+        return decode_mask(_bytes(path), str(path), size, invert, channel, name)
 
 
 def decode_mask(
@@ -222,7 +213,7 @@ def decode_mask(
         file: its name, for messages.
         formats: the accepted ones, by Pillow's names.
     """
-    image, name = _open(data, file, formats), f"{name} {file}"
+    image, name = picture_file.load(data, file, formats), f"{name} {file}"
     grey = mask_levels(_picture(image), name, channel)
     return mask_at(from_levels(pure_ends(grey, image.format, name), invert), size, name)
 
@@ -300,14 +291,16 @@ def read_region(
         ValueError: the file cannot be read, has other proportions, is JPEG or 16-bit, or lacks the
             colour.
     """
-    image = _open(_bytes(path), str(path))
+    with door.naming("mask"):
+        image = picture_file.load(_bytes(path), str(path), FORMATS)
     if image.format == "JPEG" or image.mode.startswith("I"):
         what = "JPEG" if image.format == "JPEG" else "16-bit"
         raise ValueError(f"segmentation map {path} is {what}; save it as 8-bit PNG")
     rgb = flatten(_picture(image), (0, 0, 0))
     where = (rgb == np.array(color, np.uint8)).all(axis=-1)
     if not where.any():
-        found, counts = np.unique(rgb.reshape(-1, 3), axis=0, return_counts=True)
+        some = rgb.reshape(-1, 3)[:: max(rgb.size // 2**22, 1)]
+        found, counts = np.unique(some, axis=0, return_counts=True)
         most = ", ".join(_hex(found[i]) for i in np.argsort(-counts, kind="stable")[:8])
         raise ValueError(f"segmentation map {path} has no pixel of {_hex(color)}; it has {most}")
     return mask_at((where != invert).astype(np.float32), size, f"segmentation map {path}")
@@ -324,10 +317,7 @@ def read_text(path: str | Path) -> dict[str, str]:
 
 def decode_text(data: bytes, name: str) -> dict[str, str]:
     """The text chunks of a PNG file's bytes; `name` is for messages."""
-    image = _open(data, name)
-    if image.format != "PNG":
-        raise ValueError(f"cannot read text from {name}: not a PNG file but {image.format}")
-    return {str(key): str(value) for key, value in image.text.items()}
+    return picture_file.png_text(data, name)
 
 
 PART = "sdedit_jax part"
@@ -337,9 +327,8 @@ PART = "sdedit_jax part"
 def is_own(path: Path) -> bool:
     """Whether a picture was written beside results by an earlier run."""
     try:
-        with Image.open(door.check(path, most=door.PICTURE)) as image:
-            return PART in image.info
-    except (*DAMAGE, UnidentifiedImageError, Image.DecompressionBombError):
+        return PART in picture_file.header(path, FORMATS).info
+    except ValueError:
         return False
 
 

@@ -1,12 +1,13 @@
 """Finding input files by file, folder or glob; output names; files that belong to an input."""
 
 import glob
+import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sdedit_jax.files.paths import user_path
+from sdedit_jax.files.paths import brief, user_path
 from sdedit_jax.images.files import is_own
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -46,13 +47,13 @@ def list_inputs(pattern: str | Path, mask_suffix: str = MASK_SUFFIX) -> Listing:
     if not str(pattern):
         raise ValueError("input: give a picture, a folder or a glob")
     path = user_path(pattern)
-    if path.is_file():
+    if os.path.isfile(path):
         return Listing([path], [])
-    names = path.iterdir() if path.is_dir() else _matches(path)
+    names = path.iterdir() if os.path.isdir(path) else _matches(path)
     found = sorted(name for name in names if _is_picture(name))
     if not found:
-        kind = "in the folder" if path.is_dir() else "matches"
-        raise ValueError(f"input: no PNG, JPEG or WebP picture {kind} {str(pattern)!r}")
+        kind = "in the folder" if os.path.isdir(path) else "matches"
+        raise ValueError(f"input: no PNG, JPEG or WebP picture {kind} {brief(str(pattern))}")
     beside = (file for folder in {path.parent for path in found} for file in folder.iterdir())
     stems = {file.with_suffix("") for file in beside if _is_picture(file)}
     masks = [path for path in found if _is_mask_of_one(path, stems, mask_suffix)]
@@ -74,7 +75,7 @@ def mask_beside(path: str | Path, mask_suffix: str = MASK_SUFFIX) -> Path | None
         ValueError: there are several.
     """
     path = user_path(path)
-    if not mask_suffix or not path.parent.is_dir():
+    if not mask_suffix or not os.path.isdir(path.parent):
         return None
     stem = path.stem + mask_suffix
     found = sorted(f for f in path.parent.iterdir() if f.stem == stem and _is_picture(f))
@@ -88,17 +89,39 @@ def _matches(pattern: Path) -> Iterator[Path]:
     """The paths that match a glob. Folders at its beginning that exist are no patterns."""
     beginning = Path()
     for part in pattern.parts:
-        if not (beginning / part).exists():
+        if not os.path.exists(beginning / part):
             break
         beginning /= part
     rest = pattern.parts[len(beginning.parts) :]
-    found = glob.glob(str(Path(glob.escape(str(beginning)), *rest)), recursive=True)
-    return map(Path, found)
+    return map(Path, set(_expanded(beginning, rest)))
+
+
+def _expanded(beginning: Path, parts: Sequence[str]) -> Iterator[str]:
+    """The matches of a pattern below a folder; "**" enters each folder once, whatever links do."""
+    at = list(parts).index("**") if "**" in parts else len(parts)
+    found = glob.glob(str(Path(glob.escape(str(beginning)), *parts[:at])))
+    if at == len(parts):
+        yield from found
+        return
+    for folder in _folders(filter(os.path.isdir, found)):
+        yield from _expanded(Path(folder), parts[at + 1 :] or ("*",))
+
+
+def _folders(tops: Iterable[str]) -> Iterator[str]:
+    """Folders and the folders below them, without hidden ones."""
+    seen: set[str] = set()
+    for top in tops:
+        for here, inside, _ in os.walk(top, followlinks=True):
+            real = os.path.realpath(here)
+            inside[:] = [name for name in inside if name[0] != "." and real not in seen]
+            if real not in seen:
+                yield here
+            seen.add(real)
 
 
 def _is_picture(path: Path) -> bool:
     """Whether a path is a picture by its name; a link that leads nowhere counts, and is named."""
-    there = path.is_file() or (path.is_symlink() and not path.exists())
+    there = os.path.isfile(path) or (os.path.islink(path) and not os.path.exists(path))
     return path.suffix.lower() in SUFFIXES and path.name[0] != "." and there
 
 
@@ -142,7 +165,7 @@ def paired(where: str | Path, path: str | Path, name: str, suffix: str = "") -> 
         ValueError: the folder has no such file, or several.
     """
     where, stem = user_path(where), Path(path).stem
-    if not where.is_dir():
+    if not os.path.isdir(where):
         return where
     files = sorted(file for file in where.iterdir() if _is_picture(file))
     found = [file for file in files if suffix and file.stem == stem + suffix]

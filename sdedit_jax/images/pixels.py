@@ -10,6 +10,8 @@ from PIL import Image, ImageColor
 from sdedit_jax.caution import warn
 
 WHITE = (255, 255, 255)
+STRIP = 2**20
+"""Pixels that are composited at a time."""
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -132,8 +134,12 @@ def flatten(picture: Picture, background: tuple[int, int, int] = WHITE) -> np.nd
 
 def over(rgb: np.ndarray, alpha: np.ndarray, below: np.ndarray) -> np.ndarray:
     """uint8 `rgb` over `below` with alpha uint8 [H, W]; exact where alpha is 0 or 255."""
-    a = alpha[..., None].astype(np.int32)
-    return ((rgb * a + below * (255 - a) + 127) // 255).astype(np.uint8)
+    out, step = np.empty(rgb.shape, np.uint8), max(STRIP // max(rgb.shape[1], 1), 1)
+    for top in range(0, len(rgb), step):
+        rows = slice(top, top + step)
+        a = alpha[rows, :, None].astype(np.int32)
+        out[rows] = (rgb[rows] * a + below[rows] * (255 - a) + 127) // 255
+    return out
 
 
 def change_under(

@@ -1,5 +1,6 @@
 """Result files: names, existing results, inputs that must not be replaced, sheets' scale."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -83,7 +84,7 @@ def refuse_own_folder(config: ConfigDict, workdir: Path) -> None:
         ValueError: the input is a folder and the workdir is the same.
     """
     folder = Path(config.input)
-    if folder.is_dir() and folder.resolve() == workdir.resolve():
+    if os.path.isdir(folder) and folder.resolve() == workdir.resolve():
         raise ValueError(f"workdir: {workdir} is the folder of the inputs; give another --workdir")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sdedit_jax.edits import ledits
+from sdedit_jax.files import json_file
 from sdedit_jax.pipeline import settings
 from sdedit_jax.registry import included
 from sdedit_jax.weights import store
@@ -31,8 +32,8 @@ def _table(rows: Mapping[str, str]) -> Iterator[str]:
 
 def _about(file: Path) -> str:
     """The first line of a config's docstring."""
-    with file.open(encoding="utf-8") as text:
-        return text.readline().strip().strip('"')
+    first = next(json_file.lines(file, "config"), "")
+    return first.strip().strip('"')
 
 
 def _prior(folder: Path) -> str:

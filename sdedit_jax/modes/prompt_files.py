@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sdedit_jax.files import json_file, table
+from sdedit_jax.files.paths import brief
 from sdedit_jax.priors import conditioning
 from sdedit_jax.text.spelling import hint
 
@@ -63,7 +64,7 @@ def by_id(entries: Mapping[str, Any], paths: Sequence[Path], file: str) -> dict[
     strange = [name for name in entries if Path(name).name not in known]
     if strange:
         raise ValueError(
-            f"prompts: {file} names {strange[:3]}, and no input has this name"
+            f"prompts: {file} names {brief(strange[:3])}, and no input has this name"
             f"{hint(strange[0], known)}"
         )
     for name, entry in entries.items():
@@ -104,7 +105,7 @@ def _table(file: str, text: str, fields: Sequence[str], short: str) -> dict[str,
     if header[0] in NAMES and header[1:]:
         if wrong := [column for column in header[1:] if column not in fields]:
             raise ValueError(
-                f"prompts: the column {wrong[0]!r} of {file} must be one of {list(fields)}"
+                f"prompts: the column {brief(wrong[0])} of {file} must be one of {list(fields)}"
                 f"{hint(wrong[0], fields)}"
             )
         every = every[1:]
@@ -113,7 +114,7 @@ def _table(file: str, text: str, fields: Sequence[str], short: str) -> dict[str,
     else:
         raise ValueError(
             f"prompts: {file} must be JSON, or a table whose first line is a header: name and some"
-            f" of {list(fields)}, got {every[0][1]}"
+            f" of {list(fields)}, got {brief(every[0][1])}"
         )
     found: dict[str, dict[str, Any]] = {}
     for line, (name, *cells) in every:
@@ -121,7 +122,7 @@ def _table(file: str, text: str, fields: Sequence[str], short: str) -> dict[str,
             raise ValueError(
                 f"prompts: line {line} of {file} must hold a new name and at most"
                 f" {len(header) - 1} cells, with quotes around what has delimiters; got"
-                f" {[name, *cells]}"
+                f" {brief([name, *cells])}"
             )
         given = dict(zip(header[1:], cells, strict=False))
         where = f"of line {line} in {file}"
@@ -136,7 +137,7 @@ def _cell(field: str, cell: str, where: str) -> Any:
     try:
         return float(cell)
     except ValueError:
-        raise ValueError(f"prompts: scale {where} must be a number, got {cell!r}") from None
+        raise ValueError(f"prompts: scale {where} must be a number, got {brief(cell)}") from None
 
 
 def _entry(file: str, name: str, entry: Any, fields: Sequence[str], short: str) -> dict[str, Any]:
@@ -145,7 +146,7 @@ def _entry(file: str, name: str, entry: Any, fields: Sequence[str], short: str) 
         kinds = "a text or an object" if short else "an object"
         wrong = [field for field in given if field not in fields] if isinstance(given, dict) else []
         raise ValueError(
-            f"prompts: {name!r} in {file} must be {kinds} of {list(fields)}, got {entry!r}"
+            f"prompts: {name!r} in {file} must be {kinds} of {list(fields)}, got {brief(entry)}"
             f"{hint(wrong[0], fields) if wrong else ''}"
         )
     where = f"of {name!r} in {file}"
@@ -161,5 +162,5 @@ def _value(field: str, value: Any, where: str) -> Any:
     texts = ["" if text is None else text for text in (value if many else [value])]
     if not all(isinstance(text, str) for text in texts):
         kind = "texts" if field in LISTS else "a text"
-        raise ValueError(f"prompts: {field} {where} must be {kind}, got {value!r}")
+        raise ValueError(f"prompts: {field} {where} must be {kind}, got {brief(value)}")
     return texts if many else texts[0]

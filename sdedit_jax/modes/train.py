@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from sdedit_jax import registry
 from sdedit_jax.data.pictures import Source, source
 from sdedit_jax.diffusion.noise import drawn_seed
+from sdedit_jax.files import door
 from sdedit_jax.images import size_text
 from sdedit_jax.modes import signals
 from sdedit_jax.modes.files import Target, plain
@@ -193,11 +194,9 @@ def credits_of(path: str) -> dict[str, Path]:
     """The file of credits under the name that it is published with.
 
     Raises:
-        ValueError: there is no such file.
+        ValueError: there is no such file, or it has more than `door.TEXT` bytes.
     """
-    if path and not Path(path).is_file():
-        raise ValueError(f"data.credits: there is no file {path}")
-    return {"CREDITS.tsv": Path(path)} if path else {}
+    return {"CREDITS.tsv": door.check(path, "data.credits", door.TEXT)} if path else {}
 
 
 def training_pictures(config: ConfigDict, side: int) -> tuple[Source, Augment | None]:

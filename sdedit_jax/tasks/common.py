@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -227,7 +228,7 @@ def read_photo(path: str | Path, chosen: Options, grown: Growth = NO_GROWTH) -> 
         grown: pixels by which the picture will grow, (above, below), (left, right); the strength
             map has the grown size.
     """
-    source, background = images.read(path), images.color(chosen.background or "#ffffff")
+    source, background = images.read(path, "input"), images.color(chosen.background or "#ffffff")
     flat = images.flatten(source, background)
     margin = background if chosen.background else None
     height, width = (a + sum(b) for a, b in zip(flat.shape[:2], grown, strict=True))
@@ -247,7 +248,7 @@ def read_layer(where: str, path: str | Path, name: str, size: Size) -> images.Pi
         ValueError: no alpha channel, or other proportions.
     """
     file = images.paired(where, path, name)
-    layer = images.read(file)
+    layer = images.read(file, name)
     if layer.alpha is None:
         raise ValueError(f"{name} {file}: the picture has no alpha channel")
     same = images.agrees(f"{name} {file}", layer.rgb.shape[:2], size)
@@ -274,7 +275,7 @@ def read_mask(chosen: MaskOptions, path: str | Path, size: Size) -> np.ndarray |
             return None
         where = str(beside)
     maps, sign, text = where.rpartition("#")
-    if not sign or "/" in text or user_path(where).exists():
+    if not sign or "/" in text or os.path.exists(user_path(where)):
         file = images.paired(where, path, "mask", suffix)
         mask = images.read_mask(file, size, chosen.invert, chosen.mask_channel)
     else:

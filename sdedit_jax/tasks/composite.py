@@ -42,7 +42,7 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
     if not chosen.patch:
         raise ValueError("composite needs the task option patch: a picture file or a folder")
     photo = common.read_photo(path, chosen)
-    patch = images.read(images.paired(chosen.patch, path, "patch"))
+    patch = images.read(images.paired(chosen.patch, path, "patch"), "patch")
     return composed(path, photo, patch, chosen, size, fit)
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from sdedit_jax import images
+from sdedit_jax.files import picture_file
 from sdedit_jax.tasks import common
 from sdedit_jax.tasks.fill import add_noise, filled
 
@@ -127,7 +127,7 @@ def _check(chosen: Options) -> None:
 def _check_canvas(size: common.Size, chosen: Options) -> None:
     """Raise ValueError for a canvas that `images.read` would refuse."""
     height, width = _canvas(size, chosen)
-    most = 2 * Image.MAX_IMAGE_PIXELS
+    most = picture_file.most_pixels()
     if height * width > most:
         raise ValueError(
             f"task options {list(SIDES)} must give at most {most // 10**6} megapixels, got a canvas"

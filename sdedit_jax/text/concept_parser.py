@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from sdedit_jax.caution import shown
+from sdedit_jax.files.json_file import SURROGATE
 from sdedit_jax.text.spelling import one_of
 
 SIGNS = {"+": False, "-": True}
@@ -120,9 +121,12 @@ def _text(part: str) -> tuple[str, list[str]]:
     if not quoted or after[:1] not in ("", ":"):
         raise ValueError(f"concepts: {part!r} needs a closing quote, and a colon or comma after it")
     try:
-        return json.loads(quoted[0], strict=False), after.split(":")[1:]
+        text = json.loads(quoted[0], strict=False)
     except ValueError as error:
         raise ValueError(f"concepts: {part!r} has an invalid quoted prompt: {error}") from None
+    if SURROGATE.search(text):
+        raise ValueError(f"concepts: {part!r} has half of a surrogate pair in its prompt")
+    return text, after.split(":")[1:]
 
 
 def _number(part: str, name: str, value: str) -> dict[str, float]:

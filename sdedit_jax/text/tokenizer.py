@@ -8,8 +8,10 @@ If the padding token is "!" (Stable Diffusion 2), every "!" of a text is padding
 transformers.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +20,7 @@ import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers
 
 from sdedit_jax.files import json_file
+from sdedit_jax.files.paths import brief
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 LENGTH = 77
@@ -63,7 +66,8 @@ class Tokenizer:
 
     def encode(self, text: str) -> Tokens:
         """The ids of a text, truncated to `length` with start and end."""
-        found = self.bpe.encode(text, add_special_tokens=False)
+        with _in_one_line(f"cannot encode {brief(text)}"):
+            found = self.bpe.encode(text, add_special_tokens=False)
         room = self.length - 2
         cut = text[found.offsets[room][0] :] if len(found.ids) > room else ""
         own = found.ids[:room]
@@ -103,11 +107,15 @@ def read(folder: str | Path) -> Tokenizer:
     for kind, found in ids.items():
         if found is None:
             raise ValueError(f"tokenizer: {folder} has no token {names[kind]!r} for its {kind}")
-    bpe.add_special_tokens(sorted(set(names.values())))
-    length = int(config.get("model_max_length", LENGTH))
-    return Tokenizer(
-        bpe, ids["start"], ids["end"], ids["pad"], length if 2 < length < ANY else LENGTH
-    )
+    with _in_one_line(f"cannot read {folder}"):
+        bpe.add_special_tokens(sorted(set(names.values())))
+    length = config.get("model_max_length", LENGTH)
+    if type(length) not in (int, float):
+        raise ValueError(
+            f"tokenizer: model_max_length in {folder} must be a number, got {brief(length)}"
+        )
+    length = int(length) if 2 < length < ANY else LENGTH
+    return Tokenizer(bpe, ids["start"], ids["end"], ids["pad"], length)
 
 
 def _bpe(folder: Path, unknown: str) -> tokenizers.Tokenizer:
@@ -120,18 +128,18 @@ def _bpe(folder: Path, unknown: str) -> tokenizers.Tokenizer:
                 f"tokenizer: {folder} holds neither vocab.json and merges.txt nor tokenizer.json"
             )
         return _whole(whole)
-    lines = merges.read_text(encoding="utf-8").splitlines()
-    pairs = [tuple(line.split()) for line in lines if line.strip() and not _is_version(line)]
-    try:
+    text = json_file.decode(json_file.contents(merges, "tokenizer"), merges, "tokenizer")
+    lines = (line for line in text.splitlines() if line.strip() and not _is_version(line))
+    pairs, names = [line.split() for line in lines], json_file.read_object(vocabulary, "tokenizer")
+    _check_model(names, pairs, f"{vocabulary} and {merges} do not fit")
+    with _in_one_line(f"{vocabulary} and {merges} do not fit"):
         model = models.BPE(
-            json_file.read_object(vocabulary, "tokenizer"),
-            pairs,
+            names,
+            [tuple(pair) for pair in pairs],
             unk_token=unknown,
             end_of_word_suffix="</w>",
             fuse_unk=False,
         )
-    except Exception as error:  # tokenizers raises plain Exceptions
-        raise ValueError(f"tokenizer: {vocabulary} and {merges} do not fit: {error}") from None
     bpe = tokenizers.Tokenizer(model)
     bpe.normalizer = normalizers.Sequence(
         [
@@ -148,13 +156,98 @@ def _bpe(folder: Path, unknown: str) -> tokenizers.Tokenizer:
 
 
 def _whole(file: Path) -> tokenizers.Tokenizer:
+    """A tokenizer.json of byte-pair encoding, without what follows the encoding."""
+    found = json_file.read_object(file, "tokenizer")
+    model, added = found.get("model"), found.get("added_tokens") or []
+    where = f"cannot read {file}"
+    if not isinstance(model, dict) or model.get("type", "BPE") != "BPE":
+        raise ValueError(f"tokenizer: {where}: its model must be an object of the type BPE")
+    if model.get("continuing_subword_prefix"):
+        raise ValueError(f"tokenizer: {where}: its model must have no continuing_subword_prefix")
+    merges = model.get("merges")
+    listed = merges if isinstance(merges, list) else [None]
+    pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in listed]
+    _check_model(model.get("vocab"), pairs, where)
+    _check_parts(found, where)
+    if not isinstance(added, list) or not all(map(_is_added, added)):
+        raise ValueError(f"tokenizer: {where}: added_tokens must be objects with content and id")
+    kept = {name: found.get(name) for name in ("normalizer", "pre_tokenizer")}
+    with _in_one_line(where):
+        return tokenizers.Tokenizer.from_str(
+            json.dumps({"version": "1.0", **kept, "model": model, "added_tokens": added})
+        )
+
+
+PARTS = ("NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Strip", "Replace", "Sequence")
+PARTS += ("Split", "ByteLevel", "Whitespace", "WhitespaceSplit", "Digits", "Punctuation")
+"""Types of the parts of a normalizer and of a pre_tokenizer."""
+LARGEST = 2**22
+"""Entries of a vocabulary."""
+
+
+def _check_parts(found: dict[str, Any], where: str) -> None:
+    """Check the normalizer and the pre_tokenizer.
+
+    Raises:
+        ValueError: a part of another type.
+    """
+    parts = [found.get("normalizer"), found.get("pre_tokenizer")]
+    while parts:
+        part = parts.pop()
+        if part is None:
+            continue
+        if not isinstance(part, dict) or part.get("type") not in PARTS:
+            raise ValueError(
+                f"tokenizer: {where}: parts must be of the types {list(PARTS)}, got {brief(part)}"
+            )
+        for inner in ("normalizers", "pretokenizers"):
+            parts += part.get(inner) if isinstance(part.get(inner), list) else []
+
+
+def _is_added(token: Any) -> bool:
+    """Whether a value is a token with a possible id."""
+    return isinstance(token, dict) and isinstance(token.get("content"), str) and _is_id(token)
+
+
+def _is_id(token: Mapping[str, Any]) -> bool:
+    return type(token.get("id")) is int and 0 <= token["id"] < LARGEST
+
+
+def _check_model(names: Any, pairs: Sequence[Any], where: str) -> None:
+    """Check a vocabulary and its merges; `tokenizers` ends the process for some that are wrong.
+
+    Raises:
+        ValueError: an id that is out of range or given twice, or a merge of unknown entries.
+    """
+    if not isinstance(names, dict) or not 0 < len(names) <= LARGEST:
+        raise ValueError(f"tokenizer: {where}: the vocabulary must have 1 to {LARGEST} entries")
+    seen: set[int] = set()
+    for name, id in names.items():
+        if type(id) is not int or not 0 <= id < LARGEST or id in seen:
+            raise ValueError(
+                f"tokenizer: {where}: the id of {brief(name)} must be its own whole number in [0,"
+                f" {LARGEST}), got {brief(id)}"
+            )
+        seen.add(id)
+    for pair in pairs:
+        right = isinstance(pair, list) and len(pair) == 2
+        right = right and all(isinstance(one, str) and one in names for one in pair)
+        if not right or "".join(pair) not in names:
+            raise ValueError(
+                f"tokenizer: {where}: a merge must be of two entries to a third, got {brief(pair)}"
+            )
+
+
+@contextlib.contextmanager
+def _in_one_line(where: str) -> Iterator[None]:
+    """While active, what `tokenizers` raises is a ValueError; its panics are no Exceptions."""
     try:
-        bpe = tokenizers.Tokenizer.from_file(str(file))
-    except Exception as error:  # tokenizers raises plain Exceptions
-        raise ValueError(f"tokenizer: cannot read {file}: {error}") from None
-    bpe.no_padding()
-    bpe.no_truncation()
-    return bpe
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"tokenizer: {where}: {reason}") from None
 
 
 def _is_version(line: str) -> bool:

@@ -1,7 +1,6 @@
 """The first stage of a text prior: an autoencoder, published as the folder vae/ of diffusers."""
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ import numpy as np
 
 from sdedit_jax import images
 from sdedit_jax.diffusion.noise import seed_key
-from sdedit_jax.files import json_file
+from sdedit_jax.files import door, json_file
 from sdedit_jax.nets.functional import network
 from sdedit_jax.registry import PARTS
 from sdedit_jax.training.batches import spaced
@@ -146,7 +145,7 @@ def write(job: Job, params: Any, config: Mapping[str, Any], report: Mapping[str,
     aside = store.beside(job.folder, "partial")
     export.write(aside / WEIGHTS, params, job.dtype)
     for name, file in job.files.items():
-        shutil.copyfile(file, aside / name)
+        door.copy(file, aside / name)
     (aside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (aside / "training.json").write_text(json.dumps(report, indent=1) + "\n")
     store.replace(aside, job.folder)

@@ -1,7 +1,6 @@
 """The folder of a trained text prior in the layout of diffusers, with its model card."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from sdedit_jax.files import door
 from sdedit_jax.training.autoencoder import WEIGHTS
 from sdedit_jax.training.job import Job
 from sdedit_jax.weights import export, store
@@ -115,13 +115,15 @@ def write(
     _json(aside / "model_index.json", {**INDEX, **own})
     for name in ("config.json", "training.json", WEIGHTS):
         (aside / "vae").mkdir(exist_ok=True)
-        shutil.copyfile(parts.vae / name, aside / "vae" / name)
-    shutil.copytree(parts.tokenizer, aside / "tokenizer")
+        door.copy(parts.vae / name, aside / "vae" / name, "vae")
+    (aside / "tokenizer").mkdir()
+    for file in door.check_folder(parts.tokenizer, "workdir", most=door.TEXT):
+        door.copy(file, aside / "tokenizer" / file.name, "workdir", door.TEXT)
     _json(aside / "training.json", report)
     (aside / "README.md").write_text(model_card(report), encoding="utf-8")
     Image.fromarray(sheet).save(aside / "samples.png")
     for name, file in job.files.items():
-        shutil.copyfile(file, aside / name)
+        door.copy(file, aside / name)
     store.replace(aside, folder)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from tensorboardX import SummaryWriter
 
+from sdedit_jax.files import json_file
 from sdedit_jax.images import plots
 
 
@@ -68,16 +69,34 @@ def summary(window: list[dict[str, Any]], n: int, last: int | None) -> dict[str,
 
 
 def read(file: Path) -> list[dict[str, Any]]:
-    """The records of a JSONL file, without a last line that a crash has cut off."""
+    """The records of a JSONL file, without a last line that a crash has cut off.
+
+    Raises:
+        ValueError: see door.check and json_file.lines.
+    """
     if not file.exists():
         return []
     records = []
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in json_file.lines(file, "workdir"):
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
+            record = json_file.parse_text(line, file, "workdir", infinite=True)
+        except ValueError:
             break
+        if not _is_record(record):
+            break
+        records.append(record)
     return records
+
+
+def _is_record(record: Any) -> bool:
+    """Whether a value is a step and the numbers of its metrics."""
+    return (
+        isinstance(record, dict)
+        and all(type(value) in (int, float) for value in record.values())
+        and type(record.get("step")) is int
+        and 0 <= record["step"] < 2**53
+        and record.get("images_per_second", 1) > 0
+    )
 
 
 def seconds(records: list[dict[str, Any]], batch: int) -> float:

@@ -16,6 +16,7 @@ from sdedit_jax.diffusion import sde
 from sdedit_jax.diffusion.grids import Karras
 from sdedit_jax.diffusion.noise import seed_key
 from sdedit_jax.diffusion.solvers import DPMpp, Prediction
+from sdedit_jax.files import array_file
 from sdedit_jax.guidance.cfg import CFG
 from sdedit_jax.nets.functional import Network, network
 from sdedit_jax.pipeline.samples import samples
@@ -159,7 +160,12 @@ def encoded(first: First, data: Source, mirror: bool, workdir: Path) -> Source:
         aside = file.with_name("latents.partial.npy")
         np.save(aside, np.concatenate([_latents(first, data, flip) for flip in flips]))
         aside.replace(file)
-    found = np.load(file)
+    found = array_file.read(file, "workdir")
+    count = len(data) * (1 + mirror)
+    if found.ndim != 4 or len(found) != count or found.dtype.kind != "f":
+        raise ValueError(
+            f"workdir: {file} holds {found.dtype} {found.shape}, not {count} latents; remove it"
+        )
     print(f"latents   {len(found)} of {images.size_text(found.shape[1:])}, std {found.std():.3f}")
     return Source(found, np.concatenate([data.labels] * (1 + mirror)), data.names)
 

@@ -11,6 +11,8 @@ import gradio as gr
 import numpy as np
 
 from sdedit_jax import images, provenance
+from sdedit_jax.files import json_file
+from sdedit_jax.files.paths import brief
 from sdedit_jax.web.guides import Painted
 
 HERE = Path(__file__).parent
@@ -61,18 +63,16 @@ def decoded(text: Any, size: tuple[int, int]) -> Painted:
     Raises:
         ValueError: more bytes or pixels than are allowed, or something else than the canvas sends.
     """
-    if not isinstance(text, str) or len(text) > MOST_BYTES:
-        raise ValueError(f"canvas: what it sends must be below {MOST_BYTES >> 20} MiB")
+    sent = _sent(text)
+    layers = {name: sent.get(name) for name in ("picture", "paint", "mask", "patch")}
+    place = sent.get("place") if layers["patch"] else None
     try:
-        sent = json.loads(text)
-        layers = {name: sent.get(name) for name in ("picture", "paint", "mask", "patch")}
-        place = sent.get("place") if layers["patch"] else None
         place = None if place is None else tuple(float(n) for n in place)
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-        raise ValueError("canvas: what it sent cannot be read; load the page again") from None
+    except (ValueError, TypeError, OverflowError):
+        raise ValueError(UNREADABLE) from None
     near = place is None or (len(place) == 3 and all(-4 < n < 4 for n in place) and place[2] > 0)
     if not near:
-        raise ValueError(f"canvas: the patch must lie on the picture, got {place}")
+        raise ValueError(f"canvas: the patch must lie on the picture, got {brief(place)}")
     with DECODING:
         picture, paint, mask = (
             _layer(layers[name], name, size) for name in ("picture", "paint", "mask")
@@ -85,6 +85,26 @@ def decoded(text: Any, size: tuple[int, int]) -> Painted:
         patch,
         place if patch is not None else None,
     )
+
+
+UNREADABLE = "canvas: what it sent cannot be read; load the page again"
+
+
+def _sent(text: Any) -> dict[str, Any]:
+    """The object in what the canvas sends.
+
+    Raises:
+        ValueError: too many bytes, or another value.
+    """
+    if not isinstance(text, str) or len(text) > MOST_BYTES:
+        raise ValueError(f"canvas: what it sends must be below {MOST_BYTES >> 20} MiB")
+    try:
+        sent = json_file.parse_text(text, "it", "canvas")
+    except ValueError:
+        raise ValueError(UNREADABLE) from None
+    if not isinstance(sent, dict):
+        raise ValueError(UNREADABLE)
+    return sent
 
 
 def _layer(url: Any, name: str, size: tuple[int, int], exact: bool = True) -> np.ndarray | None:
@@ -170,17 +190,18 @@ def shown(painted: Painted, *, edit: bool = True, undo: bool = True, touched: bo
 def is_touched(text: Any) -> bool:
     """Whether the canvas shows something of the visitor, not an example alone."""
     try:
-        return bool(json.loads(text).get("touched", True))
-    except (ValueError, TypeError, AttributeError, RecursionError):
+        return bool(_sent(text).get("touched", True))
+    except ValueError:
         return True
 
 
 def number(text: Any) -> int:
     """The number under which the canvas sent its layers; 0 where it cannot be read."""
     try:
-        return int(json.loads(text)["number"])
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        found = _sent(text).get("number")
+    except ValueError:
         return 0
+    return found if type(found) is int and 0 <= found < 2**53 else 0
 
 
 def is_result(data: bytes) -> bool:

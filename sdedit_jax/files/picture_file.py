@@ -1,0 +1,201 @@
+"""Picture files by Pillow: what a picture needs is known, and limited, before it is decoded."""
+
+import io
+import struct
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from sdedit_jax.files import door
+from sdedit_jax.files.paths import shown
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+MEMORY = 2**30
+"""Bytes of memory that a picture may need while it is decoded, see `needed`."""
+STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
+"""Bytes in which Pillow stores a pixel; those of other modes have four."""
+ARRAY = 4
+"""Bytes of a pixel in our arrays: colours and alpha."""
+WEBP = 14
+"""Bytes for a pixel in which libwebp decodes: canvases, coded pixels and a copy."""
+MOST_RUNS = 2**24
+"""Bytes, and pixels, of a BMP with run lengths, which Pillow decodes slowly."""
+MOST_EXIF = 2**26
+"""Bytes of the values of EXIF."""
+PNG_RATIO = 1032
+"""Bytes of pixels for each byte of a PNG; deflate reaches no more."""
+JPEG_SHARE = 2048
+"""Pixels for each byte of a JPEG: a block of 8x8 has at least one bit, and four blocks one."""
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+
+
+def load(data: bytes, name: str, formats: Sequence[str], most: int = 0) -> ImageFile.ImageFile:
+    """The decoded image of a file's bytes.
+
+    Args:
+        name: of the file, for messages. formats: the accepted ones, by Pillow's names.
+        most: the accepted pixels; 0: Pillow's own limit.
+
+    Raises:
+        ValueError: empty, damaged, too large or of another format.
+    """
+    if not data:
+        raise ValueError(f"cannot read {shown(name)}: the file is empty")
+    image = _opened(io.BytesIO(data), name, formats, most)
+    _check(image, data, name)
+    try:
+        with _quiet():
+            image.load()
+    except Exception as error:  # Pillow raises many kinds for damaged files
+        raise _damaged(name, error) from error
+    return image
+
+
+def header(path: str | Path, formats: Sequence[str]) -> ImageFile.ImageFile:
+    """The image of a file whose pixels are not decoded, with what stands before them.
+
+    Raises:
+        ValueError: see door.check and `load`.
+    """
+    with door.open_file(path, most=door.PICTURE) as file:
+        return _opened(file, str(path), formats)
+
+
+def opened(data: bytes, name: str, formats: Sequence[str]) -> ImageFile.ImageFile:
+    """The image of a file's bytes, checked and not decoded; see `load`."""
+    image = _opened(io.BytesIO(data), name, formats)
+    _check(image, data, name)
+    return image
+
+
+def png_text(data: bytes, name: str) -> dict[str, str]:
+    """The text chunks of a PNG; its pixels are not decoded.
+
+    Raises:
+        ValueError: no PNG, or a damaged one.
+    """
+    if not data.startswith(SIGNATURE):
+        format = _opened(io.BytesIO(data), name, FORMATS).format if data else "empty"
+        raise ValueError(f"cannot read text from {shown(name)}: not a PNG file but {format}")
+    texts = b"".join(chunk for kind, chunk in _chunks(data, name) if kind in TEXTS)
+    dot = io.BytesIO()
+    Image.new("L", (1, 1)).save(dot, "PNG")
+    end = len(dot.getvalue()) - 12
+    image = load(dot.getvalue()[:end] + texts + dot.getvalue()[end:], name, ("PNG",))
+    return {str(key): str(value) for key, value in image.text.items()}  # type: ignore[attr-defined]
+
+
+def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
+    """(kind, whole chunk) of a PNG up to its end."""
+    at, kind = len(SIGNATURE), b""
+    while kind != b"IEND":
+        head = data[at : at + 8]
+        size = struct.unpack(">I", head[:4])[0] if len(head) == 8 else 0
+        if len(head) < 8 or at + size + 12 > len(data):
+            raise _damaged(name, "it ends within a chunk")
+        kind = head[4:]
+        yield kind, data[at : at + size + 12]
+        at += size + 12
+
+
+def exif(image: Image.Image) -> dict[int, object]:
+    """The EXIF tags of an image; {} where they are damaged, for the pixels are fine."""
+    if _claimed(image.info.get("exif") or b"") > MOST_EXIF:
+        return {}
+    try:
+        with _quiet():
+            return dict(image.getexif())
+    except Exception:  # Pillow raises many kinds for damaged EXIF
+        return {}
+
+
+def _claimed(data: bytes) -> int:
+    """Bytes of the values in the first directory of EXIF; values may lie on each other."""
+    data = data.removeprefix(b"Exif\0\0")
+    order = "<" if data[:2] == b"II" else ">"
+    try:
+        (at,) = struct.unpack_from(f"{order}I", data, 4)
+        (count,) = struct.unpack_from(f"{order}H", data, at)
+    except struct.error:
+        return 0
+    tags = data[at + 2 : at + 2 + 12 * count]
+    found = struct.iter_unpack(f"{order}HHII", tags[: len(tags) // 12 * 12])
+    return sum(min(8 * length, len(data)) for _, _, length, _ in found)
+
+
+def needed(image: Image.Image) -> int:
+    """Bytes of memory that an image needs while it is decoded and turned into our arrays."""
+    return image.width * image.height * _per_pixel(image.mode, image.format, len(image.getbands()))
+
+
+def _per_pixel(mode: str, format: str | None, bands: int) -> int:
+    # JPEG of several scans keeps two bytes for each level
+    decoder = {"JPEG": 2 * bands, "MPO": 2 * bands, "WEBP": WEBP}.get(format or "", 0)
+    return STORED.get(mode, 4) + max(ARRAY, decoder)
+
+
+def most_pixels(mode: str = "RGBA", format: str = "PNG") -> int:
+    """Pixels of the largest picture that `load` accepts."""
+    own = MEMORY // _per_pixel(mode, format, Image.getmodebands(mode))
+    return min(own, 2 * (Image.MAX_IMAGE_PIXELS or own))
+
+
+def _check(image: Image.Image, data: bytes, name: str) -> None:
+    """Raise ValueError for a picture that needs too much, or whose bytes are too few for it."""
+    pixels, size = image.width * image.height, f"{image.height}x{image.width}"
+    what = f"{size} pixels (height x width) of mode {image.mode}"
+    if needed(image) > MEMORY:
+        raise ValueError(
+            f"cannot read {shown(name)}: {what} need {needed(image) >> 20} MiB while they are"
+            f" decoded, at most {MEMORY >> 20} MiB are allowed"
+        )
+    runs = image.format == "BMP" and image.info.get("compression") in (1, 2)
+    if runs and max(pixels, len(data)) > MOST_RUNS:
+        raise ValueError(
+            f"cannot read {shown(name)}: {what} as run lengths; at most {MOST_RUNS} may be"
+        )
+    if len(data) < _least(image, data):
+        raise _damaged(name, f"{len(data)} bytes are too few for {what}")
+
+
+def _least(image: Image.Image, data: bytes) -> int:
+    """Bytes that the file of an image has at least."""
+    pixels = image.width * image.height
+    if image.format == "PNG":
+        channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(data[25], 1)
+        return pixels * channels * data[24] // 8 // PNG_RATIO
+    return pixels // JPEG_SHARE if image.format in ("JPEG", "MPO") else 0
+
+
+def _opened(file: object, name: str, formats: Sequence[str], most: int = 0) -> ImageFile.ImageFile:
+    try:
+        with _quiet():
+            image = Image.open(file, formats=tuple(formats))  # type: ignore[arg-type]
+            if most and image.width * image.height > most:
+                raise Image.DecompressionBombError
+        return image
+    except UnidentifiedImageError as error:
+        known = [format.replace("WEBP", "WebP") for format in formats]
+        listed = " or ".join(filter(None, [", ".join(known[:-1]), known[-1]]))
+        raise ValueError(
+            f"cannot read {shown(name)}: not a {listed} picture, or its header is damaged"
+        ) from error
+    except Image.DecompressionBombError as error:
+        bound = most or 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        most_text = f"{bound // 10**6} megapixels" if bound >= 10**6 else f"{bound} pixels"
+        raise ValueError(f"cannot read {shown(name)}: larger than {most_text}") from error
+    except Exception as error:  # Pillow raises many kinds for damaged files
+        raise _damaged(name, error) from error
+
+
+def _quiet() -> warnings.catch_warnings:
+    """Pillow warns of damaged EXIF, and above half of its own limit."""
+    return warnings.catch_warnings(action="ignore")
+
+
+def _damaged(name: str, reason: Exception | str) -> ValueError:
+    text = " ".join(str(reason).split())[:200] or type(reason).__name__
+    return ValueError(f"cannot read {shown(name)}: damaged or truncated ({text})")

@@ -1,0 +1,109 @@
+"""Zips, arrays and copies of users' files: what they claim is checked."""
+
+import io
+import os
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+
+from sdedit_jax.files import array_file, door, zip_file
+
+
+def zipped(path, **members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, data in members.items():
+            made.writestr(name, data)
+    return path
+
+
+def test_a_member_and_a_directory_with_wrong_claims_are_refused(tmp_path):
+    path = zipped(tmp_path / "a.zip", a=b"12345", b=bytes(100_000))
+    with zip_file.open_zip(path, "data") as archive:
+        assert zip_file.read(archive, "a", "data", 5) == b"12345"
+        with pytest.raises(ValueError, match="data: cannot read a in .*a.zip: it claims 5 bytes"):
+            zip_file.read(archive, "a", "data", 4)
+        archive.getinfo("b").file_size = 1000
+        with pytest.raises(ValueError, match="other bytes|CRC"):
+            zip_file.read(archive, "b", "data", 10**6)
+    data = bytearray(path.read_bytes())
+    end = data.rindex(b"PK\5\6")
+    data[end + 12 : end + 16] = struct.pack("<I", 2**32 - 2)
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="data: cannot open .*a.zip"):
+        zip_file.open_zip(path, "data")
+
+
+def test_a_directory_of_many_members_is_refused_before_they_are_made(tmp_path, monkeypatch):
+    path = zipped(tmp_path / "a.zip", **{f"{i:05d}": b"" for i in range(400)})
+    monkeypatch.setattr(zip_file, "MEMBERS", 300)
+    with pytest.raises(ValueError, match="more than 300 members"):
+        zip_file.open_zip(path, "data")
+
+
+def test_damaged_zips_raise_one_kind_of_error(tmp_path, rng):
+    path = zipped(tmp_path / "a.zip", a=b"12345" * 50, b=b"x")
+    whole = path.read_bytes()
+    for case in range(400):
+        data = bytearray(whole)
+        for at in rng.integers(0, len(whole), 1 + case % 4):
+            data[at] = rng.integers(256)
+        path.write_bytes(data if case % 5 else data[: rng.integers(len(data))])
+        try:
+            with zip_file.open_zip(path, "data") as archive:
+                for name in archive.namelist():
+                    zip_file.read(archive, name, "data", 10**6)
+        except ValueError as error:
+            assert str(error).startswith("data: cannot") and "\n" not in str(error)
+
+
+def npy(array, **more):
+    buffer = io.BytesIO()
+    np.save(buffer, array, **more)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("dtype", ["f4", "<i8", ">f8", "?", "u1"])
+def test_arrays_are_those_of_numpy(tmp_path, rng, dtype):
+    array = rng.integers(0, 2, (3, 4)).astype(dtype)
+    (tmp_path / "a.npy").write_bytes(npy(array))
+    found = array_file.read(tmp_path / "a.npy", "workdir")
+    np.testing.assert_array_equal(found, array)
+    assert found.dtype == array.dtype
+    buffer = io.BytesIO()
+    np.savez(buffer, **{"x/y": array, "z": array[:0]})
+    both = array_file.members(buffer.getvalue(), "a.npz", "workdir", 10**6)
+    assert sorted(both) == ["x/y", "z"] and both["z"].shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        npy(np.zeros(4)).replace(b"(4,)", b"(10**12,)"),
+        npy(np.zeros(4)).replace(b"(4,), }" + b" " * 11, b"(1000000000000,), }"),
+        npy(np.zeros(4)).replace(b"(4,)", b"(-4)"),
+        npy(np.array([print, 1], object), allow_pickle=True),
+        npy(np.zeros(3, [("a", "f4")])),
+        npy(np.zeros(4))[:-1],
+        npy(np.zeros(4)) + b"x",
+        b"",
+    ],
+)
+def test_arrays_with_wrong_claims_are_refused(tmp_path, data):
+    (tmp_path / "a.npy").write_bytes(data)
+    with pytest.raises(ValueError, match="workdir: cannot read .*a.npy: "):
+        array_file.read(tmp_path / "a.npy", "workdir")
+
+
+def test_a_copy_is_that_of_a_regular_file(tmp_path):
+    (tmp_path / "a").write_bytes(b"123")
+    door.copy(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == b"123"
+    with pytest.raises(ValueError, match="credits: cannot read .*a: it has 3 bytes, at most 2"):
+        door.copy(tmp_path / "a", tmp_path / "c", "credits", 2)
+    os.mkfifo(tmp_path / "pipe")
+    for source in (tmp_path / "pipe", "/dev/zero", tmp_path):
+        with pytest.raises(ValueError, match="not a file"):
+            door.copy(source, tmp_path / "c")
+    assert not (tmp_path / "c").exists()
