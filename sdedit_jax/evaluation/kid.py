@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sdedit_jax.registry import bounds
+
 
 class Kid(NamedTuple):
     """A kernel distance.
@@ -35,6 +37,8 @@ class Kid(NamedTuple):
 
 SPREAD = 8
 """The least number of groups whose spread is taken as their error."""
+MOST_KERNELS = 10**11
+"""Pairs of pictures in all subsets."""
 MOST = 5000
 """Rows of each set of which a standard error is taken."""
 BLOCK = 2048
@@ -103,6 +107,8 @@ def check_subsets(subsets: int, size: int) -> None:
     """Raise ValueError unless there is a subset, of two rows at least."""
     if subsets < 1 or size < 2:
         raise ValueError(f"kid: subsets must be at least 1 and size 2, got {subsets} and {size}")
+    kernels = {"measures.subsets": subsets, "measures.subset_size": size**2}
+    bounds.work(kernels, MOST_KERNELS, "kernels")
 
 
 def standard_error(x: np.ndarray, y: np.ndarray, kernel: Kernel = cubic_kernel) -> float:

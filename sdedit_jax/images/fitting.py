@@ -16,6 +16,8 @@ from sdedit_jax.caution import warn
 from sdedit_jax.images.pixels import Picture, paste, size_text
 
 FITS = ("crop", "pad", "stretch")
+MOST_PIXELS = 4096 * 4096
+"""Pixels of an edit."""
 Size = tuple[int, int]
 Box = tuple[int, int, int, int]
 
@@ -52,11 +54,14 @@ def check_size(size: Sequence[int], stride: int = 1, field: str = "size") -> Siz
         field: name of the argument, for the message.
 
     Raises:
-        ValueError: not two whole numbers, or not positive multiples of the stride.
+        ValueError: not two whole numbers, not positive multiples of the stride, or more pixels than
+            MOST_PIXELS.
     """
     pair = tuple(size) if isinstance(size, Sequence) and not isinstance(size, str) else ()
     whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in pair)
     if len(pair) == 2 and whole and all(n > 0 and n % stride == 0 for n in pair):
+        if pair[0] * pair[1] > MOST_PIXELS:
+            raise ValueError(f"{field} must have at most {MOST_PIXELS} pixels, got {size!r}")
         return int(pair[0]), int(pair[1])
     numbers = "positive whole numbers" if stride == 1 else f"positive multiples of {stride}"
     shown = size_text(pair) if whole and pair else repr(size)

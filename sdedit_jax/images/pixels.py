@@ -197,6 +197,7 @@ def shrink(mask: np.ndarray, radius: int) -> np.ndarray:
 
 def _window(values: np.ndarray, radius: int, axis: int, pick: Callable) -> np.ndarray:
     """Sliding maximum or minimum along one axis in log2(radius) passes."""
+    radius = min(radius, values.shape[axis])
     width, sides = 2 * radius + 1, [(0, 0)] * values.ndim
     sides[axis] = (radius, radius)
     out, seen = np.pad(values, sides, "edge"), 1
@@ -220,8 +221,11 @@ def feathered(mask: np.ndarray, feather: int) -> np.ndarray:
         raise ValueError(f"feather must be at least 0 pixels, got {feather}")
     mask = np.asarray(mask, np.float32)
     weight, total = mask, mask
-    for _ in range(feather):
-        weight = shrink(weight, 1)
+    for done in range(feather):
+        before, weight = weight, shrink(weight, 1)
+        if np.array_equal(weight, before):  # further steps add the same again
+            total = total + np.float32(feather - done) * weight
+            break
         total = total + weight
     return total / np.float32(feather + 1)
 

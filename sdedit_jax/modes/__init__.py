@@ -13,8 +13,8 @@ from sdedit_jax.caution import in_one_line
 from sdedit_jax.files.paths import user_path
 from sdedit_jax.modes import lock
 from sdedit_jax.modes.config import resolve
-from sdedit_jax.modes.files import Target, kept
-from sdedit_jax.registry import included
+from sdedit_jax.modes.files import Target, kept, plain
+from sdedit_jax.registry import bounds, included
 from sdedit_jax.text.spelling import one_of
 
 MODES = ["edit", "sweep", "search", "replay", "evaluate", "measure", "autotune", "calibrate"]
@@ -56,6 +56,7 @@ def run(
         ValueError, OSError: a setting or file that stops the run, named in one line.
     """
     one_of("mode", mode, MODES)
+    bounds.check(plain(config))
     where = target(workdir, mode, overwrite, keep)
     with in_one_line(), holding(where, mode):
         return entry(mode)(resolve(config, mode), where)

@@ -20,7 +20,7 @@ from sdedit_jax.modes.files import (
 )
 from sdedit_jax.modes.jobs import Done, Failed, run
 from sdedit_jax.modes.report import of_edits
-from sdedit_jax.modes.session import Input, Job, Kind, header, read_inputs
+from sdedit_jax.modes.session import Input, Job, Kind, check_sheet, check_work, header, read_inputs
 from sdedit_jax.modes.uncertainty import Spread
 from sdedit_jax.pipeline.base import Cancelled
 from sdedit_jax.pipeline.executor import Cancel
@@ -73,6 +73,9 @@ def begun(
     refuse_own_folder(config, target.folder)
     listing = list_inputs(config)
     kind = kinds.open_kind(config, listing.inputs)
+    count = {"input": len(listing.inputs), "samples": config.samples}
+    check_work(kind, count)
+    check_sheet(kind, count)
     inputs, bad = read_inputs(kind, listing)
     jobs = [Job(one, cut, config.seed, k) for one in inputs for k, cut in enumerate(kind.cuts)]
     ends = [uncertainty.END] * config.uncertainty

@@ -29,9 +29,13 @@ from sdedit_jax.modes.evaluating import reference, results, unpack
 from sdedit_jax.modes.evaluating.batches import TARGETS, Editor, Reader, Run, batches_of
 from sdedit_jax.modes.evaluating.writer import Writer
 from sdedit_jax.modes.files import Target, plain, refuse_existing
-from sdedit_jax.modes.session import header
+from sdedit_jax.modes.session import check_rows, header
+from sdedit_jax.registry import bounds
 from sdedit_jax.tasks.examples import check_options, check_task
 from sdedit_jax.text.spelling import counted, one_of
+
+MOST_EDITS = 10**8
+"""Edits of an evaluation."""
 
 VOLATILE = ("devices", "cache", "shard", "merge", "retry", "unpack", "cluster", "sheet_scale")
 VOLATILE += ("report", "report_rows", "web", "autotune", "sweep", "budget", "only", "example")
@@ -89,9 +93,6 @@ def check(config: ConfigDict) -> None:
     """
     if "cluster" not in config:
         raise ValueError("config: this one evaluates nothing; give --config=evaluate_strokes")
-    for name in ("limit", "shard_size", "report_rows"):
-        if config[name] < 0:
-            raise ValueError(f"{name} must be at least 0, got {config[name]}")
     ways = [name for name in ("shard", "merge", "unpack") if config[name]]
     if len(ways) > 1:
         raise ValueError(f"{', '.join(ways)}: give one of them")
@@ -120,6 +121,8 @@ def open_run(config: ConfigDict, target: Target) -> Run:
     """
     kind = kinds.open_kind(config)
     data = _data(config)
+    count = bounds.work({"input": len(data), "samples": config.samples}, MOST_EDITS, "edits")
+    check_rows(kind, count)
     other = None
     if config.reference:
         other = open_data_set(config.reference, split=config.reference_split)

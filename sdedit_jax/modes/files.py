@@ -146,10 +146,15 @@ def sheet(
         if all(row[i] is None or (row[i] == 255).all() for row in rows):
             columns, *rows = ([*line[:i], *line[i + 1 :]] for line in (columns, *rows))
     last = [[cell for cell in row if cell is not None][-1] for row in rows]
-    longest = min(max(max(cell.shape[:2]) for cell in last), CELL)
-    side = longest * (scale or max(1, 128 // longest))
+    side = cell_side(max(max(cell.shape[:2]) for cell in last), scale)
     cells = [[None if cell is None else images.to_cell(cell, side) for cell in row] for row in rows]
     return images.contact_sheet(cells, names, columns)
+
+
+def cell_side(longest: int, scale: int) -> int:
+    """The longest side of a cell of a sheet, for pictures whose longest side is `longest`."""
+    longest = min(longest, CELL)
+    return longest * (scale or max(1, 128 // longest))
 
 
 def spread(items: Sequence[Item], most: int) -> list[Item]:

@@ -43,7 +43,6 @@ def measure(config: ConfigDict, target: Target | None) -> int:
     a, b = open_set(config.a, "a"), open_set(config.b, "b")
     if target:
         refuse_existing([target.folder / FILE], target.overwrite)
-    check(config)
     use_cache(config.cache)
     measures = open_measures(config.features.to_dict(), config.compute)
     chosen = chosen_of(config, measures)
@@ -100,16 +99,6 @@ class Sets(NamedTuple):
 
 
 # --- settings -------------------------------------------------------------------------------------
-
-
-def check(config: ConfigDict) -> None:
-    """Raise ValueError for a number that is out of its range."""
-    least = {"batch": 1, "measures.subsets": 1, "measures.subset_size": 2}
-    for name, value in least.items():
-        *part, last = name.split(".")
-        given = (config[part[0]] if part else config)[last]
-        if given < value:
-            raise ValueError(f"{name} must be at least {value}, got {given}")
 
 
 def size_of(config: ConfigDict) -> Size | None:

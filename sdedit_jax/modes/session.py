@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -16,18 +17,18 @@ from sdedit_jax import devices, images, registry
 from sdedit_jax.caution import warn
 from sdedit_jax.data.examples import Example
 from sdedit_jax.diffusion import strength
-from sdedit_jax.diffusion.noise import check_seed
 from sdedit_jax.diffusion.sde import SDE
 from sdedit_jax.diffusion.strength import Strength
 from sdedit_jax.files.paths import shown
 from sdedit_jax.images import Size
-from sdedit_jax.modes.files import mask_suffix
-from sdedit_jax.pipeline.base import Pipeline
+from sdedit_jax.modes.files import CELL, cell_side, mask_suffix
+from sdedit_jax.pipeline.base import Pipeline, total_evaluations
 from sdedit_jax.pipeline.cache import use_cache
 from sdedit_jax.pipeline.executor import Cancel, devices_for
 from sdedit_jax.pipeline.outputs import OUTPUTS, Output
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.prior import Prior, describe
+from sdedit_jax.registry import bounds
 from sdedit_jax.tasks import TaskInput
 from sdedit_jax.text.spelling import counted
 from sdedit_jax.weights import load
@@ -196,17 +197,8 @@ def check_common(config: ConfigDict) -> None:
     """
     registry.pick(dict.fromkeys(OUTPUTS), config.output, "output")
     registry.pick(dict.fromkeys(images.FITS), config.fit, "fit")
-    least = {"samples": 1, "batch": 1, "feather": 0, "sheet_scale": 0}
-    for name, bound in least.items():
-        if config[name] < bound:
-            raise ValueError(f"{name} must be at least {bound}, got {config[name]}")
     if config.get("uncertainty") and config.samples < 2:
         raise ValueError(f"samples must be at least 2 with uncertainty, got {config.samples}")
-    for field, values in config.sweep.items():
-        for value in values:
-            registry.check_kind(value, int if field == "seeds" else float, f"sweep.{field}")
-    for seed in (config.seed, *config.sweep.seeds):
-        check_seed(seed, -1)
     devices.count(config.devices)
 
 
@@ -228,13 +220,47 @@ def size_of(config: ConfigDict, prior: Prior) -> Size:
     return prior.edit_size(parse_size(config.size, "size"))
 
 
+def check_work(kind: Kind, results: Mapping[str, int]) -> None:
+    """Check the work of a run before it begins.
+
+    Args:
+        results: field -> its factor of the number of results.
+
+    Raises:
+        ValueError: too many results, evaluations of the network, or pixels at a time.
+    """
+    count = bounds.work(results, bounds.MOST_RESULTS, "results")
+    each = total_evaluations(kind.pipeline(kind.shapes([])))
+    factors = {**results, "steps": each}
+    bounds.work(factors, bounds.MOST_TOTAL, "evaluations")
+    check_rows(kind, count)
+
+
+def check_rows(kind: Kind, results: int) -> None:
+    """Raise ValueError for more pixels at a time than a machine holds, of a run of `results`."""
+    rows = {"batch": min(kind.config.batch, results), "size": math.prod(kind.size)}
+    bounds.work(rows, bounds.MOST_PIXELS, "pixels at a time")
+
+
+def check_sheet(kind: Kind, cells: Mapping[str, int]) -> None:
+    """Raise ValueError for a contact sheet that is too large.
+
+    Args:
+        cells: field -> its factor of the number of results on the sheet.
+    """
+    config = kind.config
+    longest = CELL if config.output == "original" else max(kind.size)
+    side = cell_side(longest, config.sheet_scale)
+    bounds.work({**cells, "sheet_scale": side**2}, bounds.MOST_SHEET, "pixels of the sheet")
+
+
 def parse_size(text: str, field: str) -> Size:
     """(H, W) of "HxW".
 
     Raises:
         ValueError: another form.
     """
-    found = re.fullmatch(r"(\d+)x(\d+)", text)
+    found = re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", text)
     if not found:
         raise ValueError(f'{field} must be HxW, such as "64x96", got {text!r}')
     return int(found[1]), int(found[2])

@@ -17,7 +17,7 @@ from sdedit_jax.modes.files import (
 )
 from sdedit_jax.modes.jobs import Done
 from sdedit_jax.modes.report import of_edits
-from sdedit_jax.modes.session import Input, Job, Kind, read_inputs
+from sdedit_jax.modes.session import Input, Job, Kind, check_sheet, check_work, read_inputs
 from sdedit_jax.pipeline.outputs import on_background
 
 
@@ -38,13 +38,16 @@ def sweep(config: ConfigDict, target: Target) -> int:
     kind = kinds.open_kind(config, listing.inputs)
     field, letter = kind.sweep
     _check_values(config, field)
+    values, seeds = config.sweep[field], config.sweep.seeds
+    count = {"input": len(listing.inputs), f"sweep.{field}": len(values)}
+    check_work(kind, {**count, "sweep.seeds": len(seeds)})
+    check_sheet(kind, {"sweep.seeds": len(seeds), f"sweep.{field}": len(values)})
     inputs, bad = read_inputs(kind, listing)
-    values = config.sweep[field]
     jobs = [
         Job(one, f"_{letter}{value:g}_s{seed}", seed, 0, value)
         for one in inputs
         for value in values
-        for seed in config.sweep.seeds
+        for seed in seeds
     ]
     files = planned(kind, jobs, target, ["_sweep"])
     refuse_existing(files, target.overwrite, needed(config, listing.inputs))

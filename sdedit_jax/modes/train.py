@@ -13,7 +13,7 @@ from sdedit_jax.modes import signals
 from sdedit_jax.modes.files import Target, plain
 from sdedit_jax.pipeline import ledits_settings
 from sdedit_jax.pipeline.cache import use_cache
-from sdedit_jax.registry import included
+from sdedit_jax.registry import bounds, included
 from sdedit_jax.text.spelling import counted
 from sdedit_jax.training import autoencoder, history, pixel_prior, text_prior
 from sdedit_jax.training.augment import Augment
@@ -136,6 +136,8 @@ def job_of(config: ConfigDict, workdir: Path, name: str, mark: str, side: int, s
             than that of the run in workdir.
     """
     registry.pick(store.DTYPES, config.dtype, "dtype")
+    pixels = {"run.batch": config.run.batch, "net": side**2}
+    bounds.work(pixels, bounds.MOST_PIXELS, "pixels at a time")
     folder = workdir / name
     if config.publish:  # an autoencoder is no prior, and has no name
         named = mark in included.MARKS
@@ -181,6 +183,7 @@ def introduce(job: Job, **networks: Any) -> None:
     for line in [*job.data.skipped, *(job.held_out.skipped if job.held_out else ())]:
         print(f"left out  {line}")
     for name, shapes in networks.items():
+        bounds.work({"net": size(shapes)}, bounds.MOST_PARAMETERS, "parameters")
         print(f"network   {name}, {size(shapes) / 1e6:.2f} million parameters, {job.compute}")
     for line in history.lines(job.entries):
         print(line)

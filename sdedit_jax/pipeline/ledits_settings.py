@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ from sdedit_jax.pipeline.ledits import LEDITSPipeline
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import Embedded
 from sdedit_jax.priors.prior import Prior
+from sdedit_jax.registry import bounds
+from sdedit_jax.registry.values import check_size
 from sdedit_jax.text.concept_parser import NUMBERS, Concept, as_text, check_number
 from sdedit_jax.text.spelling import counted, one_of
 
@@ -67,6 +70,8 @@ def recipe(preset: str, numbers: Mapping[str, float | None]) -> Recipe:
     """
     given = {name: value for name, value in numbers.items() if value is not None}
     one_of("preset", preset, PRESETS)
+    for name, value in given.items():
+        check_size(value, name)
     made = PRESETS[preset](**_own(preset, given))
     _check_numbers(preset, made, given)
     scales = {name: float(given[name]) for name in SCALES if name in given}
@@ -248,6 +253,7 @@ def request(
     """
     check_prompts(made, prompts)
     size = np.shape(image)[:2]
+    check_maps(prior, made, np.shape(image))
     many = rows(prior, made, prompts.concepts, embed, masks, size)
     many = padded(many, len(prompts.concepts) if slots is None else slots)
     target = None if made.guidance in MASKS and not prompts.prompt else embed(prompts.prompt)
@@ -255,6 +261,12 @@ def request(
         made, image, source=embed(prompts.source_prompt), empty=embed(""), many=many,
         target=target, against=embed(prompts.negative_prompt),
     )  # fmt: skip
+
+
+def check_maps(prior: Prior, made: Recipe, shape: tuple[int, int, int]) -> None:
+    """Raise ValueError for noise maps of pictures [H, W, C] that take too much memory."""
+    values = {"steps": made.n, "size": math.prod(state_shape(prior, shape))}
+    bounds.work(values, bounds.MOST_MAPS, "values of noise maps a photo")
 
 
 def check_prompts(made: Recipe, prompts: Prompts) -> None:

@@ -13,7 +13,8 @@ from sdedit_jax.diffusion.solvers import PLMS, AdaptiveSolver, Ancestral, Solver
 from sdedit_jax.diffusion.timesteps import TimestepGrid, Timesteps
 from sdedit_jax.edits.sdedit import NOISE_BY, SDEdit
 from sdedit_jax.priors.prior import Prior
-from sdedit_jax.registry import sampler_parts
+from sdedit_jax.registry import bounds, sampler_parts
+from sdedit_jax.registry.fields import STEPS
 from sdedit_jax.registry.sampler_parts import CORRECTORS, GRIDS, SOLVERS, Scheduler, SchedulerStep
 
 
@@ -179,11 +180,19 @@ def _check(s: Sampling, prefix: str) -> None:
     if getattr(s.corrector, "mixes", False):
         raise ValueError(f"{prefix}corrector: norm 'batch' mixes the pictures; give norm='image'")
     for name in ("steps", "repeats"):
-        if getattr(s, name) < 1:
-            raise ValueError(f"{prefix}{name} must be at least 1, got {getattr(s, name)}")
+        STEPS.check(getattr(s, name), f"{prefix}{name}")
+    bounds.work(_evaluations(s, prefix), bounds.MOST_EVALUATIONS, "evaluations a picture")
     named = {"hold": masking.MODES, "final": sampler.FINALS, "noise_by": NOISE_BY}
     for name, allowed in named.items():
         registry.pick(dict.fromkeys(allowed), getattr(s, name), f"{prefix}{name}")
+
+
+def _evaluations(s: Sampling, prefix: str) -> dict[str, int]:
+    """Field -> its factor of the evaluations of a picture, guidance left out."""
+    found = {f"{prefix}steps": s.steps, f"{prefix}repeats": s.repeats}
+    each = getattr(s.rule, "evaluations", 1) + getattr(s.corrector, "evaluations", 0)
+    part = "rule" if s.corrector is None else "corrector"
+    return found if each == 1 else {**found, f"{prefix}{part}": each}
 
 
 def resolve(prior: Prior, s: Sampling, t0: float) -> Resolved:

@@ -27,6 +27,21 @@ METHODS = ("sdedit", "ledits")
 DEEPEST = 3
 """Parts inside each other."""
 
+MOST_EVALUATIONS = 100_000
+"""Of the network for one picture; the released SDEdit makes 1500."""
+MOST_RESULTS = 1_000_000
+"""Of one run."""
+MOST_TOTAL = 10**10
+"""Evaluations of one run."""
+MOST_PIXELS = 2**26
+"""Of the pictures that are edited or trained at a time: 64 of 1024 x 1024."""
+MOST_SHEET = 2**28
+"""Pixels of a contact sheet."""
+MOST_MAPS = 2**28
+"""Values of the noise maps of a photo."""
+MOST_PARAMETERS = 10**10
+"""Of a network that is trained."""
+
 
 def check(config: Mapping[str, Any], where: str = "") -> None:
     """Check all fields of a config: their names, types, ranges and numbers of values.
@@ -50,8 +65,9 @@ def check(config: Mapping[str, Any], where: str = "") -> None:
             of_any(value, where + name)
         else:
             raise ValueError(f"{where}{name}: the config has no such field{hint(name, fields)}")
+    free = (*opened, "options")  # what a task, network or process has defaults for
     for name, bound in fields.items():
-        if name not in found and not bound.unset and name.partition(".")[0] not in opened:
+        if name not in found and not bound.unset and name.partition(".")[0] not in free:
             raise ValueError(f"{where}{name}: the config lacks this field")
 
 

@@ -8,6 +8,9 @@ import ast
 import dataclasses
 import functools
 import inspect
+import math
+import numbers
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -26,7 +29,8 @@ from sdedit_jax.diffusion.solvers import (
     UniPC,
 )
 from sdedit_jax.registry.names import KINDS, check_kind, pick
-from sdedit_jax.text.spelling import hint
+from sdedit_jax.registry.values import TEXT, check_size
+from sdedit_jax.text.spelling import hint, shown
 
 Table = Mapping[str, Callable[..., Any]]
 
@@ -121,7 +125,7 @@ def parse(text: Any, table: Table, field: str) -> Any:
     if not isinstance(text, str):
         value = text is None or (dataclasses.is_dataclass(text) and not isinstance(text, type))
         if not value:
-            raise TypeError(f"{field} must be a string or a frozen dataclass, got {text!r}")
+            raise TypeError(f"{field} must be a string or a frozen dataclass, got {shown(text)}")
         return text
     name, given = _split(text, field)
     allowed = parameters(pick(table, name, field))
@@ -131,13 +135,20 @@ def parse(text: Any, table: Table, field: str) -> Any:
                 f"{field}: {name} has no parameter {parameter!r}{hint(parameter, allowed)};"
                 f" it has {sorted(allowed)}"
             )
-        kind = _kind(allowed[parameter])
-        if kind is not None:
-            check_kind(value, kind, f"{field}: {parameter} of {name}")
+        _check_value(value, allowed[parameter], f"{field}: {parameter} of {name}")
     try:
         return table[name](**given)
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{field}: {error}") from None
+
+
+def _check_value(value: Any, parameter: inspect.Parameter, field: str) -> None:
+    """Raise ValueError for a value of another type, or for a number of an absurd size."""
+    kind = _kind(parameter)
+    if kind is not None:
+        check_kind(value, kind, field)
+    if isinstance(value, numbers.Real) and not isinstance(value, bool) and value != math.inf:
+        check_size(value, field)
 
 
 def parameters(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -183,10 +194,12 @@ def _split(text: str, field: str) -> tuple[str, dict[str, Any]]:
     """Name and literal keyword arguments of a part's string."""
     wrong = ValueError(
         f'{field} must be a name, or a name with keyword arguments such as "ancestral(eta=0.5)",'
-        f" got {text!r}"
+        f" got {shown(text)}"
     )
     try:
-        node = ast.parse(text.strip(), mode="eval").body
+        TEXT.check(text, field)
+        with warnings.catch_warnings(action="ignore"):  # of Python's own about odd literals
+            node = ast.parse(text.strip(), mode="eval").body
         if isinstance(node, ast.Name):
             return node.id, {}
         named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)

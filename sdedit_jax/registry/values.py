@@ -131,6 +131,11 @@ SEED = Bound(
 )  # fmt: skip
 
 
+def check_size(value: Any, field: str) -> None:
+    """Raise ValueError for a number that is not finite, or of an absurd size."""
+    real().check(value, field)
+
+
 def of_any(value: Any, field: str) -> None:
     """Check a field of an open part: a flag, a finite number, a text, None, or a tuple of them."""
     if isinstance(value, list | tuple):
@@ -146,6 +151,6 @@ def _check_plain(value: Any, field: str) -> None:
     if isinstance(value, str):
         PROMPT.check(value, field)
     elif isinstance(value, numbers.Real) and not isinstance(value, bool):
-        real().check(value, field)
+        check_size(value, field)
     elif not isinstance(value, bool):
         raise ValueError(f"{field} must be a number, a text, True or False, got {shown(value)}")

@@ -7,6 +7,7 @@ Each picture is paired with one of several wordings of its caption, so that shor
 tomato") are learned too, and sometimes with the empty text, for classifier-free guidance.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,10 +17,13 @@ import numpy as np
 from jax import Array
 
 from sdedit_jax.diffusion.sde import SDE, perturb
+from sdedit_jax.registry import bounds
 from sdedit_jax.training.loss import Loss, Objective, check, drop, quantile, time, weight
 
 PHOTO = ["a", "photo", "of"]
 ARTICLES = ("a", "an")
+MOST_TEXTS = 10**7
+"""Wordings of all captions."""
 
 Denoise = Callable[[Any, Array, Array, Array], Array]
 """denoise(params, x [B, h, w, c], t [B], ids [B, N]) -> eps [B, h, w, c]."""
@@ -51,7 +55,8 @@ def wordings(
     if whole < 1:
         raise ValueError(f"whole must be at least 1, got {whole}")
     spelt = [[caption] * whole + short_forms(caption) for caption in captions]
-    count = int(np.lcm.reduce([len(own) for own in spelt]))
+    count = math.lcm(*(len(own) for own in spelt))
+    bounds.work({"whole": count, "data": len(captions)}, MOST_TEXTS, "texts")
     spelt = [own * (count // len(own)) for own in spelt] + [[""] * count]
     texts = [*sorted({text for own in spelt for text in own} - {""}), ""]
     number = {text: i for i, text in enumerate(texts)}
