@@ -81,7 +81,10 @@ def read_recipe(text: Mapping[str, str], name: str, version: int) -> dict[str, A
         raise ValueError(f"input: {name} carries no recipe of sdedit_jax")
     if len(text[RECIPE]) > recipe_fields.LONGEST:
         raise damaged(name, f"it has more than {recipe_fields.LONGEST} characters")
-    found = json_file.parse_text(text[RECIPE], f"the recipe in {name}", "input")
+    try:
+        found = json_file.parse_text(text[RECIPE], "it", "recipe")
+    except ValueError as error:
+        raise damaged(name, error) from None
     return checked(found, name, version)
 
 

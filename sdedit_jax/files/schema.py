@@ -263,4 +263,6 @@ def _is_short(values: Collection[Any]) -> bool:
 
 def _printed(sign: str) -> bool:
     """Whether a character is no control character, and no mark that turns the order of others."""
-    return unicodedata.category(sign) not in ("Cc", "Cf", "Cs", "Zl", "Zp") or sign in "\u200c\u200d"
+    return (
+        unicodedata.category(sign) not in ("Cc", "Cf", "Cs", "Zl", "Zp") or sign in "\u200c\u200d"
+    )
