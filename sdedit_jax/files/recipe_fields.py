@@ -87,7 +87,6 @@ SDEDIT = Fields(
         **COMMON,
         "value": Maybe(Real(0, 1)),
         "mask": DIGEST,
-        "strength_map": Maybe(SHA256),
         "sampler": Fields({**SAMPLER, "steps": STEPS, "repeats": STEPS}),
         "class": Maybe(
             Fields({"label": Whole(0)}, {"against": Whole(0), "scale": WEIGHT}),
@@ -95,13 +94,16 @@ SDEDIT = Fields(
         "prompts": Maybe(
             Fields({"prompt": PROSE, "negative_prompt": PROSE, "scale": WEIGHT, "guided": Flag()})
         ),
+        "place": place_with(Fields()),
+    },
+    {
+        "strength_map": Maybe(SHA256),
         "target": Maybe(
             Fields({"field": NAME, "value": Real(0), "measure": NAME, "sha256": Text(64)})
         ),
-        "place": place_with(Fields()),
-    }
+    },
 )
-"""A recipe of SDEdit."""
+"""A recipe of SDEdit; older ones lack some fields."""
 
 LEDITS = Fields(
     {
@@ -115,10 +117,10 @@ LEDITS = Fields(
             }
         ),
         "numbers": Named(Plain(), 100),
-        "defaults": Named(WEIGHT, 100),
         "sampler": Fields({"rule": NAME, "steps": STEPS, "grid": Text(0), "repeats": Whole(1, 1)}),
         "place": place_with(Fields({"slots": Whole(0, 1000), "masks": Flag()})),
-    }
+    },
+    {"defaults": Named(WEIGHT, 100)},
 )
 """A recipe of LEDITS."""
 
@@ -130,20 +132,19 @@ def check(recipe: Any) -> None:
         ValueError: a wrong, missing or unknown field, or fields that contradict each other.
     """
     check_object(recipe, "recipe")
-    config = recipe.get("config")
-    check_object(config, "recipe.config")
-    method = config.get("method", "sdedit")
-    Choice(("sdedit", "ledits")).check(method, "recipe.config.method")
+    method = "ledits" if recipe.get("task") == "ledits" else "sdedit"
     (LEDITS if method == "ledits" else SDEDIT).check(recipe, "recipe")
-    task = config.get("task", "ledits") if method == "sdedit" else "ledits"
-    Choice((task,)).check(recipe["task"], "recipe.task")
+    config = recipe["config"]
+    Choice((method,)).check(config.get("method", "sdedit"), "recipe.config.method")
+    if method == "sdedit":
+        Choice((recipe["task"],)).check(config.get("task"), "recipe.config.task")
     place = recipe["place"]
     Whole(0, place["rows"] - 1).check(place["row"], "recipe.place.row")
     if method == "ledits":
         Whole(len(recipe["prompts"]["concepts"]), 1000).check(
             place["shapes"]["slots"], "recipe.place.shapes.slots"
         )
-    elif (label := recipe["class"]) is not None and ("against" in label) != ("scale" in label):
+    elif (label := recipe["class"]) and ("against" in label) != ("scale" in label):
         raise ValueError("recipe.class must have both of against and scale, or none")
 
 
