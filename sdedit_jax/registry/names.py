@@ -66,5 +66,5 @@ def call(table: Mapping[str, Any], values: Mapping[str, Any], field: str, *args:
             check_kind(value, known[argument].annotation, f"{field}.{argument}")
     try:
         return make(*args, **rest)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{field} {values['name']!r}: {error}") from None

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from sdedit_jax.files import prior_fields
 from sdedit_jax.nets import foreign
 from sdedit_jax.weights.families import diffusers_names
 from sdedit_jax.weights.families.family import Card, Family, Shapes, missing
@@ -114,7 +115,18 @@ def _scheduler_values(source: Source, given: Mapping[str, Any]) -> tuple[dict[st
         for name in sorted(own.keys() & users.keys())
         if not name.startswith("_") and not same(own[name], users[name])
     ]
-    return foreign.present({**own, **users}), notes
+    return checked_scheduler({**own, **users}), notes
+
+
+def checked_scheduler(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a scheduler_config.json that are not null.
+
+    Raises:
+        ValueError: a field of another type, or out of its range.
+    """
+    found = foreign.present(values)
+    prior_fields.check_scheduler(found, "architecture: scheduler")
+    return found
 
 
 def _size(config: Mapping[str, Any]) -> list[int]:
