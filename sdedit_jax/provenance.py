@@ -161,7 +161,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any], path: str = "")
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             lines += differences(a, b, f"{path}{name}.")
         elif a != b:
-            lines.append(f"{path}{name}: {a} then, {b} now")
+            lines.append(f"{path}{name}: {str(a)[:200]} then, {str(b)[:200]} now")
     return lines
 
 

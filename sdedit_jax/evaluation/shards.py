@@ -7,7 +7,6 @@
 
 import hashlib
 import io
-import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from sdedit_jax import images, provenance
+from sdedit_jax.files import json_file, recipe_fields
 
 FOLDER = "shards"
 LONGEST = 16383
@@ -109,12 +109,11 @@ class Store(NamedTuple):
         if not self.file(number, "array_record").is_file():
             raise ValueError(self.damaged(number, "its .array_record is missing"))
         try:
-            with file.open(encoding="utf-8") as text:
-                header, *lines = map(json.loads, text)
-        except (ValueError, OSError) as error:
+            text = json_file.lines(file, "workdir")
+            header, *lines = [json_file.parse_text(line, file.name, "workdir") for line in text]
+            recipe_fields.check_shard(header, lines)
+        except ValueError as error:
             raise ValueError(self.damaged(number, error)) from None
-        if not isinstance(header, dict) or not all(isinstance(line, dict) for line in lines):
-            raise ValueError(self.damaged(number, "no lines of JSON objects"))
         return Shard(header, lines)
 
     def features(self, number: int, header: Mapping[str, Any]) -> dict[str, np.ndarray]:

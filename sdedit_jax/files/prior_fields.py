@@ -25,7 +25,6 @@ from sdedit_jax.files.schema import (
     Whole,
     check_named,
     error,
-    joined,
 )
 
 COUNTS = ("num_classes", "num_class_embeds", "label_dim")
@@ -168,17 +167,6 @@ def check(metadata: Mapping[str, Any]) -> None:
     for part in ("picture", "window"):
         if calibration := metadata.get("auto_t0"):
             _check_fit(calibration[part], f"auto_t0.{part}")
-
-
-def check_scheduler(values: Mapping[str, Any], place: str) -> None:
-    """Check the fields of a scheduler_config.json that are read and not null.
-
-    Raises:
-        ValueError: a wrong value.
-    """
-    for name, kind in SCHEDULER.items():
-        if values.get(name) is not None:
-            kind.check(values[name], joined(place, name))
 
 
 def _check_fit(fit: Mapping[str, Any], place: str) -> None:

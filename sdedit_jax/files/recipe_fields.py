@@ -1,6 +1,6 @@
 """The fields of recipes and of the records that hold them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sdedit_jax.files.schema import (
@@ -19,6 +19,7 @@ from sdedit_jax.files.schema import (
     Text,
     Whole,
     check_object,
+    check_some,
     error,
     joined,
 )
@@ -123,6 +124,36 @@ LEDITS = Fields(
     {"defaults": Named(WEIGHT, 100)},
 )
 """A recipe of LEDITS."""
+
+
+SHARD: Mapping[str, Kind] = {"run": NAME, "recipe": Named(Plain(10_000)), "files": Named(NAME)}
+"""The first line of a shard of an evaluation."""
+SHARD_LINE: Mapping[str, Kind] = {
+    "id": Text(100_000, lines=True),
+    "sample": Whole(),
+    "picture": Whole(),
+    "channels": Choice((1, 3, 4)),
+    "numbers": Named(Maybe(Real())),
+    "recipe": Named(Plain(10_000)),
+    "failed": Text(100_000, lines=True),
+}
+"""Each other line, as far as it is read."""
+
+
+def check_shard(header: Any, lines: Sequence[Any]) -> None:
+    """Check the lines of a shard of an evaluation.
+
+    Raises:
+        ValueError: a wrong or missing field.
+    """
+    check_some(SHARD, header, "line 1")
+    for number, line in enumerate(lines, 2):
+        check_some(SHARD_LINE, line, f"line {number}")
+        edited = "sample" in line and "failed" not in line
+        needed = ("id", "numbers") if edited else ("id",)
+        for name in needed:
+            if line.get(name) is None:
+                raise ValueError(f"line {number}.{name} is missing")
 
 
 def check(recipe: Any) -> None:

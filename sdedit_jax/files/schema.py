@@ -218,6 +218,18 @@ def check_object(value: Any, place: str) -> None:
         raise error(place, "an object", value)
 
 
+def check_some(kinds: Mapping[str, Kind], values: Any, place: str) -> None:
+    """Check the fields of an object that are there and not null; it may have others.
+
+    Raises:
+        ValueError: no object, or a wrong value.
+    """
+    check_object(values, place)
+    for name, kind in kinds.items():
+        if values.get(name) is not None:
+            kind.check(values[name], joined(place, name))
+
+
 def check_named(kinds: Mapping[str, Kind], value: Any, place: str, by: str = "name") -> None:
     """Check an object by the kind that one of its fields names.
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from sdedit_jax.files import prior_fields
+from sdedit_jax.files.prior_fields import SCHEDULER
+from sdedit_jax.files.schema import check_some
 from sdedit_jax.nets import foreign
 from sdedit_jax.weights.families import diffusers_names
 from sdedit_jax.weights.families.family import Card, Family, Shapes, missing
@@ -125,7 +126,7 @@ def checked_scheduler(values: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: a field of another type, or out of its range.
     """
     found = foreign.present(values)
-    prior_fields.check_scheduler(found, "architecture: scheduler")
+    check_some(SCHEDULER, found, "architecture: scheduler")
     return found
 
 
