@@ -21,6 +21,8 @@ def get_config() -> ConfigDict:
     # what is edited without an input: its `options` hold unless one of the options `unless` is set
     config.example = ConfigDict({"input": "examples/strokes"})
     config.only = ""  # --mode=replay of a record.json: names of some results, comma-separated
+    # --mode=replay: open all files that a recipe names; for pictures of your own
+    config.trust = False
     config.size = ""  # HxW of the edit, such as "64x96"; "": the prior's own
     config.fit = "crop"  # crop | pad | stretch: how a picture is fitted to the size
     config.output = "prior"  # prior | original: the size of the result

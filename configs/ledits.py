@@ -21,6 +21,8 @@ def get_config() -> ConfigDict:
     config.options.detail = True  # output original: keep the photo's detail; False: only enlarge
     config.options.mask_suffix = "_mask"  # apple_mask.png belongs to apple.png, and is no photo
     config.only = ""  # --mode=replay of a record.json: names of some results, comma-separated
+    # --mode=replay: open all files that a recipe names; for pictures of your own
+    config.trust = False
     config.size = ""  # HxW of the edit, such as "768x512"; "": the prior's own
     config.fit = "crop"  # crop | pad | stretch: how a picture is fitted to the size
     config.output = "prior"  # prior | original: the size of the result

@@ -12,15 +12,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from sdedit_jax.files import json_file, recipe_fields
+
 RECIPE = "sdedit_jax"
 """The PNG text chunk that holds the recipe, as JSON."""
 
 PARAMETERS = "parameters"
 """The PNG text chunk that image browsers of the web UIs read."""
-
-FIELDS = ("config", "task", "id", "seed", "sample", "value", "cut", "strength", "sampler", "size")
-FIELDS += ("prior", "guide", "mask", "original", "picture", "place", "environment")
-"""Fields of a recipe."""
 
 SHARED = ("config", "environment")
 """Fields of recipes that a record.json has at its top."""
@@ -52,8 +50,14 @@ def short(values: Any) -> str:
 
 
 def chunks(recipe: Mapping[str, Any]) -> dict[str, str]:
-    """The text chunks of a PNG: the recipe, and the `parameters` line of the web UIs."""
-    return {RECIPE: dumps(recipe, sort_keys=True), PARAMETERS: parameters(recipe)}
+    """The text chunks of a PNG: the recipe, and the `parameters` line of the web UIs.
+
+    Raises:
+        ValueError: a recipe that could not be read again.
+    """
+    text = dumps(recipe, sort_keys=True)
+    recipe_fields.check(json.loads(text))
+    return {RECIPE: text, PARAMETERS: parameters(recipe)}
 
 
 def dumps(values: Any, **options: Any) -> str:
@@ -75,11 +79,13 @@ def read_recipe(text: Mapping[str, str], name: str, version: int) -> dict[str, A
     """
     if RECIPE not in text:
         raise ValueError(f"input: {name} carries no recipe of sdedit_jax")
+    if len(text[RECIPE]) > recipe_fields.LONGEST:
+        raise damaged(name, f"it has more than {recipe_fields.LONGEST} characters")
     try:
-        recipe = json.loads(text[RECIPE])
-    except ValueError:
-        recipe = None
-    return checked(recipe, name, version)
+        found = json_file.parse_text(text[RECIPE], "it", "recipe")
+    except ValueError as error:
+        raise damaged(name, error) from None
+    return checked(found, name, version)
 
 
 def checked(recipe: Any, name: str, version: int) -> dict[str, Any]:
@@ -87,12 +93,19 @@ def checked(recipe: Any, name: str, version: int) -> dict[str, Any]:
     found = recipe.get("format") if isinstance(recipe, dict) else None
     if isinstance(found, int) and found != version:
         raise ValueError(
-            f"input: the recipe in {name} has format {found}, this version reads {version}:"
-            " make the picture again from its input"
+            f"input: the recipe in {name} has format {str(found)[:20]}, this version reads"
+            f" {version}: make the picture again from its input"
         )
-    if not isinstance(recipe, dict) or any(field not in recipe for field in FIELDS):
-        raise ValueError(f"input: the recipe in {name} is damaged")
+    try:
+        recipe_fields.check(recipe)
+    except ValueError as error:
+        raise damaged(name, error) from None
     return recipe
+
+
+def damaged(name: str, why: object) -> ValueError:
+    """The error for a recipe with a wrong field."""
+    return ValueError(f"input: the recipe in {name} is damaged: {why}")
 
 
 def split(recipes: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -102,21 +115,20 @@ def split(recipes: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[di
     return shared, [{k: v for k, v in recipe.items() if k not in shared} for recipe in recipes]
 
 
-def recipes_of(record: Mapping[str, Any], name: str, version: int) -> dict[str, dict[str, Any]]:
-    """The recipes in a record.json, by the names of their pictures.
+def recipes_of(record: Mapping[str, Any], name: str) -> dict[str, dict[str, Any]]:
+    """The recipes in a record.json, by the names of their pictures; `checked` is to follow.
 
     Raises:
-        ValueError: it has none, or see `read_recipe`.
+        ValueError: it has none, or a picture without the name of a file.
     """
-    pictures = record.get("pictures")
-    if not isinstance(record.get("recipe"), dict) or not isinstance(pictures, list) or not pictures:
+    if not isinstance(record.get("recipe"), dict) or not record.get("pictures"):
         raise ValueError(f"input: {name} is no record.json with recipes, as an edit writes it")
-    shared = {field: record.get(field) for field in SHARED} | record["recipe"]
     try:
-        found = {entry["file"]: {**shared, **entry["recipe"]} for entry in pictures}
-    except (TypeError, KeyError):
-        raise ValueError(f"input: {name} is damaged") from None
-    return {file: checked(recipe, f"{file} of {name}", version) for file, recipe in found.items()}
+        recipe_fields.check_pictures(record)
+    except ValueError as error:
+        raise ValueError(f"input: {name} is damaged: {error}") from None
+    shared = {field: record[field] for field in SHARED if field in record} | record["recipe"]
+    return {entry["file"]: {**shared, **entry["recipe"]} for entry in record["pictures"]}
 
 
 def parameters(recipe: Mapping[str, Any]) -> str:
@@ -149,7 +161,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any], path: str = "")
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             lines += differences(a, b, f"{path}{name}.")
         elif a != b:
-            lines.append(f"{path}{name}: {a} then, {b} now")
+            lines.append(f"{path}{name}: {str(a)[:200]} then, {str(b)[:200]} now")
     return lines
 
 

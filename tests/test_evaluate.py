@@ -139,7 +139,7 @@ def test_lines_say_what_was_made(done):
 
 def test_an_unpacked_picture_is_replayed(done, data, tmp_path):
     assert run(config(data, unpack="p3"), done, "evaluate") == 0
-    given = config_of("base", input=str(done / "pictures" / "p3_1.png"))
+    given = config_of("base", input=str(done / "pictures" / "p3_1.png"), trust=True)
     assert run(given, None, "replay") == 0
 
 

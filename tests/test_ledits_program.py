@@ -342,7 +342,7 @@ def test_a_run_edits_every_photo_in_one_program(photos, tmp_path, capsys):
     assert told["two"]["concepts"] == ["+dog:scale=3:warmup=1:threshold=0.5", "-cat"]
     assert told["one"]["concepts"] == ["+cat:scale=7:warmup=0"]
     assert recipe(out / "two_edit.png")["prompts"]["masks"] == [half]
-    again = config_of("base", input=str(out / "two_edit.png"), devices=1)
+    again = config_of("base", input=str(out / "two_edit.png"), trust=True, devices=1)
     file.unlink()
     assert run(again, tmp_path / "again", "replay") == 0
     (photos.parent / "half.png").rename(tmp_path / "moved.png")
@@ -452,7 +452,9 @@ def test_samples_and_the_size_of_the_input(photos, tmp_path):
         for part in outside:
             np.testing.assert_array_equal(edited[:, part], wide[:, part])
         assert recipe(tmp_path / "out" / f"wide_edit_{k}.png")["sample"] == k
-    again = config_of("base", input=str(tmp_path / "out" / "wide_edit_1.png"), devices=1)
+    again = config_of(
+        "base", input=str(tmp_path / "out" / "wide_edit_1.png"), trust=True, devices=1
+    )
     assert run(again, tmp_path / "again", "replay") == 0
 
 
@@ -477,7 +479,7 @@ def test_a_sweep_of_the_scale_is_one_program(photos, tmp_path, capsys):
     assert levels(picture(tmp_path / "one" / "one_edit_0.png"), cell) <= 1
     capsys.readouterr()
     file = tmp_path / "sweep" / "one_scale9_s4.png"
-    again = config_of("base", input=str(file), devices=1)
+    again = config_of("base", input=str(file), trust=True, devices=1)
     assert run(again, tmp_path / "again", "replay") == 0
     assert "bit-equal" in capsys.readouterr().out
     config.sweep.scale = (3.0, 3.0)

@@ -25,10 +25,10 @@ from program import (
     tiny_prior,
 )
 
-from sdedit_jax import images, provenance
+from sdedit_jax import images
 from sdedit_jax.modes import check, kinds, sdedit
+from sdedit_jax.pipeline import recipes
 from sdedit_jax.pipeline.executor import PROGRAMS
-from sdedit_jax.pipeline.recipes import FORMAT
 from sdedit_jax.weights import store
 
 
@@ -51,7 +51,7 @@ def made(tmp_path, monkeypatch):
 def replayed(file, capsys, workdir=None, **changes):
     """(exit code, what was printed) of a replay."""
     capsys.readouterr()
-    config = config_of("base", input=str(file), **changes)
+    config = config_of("base", **{"input": str(file), "trust": True, **changes})
     code = run(config, workdir, "replay")
     return code, capsys.readouterr().out
 
@@ -81,7 +81,7 @@ def test_the_replayed_picture_is_written_where_asked(made, capsys, tmp_path):
     np.testing.assert_array_equal(again, picture(made / "apple_0.png"))
     # a replay of the replay, which has no guide beside it, finds the input
     assert replayed(tmp_path / "again" / "apple_0.png", capsys)[0] == 0
-    config = config_of("base", input=str(made / "apple_0.png"))
+    config = config_of("base", trust=True, input=str(made / "apple_0.png"))
     assert "exists" in refused(config, tmp_path / "again", "replay")
 
 
@@ -90,7 +90,7 @@ def test_without_the_input_the_guide_beside_the_result_is_used(made, capsys):
     code, told = replayed(made / "apple_0.png", capsys)
     assert code == 0 and "bit-equal" in told
     (made / "apple_guide.png").unlink()
-    config = config_of("base", input=str(made / "apple_0.png"))
+    config = config_of("base", trust=True, input=str(made / "apple_0.png"))
     told = refused(config, made.parent / "again", "replay")
     assert "the input of apple_0.png was not found" in told and "apple_guide.png" in told
 
@@ -110,12 +110,12 @@ def test_a_strength_map_is_kept_beside_the_result(made, capsys, tmp_path):
     assert "bit-equal" in replayed(out / "apple_1.png", capsys)[1]
     white = np.where(picture(out / "apple_strength.png") > 0, 255, 0).astype(np.uint8)
     Image.fromarray(white).save(out / "apple_strength.png")
-    config = config_of("base", input=str(out / "apple_0.png"))
+    config = config_of("base", trust=True, input=str(out / "apple_0.png"))
     assert "strength map found is not the recipe's" in refused(config, tmp_path / "new", "replay")
 
 
 def test_a_replay_does_not_replace_its_own_input(made):
-    config = config_of("base", input=str(made / "apple_0.png"))
+    config = config_of("base", trust=True, input=str(made / "apple_0.png"))
     before = (made / "apple_0.png").read_bytes()
     assert "would replace an input" in refused(config, made, "replay", True)
     assert (made / "apple_0.png").read_bytes() == before
@@ -126,7 +126,7 @@ def test_an_input_that_was_changed_is_not_taken_for_the_old_one(made, capsys):
     code, told = replayed(made / "apple_0.png", capsys)
     assert code == 0 and "bit-equal" in told  # by the guide beside it
     Image.fromarray(known()).save(made / "apple_guide.png")
-    config = config_of("base", input=str(made / "apple_0.png"))
+    config = config_of("base", trust=True, input=str(made / "apple_0.png"))
     assert "sha256" in refused(config, made.parent / "again", "replay")
 
 
@@ -138,7 +138,7 @@ def test_other_ways_to_say_the_edit_are_replayed(output, made, capsys, tmp_path)
     assert code == 0 and "bit-equal" in told
     if output == "original":  # the guide alone is not enough
         shutil.rmtree(made.parent / "in")
-        config = config_of("base", input=str(tmp_path / "other" / "apple_0.png"))
+        config = config_of("base", trust=True, input=str(tmp_path / "other" / "apple_0.png"))
         assert "needs the input itself" in refused(config, tmp_path, "replay", True)
 
 
@@ -204,7 +204,7 @@ def test_other_weights_are_refused_with_both_sha256(made, tmp_path):
         return recipe
 
     rewrite(made / "apple_0.png", recipe=moved)
-    config = config_of("base", input=str(made / "apple_0.png"), prior="no/such/folder")
+    config = config_of("base", trust=True, input=str(made / "apple_0.png"), prior="no/such/folder")
     told = refused(config, made.parent / "again", "replay")
     assert store.digest(other)[:16] in told and store.digest(tiny_params())[:16] in told
     assert "no/such/folder" in told and "--config.prior" in told
@@ -234,7 +234,9 @@ def test_pictures_without_a_recipe_are_refused(made, tmp_path):
         (made / "apple_1.png", "has format 1, this version reads 3: make the picture again"),
         (tmp_path / "none.png", "no such file"),
     ]:
-        assert told in refused(config_of("base", input=str(file)), tmp_path / "again", "replay")
+        assert told in refused(
+            config_of("base", trust=True, input=str(file)), tmp_path / "again", "replay"
+        )
 
 
 def rgba_photo(folder):
@@ -317,7 +319,7 @@ def test_drawn_and_large_seeds_are_recorded_and_replayed(seed, made, capsys, tmp
 
 def test_a_record_says_the_same_as_the_recipes(made):
     record = noted(made)
-    found = provenance.recipes_of(record, "record.json", FORMAT)
+    found = recipes.of_record(record, "record.json")
     assert found == {f"apple_{k}.png": recipe(made / f"apple_{k}.png") for k in (0, 1)}
 
 
@@ -334,9 +336,9 @@ def test_a_record_replays_all_of_its_results_or_some(made, capsys, tmp_path, mon
     assert names(tmp_path / "again") == ["apple_0.png", "apple_1.png"]
     code, told = replayed(made / "record.json", capsys, only="apple_1")
     assert code == 0 and told.count("verdict") == 1
-    config = config_of("base", input=str(made / "record.json"), only="aple_1.png")
+    config = config_of("base", trust=True, input=str(made / "record.json"), only="aple_1.png")
     assert "got 'aple_1'; did you mean 'apple_1'?" in refused(config, None, "replay")
-    config = config_of("base", input=str(made / "apple_0.png"), only="apple_1")
+    config = config_of("base", trust=True, input=str(made / "apple_0.png"), only="apple_1")
     assert "only: it selects results of a record.json" in refused(config, None, "replay")
 
 
@@ -359,7 +361,7 @@ def test_the_results_of_a_record_are_chosen_in_a_replay_alone(mode):
 
 def test_a_bad_result_of_a_record_does_not_end_the_others(made, capsys):
     (made / "apple_0.png").write_bytes(b"hello")
-    code = run(config_of("base", input=str(made / "record.json")), None, "replay")
+    code = run(config_of("base", trust=True, input=str(made / "record.json")), None, "replay")
     out, wrong = capsys.readouterr()
     assert code == 1 and "1 of 2 pictures equal" in out
     assert "error: 1 picture could not be made" in wrong and "apple_0.png" in wrong
@@ -376,7 +378,7 @@ def test_a_bad_result_of_a_record_does_not_end_the_others(made, capsys):
 )
 def test_a_damaged_record_is_refused(content, told, tmp_path):
     (tmp_path / "record.json").write_text(content)
-    config = config_of("base", input=str(tmp_path / "record.json"))
+    config = config_of("base", trust=True, input=str(tmp_path / "record.json"))
     assert told in refused(config, None, "replay")
 
 
@@ -390,10 +392,10 @@ def test_a_result_that_was_moved_with_its_input_is_replayed(tmp_path, capsys):
     code, told = replayed(tmp_path / "out" / "apple_0.png", capsys)
     assert code == 0 and "bit-equal" in told
     (tmp_path / "out" / "apple.webp").unlink()
-    config = config_of("base", input=str(tmp_path / "out" / "apple_0.png"))
+    config = config_of("base", trust=True, input=str(tmp_path / "out" / "apple_0.png"))
     assert "needs the input itself" in refused(config, None, "replay")
 
 
 def test_a_replay_of_a_folder_says_what_to_give(tmp_path):
-    told = refused(config_of("base", input=str(tmp_path)), None, "replay")
+    told = refused(config_of("base", trust=True, input=str(tmp_path)), None, "replay")
     assert "needs a result or a record.json" in told and "--config.input=RESULT.png" in told

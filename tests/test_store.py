@@ -32,7 +32,7 @@ def shapes(tree):
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("priors") / "fruits"
-    store.save(folder, params(), {"name": "fruits", "size": 64})
+    store.save(folder, params(), {"name": "fruits", "size": [64, 64, 3]})
     return folder
 
 
@@ -81,7 +81,7 @@ def test_round_trip(saved):
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(tree), strict=True):
         assert a.dtype == b.dtype and np.array_equal(a, b)
     assert np.asarray(got["out"]["kernel"]).dtype == ml_dtypes.bfloat16
-    assert card == {"name": "fruits", "size": 64, "sha256": store.digest(tree)}
+    assert card == {"name": "fruits", "size": [64, 64, 3], "sha256": store.digest(tree)}
     assert sorted(p.name for p in saved.iterdir()) == ["params", "prior.json"]
 
 

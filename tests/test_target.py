@@ -135,7 +135,7 @@ def test_the_program_finds_and_records_the_strength(tmp_path, capsys):
     shown = capsys.readouterr().err
     assert "b_0: target_l2: no strength gives 0.3; the edit reaches" in shown
     assert "a_0.png" in names(far) and "b_0.png" not in names(far)
-    replay = small("base", input=str(out / "a_1.png"), samples=1)
+    replay = small("base", input=str(out / "a_1.png"), trust=True, samples=1)
     assert run(replay, None, "replay") == 0 and "bit-equal" in capsys.readouterr().out
     assert "given twice, target_l2 0.1 and sigma 2" in refused(
         small("strokes", target_l2=0.1, sigma=2.0, **fields), tmp_path / "new"

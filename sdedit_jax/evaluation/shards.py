@@ -17,12 +17,13 @@ import numpy as np
 from PIL import Image
 
 from sdedit_jax import images, provenance
-from sdedit_jax.files import array_file, door, json_file, picture_file
-from sdedit_jax.files.paths import brief
+from sdedit_jax.files import array_file, door, json_file, picture_file, recipe_fields
 
 FOLDER = "shards"
 LONGEST = 16383
 """Pixels of a side of a WebP picture."""
+MOST = 2**32
+"""Bytes of the features of a shard."""
 
 
 class Shard(NamedTuple):
@@ -111,11 +112,12 @@ class Store(NamedTuple):
             raise ValueError(self.damaged(number, "its .array_record is missing"))
         try:
             texts = json_file.lines(file, "workdir")
-            rows = [json_file.parse_text(text, file, "workdir", infinite=True) for text in texts]
-            return _checked_shard(rows)
+            rows = [json_file.parse_text(text, file, "workdir") for text in texts]
+            recipe_fields.check_shard(rows)
         except ValueError as error:
             reason = str(error).removeprefix(f"workdir: cannot read {file}: ")
             raise ValueError(self.damaged(number, reason)) from None
+        return Shard(rows[0], rows[1:])
 
     def features(self, number: int, header: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The features of a shard, by name; checked against its header."""
@@ -210,42 +212,6 @@ def pixels(data: bytes, channels: int = 3) -> np.ndarray:
     """The pixels of a recorded picture, uint8 [H, W, channels]; WebP drops an opaque alpha."""
     image = picture_file.load(data, "a picture of a shard", ("WEBP",))
     return np.asarray(image.convert("RGBA" if channels == 4 else "RGB"))
-
-
-def _checked_shard(rows: Sequence[Any]) -> Shard:
-    """The header and the lines, after a check of the types of their fields.
-
-    Raises:
-        ValueError: there is no header, or a field has another type.
-    """
-    if not rows or not all(isinstance(row, dict) for row in rows):
-        raise ValueError("no lines of JSON objects")
-    for number, row in enumerate(rows, 1):
-        for name, kind in (HEADER if number == 1 else LINE).items():
-            if name in row and (not isinstance(row[name], kind) or isinstance(row[name], bool)):
-                raise ValueError(f"line {number} has {name} {brief(row[name])}")
-    header, *lines = rows
-    numbers = {line.get("picture", 0) for line in lines}
-    if not all(map(_is_whole, lines)) or numbers - set(range(max(len(lines), 1))):
-        raise ValueError("a line has neither a reason nor the numbers and the picture of an edit")
-    return Shard(header, lines)
-
-
-def _is_whole(line: Mapping[str, Any]) -> bool:
-    """Whether a line is that of an edit, of a failed one, or of a picture of a reference."""
-    texts = all(isinstance(one, float | int | None) for one in line.get("numbers", {}).values())
-    whole = EDITED | {"sample"} <= line.keys() or not EDITED & line.keys()
-    return "id" in line and texts and whole and line.get("channels", 3) in (1, 3, 4)
-
-
-EDITED = {"picture", "channels", "numbers", "recipe"}
-"""Fields of the line of an edit that was made."""
-HEADER = {"files": dict, "recipe": dict, "run": str, "shard": int}
-LINE = {"id": str, "sample": int, "failed": str, "picture": int, "channels": int}
-LINE |= {"numbers": dict, "recipe": dict}
-"""Types of the fields of a line."""
-MOST = 2**32
-"""Bytes of the features of a shard."""
 
 
 def recipe_of(header: Mapping[str, Any], line: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ Libraries that open files by themselves get paths that `check` or `check_folder`
 import contextlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +33,33 @@ KINDS = {
 }
 """Type of a path that is no regular file -> what it is."""
 
+See = Callable[[Path, str], None]
+"""Sees a path and the field that names it, before the path is opened; ValueError refuses it."""
+
+_SEE: ContextVar[See | None] = ContextVar("see", default=None)
+
+
+@contextlib.contextmanager
+def guarded(see: See) -> Iterator[None]:
+    """Within it, `see` is called with each path before it is opened, and may refuse it."""
+    before = _SEE.set(see)
+    try:
+        yield
+    finally:
+        _SEE.reset(before)
+
+
+def pass_guard(path: str | Path, field: str = "") -> Path:
+    """A path that will be opened or listed, after the guard has seen it; see `guarded`.
+
+    Raises:
+        ValueError: the guard refuses it.
+    """
+    path, see = user_path(path), _SEE.get()
+    if see is not None:
+        see(path, field)
+    return path
+
 
 def check(path: str | Path, field: str = "", most: int = ANY) -> Path:
     """The path, after a check that it leads to a regular file.
@@ -43,7 +71,7 @@ def check(path: str | Path, field: str = "", most: int = ANY) -> Path:
     Raises:
         ValueError: no such file, another kind of file, or a larger one.
     """
-    path = user_path(path)
+    path = pass_guard(path, field)
     try:
         _check(os.stat(path), path, field, most)
     except (OSError, ValueError) as error:
@@ -148,7 +176,7 @@ def check_folder(
     Raises:
         ValueError: see `check` and `check_inside`.
     """
-    found = sorted(_walk(user_path(folder), field))
+    found = sorted(_walk(pass_guard(folder, field), field))
     return [
         check(check_inside(path, user_path(folder), field, also), field, most) for path in found
     ]

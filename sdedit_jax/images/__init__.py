@@ -54,6 +54,7 @@ from sdedit_jax.images.inputs import (
     find_inputs,
     list_inputs,
     mask_beside,
+    named,
     output_names,
     paired,
 )
@@ -127,6 +128,7 @@ __all__ = [
     "list_inputs",
     "luminance",
     "mask_beside",
+    "named",
     "mask_levels",
     "output_names",
     "over",

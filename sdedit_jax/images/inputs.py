@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from sdedit_jax.files import door
 from sdedit_jax.files.paths import brief, user_path
 from sdedit_jax.images.files import is_own
 
@@ -61,6 +62,16 @@ def list_inputs(pattern: str | Path, mask_suffix: str = MASK_SUFFIX) -> Listing:
     return Listing([path for path in found if path not in chosen], masks)
 
 
+def named(folder: Path, stem: str) -> list[Path]:
+    """The pictures of a folder with this stem; subfolders are not searched, no pattern matched.
+
+    Raises:
+        ValueError, OSError: the folder cannot be listed.
+    """
+    files = door.pass_guard(folder, "input").iterdir()
+    return sorted(file for file in files if file.stem == stem and _is_picture(file))
+
+
 def _is_mask_of_one(path: Path, stems: set[Path], suffix: str) -> bool:
     photo = path.stem.removesuffix(suffix)
     return bool(suffix) and photo != path.stem and bool(photo) and path.with_name(photo) in stems
@@ -74,7 +85,7 @@ def mask_beside(path: str | Path, mask_suffix: str = MASK_SUFFIX) -> Path | None
     Raises:
         ValueError: there are several.
     """
-    path = user_path(path)
+    path = door.pass_guard(path, "input")
     if not mask_suffix or not os.path.isdir(path.parent):
         return None
     stem = path.stem + mask_suffix
@@ -164,7 +175,7 @@ def paired(where: str | Path, path: str | Path, name: str, suffix: str = "") -> 
     Raises:
         ValueError: the folder has no such file, or several.
     """
-    where, stem = user_path(where), Path(path).stem
+    where, stem = door.pass_guard(where, name), Path(path).stem
     if not os.path.isdir(where):
         return where
     files = sorted(file for file in where.iterdir() if _is_picture(file))

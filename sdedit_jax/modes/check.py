@@ -10,7 +10,7 @@ from sdedit_jax.modes.files import plain
 from sdedit_jax.modes.session import refuse_given
 from sdedit_jax.registry import bounds
 
-OF_A_REPLAY = ("input", "only", "prior", "devices", "cache")
+OF_A_REPLAY = ("input", "only", "prior", "devices", "cache", "trust")
 """Fields that a replay takes from its config; the others are the recipe's."""
 
 OF_A_CALIBRATION = ("input", "prior", "fit", "compute", "batch", "cache")
@@ -71,6 +71,8 @@ def check(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
         refuse_given(given, {"fit": "it has no effect without resize"})
     elif "only" in given:
         refuse_given(given, {"only": "is for --mode=replay"})
+    if mode != "replay":
+        refuse_given(given, {"trust": "is for --mode=replay"})
     if mode == "autotune":
         refuse_given(given, dict.fromkeys(FOUND_BY_AUTOTUNE, "is found by --mode=autotune"))
         refuse_given(given, {"samples": "--mode=autotune takes as many as the budget allows"})

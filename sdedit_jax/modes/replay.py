@@ -13,15 +13,18 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sdedit_jax import images, provenance
-from sdedit_jax.files import json_file
+from sdedit_jax.files import door, json_file
+from sdedit_jax.files.paths import shown, user_path
 from sdedit_jax.modes import kinds, signals
 from sdedit_jax.modes.edit import report
 from sdedit_jax.modes.files import Target, plain, refuse_existing
 from sdedit_jax.modes.jobs import Done, Failed, done, run_batch
+from sdedit_jax.modes.reach import Reach, of_replay
 from sdedit_jax.modes.session import Input, Job, Kind
+from sdedit_jax.pipeline import recipes
 from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.pipeline.outputs import given_out
-from sdedit_jax.pipeline.recipes import FORMAT, digests
+from sdedit_jax.pipeline.recipes import digests
 from sdedit_jax.text.spelling import counted, one_of
 from sdedit_jax.weights import load
 
@@ -34,18 +37,26 @@ def replay(config: ConfigDict, target: Target | None) -> int:
 
     The input is a result, or a record.json; of its results, `config.only` selects some. The prior
     is the recipe's folder or `config.prior`, whichever has the recipe's sha256. With a workdir the
-    replayed pictures are written there.
+    replayed pictures are written there. Files are opened where `reach.of_replay` allows it, and
+    printed before.
     """
     if "input" not in config:
         raise ValueError("config: --mode=replay needs one of those that edit pictures, or none")
     if not config.input:
         raise ValueError("input: give a result or a record.json, e.g. --config.input=RESULT.png")
-    results = results_of(Path(config.input), config.only)
+    path = user_path(config.input)
+    reach = of_replay(config, path, target.folder if target else None)
+    with door.guarded(reach.see):
+        return _replay(config, target, path, reach)
+
+
+def _replay(config: ConfigDict, target: Target | None, path: Path, reach: Reach) -> int:
+    results = results_of(path, config.only)
     if target:
         files = [target.folder / result.path.name for result in results]
         refuse_existing(files, target.overwrite, [result.path for result in results])
     alone = len(results) == 1
-    codes, failed = replay_all(config, results, target, alone)
+    codes, failed = replay_all(config, results, target, alone, reach)
     if alone:
         return codes[0]
     print(f"replayed  {codes.count(0)} of {counted(len(results), 'picture')} equal")
@@ -78,17 +89,21 @@ class Ready(NamedTuple):
 
 
 def replay_all(
-    config: ConfigDict, results: Sequence[Result], target: Target | None, alone: bool
+    config: ConfigDict,
+    results: Sequence[Result],
+    target: Target | None,
+    alone: bool,
+    reach: Reach,
 ) -> tuple[list[int], list[str]]:
     """The exit codes of the results that were made again, and one line for each that was not.
 
     Args:
-        alone: whether an error is raised instead.
+        alone: whether an error is raised instead. reach: what may be opened.
     """
     found, codes, failed, loaded = [], [], [], {}
     for result in results:
         with noted([result], failed, alone):
-            found.append(ready(config, result, loaded))
+            found.append(ready(config, result, loaded, reach))
     with signals.catch() as caught:
         for batch in batches(found):
             made: Sequence[Done | Failed] | None = ()
@@ -133,18 +148,19 @@ def results_of(path: Path, only: str) -> list[Result]:
     if path.suffix.lower() != ".json":
         if only:
             raise ValueError(f"only: it selects results of a record.json, the input is {path}")
-        return [Result(path, provenance.read_recipe(images.read_text(path), path.name, FORMAT))]
-    record = json_file.read_object(path, "input")
-    recipes = provenance.recipes_of(record, path.name, FORMAT)
-    names = {Path(file).stem: Path(file).name for file in recipes}
+        return [Result(path, recipes.read(images.read_text(path), shown(path.name)))]
+    record, name = json_file.read_object(path, "input"), shown(path.name)
+    names = {Path(file).stem: file for file in provenance.recipes_of(record, name)}
     given = [name.strip().removesuffix(".png") for name in only.split(",") if name.strip()]
     chosen = given or list(names)
-    for name in chosen:
-        one_of(f"only: a result of {path.name}", name, names)
-    return [Result(path.with_name(names[name]), recipes[names[name]]) for name in chosen]
+    for one in chosen:
+        one_of(f"only: a result of {path.name}", one, names)
+    files = [names[one] for one in chosen]
+    found = recipes.of_record(record, name, files)
+    return [Result(path.with_name(file), found[file]) for file in files]
 
 
-def ready(config: ConfigDict, result: Result, loaded: dict[str, Kind]) -> Ready:
+def ready(config: ConfigDict, result: Result, loaded: dict[str, Kind], reach: Reach) -> Ready:
     """A result with its kind and its input.
 
     Args:
@@ -154,7 +170,7 @@ def ready(config: ConfigDict, result: Result, loaded: dict[str, Kind]) -> Ready:
     before = images.read(path).pixels if path.is_file() else None
     if before is not None and provenance.digest(before) != recipe["picture"]["sha256"]:
         print(f"note      {path.name} was changed after it was made")
-    then = recipe_config(config, recipe, path)
+    then = recipe_config(config, recipe, path, reach)
     settings = provenance.dumps([plain(then), (recipe.get("prompts") or {}).get("guided")])
     if settings not in loaded:
         loaded[settings] = kinds.open_kind(then, recipe=recipe)
@@ -196,33 +212,37 @@ def judged(one: Ready, made: Done | Failed, target: Target | None) -> int:
     return verdict(one.before, made.made.output.picture, one.result.recipe, one.kind)
 
 
-def recipe_config(config: ConfigDict, recipe: Mapping[str, Any], path: Path) -> ConfigDict:
+def recipe_config(
+    config: ConfigDict, recipe: Mapping[str, Any], path: Path, reach: Reach
+) -> ConfigDict:
     """The recipe's config with the machine's fields of the present one, all settings resolved."""
     then = ConfigDict(recipe["config"])
     then.prompts, then.cache = "", config.cache
     used = recipe["place"]["devices"]
     then.devices = config.devices or (used if used <= jax.local_device_count() else 0)
-    then.prior = prior_of(config, recipe, path)
+    then.prior = prior_of(config, recipe, path, reach)
     kinds.module_of(then).restore(then, recipe)
     return then
 
 
-def prior_of(config: ConfigDict, recipe: Mapping[str, Any], path: Path) -> str:
+def prior_of(config: ConfigDict, recipe: Mapping[str, Any], path: Path, reach: Reach) -> str:
     """The folder with the prior of a recipe: the recipe's own, or that of the present config.
 
     Raises:
-        ValueError: neither holds weights of the recipe's sha256.
+        ValueError: neither may be opened and holds weights of the recipe's sha256.
     """
     wanted, found = recipe["prior"]["sha256"], []
-    for folder in dict.fromkeys((recipe["config"]["prior"], config.prior)):
+    for name in dict.fromkeys((recipe["config"]["prior"], config.prior)):
         try:
+            folder = reach.prior(name)
+            reach.show(folder)
             sha256 = load.sha256_of(folder)
         except (ValueError, OSError) as error:
             found.append(str(error).removeprefix("prior: "))
             continue
         if sha256 == wanted:
-            return folder
-        found.append(f"{folder} has sha256 {sha256[:16]}")
+            return str(folder)
+        found.append(f"{name} has sha256 {sha256[:16]}")
     raise ValueError(
         f"prior: the recipe of {path.name} needs weights of sha256 {wanted[:16]};"
         f" {'; '.join(found)}; name their folder by --config.prior"

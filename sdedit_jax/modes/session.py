@@ -19,7 +19,7 @@ from sdedit_jax.data.examples import Example
 from sdedit_jax.diffusion import strength
 from sdedit_jax.diffusion.sde import SDE
 from sdedit_jax.diffusion.strength import Strength
-from sdedit_jax.files.paths import shown
+from sdedit_jax.files.paths import shown, user_path
 from sdedit_jax.images import Size
 from sdedit_jax.modes.files import CELL, cell_side, mask_suffix
 from sdedit_jax.pipeline.base import Pipeline, total_evaluations
@@ -181,8 +181,8 @@ def check_size_of_edit(config: ConfigDict) -> None:
     """Raise ValueError unless results have the size of the edit; a replay has no other pictures."""
     if config.output == "original":
         raise ValueError(
-            f"a result at the input's size needs the input itself, {config.input}, or beside the"
-            " result"
+            f"a result at the input's size needs the input itself, {config.input[:200]}, or beside"
+            " the result"
         )
 
 
@@ -363,14 +363,20 @@ def check_length(name: str) -> None:
 
 
 def own_files(config: ConfigDict, id: str, result: Path) -> list[Path]:
-    """The inputs of a config with this id, and those beside a result of it."""
-    found: list[Path] = []
-    for where in (config.input, result.parent):
+    """The inputs of a recipe's config with this id, and those beside a result of it.
+
+    They are matched by name in one folder: patterns are not expanded. An input that the guard of
+    the replay refuses is among them, and refused when it is read.
+    """
+    where, found = user_path(config.input), []
+    for folder in (where if where.is_dir() else where.parent, result.parent):
         try:
-            found += images.find_inputs(where, mask_suffix(config))
-        except (ValueError, OSError):
+            found += images.named(folder, id)
+        except ValueError:
+            found.append(where)
+        except OSError:  # no such folder
             continue
-    return [file for file in found if file.stem == id and file != result]
+    return [file for file in dict.fromkeys(found) if file != result]
 
 
 def distances(picture: np.ndarray, item: TaskInput) -> dict[str, float]:

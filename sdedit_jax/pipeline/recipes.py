@@ -11,6 +11,7 @@ from sdedit_jax.diffusion.strength import Strength
 from sdedit_jax.pipeline import ledits_settings, settings
 from sdedit_jax.pipeline.target import Target
 from sdedit_jax.priors.conditioning import CFGCond
+from sdedit_jax.registry import bounds, sampler_parts
 from sdedit_jax.tasks import TaskInput
 from sdedit_jax.text.concept_parser import as_text
 
@@ -60,6 +61,72 @@ def recipe(
         "place": dict(place),
         "environment": provenance.environment(config["compute"]),
     }
+
+
+def read(text: Mapping[str, str], name: str) -> dict[str, Any]:
+    """The recipe out of a PNG's text chunks, with settings that this version can run.
+
+    Raises:
+        ValueError: there is none, it has another format, or a wrong field.
+    """
+    found = provenance.read_recipe(text, name, FORMAT)
+    check_settings(found, name)
+    return found
+
+
+def of_record(
+    record: Mapping[str, Any], name: str, files: Sequence[str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """The recipes of pictures in a record.json, by their names; see `read`.
+
+    Args:
+        files: names of pictures; None: all.
+    """
+    every, configs = provenance.recipes_of(record, name), []
+    for file in every if files is None else files:
+        of = f"{file} of {name}"
+        provenance.checked(every[file], of, FORMAT)
+        known = any(every[file]["config"] is config for config in configs)
+        check_settings(every[file], of, known)
+        configs += [] if known else [every[file]["config"]]
+    return every
+
+
+def check_settings(recipe: Mapping[str, Any], name: str, known: bool = False) -> None:
+    """Check the settings of a recipe whose fields have the right types.
+
+    Args:
+        known: whether its config has been checked already.
+
+    Raises:
+        ValueError: a value out of its range, an unknown part of the sampler, or too much work.
+    """
+    try:
+        if not known:
+            bounds.check(recipe["config"], "recipe.config.")
+        if recipe["task"] != "ledits":
+            _check_parts(recipe["sampler"], "recipe.sampler")
+            _check_parts(recipe["config"]["sampler"], "recipe.config.sampler")
+        _check_work(recipe)
+    except ValueError as error:
+        raise provenance.damaged(name, error) from None
+
+
+def _check_parts(sampler: Mapping[str, Any], place: str) -> None:
+    tables = {"rule": "SOLVERS", "grid": "GRIDS", "corrector": "CORRECTORS"}
+    for field, table in tables.items():
+        sampler_parts.parse(sampler[field], getattr(sampler_parts, table), f"{place}.{field}")
+
+
+def _check_work(recipe: Mapping[str, Any]) -> None:
+    """Check the evaluations of the network, and the pixels at a time."""
+    place, (height, width, _) = recipe["place"], recipe["size"]
+    parts = {f"recipe.sampler.{name}": recipe["sampler"][name] for name in ("steps", "repeats")}
+    bounds.work(parts, bounds.MOST_EVALUATIONS, "evaluations")
+    rows = {"recipe.place.rows": place["rows"], "recipe.size": height * width}
+    if "slots" in place["shapes"]:  # each concept has a row, beside the photo and its prompt
+        rows["recipe.place.shapes.slots"] = place["shapes"]["slots"] + 2
+    bounds.work(rows, bounds.MOST_PIXELS, "pixels at a time")
 
 
 def sdedit(

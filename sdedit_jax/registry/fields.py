@@ -51,6 +51,7 @@ EDIT: Fields = {
     "samples": count(1, 100_000),
     "uncertainty": FLAG,
     "report": FLAG,
+    "trust": FLAG,
     "sweep.seeds": SEED.many(10_000),
     "devices": count(0, 65_536),
     "sheet_scale": count(0, 64),

@@ -9,7 +9,7 @@ import numpy as np
 
 from sdedit_jax.caution import shown
 from sdedit_jax.diffusion import sde
-from sdedit_jax.text.spelling import hint, one_of
+from sdedit_jax.text.spelling import hint, one_of, shown
 
 SDES: dict[str, Callable[..., sde.SDE]] = {
     "ve": sde.VE,
@@ -67,5 +67,5 @@ def call(table: Mapping[str, Any], values: Mapping[str, Any], field: str, *args:
             check_kind(value, known[argument].annotation, f"{field}.{argument}")
     try:
         return make(*args, **rest)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{field} {values['name']!r}: {error}") from None

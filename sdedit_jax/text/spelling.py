@@ -10,6 +10,9 @@ from sdedit_jax.caution import LONGEST, shown
 CLOSE = 0.6
 """Least similarity of two spellings, by difflib's measure."""
 
+LONGEST = 80
+"""Characters of a value in a message."""
+
 
 def similar(name: Any, known: Iterable[Any], most: int = 1) -> list[str]:
     """The known names that contain a name, else those of similar spelling, the best first."""
@@ -34,6 +37,15 @@ def hint_path(path: str | Path, there: Iterable[Path]) -> str:
     """The end of a message about a path that does not exist, by the names of those that do."""
     shown = {one.name: str(one) for one in there}
     return hint(Path(path).name, shown, shown)
+
+
+def shown(value: Any, longest: int = LONGEST) -> str:
+    """A value for a message, cut to `longest` characters."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an int of thousands of digits, a list in itself
+        text = f"{type(value).__name__} of a size that cannot be shown"
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def counted(count: int, noun: str) -> str:

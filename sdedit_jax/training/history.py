@@ -11,6 +11,7 @@ from typing import Any
 
 from sdedit_jax import provenance
 from sdedit_jax.files import json_file
+from sdedit_jax.files.schema import Fields, Many, Named, Plain, Whole
 from sdedit_jax.images import write_bytes
 
 FILE = "run.json"
@@ -28,6 +29,9 @@ FREE = (
     *("run.levels", "run.threads", "run.workers"),
 )
 """Fields that change no step; run.batch and run.seed are compared with the checkpoint."""
+
+ENTRIES = Many(Fields({"step": Whole(0, 10**12), "config": Named(Plain(10_000))}), 10_000)
+"""What run.json holds."""
 
 Entry = Mapping[str, Any]
 
@@ -99,13 +103,16 @@ def lines(entries: Sequence[Entry]) -> list[str]:
 def seed(workdir: Path) -> int | None:
     """The seed of the run in workdir; None if there is none."""
     past = _read(workdir / FILE)
-    return past[-1]["config"].get("run", {}).get("seed") if past else None
+    run = past[-1]["config"].get("run") if past else None
+    return run.get("seed") if isinstance(run, Mapping) else None
 
 
 def write(workdir: Path, entries: Sequence[Entry]) -> None:
     """Write run.json, or replace it."""
+    text = provenance.dumps(list(entries), indent=1)
+    ENTRIES.check(json.loads(text), "entries")
     workdir.mkdir(parents=True, exist_ok=True)
-    write_bytes(workdir / FILE, provenance.dumps(list(entries), indent=1).encode() + b"\n", True)
+    write_bytes(workdir / FILE, text.encode() + b"\n", True)
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
@@ -113,9 +120,10 @@ def _read(file: Path) -> list[dict[str, Any]]:
         return []
     found = json_file.read(file, "workdir")
     try:
-        return [{"step": int(entry["step"]), "config": dict(entry["config"])} for entry in found]
-    except (ValueError, TypeError, KeyError) as error:
+        ENTRIES.check(found, "entries")
+    except ValueError as error:
         raise ValueError(f"workdir: cannot read {file}, the configs of the run: {error}") from None
+    return found
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:

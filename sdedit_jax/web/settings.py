@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from sdedit_jax import images, provenance
+from sdedit_jax import images
+from sdedit_jax.pipeline import recipes
 from sdedit_jax.pipeline.ledits_settings import OWN, SCALES
-from sdedit_jax.pipeline.recipes import FORMAT
 from sdedit_jax.pipeline.settings import Sampling, sampling, takes_share
 from sdedit_jax.registry import included
 from sdedit_jax.text import concept_parser
@@ -187,7 +187,7 @@ def restored(data: bytes, priors: Mapping[str, str]) -> Settings:
         ValueError: no PNG with a recipe, or one of an edit that the page does not make.
     """
     name = "the picture"
-    recipe = provenance.read_recipe(images.decode_text(data, name), name, FORMAT)
+    recipe = recipes.read(images.decode_text(data, name), name)
     try:
         made = _restored(recipe, priors)
     except (KeyError, TypeError, AttributeError, OverflowError):

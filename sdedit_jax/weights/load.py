@@ -65,9 +65,14 @@ def cache_folder() -> Path:
     return platformdirs.user_cache_path("sdedit_jax", appauthor=False)
 
 
+def converted_priors() -> Path:
+    """The folder of converted foreign priors in the cache folder."""
+    return cache_folder() / "priors"
+
+
 def converted(folder: Path) -> Path:
     """The converted folder of a foreign one; it is converted if that is not done yet."""
-    target = cache_folder() / "priors" / f"{digest(folder)[:24]}-{FORMAT}"
+    target = converted_priors() / f"{digest(folder)[:24]}-{FORMAT}"
     if (target / "prior.json").is_file():
         return target
     aside = target.with_name(f"{target.name}.{os.getpid()}")  # another process may convert it too

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from sdedit_jax.files import json_file
+from sdedit_jax.files import json_file, prior_fields
 from sdedit_jax.registry import included
 from sdedit_jax.text import spelling
 
@@ -75,7 +75,9 @@ def save(
         for name, file in (files or {}).items():
             (aside / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, aside / name)
-        text = as_text({**metadata, "sha256": digest(params)})
+        metadata = {**metadata, "sha256": digest(params)}
+        text = as_text(metadata)
+        _check(json.loads(text), folder / "prior.json")
         (aside / "prior.json").write_text(text)
         replace(aside, folder)
     finally:
@@ -99,6 +101,8 @@ def add_metadata(folder: Path, field: str, value: Any) -> Path:
     if not file.is_file() and own.is_file():
         file, field = own, f"_{field}"
     values = {**json_file.read_object(file, "prior"), field: value}
+    if file.name == "prior.json":
+        _check(values, file)
     aside = file.with_name(f".{file.name}.sdedit_jax-partial")
     aside.write_text(as_text(values))
     aside.replace(file)
@@ -128,7 +132,7 @@ def read_metadata(folder: str | Path) -> dict[str, Any]:
     """The contents of prior.json.
 
     Raises:
-        ValueError: no such folder, no prior.json, or not a JSON object.
+        ValueError: no such folder, no prior.json, not a JSON object, or a wrong field.
     """
     file = Path(folder) / "prior.json"
     if not file.is_file():
@@ -139,7 +143,16 @@ def read_metadata(folder: str | Path) -> dict[str, Any]:
             f"prior: {file} does not exist; a prior is a folder with a prior.json, or one of the"
             f" names {sorted(known)}{near}"
         )
-    return json_file.read_object(file, "prior")
+    return _check(json_file.read_object(file, "prior"), file)
+
+
+def _check(metadata: dict[str, Any], file: Path) -> dict[str, Any]:
+    """The metadata, after a check of their fields."""
+    try:
+        prior_fields.check(metadata)
+    except ValueError as error:
+        raise ValueError(f"prior: {file}: {error}") from None
+    return metadata
 
 
 def load(

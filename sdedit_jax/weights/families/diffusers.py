@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from sdedit_jax.files.prior_fields import SCHEDULER
+from sdedit_jax.files.schema import check_some
 from sdedit_jax.nets import foreign
 from sdedit_jax.weights.families import diffusers_names
 from sdedit_jax.weights.families.family import Card, Family, Shapes, missing
@@ -114,7 +116,18 @@ def _scheduler_values(source: Source, given: Mapping[str, Any]) -> tuple[dict[st
         for name in sorted(own.keys() & users.keys())
         if not name.startswith("_") and not same(own[name], users[name])
     ]
-    return foreign.present({**own, **users}), notes
+    return checked_scheduler({**own, **users}), notes
+
+
+def checked_scheduler(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a scheduler_config.json that are not null.
+
+    Raises:
+        ValueError: a field of another type, or out of its range.
+    """
+    found = foreign.present(values)
+    check_some(SCHEDULER, found, "architecture: scheduler")
+    return found
 
 
 def _size(config: Mapping[str, Any]) -> list[int]:

@@ -10,7 +10,6 @@ must be given.
 from collections.abc import Mapping
 from typing import Any
 
-from sdedit_jax.nets import foreign
 from sdedit_jax.weights.families import diffusers, diffusers_names
 from sdedit_jax.weights.families.family import Card, Family, Shapes, missing
 from sdedit_jax.weights.source import Source
@@ -47,7 +46,7 @@ def describe(source: Source, given: Mapping[str, Any]) -> Card:
             " give one of Stable Diffusion 1 or 2"
         )
     values = {part: _values(source, given, part) for part in (*PARTS, "scheduler")}
-    scheduler = foreign.present(values.pop("scheduler"))
+    scheduler = diffusers.checked_scheduler(values.pop("scheduler"))
     if diffusers.kind_of(scheduler) in diffusers.VE:
         kind = scheduler["_class_name"]
         raise ValueError(f"architecture: the scheduler {kind} has no table of betas")
