@@ -1,4 +1,4 @@
-"""Words for the user: warnings, at the line of the caller or in one line; values in messages."""
+"""Warnings: given at the user's line from Python, printed in one line by the program."""
 
 import contextlib
 import inspect
@@ -6,9 +6,6 @@ import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
-
-LONGEST = 80
-"""Characters of a value in a message."""
 
 
 def warn(message: str) -> None:
@@ -30,12 +27,3 @@ def in_one_line() -> Iterator[None]:
 
 def _show(message: Warning | str, *_: Any) -> None:
     print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
-
-
-def shown(value: Any, longest: int = LONGEST) -> str:
-    """A value for a message, in one line and cut to `longest` characters."""
-    try:
-        text = " ".join(repr(value).split())
-    except (ValueError, RecursionError):  # an int of thousands of digits, a list in itself
-        text = f"{type(value).__name__} of a size that cannot be shown"
-    return text if len(text) <= longest else f"{text[: longest - 3]}..."

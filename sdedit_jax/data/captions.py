@@ -14,7 +14,7 @@ from typing import Any
 
 from sdedit_jax.data.tables import json_rows
 from sdedit_jax.files import door, json_file, table
-from sdedit_jax.files.paths import brief
+from sdedit_jax.files.wording import brief
 
 TABLES = ("captions.csv", "metadata.jsonl", "metadata.csv")
 BESIDE = (".txt", ".caption")

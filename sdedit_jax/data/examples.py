@@ -12,7 +12,8 @@ import numpy as np
 from sdedit_jax.data.files import READABLE, to_picture
 from sdedit_jax.data.tables import texts
 from sdedit_jax.files import json_file
-from sdedit_jax.files.paths import brief, shown
+from sdedit_jax.files.paths import shown
+from sdedit_jax.files.wording import brief
 from sdedit_jax.images import Picture, Size, decode_mask
 
 Files = Callable[[str], bytes]

@@ -11,7 +11,7 @@ from sdedit_jax.data.examples import DataSet, Row, file_set
 from sdedit_jax.data.files import Files
 from sdedit_jax.data.tables import json_rows
 from sdedit_jax.files import json_file, table
-from sdedit_jax.files.paths import brief
+from sdedit_jax.files.wording import brief
 from sdedit_jax.text.spelling import counted, hint
 
 ENDINGS = (".csv", ".tsv", ".jsonl")

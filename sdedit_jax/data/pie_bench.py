@@ -19,7 +19,7 @@ from sdedit_jax.data.examples import DataSet, Row, file_set
 from sdedit_jax.data.files import Files
 from sdedit_jax.data.layouts import Choice, Layout
 from sdedit_jax.files import json_file
-from sdedit_jax.files.paths import brief
+from sdedit_jax.files.wording import brief
 from sdedit_jax.images import Size
 from sdedit_jax.images.fitting import mask_at
 from sdedit_jax.text.spelling import one_of

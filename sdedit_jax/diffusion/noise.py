@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sdedit_jax.caution import shown
 from sdedit_jax.diffusion.solvers.base import Step
+from sdedit_jax.files.wording import brief
 
 
 class Purpose(IntEnum):
@@ -237,9 +237,9 @@ def check_seed(seed: int, least: int = 0) -> int:
     """
     allowed = "a whole number in [0, 2**64 - 1]" + (", or -1 to draw one" if least else "")
     if not isinstance(seed, numbers.Integral) or isinstance(seed, bool):
-        raise TypeError(f"seed must be {allowed}, got {shown(seed)}")
+        raise TypeError(f"seed must be {allowed}, got {brief(seed)}")
     if not least <= seed < WORD**2:
-        raise ValueError(f"seed must be {allowed}, got {shown(seed)}")
+        raise ValueError(f"seed must be {allowed}, got {brief(seed)}")
     return int(seed)
 
 

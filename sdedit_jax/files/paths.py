@@ -3,10 +3,9 @@
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 LONGEST = 500
-"""Characters of a path or a value in a message."""
+"""Characters of a path in a message."""
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 HOME = re.compile(r"(^|,)(\s*)(~[^/,\s]*)(?=/|,|$)")
 
@@ -20,12 +19,6 @@ def shown(path: str | Path) -> str:
     """A path for messages: on one line, bytes of a name that are not UTF-8 as "\\xfc"."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     text = CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
-
-
-def brief(value: Any) -> str:
-    """A value for messages, cut off after LONGEST characters."""
-    text = repr(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 

@@ -2,12 +2,12 @@
 
 import re
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-SHOWN = 60
-"""Characters of a value in a message."""
+from sdedit_jax.files.wording import brief
+
 LARGE = 1e30
 """The size of a number without a narrower range; float32 holds it."""
 
@@ -252,25 +252,6 @@ def joined(place: str, name: str) -> str:
 def error(place: str, allowed: str, value: Any) -> ValueError:
     """The error for a value that is not allowed."""
     return ValueError(f"{place} must be {allowed}, got {brief(value)}")
-
-
-def brief(value: Any, longest: int = SHOWN) -> str:
-    """A value for a message, in one line of limited length; no value inside it is made a text."""
-    if isinstance(value, Mapping):
-        return f"an object of {len(value)} fields" if value else "{}"
-    if isinstance(value, list) and not _is_short(value):
-        return f"a list of {len(value)} values"
-    if isinstance(value, int) and abs(value) > 10**longest:
-        return "a number of too many digits"
-    names = {None: "null", True: "true", False: "false"}
-    if value is None or isinstance(value, bool):
-        return names[value]
-    text = repr(value[: 2 * longest] if isinstance(value, str) else value)
-    return text if len(text) <= longest else f"{text[: longest - 3]}..."
-
-
-def _is_short(values: Collection[Any]) -> bool:
-    return len(values) <= 64 and all(isinstance(one, str | int | float) for one in values)
 
 
 def _printed(sign: str) -> bool:

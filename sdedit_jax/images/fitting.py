@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from sdedit_jax.caution import shown, warn
+from sdedit_jax.caution import warn
+from sdedit_jax.files.wording import brief
 from sdedit_jax.images.pixels import Picture, paste, size_text
 
 FITS = ("crop", "pad", "stretch")
@@ -61,10 +62,10 @@ def check_size(size: Sequence[int], stride: int = 1, field: str = "size") -> Siz
     whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in pair)
     if len(pair) == 2 and whole and all(n > 0 and n % stride == 0 for n in pair):
         if pair[0] * pair[1] > MOST_PIXELS:
-            raise ValueError(f"{field} must have at most {MOST_PIXELS} pixels, got {shown(size)}")
+            raise ValueError(f"{field} must have at most {MOST_PIXELS} pixels, got {brief(size)}")
         return int(pair[0]), int(pair[1])
     numbers = "positive whole numbers" if stride == 1 else f"positive multiples of {stride}"
-    found = size_text(pair) if whole and pair and max(pair) < MOST_PIXELS else shown(size)
+    found = size_text(pair) if whole and pair and max(pair) < MOST_PIXELS else brief(size)
     raise ValueError(f"{field} must be height and width, two {numbers}, got {found}")
 
 

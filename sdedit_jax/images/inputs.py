@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sdedit_jax.files import door
-from sdedit_jax.files.paths import brief, user_path
+from sdedit_jax.files.paths import user_path
+from sdedit_jax.files.wording import brief
 from sdedit_jax.images.files import is_own
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")

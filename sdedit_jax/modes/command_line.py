@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from sdedit_jax.caution import shown
+from sdedit_jax.files.wording import brief
 from sdedit_jax.modes import MODES, check, flag_files, listing, run
 from sdedit_jax.registry import included
 from sdedit_jax.text import spelling
@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
             print("\n".join(listing.lines()))
             return 0
         if not isinstance(CONFIG.value, ConfigDict):
-            got = shown(CONFIG.value)
+            got = brief(CONFIG.value)
             raise TypeError(f"config: get_config() must return a ConfigDict, got {got}")
         given = config_flags.get_override_values(flags.FLAGS["config"])
         check.check(MODE.value, CONFIG.value, given)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sdedit_jax.caution import shown
+from sdedit_jax.files.wording import brief
 from sdedit_jax.images import user_path
 
 LARGEST = 2**20
@@ -48,7 +48,7 @@ def _of_file(name: str, inside: tuple[Path, ...]) -> Iterator[str]:
     """The arguments of a file; `inside` are those that lead to it."""
     path = user_path(name).resolve()
     if path in inside:
-        raise ValueError(f"flagfile: {shown(name)} names itself")
+        raise ValueError(f"flagfile: {brief(name)} names itself")
     if len(inside) >= DEEPEST:
         raise ValueError(f"flagfile: more than {DEEPEST} files inside each other")
     lines = (line.strip() for line in _read(path, name).splitlines())
@@ -58,15 +58,15 @@ def _of_file(name: str, inside: tuple[Path, ...]) -> Iterator[str]:
 
 def _read(path: Path, name: str) -> str:
     if not path.is_file():
-        raise ValueError(f"flagfile: there is no file {shown(name)}")
+        raise ValueError(f"flagfile: there is no file {brief(name)}")
     try:
         with path.open("rb") as file:
             data = file.read(LARGEST + 1)
     except OSError as error:
-        raise ValueError(f"flagfile: cannot read {shown(name)}: {error.strerror}") from None
+        raise ValueError(f"flagfile: cannot read {brief(name)}: {error.strerror}") from None
     if len(data) > LARGEST:
-        raise ValueError(f"flagfile: {shown(name)} has more than {LARGEST} bytes")
+        raise ValueError(f"flagfile: {brief(name)} has more than {LARGEST} bytes")
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise ValueError(f"flagfile: {shown(name)} is no UTF-8 text: {error.reason}") from None
+        raise ValueError(f"flagfile: {brief(name)} is no UTF-8 text: {error.reason}") from None

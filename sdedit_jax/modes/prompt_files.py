@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sdedit_jax.files import json_file, table
-from sdedit_jax.files.paths import brief
+from sdedit_jax.files.wording import brief
 from sdedit_jax.priors import conditioning
 from sdedit_jax.text.spelling import hint
 

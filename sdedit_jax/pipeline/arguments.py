@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from sdedit_jax.caution import shown
+from sdedit_jax.files.wording import brief
 from sdedit_jax.registry.fields import EDIT, LEDITS, STEPS
 from sdedit_jax.registry.values import LIMIT, PROMPT, TEXT, Bound, count
 from sdedit_jax.text.spelling import hint
@@ -50,13 +50,13 @@ def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf
         TypeError: no number. ValueError: out of range.
     """
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number, got {shown(value)}")
+        raise TypeError(f"{name} must be a number, got {brief(value)}")
     if not low <= value <= high or not -LIMIT <= value <= LIMIT:
         ends = f"in [{low:g}, {high:g}]" if math.isfinite(high) else f"at least {low:g}"
         free = math.isinf(low) and math.isinf(high)
         size = f"at most {LIMIT:g} in size" if abs(value) < math.inf else "finite"
         allowed = size if free else ends
-        raise ValueError(f"{name} must be {allowed}, got {shown(value)}")
+        raise ValueError(f"{name} must be {allowed}, got {brief(value)}")
     return float(value)
 
 
@@ -67,35 +67,35 @@ def whole(name: str, value: Any, least: int = 0, most: int = 2**31 - 1) -> int:
         TypeError: no whole number. ValueError: too small or too large.
     """
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, got {shown(value)}")
+        raise TypeError(f"{name} must be a whole number, got {brief(value)}")
     if not least <= value <= most:
         ends = f"at least {least}" if value < least else f"at most {most}"
-        raise ValueError(f"{name} must be {ends}, got {shown(value)}")
+        raise ValueError(f"{name} must be {ends}, got {brief(value)}")
     return int(value)
 
 
 def text(name: str, value: Any) -> None:
     """Raise TypeError unless a value is a string, and ValueError if it is no UTF-8 or too long."""
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a string, got {shown(value)}")
+        raise TypeError(f"{name} must be a string, got {brief(value)}")
     TEXT.check(value, name)
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{name} must be UTF-8, got {shown(value)}") from None
+        raise ValueError(f"{name} must be UTF-8, got {brief(value)}") from None
 
 
 def path(name: str, value: Any) -> None:
     """Raise TypeError unless a value is a path, and ValueError if it is too long."""
     if not isinstance(value, str | PurePath):
-        raise TypeError(f"{name} must be a path, got {shown(value)}")
+        raise TypeError(f"{name} must be a path, got {brief(value)}")
     TEXT.check(str(value), name)
 
 
 def flag(name: str, value: Any) -> None:
     """Raise TypeError unless a value is True or False."""
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be True or False, got {shown(value)}")
+        raise TypeError(f"{name} must be True or False, got {brief(value)}")
 
 
 def each(name: str, value: Any, count: int, kind: type | tuple[type, ...]) -> list[Any]:
@@ -114,7 +114,7 @@ def each(name: str, value: Any, count: int, kind: type | tuple[type, ...]) -> li
         if not isinstance(one, kind) or isinstance(one, bool):
             kinds = kind if isinstance(kind, tuple) else (kind,)
             allowed = " or ".join(KINDS[k] for k in kinds)
-            raise TypeError(f"{name} must be {allowed}, got {shown(one)}")
+            raise TypeError(f"{name} must be {allowed}, got {brief(one)}")
     return values
 
 
@@ -166,12 +166,12 @@ PATHS = ("folder", "source", "tokenizer")
 
 def _call(name: str, value: Any) -> None:
     if not callable(value):
-        raise TypeError(f"{name} must be a function, got {shown(value)}")
+        raise TypeError(f"{name} must be a function, got {brief(value)}")
 
 
 def _token(name: str, value: Any) -> None:
     if not callable(getattr(value, "is_set", None)):
-        raise TypeError(f"{name} must have is_set(), as threading.Event has, got {shown(value)}")
+        raise TypeError(f"{name} must have is_set(), as threading.Event has, got {brief(value)}")
 
 
 def _strength(name: str, value: Any) -> None:

@@ -11,12 +11,12 @@ import numpy as np
 from PIL import Image
 
 from sdedit_jax import images, provenance, registry
-from sdedit_jax.caution import shown
 from sdedit_jax.diffusion import strength as units
 from sdedit_jax.diffusion.noise import drawn_seed, image_key
 from sdedit_jax.edits import sdedit
 from sdedit_jax.edits.inversion import KEEPS, Inverted, Request
 from sdedit_jax.edits.sdedit import Recorded
+from sdedit_jax.files.wording import brief
 from sdedit_jax.pipeline import auto_strength, ledits_settings, settings, target
 from sdedit_jax.pipeline.arguments import each, number, whole
 from sdedit_jax.pipeline.cache import default_cache
@@ -289,7 +289,7 @@ def ledits_call(
 def _check_prior(prior: Any) -> None:
     if not isinstance(prior, Prior):
         raise TypeError(
-            f"prior must be a Prior of load_prior, gaussian or mixture, got {shown(prior)}"
+            f"prior must be a Prior of load_prior, gaussian or mixture, got {brief(prior)}"
         )
     registry.check_channels(prior.shape[-1], "prior: channels of its pictures")
 
@@ -438,7 +438,7 @@ def _recorded(
     if given["noise_by"] is not None:
         raise ValueError("noise_by: recorded noise goes by the step; leave out noise_by")
     if not isinstance(noise, tuple) or len(noise) != len(Recorded._fields):
-        raise TypeError(f"noise must be a Recorded, got {shown(noise)}")
+        raise TypeError(f"noise must be a Recorded, got {brief(noise)}")
     parts = [None if a is None else _floats("noise", a) for a in Recorded(*noise)]
     plan, rows = resolved.plan, (len(items),) if many else ()
     state = ledits_settings.state_shape(resolved.prior, items[0].guide.image.shape)
@@ -604,7 +604,7 @@ def _inverted(
         raise ValueError(f"inverted: the maps are of {photos}, the call has {len(items)}")
     checked = maps._replace(x=_floats("inverted.x", maps.x), zs=_floats("inverted.zs", maps.zs))
     if not all(isinstance(of, Mapping) for of in (maps.of if listed else [maps.of])):
-        raise TypeError(f"inverted.of must be that of invert, got {shown(maps.of)}")
+        raise TypeError(f"inverted.of must be that of invert, got {brief(maps.of)}")
     if many and {len(checked.x), len(checked.zs)} != {len(items)}:
         raise ValueError(f"inverted: one row of maps for each of {len(items)} photos")
     rows = list(zip(*checked, strict=True)) if many else [tuple(checked)]

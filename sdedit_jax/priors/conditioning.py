@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 
 from sdedit_jax import caution
-from sdedit_jax.caution import shown
+from sdedit_jax.files.wording import brief
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.text.spelling import hint
 
@@ -93,11 +93,11 @@ def check_label(classes: Classes | None, label: int | None, field: str = "cond")
             raise ValueError(f"{field}: the prior requires a class label in {allowed}, got none")
         return
     if classes.count is None:
-        raise ValueError(f"{field}: the prior has no classes, got label {shown(label)}")
+        raise ValueError(f"{field}: the prior has no classes, got label {brief(label)}")
     whole = isinstance(label, int | np.integer) and not isinstance(label, bool)
     if not whole or not 0 <= label < classes.count:
         raise ValueError(
-            f"{field} must be in {allowed}{_or_null(classes, field)}, got {shown(label)}"
+            f"{field} must be in {allowed}{_or_null(classes, field)}, got {brief(label)}"
         )
 
 
@@ -130,13 +130,13 @@ def class_cond(
             )
         return None if label is None else np.int32(label)
     if label is None:
-        raise ValueError(f"cond: guidance against {shown(against)} requires a label in cond too")
+        raise ValueError(f"cond: guidance against {brief(against)} requires a label in cond too")
     if not np.isfinite(scale):
         raise ValueError(f"guidance.scale must be finite, got {scale}")
     other = _against(classes, against)
     if scale == 1:
         raise ValueError(
-            f"guidance.against: {shown(against)} has no effect at guidance.scale 1; give another"
+            f"guidance.against: {brief(against)} has no effect at guidance.scale 1; give another"
             " scale"
         )
     return CFGCond(np.int32(label), np.int32(other), np.float32(scale))
@@ -163,11 +163,11 @@ def _parsed(classes: Classes | None, value: str, field: str) -> int | None:
         return int(value)
     except ValueError:
         if classes is not None and classes.count is None:
-            raise ValueError(f"{field}: the prior has no classes, got {shown(value)}") from None
+            raise ValueError(f"{field}: the prior has no classes, got {brief(value)}") from None
         allowed = f"one of {list(names)}, or its number" if names else "a number"
         null = _or_null(classes, field)
         near = hint(value, [*names, "null"] if null else names)
-        raise ValueError(f"{field}: a class is {allowed}{null}; got {shown(value)}{near}") from None
+        raise ValueError(f"{field}: a class is {allowed}{null}; got {brief(value)}{near}") from None
 
 
 def _against(classes: Classes | None, against: int | str) -> int:
@@ -236,7 +236,7 @@ def texts(prior: Prior, name: str, value: Any, count: int) -> list[str | Embedde
 
 def _embedded(prior: Prior, name: str, value: Any) -> Embedded:
     if not hasattr(value, "ndim"):
-        raise TypeError(f"{name} must be a string or an embedding [M, K], got {shown(value)}")
+        raise TypeError(f"{name} must be a string or an embedding [M, K], got {brief(value)}")
     wanted = jax.eval_shape(lambda: embedding(prior, "")).shape
     if value.shape != wanted:
         raise ValueError(f"{name}: an embedding of this prior is {wanted}, got {value.shape}")
@@ -261,7 +261,7 @@ def with_clip_skip(prior: Prior, skip: int | None) -> Prior:
     check_reads(prior, "clip_skip")
     layers = prior.text.encode.net.config.num_hidden_layers
     if not whole or not 0 <= skip <= layers:
-        raise ValueError(f"clip_skip must be a whole number in [0, {layers}], got {shown(skip)}")
+        raise ValueError(f"clip_skip must be a whole number in [0, {layers}], got {brief(skip)}")
     encoder = replace(prior.text.encode, skip=int(skip))
     return prior.replace(text=replace(prior.text, encode=encoder))
 
@@ -330,9 +330,9 @@ def check_scale(scale: float, field: str = "guidance.scale") -> None:
     """
     number = isinstance(scale, int | float | np.number) and not isinstance(scale, bool)
     if number and abs(scale) > LARGEST:
-        raise ValueError(f"{field} must be in [-1e6, 1e6], got {shown(scale)}")
+        raise ValueError(f"{field} must be in [-1e6, 1e6], got {brief(scale)}")
     if not number or scale != scale:
-        raise ValueError(f"{field} must be a finite number, got {shown(scale)}")
+        raise ValueError(f"{field} must be a finite number, got {brief(scale)}")
 
 
 def check_prompt(prompt: Prompt, field: str = "guidance.scale") -> None:

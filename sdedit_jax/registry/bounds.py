@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from sdedit_jax.caution import shown
+from sdedit_jax.files.wording import brief
 from sdedit_jax.registry.fields import (
     CONVERT,
     EVALUATION,
@@ -55,7 +55,7 @@ def check(config: Mapping[str, Any], where: str = "") -> None:
         ValueError: an unknown or missing field, or a value that is not allowed.
     """
     if not isinstance(config, Mapping):
-        raise ValueError(f"{where}config must be an object, got {shown(config)}")
+        raise ValueError(f"{where}config must be an object, got {brief(config)}")
     fields = fields_of(config, where)
     opened = OPEN_IN_RUNS if "run" in config else OPEN_IN_EDITS
     found = dict(_leaves(config, _parts(fields, opened), where))
@@ -99,7 +99,7 @@ def _name(config: Mapping[str, Any], field: str, default: str, where: str) -> st
     """A field that decides which others there are."""
     name = config.get(field, default)
     if not isinstance(name, str):
-        raise ValueError(f"{where}{field} must be of type str, got {shown(name)}")
+        raise ValueError(f"{where}{field} must be of type str, got {brief(name)}")
     return name
 
 
@@ -115,11 +115,11 @@ def _leaves(
     """The values of a config by their dotted names."""
     for key, value in config.items():
         if not isinstance(key, str):
-            raise ValueError(f"{where}{before or 'config'}: a name must be text, got {shown(key)}")
+            raise ValueError(f"{where}{before or 'config'}: a name must be text, got {brief(key)}")
         name = before + key
         inside = before.partition(".")[0] in (*OPEN_IN_EDITS, *OPEN_IN_RUNS)
         if name in parts and not isinstance(value, Mapping):
-            raise ValueError(f"{where}{name} must be an object of fields, got {shown(value)}")
+            raise ValueError(f"{where}{name} must be an object of fields, got {brief(value)}")
         if isinstance(value, Mapping) and (name in parts or inside) and name.count(".") < DEEPEST:
             yield from _leaves(value, parts, where, f"{name}.")
         else:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from sdedit_jax.caution import shown
 from sdedit_jax.diffusion import sde
-from sdedit_jax.text.spelling import hint, one_of, shown
+from sdedit_jax.files.wording import brief
+from sdedit_jax.text.spelling import hint, one_of
 
 SDES: dict[str, Callable[..., sde.SDE]] = {
     "ve": sde.VE,
@@ -39,7 +39,7 @@ def check_kind(value: Any, kind: type, field: str) -> None:
     """Raise ValueError unless a value is of a kind, one of KINDS; an integer is also a float."""
     mixed = isinstance(value, bool) and kind is not bool  # bool is an int in Python
     if mixed or not isinstance(value, KINDS[kind]):
-        raise ValueError(f"{field} must be of type {kind.__name__}, got {shown(value)}")
+        raise ValueError(f"{field} must be of type {kind.__name__}, got {brief(value)}")
 
 
 def process(values: Mapping[str, Any], field: str = "process") -> sde.SDE:

@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sdedit_jax.caution import shown
 from sdedit_jax.diffusion import grids, timesteps
 from sdedit_jax.diffusion.correctors import Langevin
 from sdedit_jax.diffusion.solvers import (
@@ -29,6 +28,7 @@ from sdedit_jax.diffusion.solvers import (
     SASolver,
     UniPC,
 )
+from sdedit_jax.files.wording import brief
 from sdedit_jax.registry.names import KINDS, check_kind, pick
 from sdedit_jax.registry.values import TEXT, check_size
 from sdedit_jax.text.spelling import hint
@@ -126,7 +126,7 @@ def parse(text: Any, table: Table, field: str) -> Any:
     if not isinstance(text, str):
         value = text is None or (dataclasses.is_dataclass(text) and not isinstance(text, type))
         if not value:
-            raise TypeError(f"{field} must be a string or a frozen dataclass, got {shown(text)}")
+            raise TypeError(f"{field} must be a string or a frozen dataclass, got {brief(text)}")
         return text
     name, given = _split(text, field)
     allowed = parameters(pick(table, name, field))
@@ -196,7 +196,7 @@ def _split(text: str, field: str) -> tuple[str, dict[str, Any]]:
     """Name and literal keyword arguments of a part's string."""
     wrong = ValueError(
         f'{field} must be a name, or a name with keyword arguments such as "ancestral(eta=0.5)",'
-        f" got {shown(text)}"
+        f" got {brief(text)}"
     )
     try:
         TEXT.check(text, field)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from sdedit_jax.caution import shown
+from sdedit_jax.files.wording import brief
 from sdedit_jax.registry.names import check_kind
 from sdedit_jax.text.spelling import counted
 
@@ -58,7 +58,7 @@ class Bound(NamedTuple):
             self._check_one(value, field)
             return
         if not isinstance(value, list | tuple):
-            raise ValueError(f"{field} must be a tuple, got {shown(value)}")
+            raise ValueError(f"{field} must be a tuple, got {brief(value)}")
         if not self.least <= len(value) <= self.most:
             at = f"{self.least} to {self.most}" if self.least < self.most else f"{self.most}"
             raise ValueError(f"{field} must have {at} values, got {len(value)}")
@@ -70,14 +70,14 @@ class Bound(NamedTuple):
         if self.kind is str:
             self._check_text(str(value), field)
         elif self.kind is not bool and not self._holds(value):
-            raise ValueError(f"{field} must be {self.range(value)}, got {shown(value)}")
+            raise ValueError(f"{field} must be {self.range(value)}, got {brief(value)}")
 
     def _check_text(self, text: str, field: str) -> None:
         if len(text) > self.high:
             most, found = counted(int(self.high), "character"), len(text)
-            raise ValueError(f"{field} must have at most {most}, got {found}: {shown(text)}")
+            raise ValueError(f"{field} must have at most {most}, got {found}: {brief(text)}")
         if "\0" in text:
-            raise ValueError(f"{field} must have no null character, got {shown(text)}")
+            raise ValueError(f"{field} must have no null character, got {brief(text)}")
 
     def _holds(self, value: Any) -> bool:
         over = value > self.low if self.above else value >= self.low
@@ -154,4 +154,4 @@ def _check_plain(value: Any, field: str) -> None:
     elif isinstance(value, numbers.Real) and not isinstance(value, bool):
         check_size(value, field)
     elif not isinstance(value, bool):
-        raise ValueError(f"{field} must be a number, a text, True or False, got {shown(value)}")
+        raise ValueError(f"{field} must be a number, a text, True or False, got {brief(value)}")

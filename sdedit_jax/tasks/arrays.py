@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from sdedit_jax import images
-from sdedit_jax.caution import shown, warn
+from sdedit_jax.caution import warn
+from sdedit_jax.files.wording import brief
 from sdedit_jax.tasks import common
 from sdedit_jax.tasks.common import Size, TaskInput
 
@@ -89,7 +90,7 @@ def check_range(value_range: Any) -> Span | None:
         low = high = math.nan
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(
-            f'value_range must be "auto" or (low, high) with low < high, got {shown(value_range)}'
+            f'value_range must be "auto" or (low, high) with low < high, got {brief(value_range)}'
         )
     return low, high
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from sdedit_jax.caution import shown
 from sdedit_jax.files.json_file import SURROGATE
+from sdedit_jax.files.wording import brief
 from sdedit_jax.text.spelling import one_of
 
 SIGNS = {"+": False, "-": True}
@@ -60,7 +60,7 @@ def parse(text: str | Sequence[str]) -> tuple[Concept, ...]:
     if isinstance(text, str):
         return tuple(map(_concept, _parts(text))) if text.strip() else ()
     if not isinstance(text, list | tuple) or not all(isinstance(part, str) for part in text):
-        raise ValueError(f"concepts must be a string or a list of strings, got {shown(text)}")
+        raise ValueError(f"concepts must be a string or a list of strings, got {brief(text)}")
     return tuple(map(_concept, text))
 
 

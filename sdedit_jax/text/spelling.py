@@ -5,13 +5,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sdedit_jax.caution import LONGEST, shown
+from sdedit_jax.files.wording import LONGEST, brief
 
 CLOSE = 0.6
 """Least similarity of two spellings, by difflib's measure."""
-
-LONGEST = 80
-"""Characters of a value in a message."""
 
 
 def similar(name: Any, known: Iterable[Any], most: int = 1) -> list[str]:
@@ -39,15 +36,6 @@ def hint_path(path: str | Path, there: Iterable[Path]) -> str:
     return hint(Path(path).name, shown, shown)
 
 
-def shown(value: Any, longest: int = LONGEST) -> str:
-    """A value for a message, cut to `longest` characters."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # an int of thousands of digits, a list in itself
-        text = f"{type(value).__name__} of a size that cannot be shown"
-    return text if len(text) <= longest else f"{text[: longest - 3]}..."
-
-
 def counted(count: int, noun: str) -> str:
     """A count with its noun: "1 picture", "2 pictures"."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
@@ -61,6 +49,6 @@ def one_of(field: str, value: Any, allowed: Iterable[Any]) -> Any:
     """
     allowed = list(allowed)
     if not any(isinstance(value, type(one)) and one == value for one in allowed):
-        found = shown(value)
+        found = brief(value)
         raise ValueError(f"{field} must be one of {allowed}, got {found}{hint(value, allowed)}")
     return value

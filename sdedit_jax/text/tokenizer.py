@@ -20,7 +20,7 @@ import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers
 
 from sdedit_jax.files import json_file
-from sdedit_jax.files.paths import brief
+from sdedit_jax.files.wording import brief
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 LENGTH = 77

@@ -12,7 +12,7 @@ import numpy as np
 
 from sdedit_jax import images, provenance
 from sdedit_jax.files import json_file
-from sdedit_jax.files.paths import brief
+from sdedit_jax.files.wording import brief
 from sdedit_jax.web.guides import Painted
 
 HERE = Path(__file__).parent

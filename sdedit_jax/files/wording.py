@@ -1,0 +1,29 @@
+"""Values in messages."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+LONGEST = 80
+"""Characters of a value in a message."""
+
+
+def brief(value: Any, longest: int = LONGEST) -> str:
+    """A value in one line of at most `longest` characters; large ones by what they are."""
+    if isinstance(value, Mapping) and not _is_short(value.values()):
+        return f"an object of {len(value)} fields"
+    if isinstance(value, list | tuple | set | frozenset) and not _is_short(value):
+        return f"a {type(value).__name__} of {len(value)} values"
+    if isinstance(value, int) and abs(value) > 10**longest:
+        return "a number of too many digits"
+    try:
+        text = repr(value[: 2 * longest] if isinstance(value, str) else value)
+        text = text if text.isprintable() else " ".join(text.split())
+    except Exception as error:  # of a repr that is another program's
+        text = f"{type(value).__name__} without a text ({type(error).__name__})"
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+def _is_short(values: Collection[Any]) -> bool:
+    """Whether some values are few, plain and not long."""
+    plain = (str, int, float, bool, type(None))
+    return len(values) <= 64 and all(isinstance(one, plain) for one in values)
