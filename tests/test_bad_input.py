@@ -119,7 +119,7 @@ def test_an_unknown_option_of_a_task_is_named_once(tmp_path):
     config = small("strokes")
     with config.unlocked():
         config.options.colour = "red"
-    assert "options.colour: the config has no such field" in refused(config, tmp_path)
+    assert "options.colour: task 'strokes' has no such field" in refused(config, tmp_path)
     for option, value, told in [
         ("fill", "foo", "fill must be one of"),
         ("invert", "yes", "invert must be of type bool"),

@@ -65,11 +65,18 @@ def check(config: Mapping[str, Any], where: str = "") -> None:
         elif name.partition(".")[0] in opened:
             of_any(value, where + name)
         else:
-            raise ValueError(f"{where}{name}: the config has no such field{hint(name, fields)}")
+            raise ValueError(f"{where}{_unknown(name, config, fields)}")
     free = (*opened, "options")  # what a task, network or process has defaults for
     for name, bound in fields.items():
         if name not in found and not bound.unset and name.partition(".")[0] not in free:
             raise ValueError(f"{where}{name}: the config lacks this field")
+
+
+def _unknown(name: str, config: Mapping[str, Any], fields: Fields) -> str:
+    """The message about a field that a config of its kind has not."""
+    task = config.get("task")
+    owner = f"task {task!r}" if task and name.startswith("options.") else "the config"
+    return f"{shown(name)[1:-1]}: {owner} has no such field{hint(name, fields)}"
 
 
 def fields_of(config: Mapping[str, Any], where: str = "") -> Fields:
