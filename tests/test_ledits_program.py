@@ -411,15 +411,14 @@ def test_a_replay_has_the_defaults_of_its_recipe(own_numbers, photos, tmp_path, 
     ("numbers", "told"),
     [
         ({"ledits": {"treshold": 0.5}}, r"prior: ledits must be .*number: value.*, got"),
-        ({"ledits": {"threshold": "0.5"}}, "prior: ledits: ledits must have numbers, got '0.5'"),
+        ({"ledits": {"threshold": "0.5"}}, "ledits.threshold must be a number .*, got '0.5'"),
         ({"ledits": {"threshold": 5}}, r"prior: ledits: threshold must be in \[0, 1\], got 5"),
-        ([1], r"prior: ledits must be \{preset"),
+        ([1], r"ledits must be an object, got"),
     ],
 )
 def test_bad_defaults_of_a_prior(numbers, told, own_numbers):
-    prior = load.load_prior(own_numbers(numbers))
     with pytest.raises(ValueError, match=told):
-        ledits_settings.resolve(prior, "ledits", {})
+        ledits_settings.resolve(load.load_prior(own_numbers(numbers)), "ledits", {})
 
 
 def test_the_included_text_prior_has_defaults():

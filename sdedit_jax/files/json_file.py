@@ -70,7 +70,7 @@ def decode(data: bytes, name: str | Path, field: str) -> str:
         return data.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{field}: cannot read {name}: byte {error.start} is not {encoding.upper()[:5]} text;"
+            f"{field}: cannot read {name}: byte {error.start} is not {_short(encoding)} text;"
             " save the file as UTF-8"
         ) from None
 
@@ -101,7 +101,7 @@ def lines(file: str | Path, field: str) -> Iterator[str]:
         except UnicodeDecodeError:
             raise ValueError(
                 f"{field}: cannot read {file}: after line {number} there is no"
-                f" {encoding.upper()[:5]} text; save the file as UTF-8"
+                f" {_short(encoding)} text; save the file as UTF-8"
             ) from None
 
 
@@ -207,3 +207,8 @@ def _reason(text: str, error: json.JSONDecodeError) -> str:
     if re.match(r"[^\[{,;\t][^,;\t]*[,;\t]", lines[0][:1000]):
         return f"the file is not JSON but looks like CSV, its first line is {lines[0][:60]!r}"
     return f"the file is not JSON at line {error.lineno}, column {error.colno}: {error.msg}"
+
+
+def _short(encoding: str) -> str:
+    """The name of an encoding without its byte order: UTF-8, UTF-16 or UTF-32."""
+    return re.sub(r"(-(sig|le|be))$", "", encoding).upper()

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from sdedit_jax.files import door, json_file
+from sdedit_jax.files.paths import user_path
 from sdedit_jax.files.wording import brief
-from sdedit_jax.images import user_path
 
 LARGEST = 2**20
 """Bytes of a flag file."""
@@ -51,22 +52,7 @@ def _of_file(name: str, inside: tuple[Path, ...]) -> Iterator[str]:
         raise ValueError(f"flagfile: {brief(name)} names itself")
     if len(inside) >= DEEPEST:
         raise ValueError(f"flagfile: more than {DEEPEST} files inside each other")
-    lines = (line.strip() for line in _read(path, name).splitlines())
+    data = door.read(path, "flagfile", LARGEST)
+    lines = (line.strip() for line in json_file.decode(data, brief(name), "flagfile").splitlines())
     kept = [line for line in lines if line and not line.startswith(("#", "//"))]
     yield from _expanded(kept, (*inside, path))
-
-
-def _read(path: Path, name: str) -> str:
-    if not path.is_file():
-        raise ValueError(f"flagfile: there is no file {brief(name)}")
-    try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST + 1)
-    except OSError as error:
-        raise ValueError(f"flagfile: cannot read {brief(name)}: {error.strerror}") from None
-    if len(data) > LARGEST:
-        raise ValueError(f"flagfile: {brief(name)} has more than {LARGEST} bytes")
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"flagfile: {brief(name)} is no UTF-8 text: {error.reason}") from None

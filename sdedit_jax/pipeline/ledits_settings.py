@@ -253,7 +253,6 @@ def request(
     """
     check_prompts(made, prompts)
     size = np.shape(image)[:2]
-    check_maps(prior, made, np.shape(image))
     many = rows(prior, made, prompts.concepts, embed, masks, size)
     many = padded(many, len(prompts.concepts) if slots is None else slots)
     target = None if made.guidance in MASKS and not prompts.prompt else embed(prompts.prompt)

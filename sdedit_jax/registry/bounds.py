@@ -76,7 +76,7 @@ def _unknown(name: str, config: Mapping[str, Any], fields: Fields) -> str:
     """The message about a field that a config of its kind has not."""
     task = config.get("task")
     owner = f"task {task!r}" if task and name.startswith("options.") else "the config"
-    return f"{shown(name)[1:-1]}: {owner} has no such field{hint(name, fields)}"
+    return f"{brief(name)[1:-1]}: {owner} has no such field{hint(name, fields)}"
 
 
 def fields_of(config: Mapping[str, Any], where: str = "") -> Fields:
