@@ -85,6 +85,12 @@ def read(path: str | Path, field: str = "", most: int = TEXT) -> bytes:
     return data
 
 
+def read_head(path: str | Path, size: int, field: str = "") -> bytes:
+    """The first bytes of a regular file, which may have fewer; see `check`."""
+    with open_file(path, field) as file:
+        return file.read(size)
+
+
 def check_inside(path: Path, folder: Path, field: str = "", also: Sequence[Path] = ()) -> Path:
     """The path, after a check that it does not lead out of a folder by a link.
 
