@@ -3,6 +3,7 @@
 Libraries that open files by themselves get paths that `check` or `check_folder` has seen.
 """
 
+import itertools
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ TABLE = 2**36
 """Bytes of a table that is read line by line."""
 LINE = 2**22
 """Bytes of a line of a table."""
-ANY = 2**62
+ANY = 2**62 - 1
 """No limit: files that are mapped, or copied in pieces."""
 
 KINDS = {
@@ -111,18 +112,25 @@ def check_inside(path: Path, folder: Path, field: str = "", also: Sequence[Path]
 
 
 def check_folder(
-    folder: str | Path, field: str = "", also: Sequence[Path] = (), most: int = ANY
+    folder: str | Path,
+    field: str = "",
+    also: Sequence[Path] = (),
+    most: int = ANY,
+    count: int = ANY,
 ) -> list[Path]:
     """The files in a folder and its subfolders: regular files, none of which leads out of it.
 
     Args:
         also: see `check_inside`.
-        most: bytes of each file.
+        most: bytes of each file. count: number of files.
 
     Raises:
-        ValueError: see `check` and `check_inside`.
+        ValueError: see `check` and `check_inside`; or the folder has more files.
     """
-    found = sorted(_walk(user_path(folder), field))
+    found = sorted(itertools.islice(_walk(user_path(folder), field), count + 1))
+    if len(found) > count:
+        reason = f"it has more than {count} files"
+        raise _error(user_path(folder), field, ValueError(reason))
     return [
         check(check_inside(path, user_path(folder), field, also), field, most) for path in found
     ]

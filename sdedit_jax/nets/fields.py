@@ -21,9 +21,9 @@ RANGES: dict[str, tuple[int, int]] = {
     **dict.fromkeys(("label_dim", "augment_dim", "downsample_padding"), (0, LARGEST)),
     "eos_token_id": (0, LARGEST),
     **dict.fromkeys(("num_head_channels", "num_heads_upsample"), (-1, LARGEST)),
+    **dict.fromkeys(("dropout", "label_dropout"), (0, 1)),
 }
-"""Field -> least and largest whole number; (1, LARGEST) of all others."""
-RATES = ("dropout", "label_dropout")
+"""Field -> least and largest number; of others (1, LARGEST), or (-LARGEST, LARGEST) of floats."""
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
@@ -42,7 +42,7 @@ def check(field: dataclasses.Field, value: Any) -> Any:
             if isinstance(value, list | tuple):
                 return _listed(field.name, get_args(kind)[0], value)
         elif _is(value, kind):
-            return _ranged(field.name, value)
+            return _ranged(field.name, kind, value)
     raise ValueError(f"{field.name} must be {_wanted(field)}, got {short(value)}")
 
 
@@ -52,7 +52,7 @@ def _listed(name: str, kind: type, values: Any) -> tuple[Any, ...]:
     for value in values:
         if not _is(value, kind):
             raise ValueError(f"{name} must be a list with {KINDS[kind]} each, got {short(value)}")
-    return tuple(_ranged(name, value) for value in values)
+    return tuple(_ranged(name, kind, value) for value in values)
 
 
 def _is(value: Any, kind: type) -> bool:
@@ -62,13 +62,11 @@ def _is(value: Any, kind: type) -> bool:
     return isinstance(value, kind)
 
 
-def _ranged(name: str, value: Any) -> Any:
+def _ranged(name: str, kind: type, value: Any) -> Any:
     """The value, if it is no number or within the range of its field."""
-    if isinstance(value, bool | str):
+    if kind in (bool, str):
         return value
-    low, high = (0, 1) if name in RATES else RANGES.get(name, (1, LARGEST))
-    if not isinstance(value, numbers.Integral) and name not in RATES:
-        low, high = -LARGEST, LARGEST  # of a float
+    low, high = RANGES.get(name, (1, LARGEST) if kind is int else (-LARGEST, LARGEST))
     if not low <= value <= high or not math.isfinite(value):
         raise ValueError(f"{name} must be in [{low}, {high}], got {short(value)}")
     return value

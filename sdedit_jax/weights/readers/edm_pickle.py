@@ -42,7 +42,7 @@ def read_edm(path: str | Path) -> Source:
     path = Path(path)
     snapshot = unpickle(path)
     if not isinstance(snapshot, dict) or not isinstance(snapshot.get("ema"), Record):
-        here = list(map(short, snapshot))[:8] if isinstance(snapshot, dict) else short(snapshot)
+        here = short(sorted(map(str, snapshot))[:8] if isinstance(snapshot, dict) else snapshot)
         raise ValueError(
             f"source: {path} is not an EDM pickle: a network under 'ema' is missing, found {here}"
         )

@@ -34,7 +34,7 @@ def check(tensors: Mapping[str, np.ndarray], path: Path, size: int) -> None:
 
     Raises:
         ValueError: too many tensors, a name that is no plain text or has a large number, more
-            than RANK axes or SIDES entries of one, no real numbers, or more bytes than the file has.
+            than RANK axes or SIDES entries of one, no real numbers, or more bytes than the file.
     """
     if len(tensors) > MOST:
         raise ValueError(f"source: {path} holds {len(tensors)} tensors, at most {MOST} are allowed")
@@ -71,7 +71,7 @@ def check_shape(shape: Sequence[Any], what: str) -> None:
     if len(shape) > RANK or not whole:
         text = short(list(shape))
         raise ValueError(
-            f"source: {what} has shape {text}; allowed are up to {RANK} axes of at most {SIDES} entries"
+            f"source: {what} has shape {text}; allowed are {RANK} axes of at most {SIDES} entries"
         )
 
 
