@@ -87,9 +87,12 @@ def read(path: str | Path, field: str = "", most: int = TEXT) -> bytes:
 
 
 def read_head(path: str | Path, size: int, field: str = "") -> bytes:
-    """The first bytes of a regular file, which may have fewer; see `check`."""
+    """The first bytes of a regular file, which may have fewer; see `read`."""
     with open_file(path, field) as file:
-        return file.read(size)
+        try:
+            return file.read(size)
+        except OSError as error:
+            raise _error(file.name, field, error) from None
 
 
 def check_inside(path: Path, folder: Path, field: str = "", also: Sequence[Path] = ()) -> Path:

@@ -1,4 +1,4 @@
-"""Folders of orbax before orbax opens them: nothing in them leads out, or claims more than is there.
+"""Folders of orbax before orbax opens them: nothing leads out or claims more than is there.
 
 A folder is a database (OCDBT): a manifest and trees of nodes, which name values by file, offset and
 length. `_METADATA` names the tensors. Without the database each tensor has a folder of its name.
@@ -20,7 +20,7 @@ MANIFEST = "manifest.ocdbt"
 NODES = 100_000
 """Nodes of the trees."""
 RATIO, ANYWAY = 64, 2**28
-"""Bytes of tensors for each byte on disk, and the bytes that are allowed anyway; zeros are small."""
+"""Bytes of tensors for each byte on disk (zeros are small), and the bytes allowed anyway."""
 
 
 def check(folder: Path) -> int:
@@ -31,8 +31,10 @@ def check(folder: Path) -> int:
             out of it or behind the end of a file.
     """
     files = home.files_in(folder, "prior")
-    _check_names(folder)
-    if (folder / MANIFEST).exists():
+    names = _names(folder)
+    if not (folder / MANIFEST).exists():
+        _check_folders(folder, names)
+    else:
         sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
         for place in _places(folder):
             _check_place(place, sizes)
@@ -47,14 +49,22 @@ def check_shapes(shapes: Any, size: int) -> None:
         raise ValueError(f"its tensors claim {claimed} bytes, the folder has {size}")
 
 
-def _check_names(folder: Path) -> None:
-    """Check that no name of a tensor in _METADATA is a path."""
+def _check_folders(folder: Path, names: list[str]) -> None:
+    """Check that each tensor has a folder, where there is no database."""
+    for name in names:
+        if not any((folder / name / file).exists() for file in (".zarray", "zarr.json")):
+            raise ValueError(f"it has neither {MANIFEST} nor {short(name)}/.zarray")
+
+
+def _names(folder: Path) -> list[str]:
+    """The names of the tensors in _METADATA, none of which is a path."""
     if not (folder / "_METADATA").exists():
         raise ValueError("it has no _METADATA")
     found = json_file.read_object(folder / "_METADATA", "prior")
     tree = found.get("tree_metadata")
     if not isinstance(tree, Mapping) or not all(isinstance(e, Mapping) for e in tree.values()):
         raise ValueError("tree_metadata in _METADATA must be an object of objects")
+    names = []
     for entry in tree.values():
         keys = entry.get("key_metadata")
         if not isinstance(keys, list) or not all(isinstance(key, Mapping) for key in keys):
@@ -63,6 +73,8 @@ def _check_names(folder: Path) -> None:
             name = key.get("key")
             if not isinstance(name, str) or not name or {"/", "\\", "\0"} & {*name} or ".." in name:
                 raise ValueError(f"the name {short(name)} of a tensor in _METADATA is not allowed")
+        names.append(".".join(key["key"] for key in keys))
+    return names
 
 
 def _places(folder: Path) -> Iterator[str]:

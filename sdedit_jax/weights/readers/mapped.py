@@ -10,6 +10,10 @@ import numpy as np
 from sdedit_jax.files import door
 from sdedit_jax.files.values import short
 
+RANK = 6
+"""Axes of a tensor."""
+SIDES = 2**31
+"""Entries of an axis."""
 WIDTHS = (8, 16, 32, 64)
 DTYPES: dict[str, np.dtype] = {
     **{f"{kind}{bits}": np.dtype(f"{kind}{bits}") for kind in ("int", "uint") for bits in WIDTHS},
@@ -50,8 +54,10 @@ def array(data: memoryview, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype {short(dtype)} is not one of {list(DTYPES)}")
-    if not all(type(n) is int and n >= 0 for n in shape):
-        raise ValueError(f"shape {short(list(shape))} is not made of whole numbers")
+    if len(shape) > RANK or not all(type(n) is int and 0 <= n <= SIDES for n in shape):
+        raise ValueError(
+            f"shape {short(list(shape))} is not allowed: at most {RANK} axes of up to {SIDES}"
+        )
     kind = DTYPES[dtype]
     if len(data) != math.prod(shape) * kind.itemsize:
         raise ValueError(f"shape {shape} of {dtype} does not have {len(data)} bytes")

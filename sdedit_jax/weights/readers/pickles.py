@@ -7,7 +7,7 @@ takes forever. Such are refused from the opcodes alone.
 import pickletools
 from typing import Any, Protocol
 
-OPCODES = 5_000_000
+OPCODES = 2_000_000
 """Of a pickle; those of released checkpoints have some 100,000."""
 PLACES = 20_000
 """Values in a tuple, those of the tuples in it counted."""

@@ -27,7 +27,7 @@ DTYPES = {
     "BOOL": "bool",
 }
 
-HEADER = 2**24
+HEADER = 2**23
 """Bytes of the JSON header; 100 bytes a tensor are usual."""
 
 
@@ -77,10 +77,13 @@ def _checked(path: Path) -> list[str]:
 def _tensor(data: memoryview, name: str, entry: dict[str, Any], path: Path) -> np.ndarray:
     if entry["dtype"] not in DTYPES:
         raise ValueError(
-            f"source: tensor {name} in {path} has dtype {entry['dtype']}, not one of {list(DTYPES)}"
+            f"source: tensor {short(name)} in {path} has dtype {entry['dtype']}, not one of {list(DTYPES)}"
         )
     first, last = entry["data_offsets"]
-    return mapped.array(data[first:last], DTYPES[entry["dtype"]], tuple(entry["shape"]))
+    try:
+        return mapped.array(data[first:last], DTYPES[entry["dtype"]], tuple(entry["shape"]))
+    except ValueError as error:
+        raise ValueError(f"source: tensor {short(name)} in {path}: {error}") from None
 
 
 def _bare(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

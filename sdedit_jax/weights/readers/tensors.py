@@ -10,12 +10,10 @@ import ml_dtypes
 import numpy as np
 
 from sdedit_jax.files.values import short
+from sdedit_jax.weights.readers.mapped import RANK, SIDES
 
 MOST = 200_000
 """Tensors of a file."""
-RANK = 6
-SIDES = 2**31
-"""Entries of an axis."""
 NAME = 300
 """Characters of a name."""
 NUMBER = 9999

@@ -11,7 +11,7 @@ torch reads them with weights_only=True, zip files memory-mapped. Supported cont
 
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -57,8 +57,11 @@ def read(path: str | Path) -> Source:
             optimizer or pictures instead of weights, or averages that do not fit its model.
     """
     path = Path(path)
-    torch_pickle.check(path)
+    sizes = torch_pickle.check(path)
     chosen = _choose(_load(path), path)
+    for name, tensor in chosen.tensors.items():
+        tensors.check_name(name, path)
+        _check(tensor, f"tensor {name} in {path}", sizes)
     found = {name: _array(a, name, path) for name, a in chosen.tensors.items()}
     return Source(path, found, ema=chosen.ema, left_out=chosen.left_out)
 
@@ -257,24 +260,33 @@ def _array(tensor: "torch.Tensor", name: str, path: Path) -> np.ndarray:
     """The tensor as a numpy array without a copy; float16, bfloat16 and float64 are kept."""
     import torch
 
-    what = f"tensor {name} in {path}"
-    tensors.check_name(name, path)
-    try:
-        tensor = tensor.detach()
-        odd, held = _odd(tensor), 0 if _odd(tensor) else tensor.untyped_storage().nbytes()
-    except Exception as error:  # torch raises many kinds for rare layouts
-        raise ValueError(f"source: {what} cannot be read: {first_line(error)}") from None
-    if odd:
-        raise ValueError(f"source: {what} is {odd}")
-    tensors.check_shape(tuple(tensor.shape), what)
-    place = (tensor.stride(), tensor.storage_offset(), held // tensor.element_size())
-    tensors.check_storage(tuple(tensor.shape), *place, what)
+    tensor = tensor.detach()
     if tensor.dtype == torch.bfloat16:
         return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
     try:
         return tensor.numpy()
     except (TypeError, RuntimeError):
-        raise ValueError(f"source: {what} has dtype {tensor.dtype}") from None
+        raise ValueError(f"source: tensor {name} in {path} has dtype {tensor.dtype}") from None
+
+
+def _check(tensor: "torch.Tensor", what: str, sizes: Container[int] | None) -> None:
+    """Check that a tensor is a plain array, all of which is in the file.
+
+    Args:
+        sizes: see torch_pickle.check.
+    """
+    try:
+        odd = _odd(tensor)
+        held = 0 if odd else tensor.untyped_storage().nbytes()
+    except Exception as error:  # torch raises many kinds for rare layouts
+        raise ValueError(f"source: {what} cannot be read: {first_line(error)}") from None
+    if odd:
+        raise ValueError(f"source: {what} is {odd}")
+    if sizes is not None and held not in sizes:
+        raise ValueError(f"source: {what} needs {held} bytes, no part of the file has as many")
+    tensors.check_shape(tuple(tensor.shape), what)
+    place = (tensor.stride(), tensor.storage_offset(), held // tensor.element_size())
+    tensors.check_storage(tuple(tensor.shape), *place, what)
 
 
 def _odd(tensor: "torch.Tensor") -> str:

@@ -13,8 +13,12 @@ LARGEST = 2**26
 """Bytes of the pickle in a zip."""
 
 
-def check(path: Path) -> None:
+def check(path: Path) -> frozenset[int] | None:
     """Check what a file of torch.save claims.
+
+    Returns:
+        the sizes of the members of a zip, one of which each storage has; None: another format,
+        whose storages torch checks.
 
     Raises:
         ValueError: members that are compressed, or larger together than the file; a pickle that is
@@ -22,11 +26,11 @@ def check(path: Path) -> None:
     """
     try:
         if door.read_head(path, 2, "source") == b"PK":
-            _check_zip(path)
-        else:
-            stream = mapped.mapping(path)
-            for _ in range(OLD):
-                pickles.check(stream)
+            return _check_zip(path)
+        stream = mapped.mapping(path)
+        for _ in range(OLD):
+            pickles.check(stream)
+        return None
     except ValueError as error:
         reason = first_line(error)
         raise ValueError(
@@ -34,7 +38,7 @@ def check(path: Path) -> None:
         ) from None
 
 
-def _check_zip(path: Path) -> None:
+def _check_zip(path: Path) -> frozenset[int]:
     with zip_file.open_zip(path, "source") as archive:
         members = archive.infolist()
         packed = [info.filename for info in members if info.compress_type or info.flag_bits & 1]
@@ -46,3 +50,4 @@ def _check_zip(path: Path) -> None:
         for name in archive.namelist():
             if name.split("/")[1:] == ["data.pkl"]:
                 pickles.check(io.BytesIO(zip_file.read(archive, name, "source", LARGEST)))
+        return frozenset(info.file_size for info in members)
