@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sdedit_jax.files.values import short
+
 CLOSE = 0.6
 """Least similarity of two spellings, by difflib's measure."""
 
@@ -47,5 +49,7 @@ def one_of(field: str, value: Any, allowed: Iterable[Any]) -> Any:
     """
     allowed = list(allowed)
     if value not in allowed:
-        raise ValueError(f"{field} must be one of {allowed}, got {value!r}{hint(value, allowed)}")
+        raise ValueError(
+            f"{field} must be one of {allowed}, got {short(value)}{hint(value, allowed)}"
+        )
     return value

@@ -18,11 +18,14 @@ import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers
 
 from sdedit_jax.files import json_file
+from sdedit_jax.files.values import first_line, short
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 LENGTH = 77
 ANY = 10_000
 """A model_max_length from here on is a placeholder."""
+LARGEST = 2**20
+"""Tokens of a vocabulary."""
 SMALL = 10_000
 """A vocabulary of at most this size has the words of its captions as single tokens, no others."""
 WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
@@ -104,10 +107,8 @@ def read(folder: str | Path) -> Tokenizer:
         if found is None:
             raise ValueError(f"tokenizer: {folder} has no token {names[kind]!r} for its {kind}")
     bpe.add_special_tokens(sorted(set(names.values())))
-    length = int(config.get("model_max_length", LENGTH))
-    return Tokenizer(
-        bpe, ids["start"], ids["end"], ids["pad"], length if 2 < length < ANY else LENGTH
-    )
+    length = _length(config.get("model_max_length", LENGTH), folder)
+    return Tokenizer(bpe, ids["start"], ids["end"], ids["pad"], length)
 
 
 def _bpe(folder: Path, unknown: str) -> tokenizers.Tokenizer:
@@ -119,19 +120,34 @@ def _bpe(folder: Path, unknown: str) -> tokenizers.Tokenizer:
             raise ValueError(
                 f"tokenizer: {folder} holds neither vocab.json and merges.txt nor tokenizer.json"
             )
-        return _whole(whole)
-    lines = merges.read_text(encoding="utf-8").splitlines()
-    pairs = [tuple(line.split()) for line in lines if line.strip() and not _is_version(line)]
+        return _made(*_parts(whole), unknown, whole)
+    text = json_file.decode(json_file.contents(merges, "tokenizer"), merges, "tokenizer")
+    lines = (line for line in text.splitlines() if line.strip() and not _is_version(line))
+    pairs = [tuple(line.split()) for line in lines]
+    words = json_file.read_object(vocabulary, "tokenizer")
+    return _made(words, pairs, unknown, vocabulary)
+
+
+def _made(
+    words: Mapping[str, Any], pairs: list[tuple[str, ...]], unknown: str, file: Path
+) -> tokenizers.Tokenizer:
+    """CLIP's byte-pair encoding with this vocabulary and these merges.
+
+    Args:
+        file: that gives the vocabulary, for messages.
+    """
+    _check_ids(words, file)
     try:
         model = models.BPE(
-            json_file.read_object(vocabulary, "tokenizer"),
+            words,
             pairs,
             unk_token=unknown,
             end_of_word_suffix="</w>",
             fuse_unk=False,
         )
     except Exception as error:  # tokenizers raises plain Exceptions
-        raise ValueError(f"tokenizer: {vocabulary} and {merges} do not fit: {error}") from None
+        reason = first_line(error)
+        raise ValueError(f"tokenizer: {file} and its merges.txt do not fit: {reason}") from None
     bpe = tokenizers.Tokenizer(model)
     bpe.normalizer = normalizers.Sequence(
         [
@@ -147,14 +163,42 @@ def _bpe(folder: Path, unknown: str) -> tokenizers.Tokenizer:
     return bpe
 
 
-def _whole(file: Path) -> tokenizers.Tokenizer:
-    try:
-        bpe = tokenizers.Tokenizer.from_file(str(file))
-    except Exception as error:  # tokenizers raises plain Exceptions
-        raise ValueError(f"tokenizer: cannot read {file}: {error}") from None
-    bpe.no_padding()
-    bpe.no_truncation()
-    return bpe
+def _check_ids(words: Mapping[str, Any], file: Path) -> None:
+    """Raise ValueError unless the tokens have distinct whole numbers below LARGEST."""
+    for token, number in words.items():
+        if type(number) is not int or not 0 <= number < LARGEST:
+            raise ValueError(
+                f"tokenizer: {file} must give each token a whole number in [0, {LARGEST - 1}], got"
+                f" {short(number)} for {short(token)}"
+            )
+    if len({*words.values()}) < len(words):
+        raise ValueError(f"tokenizer: {file} gives one number to two tokens")
+
+
+def _length(value: Any, folder: Path) -> int:
+    """Ids of each text."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(
+            f"tokenizer: model_max_length in {folder} must be a number, got {short(value)}"
+        )
+    return int(value) if 2 < value < ANY else LENGTH
+
+
+def _parts(file: Path) -> tuple[dict[str, Any], list[tuple[str, ...]]]:
+    """The vocabulary and the merges in a tokenizer.json; its patterns, which may hang, are not run.
+
+    Raises:
+        ValueError: the file cannot be read, or holds no byte-pair encoding.
+    """
+    found = json_file.read_object(file, "tokenizer")
+    model, more = found.get("model"), found.get("added_tokens") or []
+    model = model if isinstance(model, dict) else {}
+    words, merges = model.get("vocab"), model.get("merges")
+    if not isinstance(words, dict) or not isinstance(merges, list) or not isinstance(more, list):
+        raise ValueError(f"tokenizer: cannot read {file}: its model has no vocab and merges")
+    own = {t["content"]: t.get("id") for t in more if isinstance(t, dict) and "content" in t}
+    pairs = [tuple(each.split() if isinstance(each, str) else each) for each in merges]
+    return {**own, **words}, pairs
 
 
 def _is_version(line: str) -> bool:

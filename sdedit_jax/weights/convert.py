@@ -102,13 +102,14 @@ def convert(
         prior, files = shapes_of(metadata, opened, path, tokenizer)
         store.require_space(folder, size_of(prior.params) * stored.itemsize)
         params = weights(opened.source, kind, metadata, prior.params, made)
-    if opened.open:
-        opened = single_file.measured(opened, prior.replace(params=params))
-        metadata = described(opened, kind, name or folder.name)
-        prior, files = shapes_of(metadata, opened, path, tokenizer)
-    metadata["source"] = origin(opened.source, kind, sha256, entry)
-    del found, opened
-    verdict = checked(prior.replace(params=params, metadata=metadata), strict) if check else None
+        if opened.open:
+            opened = single_file.measured(opened, prior.replace(params=params))
+            metadata = described(opened, kind, name or folder.name)
+            prior, files = shapes_of(metadata, opened, path, tokenizer)
+        metadata["source"] = origin(opened.source, kind, sha256, entry)
+        del found, opened
+        made = prior.replace(params=params, metadata=metadata)
+        verdict = checked(made, strict) if check else None
     if verdict is not None:
         metadata["check"] = selfcheck.as_json(verdict)
     params = jax.tree.map(lambda a: np.asarray(a.astype(stored)), params)

@@ -170,7 +170,7 @@ def load(
     stored = _reading(path, checked_shapes)
     if found := difference(stored, shapes, network):
         raise ValueError(f"prior: {path} {found}")
-    params = _reading(path, lambda path: _restore(path, stored))
+    params = _reading(path, lambda path: orbax_folder.read(path, stored))
     if sha256 is not None and digest(params) != sha256:
         raise ValueError(
             f"prior: weights in {path} have sha256 {digest(params)}, prior.json says {sha256}"
@@ -206,13 +206,6 @@ def _silence() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def _restore(path: Path, stored: Params) -> Params:
-    args = jax.tree.map(lambda a: ocp.RestoreArgs(restore_type=np.ndarray), stored)
-    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=_alone())
-    with ocp.Checkpointer(handler, multiprocessing_options=_alone()) as checkpointer:
-        return checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=args))
 
 
 def _alone() -> ocp.options.MultiprocessingOptions:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from sdedit_jax.files.values import short
 from sdedit_jax.nets import foreign
 from sdedit_jax.weights.families import diffusers_names, family
 from sdedit_jax.weights.families.family import Card, Family, Shapes, missing
@@ -97,12 +98,12 @@ def _network_values(source: Source, given: Mapping[str, Any]) -> dict[str, Any]:
         raise missing(NAME, ["config (config.json of the network)"])
     for kind in (own.get("_class_name"), users.get("_class_name")):
         if kind not in (None, NETWORK):
-            raise ValueError(f"architecture: _class_name must be {NETWORK}, got {kind!r}")
+            raise ValueError(f"architecture: _class_name must be {NETWORK}, got {short(kind)}")
     for name in own.keys() & users.keys():
         if not name.startswith("_") and not same(own[name], users[name]):
             raise ValueError(
-                f"architecture: {name} is {users[name]!r} in what was given, "
-                f"but {own[name]!r} in config.json of {source.path}"
+                f"architecture: {name} is {short(users[name])} in what was given, "
+                f"but {short(own[name])} in config.json of {source.path}"
             )
     return {**users, **own}
 
@@ -113,7 +114,7 @@ def _scheduler_values(source: Source, given: Mapping[str, Any]) -> tuple[dict[st
     if not own and not users:
         raise missing(NAME, ["scheduler (scheduler_config.json)"])
     notes = [
-        f"{name} {users[name]!r} as given, not {own[name]!r} as in scheduler_config.json"
+        f"{name} {short(users[name])} as given, not {short(own[name])} as in scheduler_config.json"
         for name in sorted(own.keys() & users.keys())
         if not name.startswith("_") and not same(own[name], users[name])
     ]
@@ -140,7 +141,7 @@ def _learned(config: Mapping[str, Any], scheduler: Mapping[str, Any]) -> bool:
         return True
     raise ValueError(
         f"architecture: out_channels {out} for in_channels {n} needs a scheduler of variance_type "
-        f"{LEARNED!r} and twice the channels, got {kind!r}"
+        f"{LEARNED!r} and twice the channels, got {short(kind)}"
     )
 
 
@@ -150,7 +151,7 @@ def kind_of(scheduler: Mapping[str, Any]) -> str:
     if kind not in (*VE, *TABLES):
         raise ValueError(
             f"architecture: scheduler _class_name must be one of {sorted((*VE, *TABLES))}, "
-            f"got {kind!r}"
+            f"got {short(kind)}"
         )
     return kind
 
@@ -167,13 +168,13 @@ def table(scheduler: Mapping[str, Any]) -> dict[str, Any]:
     v = {**BETAS, **{name: scheduler[name] for name in BETAS if name in scheduler}}
     n, kind = steps(scheduler), v["beta_schedule"]
     rescaled = bool(scheduler.get("rescale_betas_zero_snr"))
-    ends = {name: family.number(v[name], name) for name in ("beta_start", "beta_end")}
+    ends = {name: family.rate(v[name], name) for name in ("beta_start", "beta_end")}
     if scheduler.get("trained_betas") is not None:
         betas = [family.number(beta, "trained_betas") for beta in scheduler["trained_betas"]]
         return _listed(np.asarray(betas, np.float64), rescaled)
     if not isinstance(kind, str) or kind not in _TABLE_BETAS:
         raise ValueError(
-            f"architecture: beta_schedule must be one of {sorted(_TABLE_BETAS)}, got {kind!r}"
+            f"architecture: beta_schedule must be one of {sorted(_TABLE_BETAS)}, got {short(kind)}"
         )
     if rescaled or kind == "sigmoid":
         return _listed(_TABLE_BETAS[kind](n, **ends), rescaled)
@@ -240,7 +241,7 @@ def prediction(scheduler: Mapping[str, Any], learned: bool) -> dict[str, Any]:
     kind = scheduler.get("prediction_type", old)
     if not isinstance(kind, str) or kind not in PREDICTS:
         raise ValueError(
-            f"architecture: prediction_type must be one of {sorted(PREDICTS)}, got {kind!r}"
+            f"architecture: prediction_type must be one of {sorted(PREDICTS)}, got {short(kind)}"
         )
     out = {"name": "ddpm", "steps": steps(scheduler)}
     out |= {} if kind == "epsilon" else {"predicts": PREDICTS[kind]}

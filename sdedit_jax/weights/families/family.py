@@ -68,6 +68,18 @@ def number(value: Any, field: str) -> float:
     return found
 
 
+def rate(value: Any, field: str) -> float:
+    """A number between 0 and 1, from a file.
+
+    Raises:
+        ValueError: no number, or out of range.
+    """
+    found = number(value, field)
+    if not 0 < found < 1:
+        raise ValueError(f"architecture: {field} must be in (0, 1), got {short(value)}")
+    return found
+
+
 def part(values: Any, field: str) -> dict[str, Any]:
     """An object in a configuration; {} for null.
 

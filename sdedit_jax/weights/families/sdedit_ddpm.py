@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sdedit_jax.weights.families.family import Card, Family, Shapes, number, part, steps
+from sdedit_jax.weights.families.family import Card, Family, Shapes, part, rate, steps
 from sdedit_jax.weights.families.merge import merge, reached
 from sdedit_jax.weights.source import Source
 
@@ -36,7 +36,7 @@ def describe(source: Source, given: Mapping[str, Any]) -> Card:
     if v["beta_schedule"] != "linear":
         raise ValueError(f"architecture: beta_schedule must be linear, got {v['beta_schedule']!r}")
     n = steps(v["num_diffusion_timesteps"], "num_diffusion_timesteps")
-    ends = {name: number(v[name], name) for name in ("beta_start", "beta_end")}
+    ends = {name: rate(v[name], name) for name in ("beta_start", "beta_end")}
     side = v["image_size"]
     return {
         "network": "ddpm_unet",

@@ -77,7 +77,8 @@ def _checked(path: Path) -> list[str]:
 def _tensor(data: memoryview, name: str, entry: dict[str, Any], path: Path) -> np.ndarray:
     if entry["dtype"] not in DTYPES:
         raise ValueError(
-            f"source: tensor {short(name)} in {path} has dtype {entry['dtype']}, not one of {list(DTYPES)}"
+            f"source: tensor {short(name)} in {path} has dtype {entry['dtype']}, not one of"
+            f" {list(DTYPES)}"
         )
     first, last = entry["data_offsets"]
     try:

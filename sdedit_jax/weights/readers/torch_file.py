@@ -228,9 +228,8 @@ def _text(name: Any) -> str:
 
 
 def _is_tensor(value: Any) -> bool:
-    import torch
-
-    return isinstance(value, torch.Tensor)
+    # of what weights_only reading gives, classes have this attribute too
+    return hasattr(value, "untyped_storage") and not isinstance(value, type)
 
 
 def _is_given(value: Any) -> bool:
