@@ -121,7 +121,7 @@ def example(path: str) -> str:
 
 
 def _is_prior(path: Path) -> bool:
-    return any((path / mark).is_file() for mark in MARKS)
+    return any(os.path.isfile(path / mark) for mark in MARKS)  # False for names that are too long
 
 
 def register_configs() -> None:
