@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from sdedit_jax.files.values import short
 from sdedit_jax.nets import foreign
 from sdedit_jax.weights.families.family import Card, Family, missing, number, part, steps
 from sdedit_jax.weights.families.respacing import kept_steps
@@ -232,7 +233,7 @@ def compare(
     for name, value in expected.items():
         if value != found[name]:
             raise ValueError(
-                f"architecture: {name} is {value} by the configuration,"
+                f"architecture: {name} is {short(value)} by the configuration,"
                 f" {found[name]} by the tensors of {source.path}"
             )
 
@@ -249,7 +250,9 @@ def process(diffusion: Mapping[str, Any]) -> Card:
             "architecture: predict_xstart must be False: only networks for eps are supported"
         )
     if name not in ("linear", "cosine"):
-        raise ValueError(f"architecture: noise_schedule must be 'linear' or 'cosine', got {name!r}")
+        raise ValueError(
+            f"architecture: noise_schedule must be 'linear' or 'cosine', got {short(name)}"
+        )
     table: Card = {"name": name, "n": n}
     if name == "linear":  # the original stretches DDPM's betas to other numbers of steps
         table |= {"beta_start": 1000 / n * 1e-4, "beta_end": 1000 / n * 0.02}

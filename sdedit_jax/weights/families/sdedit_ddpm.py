@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from sdedit_jax.files.values import short
 from sdedit_jax.weights.families.family import Card, Family, Shapes, part, rate, steps
 from sdedit_jax.weights.families.merge import merge, reached
 from sdedit_jax.weights.source import Source
@@ -34,7 +35,9 @@ def describe(source: Source, given: Mapping[str, Any]) -> Card:
     found = infer(source, flat.get("image_size"))
     v = merge(NAME, found, reached(flat, found), [*FIELDS, *BETAS])
     if v["beta_schedule"] != "linear":
-        raise ValueError(f"architecture: beta_schedule must be linear, got {v['beta_schedule']!r}")
+        raise ValueError(
+            f"architecture: beta_schedule must be linear, got {short(v['beta_schedule'])}"
+        )
     n = steps(v["num_diffusion_timesteps"], "num_diffusion_timesteps")
     ends = {name: rate(v[name], name) for name in ("beta_start", "beta_end")}
     side = v["image_size"]
