@@ -12,6 +12,7 @@ import zipfile
 import msgpack
 import numpy as np
 import pytest
+import test_edm
 from program import ROOT, tiny_params, tiny_prior
 from safetensors.numpy import save
 
@@ -253,6 +254,45 @@ def test_pickles_run_no_code(kind, tmp_path, monkeypatch):
 @pytest.mark.parametrize("value", [{}, [], None, 3, {"ema": 3}, {"ema": {}}, {(1, 2): 3}])
 def test_pickles_without_a_network(value, tmp_path):
     refused(readers.read, file_of(tmp_path, pickle.dumps(value)))
+
+
+def states():
+    """Attributes of a network in an EDM pickle, none of which is a network's."""
+    deep, wide, laughs = {}, {"_parameters": {}}, [1]
+    for _ in range(50):
+        deep = {"_modules": {"a": test_edm.persistent("Layer", deep)}}
+    for _ in range(18):  # the pickle holds each once, as a tree they are 4^18
+        wide = {"_modules": {name: test_edm.persistent("Layer", wide) for name in "abcd"}}
+    for _ in range(40):
+        laughs = [laughs] * 10
+    ones = np.ones(3, np.float32)
+    view = (test_edm.storage(ones), 0, (10**6, 10**6), (0, 0), False, {})
+    short = test_edm.storage(ones, count=-1)
+    known = {"_parameters": {"w": test_edm.tensor(ones)}}
+    return {
+        "deep": deep,
+        "wide": wide,
+        "laughs": {**known, "_init_kwargs": {"a": laughs}},
+        "expanded": {"_parameters": {"w": test_edm.Call(test_edm.REBUILD, view)}},
+        "negative": {"_parameters": {"w": test_edm.Call(test_edm.REBUILD, (short, *view[1:]))}},
+        "no modules": {**known, "_modules": [1]},
+        "no parameters": {"_parameters": 3},
+        "no tensor": {"_parameters": {"w": 3}},
+        "number as name": {"_parameters": {3: test_edm.tensor(ones)}},
+        "line break": {"_parameters": {"a\nb": test_edm.tensor(ones)}},
+        "arguments": {**known, "_init_args": (1, 2)},
+        "arguments of numbers": {**known, "_init_kwargs": {3: 4}},
+        "no arguments": {**known, "_init_kwargs": 3},
+        "nothing": {},
+    }
+
+
+@pytest.mark.parametrize("kind", states())
+def test_networks_of_edm(kind, tmp_path):
+    with (tmp_path / "hostile").open("wb") as file:
+        pickler = test_edm.Pickler(file, 4)
+        pickler.dump({"ema": test_edm.persistent("EDMPrecond", states()[kind])})
+    refused(readers.read, tmp_path / "hostile")
 
 
 def test_ordinary_pickles_pass():
