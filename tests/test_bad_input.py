@@ -266,8 +266,8 @@ def test_damaged_cards(prior, tmp_path):
         ({"config": {**net, "num_res_blocks": 2}}, "the network of prior.json"),
         ({"config": {**net, "ch_mult": [1]}}, "the network of prior.json"),
         ({"config": {**net, "foo": 1}}, "foo"),
-        ({"config": {**net, "nf": "16"}}, "no network can be built from this config"),
-        ({"config": {**net, "ch_mult": 1}}, "no network can be built from this config"),
+        ({"config": {**net, "nf": "16"}}, "nf must be a whole number, got '16'"),
+        ({"config": {**net, "ch_mult": 1}}, "ch_mult must be a list with a whole number"),
         ({"config": 3}, "config must be an object, got 3"),
         (
             {"process": {"name": "ve", "sigma_min": "low"}},

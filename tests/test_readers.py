@@ -217,7 +217,7 @@ def test_other_files_are_told_apart_by_content(tmp_path, kind, suffix):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ValueError, match="none.pth does not exist"):
+    with pytest.raises(ValueError, match="none.pth: no such file"):
         readers.read(tmp_path / "none.pth")
 
 

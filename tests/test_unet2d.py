@@ -290,7 +290,7 @@ def test_weights_in_parts(tmp_path):
         name: a.tolist() for name, a in whole.items()
     }
     put(index, {"weight_map": {"a": first, "b": second, "d": first}})
-    with pytest.raises(ValueError, match="names the tensor d"):
+    with pytest.raises(ValueError, match="names the tensor 'd'"):
         readers.read(tmp_path)
     put(index, {"weight_map": {"a": "../" + first}})
     with pytest.raises(ValueError, match="weight_map"):

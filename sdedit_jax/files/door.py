@@ -4,6 +4,7 @@ Libraries that open files by themselves get paths that `check` or `check_folder`
 """
 
 import contextlib
+import itertools
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ TABLE = 2**36
 """Bytes of a table that is read line by line."""
 LINE = 2**22
 """Bytes of a line of a table."""
-ANY = 2**62
+ANY = 2**62 - 1
 """No limit: files that are mapped, or copied in pieces."""
 
 KINDS = {
@@ -145,6 +146,15 @@ def copy(path: str | Path, target: str | Path, field: str = "", most: int = TABL
             out.write(data)
 
 
+def read_head(path: str | Path, size: int, field: str = "") -> bytes:
+    """The first bytes of a regular file, which may have fewer; see `read`."""
+    with open_file(path, field) as file:
+        try:
+            return file.read(size)
+        except OSError as error:
+            raise _error(file.name, field, error) from None
+
+
 def check_inside(path: Path, folder: Path, field: str = "", also: Sequence[Path] = ()) -> Path:
     """The path, after a check that it does not lead out of a folder by a link.
 
@@ -165,18 +175,25 @@ def check_inside(path: Path, folder: Path, field: str = "", also: Sequence[Path]
 
 
 def check_folder(
-    folder: str | Path, field: str = "", also: Sequence[Path] = (), most: int = ANY
+    folder: str | Path,
+    field: str = "",
+    also: Sequence[Path] = (),
+    most: int = ANY,
+    count: int = ANY,
 ) -> list[Path]:
     """The files in a folder and its subfolders: regular files, none of which leads out of it.
 
     Args:
         also: see `check_inside`.
-        most: bytes of each file.
+        most: bytes of each file. count: number of files.
 
     Raises:
-        ValueError: see `check` and `check_inside`.
+        ValueError: see `check` and `check_inside`; or the folder has more files.
     """
-    found = sorted(_walk(pass_guard(folder, field), field))
+    found = sorted(itertools.islice(_walk(pass_guard(folder, field), field), count + 1))
+    if len(found) > count:
+        reason = f"it has more than {count} files"
+        raise _error(user_path(folder), field, ValueError(reason))
     return [
         check(check_inside(path, user_path(folder), field, also), field, most) for path in found
     ]

@@ -27,3 +27,9 @@ def _is_short(values: Collection[Any]) -> bool:
     """Whether some values are few, plain and not long."""
     plain = (str, int, float, bool, type(None))
     return len(values) <= 64 and all(isinstance(one, plain) for one in values)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, shortened; the kind of the error where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

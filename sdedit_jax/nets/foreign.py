@@ -8,6 +8,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from sdedit_jax.files.wording import brief
+
 Plain = Mapping[str, tuple[Any, ...]]
 
 
@@ -37,7 +39,7 @@ def known(values: Mapping[str, Any], kind: type, plain: Plain | None = None) -> 
                 found[name] = value
         elif not name.startswith("_") and not _without_effect(value, allowed):
             if allowed:
-                raise ValueError(f"{name} must be one of {list(allowed)}, got {value!r}")
+                raise ValueError(f"{name} must be one of {list(allowed)}, got {brief(value)}")
             found[name] = value
     return found
 

@@ -20,6 +20,7 @@ import numpy as np
 from flax import nnx
 from jax.custom_batching import custom_vmap
 
+from sdedit_jax.files.wording import brief
 from sdedit_jax.nets import layers
 
 Params = dict[str, Any]
@@ -112,10 +113,14 @@ def network(
         ValueError: values from which no network can be built.
     """
     module, read_config = kind
+    if not isinstance(config, Mapping):
+        raise ValueError(f"{name}: config must be an object, got {brief(config)}")
     try:
         made = Network(module, read_config(config), compute)
         _structure(made.module, made.config)
-    except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
+    except ValueError as error:
+        raise ValueError(f"{name}: config: {error}") from None
+    except (TypeError, AttributeError, LookupError, ArithmeticError, MemoryError) as error:
         cause = f"{type(error).__name__}: {error}"
         raise ValueError(f"{name}: no network can be built from this config ({cause})") from error
     return made

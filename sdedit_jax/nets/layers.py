@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from sdedit_jax.nets import kernels
+from sdedit_jax.nets import fields, kernels
 
 Activation = Callable[[jax.Array], jax.Array]
 Config = TypeVar("Config")
@@ -28,21 +28,25 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
+MOST_ARRAYS, MOST_NUMBERS = 10_000, 2**35
+"""Arrays and parameters of a network."""
+
+
 def config_from(kind: type[Config], values: Mapping[str, Any]) -> Config:
     """A configuration dataclass from plain values; lists become tuples.
 
     Raises:
-        ValueError: an unknown or missing field, by name.
+        ValueError: an unknown or missing field, or a value that its field does not take; see
+            `fields.check`.
     """
-    fields = dataclasses.fields(kind)
-    known = {field.name for field in fields}
-    needed = {field.name for field in fields if field.default is dataclasses.MISSING}
-    unknown, missing = sorted(set(values) - known), sorted(needed - set(values))
+    known = {field.name: field for field in dataclasses.fields(kind)}
+    needed = {name for name, field in known.items() if field.default is dataclasses.MISSING}
+    unknown, missing = sorted(values.keys() - known), sorted(needed - values.keys())
     if unknown:
-        raise ValueError(f"unknown network fields {unknown}; known are {sorted(known)}")
+        raise ValueError(f"unknown network fields {unknown[:8]}; known are {sorted(known)}")
     if missing:
         raise ValueError(f"network fields {missing} are missing")
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    return kind(**{name: fields.check(known[name], value) for name, value in values.items()})
 
 
 def attention_levels(side: int, resolutions: Sequence[int], levels: int) -> frozenset[int]:
@@ -67,15 +71,23 @@ class Draws:
     """Random numbers for fresh parameters: successive slices of one long draw.
 
     Compiling a generator for every shape would take a minute for a whole network.
+
+    Raises:
+        ValueError: the shapes of a network need more than MOST_ARRAYS or MOST_NUMBERS.
     """
 
     def __init__(self, numbers: np.ndarray | jax.Array | None = None) -> None:
         """`numbers` are uniform in (-1, 1); None gives zeros, for shapes only."""
-        self.numbers, self.used = numbers, 0
+        self.numbers, self.used, self.arrays = numbers, 0, 0
 
     def uniform(self, shape: tuple[int, ...]) -> np.ndarray | jax.Array:
         """An array uniform in (-1, 1)."""
         start, self.used = self.used, self.used + math.prod(shape)
+        self.arrays += 1
+        if self.used > MOST_NUMBERS or self.arrays > MOST_ARRAYS:
+            raise ValueError(
+                f"the network has more than {MOST_ARRAYS} arrays or {MOST_NUMBERS} parameters"
+            )
         if self.numbers is None:
             return np.broadcast_to(np.float32(0), shape)  # takes no memory
         return self.numbers[start : self.used].reshape(shape)

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from sdedit_jax.files.wording import brief
 from sdedit_jax.nets import foreign, layers
 
 DOWN = ("CrossAttnDownBlock2D", "DownBlock2D")
@@ -210,4 +211,4 @@ def check(field: str, value: Any, allowed: tuple[Any, ...]) -> None:
     """Raises ValueError unless the value is allowed."""
     value = tuple(value) if isinstance(value, list) else value
     if value not in allowed:
-        raise ValueError(f"{field} must be one of {list(allowed)}, got {value!r}")
+        raise ValueError(f"{field} must be one of {list(allowed)}, got {brief(value)}")

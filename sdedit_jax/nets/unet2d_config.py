@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from sdedit_jax.files.wording import brief
 from sdedit_jax.nets import foreign, layers
 
 DOWN = (
@@ -133,4 +134,4 @@ class UNet2DConfig:
 
 def _check(field: str, value: Any, allowed: tuple[Any, ...]) -> None:
     if value not in allowed:
-        raise ValueError(f"{field} must be one of {list(allowed)}, got {value!r}")
+        raise ValueError(f"{field} must be one of {list(allowed)}, got {brief(value)}")

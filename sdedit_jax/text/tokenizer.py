@@ -10,7 +10,6 @@ transformers.
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,12 +19,14 @@ import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers
 
 from sdedit_jax.files import json_file
-from sdedit_jax.files.wording import brief
+from sdedit_jax.files.wording import brief, first_line
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 LENGTH = 77
 ANY = 10_000
 """A model_max_length from here on is a placeholder."""
+LARGEST = 2**20
+"""Tokens of a vocabulary."""
 SMALL = 10_000
 """A vocabulary of at most this size has the words of its captions as single tokens, no others."""
 WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
@@ -109,12 +110,7 @@ def read(folder: str | Path) -> Tokenizer:
             raise ValueError(f"tokenizer: {folder} has no token {names[kind]!r} for its {kind}")
     with _in_one_line(f"cannot read {folder}"):
         bpe.add_special_tokens(sorted(set(names.values())))
-    length = config.get("model_max_length", LENGTH)
-    if type(length) not in (int, float):
-        raise ValueError(
-            f"tokenizer: model_max_length in {folder} must be a number, got {brief(length)}"
-        )
-    length = int(length) if 2 < length < ANY else LENGTH
+    length = _length(config.get("model_max_length", LENGTH), folder)
     return Tokenizer(bpe, ids["start"], ids["end"], ids["pad"], length)
 
 
@@ -127,15 +123,28 @@ def _bpe(folder: Path, unknown: str) -> tokenizers.Tokenizer:
             raise ValueError(
                 f"tokenizer: {folder} holds neither vocab.json and merges.txt nor tokenizer.json"
             )
-        return _whole(whole)
+        return _made(*_parts(whole), unknown, whole)
     text = json_file.decode(json_file.contents(merges, "tokenizer"), merges, "tokenizer")
     lines = (line for line in text.splitlines() if line.strip() and not _is_version(line))
-    pairs, names = [line.split() for line in lines], json_file.read_object(vocabulary, "tokenizer")
-    _check_model(names, pairs, f"{vocabulary} and {merges} do not fit")
-    with _in_one_line(f"{vocabulary} and {merges} do not fit"):
+    pairs = [tuple(line.split()) for line in lines]
+    words = json_file.read_object(vocabulary, "tokenizer")
+    return _made(words, pairs, unknown, vocabulary)
+
+
+def _made(
+    words: Mapping[str, Any], pairs: list[tuple[str, ...]], unknown: str, file: Path
+) -> tokenizers.Tokenizer:
+    """CLIP's byte-pair encoding with this vocabulary and these merges.
+
+    Args:
+        file: that gives the vocabulary, for messages.
+    """
+    where = f"cannot read {file}"
+    _check_model(words, pairs, where)
+    with _in_one_line(where):
         model = models.BPE(
-            names,
-            [tuple(pair) for pair in pairs],
+            words,
+            pairs,
             unk_token=unknown,
             end_of_word_suffix="</w>",
             fuse_unk=False,
@@ -155,62 +164,8 @@ def _bpe(folder: Path, unknown: str) -> tokenizers.Tokenizer:
     return bpe
 
 
-def _whole(file: Path) -> tokenizers.Tokenizer:
-    """A tokenizer.json of byte-pair encoding, without what follows the encoding."""
-    found = json_file.read_object(file, "tokenizer")
-    model, added = found.get("model"), found.get("added_tokens") or []
-    where = f"cannot read {file}"
-    if not isinstance(model, dict) or model.get("type", "BPE") != "BPE":
-        raise ValueError(f"tokenizer: {where}: its model must be an object of the type BPE")
-    if model.get("continuing_subword_prefix"):
-        raise ValueError(f"tokenizer: {where}: its model must have no continuing_subword_prefix")
-    merges = model.get("merges")
-    listed = merges if isinstance(merges, list) else [None]
-    pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in listed]
-    _check_model(model.get("vocab"), pairs, where)
-    _check_parts(found, where)
-    if not isinstance(added, list) or not all(map(_is_added, added)):
-        raise ValueError(f"tokenizer: {where}: added_tokens must be objects with content and id")
-    kept = {name: found.get(name) for name in ("normalizer", "pre_tokenizer")}
-    with _in_one_line(where):
-        return tokenizers.Tokenizer.from_str(
-            json.dumps({"version": "1.0", **kept, "model": model, "added_tokens": added})
-        )
-
-
-PARTS = ("NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Strip", "Replace", "Sequence")
-PARTS += ("Split", "ByteLevel", "Whitespace", "WhitespaceSplit", "Digits", "Punctuation")
-"""Types of the parts of a normalizer and of a pre_tokenizer."""
 LARGEST = 2**22
 """Entries of a vocabulary."""
-
-
-def _check_parts(found: dict[str, Any], where: str) -> None:
-    """Check the normalizer and the pre_tokenizer.
-
-    Raises:
-        ValueError: a part of another type.
-    """
-    parts = [found.get("normalizer"), found.get("pre_tokenizer")]
-    while parts:
-        part = parts.pop()
-        if part is None:
-            continue
-        if not isinstance(part, dict) or part.get("type") not in PARTS:
-            raise ValueError(
-                f"tokenizer: {where}: parts must be of the types {list(PARTS)}, got {brief(part)}"
-            )
-        for inner in ("normalizers", "pretokenizers"):
-            parts += part.get(inner) if isinstance(part.get(inner), list) else []
-
-
-def _is_added(token: Any) -> bool:
-    """Whether a value is a token with a possible id."""
-    return isinstance(token, dict) and isinstance(token.get("content"), str) and _is_id(token)
-
-
-def _is_id(token: Mapping[str, Any]) -> bool:
-    return type(token.get("id")) is int and 0 <= token["id"] < LARGEST
 
 
 def _check_model(names: Any, pairs: Sequence[Any], where: str) -> None:
@@ -230,7 +185,7 @@ def _check_model(names: Any, pairs: Sequence[Any], where: str) -> None:
             )
         seen.add(id)
     for pair in pairs:
-        right = isinstance(pair, list) and len(pair) == 2
+        right = isinstance(pair, tuple) and len(pair) == 2
         right = right and all(isinstance(one, str) and one in names for one in pair)
         if not right or "".join(pair) not in names:
             raise ValueError(
@@ -246,8 +201,40 @@ def _in_one_line(where: str) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"tokenizer: {where}: {reason}") from None
+        raise ValueError(f"tokenizer: {where}: {first_line(error)}") from None
+
+
+def _length(value: Any, folder: Path) -> int:
+    """Ids of each text."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(
+            f"tokenizer: model_max_length in {folder} must be a number, got {brief(value)}"
+        )
+    return int(value) if 2 < value < ANY else LENGTH
+
+
+def _parts(file: Path) -> tuple[dict[str, Any], list[tuple[str, ...]]]:
+    """The vocabulary and the merges in a tokenizer.json; its patterns, which may hang, are not run.
+
+    Raises:
+        ValueError: the file cannot be read, or holds no byte-pair encoding.
+    """
+    found = json_file.read_object(file, "tokenizer")
+    model, more = found.get("model"), found.get("added_tokens") or []
+    model = model if isinstance(model, dict) else {}
+    words, merges = model.get("vocab"), model.get("merges")
+    if not isinstance(words, dict) or not isinstance(merges, list) or not isinstance(more, list):
+        raise ValueError(f"tokenizer: cannot read {file}: its model has no vocab and merges")
+    own = {t["content"]: t.get("id") for t in more if isinstance(t, dict) and "content" in t}
+    pairs = [_pair(each) for each in merges]
+    return {**own, **words}, pairs
+
+
+def _pair(merge: Any) -> tuple[Any, ...]:
+    """A merge of a tokenizer.json: "a b" or ["a", "b"]."""
+    if isinstance(merge, list):
+        return tuple(merge)
+    return tuple(merge.split()) if isinstance(merge, str) else (merge,)
 
 
 def _is_version(line: str) -> bool:

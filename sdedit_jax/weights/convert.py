@@ -1,5 +1,6 @@
 """Import of released checkpoints: read, describe, convert, check, store."""
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,14 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdedit_jax import registry
-from sdedit_jax.files import json_file
+from sdedit_jax.files import door, json_file
 from sdedit_jax.files.paths import user_path
+from sdedit_jax.files.wording import first_line
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.registry import included
 from sdedit_jax.weights import catalogue, conversion, readers, selfcheck, single_file, store
 from sdedit_jax.weights.catalogue import Card
 from sdedit_jax.weights.families import Family, family_of, others
-from sdedit_jax.weights.readers import hub
+from sdedit_jax.weights.readers import home, hub
 from sdedit_jax.weights.selfcheck import Verdict
 from sdedit_jax.weights.single_file import Opened
 from sdedit_jax.weights.single_file import tokenizer as tokenizers
@@ -92,25 +94,46 @@ def convert(
     others.check(found)
     stored = jnp.dtype(dtype_of(found) if dtype == SOURCE else store.DTYPES[dtype])
     given, entry = given_for(card, architecture, sha256)
-    opened = single_file.open_source(found, given, prediction)
-    kind = family_of(opened.source, family or given.get("family", ""))
-    metadata = described(opened, kind, name or folder.name)
-    prior, files = shapes_of(metadata, opened, path, tokenizer)
-    store.require_space(folder, size_of(prior.params) * stored.itemsize)
     made = stored if not check else jnp.float32  # the check needs full precision
-    params = weights(opened.source, kind, metadata, prior.params, made)
-    if opened.open:
-        opened = single_file.measured(opened, prior.replace(params=params))
+    with refusing(path):
+        opened = single_file.open_source(found, given, prediction)
+        kind = family_of(opened.source, family or given.get("family", ""))
         metadata = described(opened, kind, name or folder.name)
         prior, files = shapes_of(metadata, opened, path, tokenizer)
-    metadata["source"] = origin(opened.source, kind, sha256, entry)
-    del found, opened
-    verdict = checked(prior.replace(params=params, metadata=metadata), strict) if check else None
+        store.require_space(folder, size_of(prior.params) * stored.itemsize)
+        params = weights(opened.source, kind, metadata, prior.params, made)
+        if opened.open:
+            opened = single_file.measured(opened, prior.replace(params=params))
+            metadata = described(opened, kind, name or folder.name)
+            prior, files = shapes_of(metadata, opened, path, tokenizer)
+        metadata["source"] = origin(opened.source, kind, sha256, entry)
+        del found, opened
+        made = prior.replace(params=params, metadata=metadata)
+        verdict = checked(made, strict) if check else None
     if verdict is not None:
         metadata["check"] = selfcheck.as_json(verdict)
     params = jax.tree.map(lambda a: np.asarray(a.astype(stored)), params)
     store.save(folder, params, metadata, files, compressed=False)
     return Report(folder, store.read_metadata(folder), verdict)
+
+
+@contextlib.contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """Turn errors of what is inferred from a source into one that names it.
+
+    Families read names, shapes and configurations that nobody has seen before.
+
+    Raises:
+        ValueError: see above.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    except (TypeError, AttributeError, LookupError, ArithmeticError, MemoryError) as error:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise ValueError(
+            f"source: the tensors of {path}, or its configuration, fit no network ({reason})"
+        ) from None
 
 
 def described(opened: Opened, kind: Family, name: str) -> dict[str, Any]:
@@ -231,7 +254,7 @@ def digest(path: Path) -> str:
     for file in _files(path):
         if path.is_dir():
             total.update(file.relative_to(path).as_posix().encode())
-        with file.open("rb") as stream:
+        with door.open_file(file, "source") as stream:
             while block := stream.read(1 << 20):
                 total.update(block)
     return total.hexdigest()
@@ -242,8 +265,5 @@ def size_of(shapes: Any) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_file():
-        yield path
-    else:
-        yield from sorted(p for p in path.rglob("*") if p.is_file())
+def _files(path: Path) -> list[Path]:
+    return home.files_in(path) if path.is_dir() else [path]

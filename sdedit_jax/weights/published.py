@@ -4,6 +4,8 @@ import hashlib
 import re
 from pathlib import Path
 
+from sdedit_jax.files import door
+
 PUBLISHED: dict[str, frozenset[str]] = {
     "inception": frozenset({"6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"}),
     "vgg": frozenset({"397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"}),
@@ -56,8 +58,5 @@ def sha256_of(path: Path) -> str:
     Raises:
         ValueError: the file cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ValueError(f"source: cannot read {path}: {error.strerror}") from None
+    with door.open_file(path, "source") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

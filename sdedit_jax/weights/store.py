@@ -7,11 +7,14 @@
 Only this module and the training loop use orbax.
 """
 
+import contextlib
 import hashlib
 import json
+import logging
 import re
 import shutil
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from sdedit_jax.files import json_file, prior_fields
+from sdedit_jax.files.wording import first_line
 from sdedit_jax.registry import included
 from sdedit_jax.text import spelling
+from sdedit_jax.weights import orbax_folder
 
 Params = Mapping[str, Any]
 
@@ -175,10 +180,10 @@ def load(
     path = Path(folder).absolute() / "params"
     if not path.is_dir():
         raise ValueError(f"prior: {path} does not exist")
-    stored = _reading(path, stored_shapes)
+    stored = _reading(path, checked_shapes)
     if found := difference(stored, shapes, network):
         raise ValueError(f"prior: {path} {found}")
-    params = _reading(path, lambda path: _restore(path, stored))
+    params = _reading(path, lambda path: orbax_folder.read(path, stored))
     if sha256 is not None and digest(params) != sha256:
         raise ValueError(
             f"prior: weights in {path} have sha256 {digest(params)}, prior.json says {sha256}"
@@ -187,19 +192,33 @@ def load(
     return params
 
 
+def checked_shapes(path: Path) -> Params:
+    """`stored_shapes` of a folder whose files lead nowhere else and hold what they claim."""
+    size = orbax_folder.check(path)
+    found = stored_shapes(path)
+    orbax_folder.check_shapes(found, size)
+    return found
+
+
 def _reading(path: Path, read: Callable[[Path], Params]) -> Params:
     try:
-        return read(path)
+        with _silence():
+            return read(path)
     except Exception as error:  # orbax and tensorstore raise many kinds for damaged files
-        reason = str(error).strip().splitlines()
-        raise ValueError(f"prior: cannot read {path}: {reason[0] if reason else error!r}") from None
+        reason = first_line(error).removeprefix("prior: ")
+        raise ValueError(f"prior: cannot read {path}: {reason}") from None
 
 
-def _restore(path: Path, stored: Params) -> Params:
-    args = jax.tree.map(lambda a: ocp.RestoreArgs(restore_type=np.ndarray), stored)
-    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=_alone())
-    with ocp.Checkpointer(handler, multiprocessing_options=_alone()) as checkpointer:
-        return checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=args))
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """No warnings and logs of orbax and its threads, whose errors are raised as well."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _alone() -> ocp.options.MultiprocessingOptions:

@@ -16,7 +16,7 @@ import numpy as np
 from sdedit_jax.files.prior_fields import SCHEDULER
 from sdedit_jax.files.schema import check_some
 from sdedit_jax.nets import foreign
-from sdedit_jax.weights.families import diffusers_names
+from sdedit_jax.weights.families import diffusers_names, family
 from sdedit_jax.weights.families.family import Card, Family, Shapes, missing
 from sdedit_jax.weights.families.merge import same
 from sdedit_jax.weights.source import Source
@@ -91,28 +91,31 @@ FAMILY = Family(NAME, recognise, describe, names, unused)
 
 def _network_values(source: Source, given: Mapping[str, Any]) -> dict[str, Any]:
     """config.json of the folder merged with the user's; common fields must agree."""
-    own, users = (dict(c.get(f) or {}) for c, f in ((source.config, "unet"), (given, "config")))
+    own, users = (
+        family.part(source.config.get("unet"), "unet"),
+        family.part(given.get("config"), "config"),
+    )
     if not own and not users:
         raise missing(NAME, ["config (config.json of the network)"])
     for kind in (own.get("_class_name"), users.get("_class_name")):
         if kind not in (None, NETWORK):
-            raise ValueError(f"architecture: _class_name must be {NETWORK}, got {kind!r}")
+            raise ValueError(f"architecture: _class_name must be {NETWORK}, got {brief(kind)}")
     for name in own.keys() & users.keys():
         if not name.startswith("_") and not same(own[name], users[name]):
             raise ValueError(
-                f"architecture: {name} is {users[name]!r} in what was given, "
-                f"but {own[name]!r} in config.json of {source.path}"
+                f"architecture: {name} is {brief(users[name])} in what was given, "
+                f"but {brief(own[name])} in config.json of {source.path}"
             )
     return {**users, **own}
 
 
 def _scheduler_values(source: Source, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The scheduler's fields, where the user's take precedence; and notes on the differences."""
-    own, users = (dict(c.get("scheduler") or {}) for c in (source.config, given))
+    own, users = (family.part(c.get("scheduler"), "scheduler") for c in (source.config, given))
     if not own and not users:
         raise missing(NAME, ["scheduler (scheduler_config.json)"])
     notes = [
-        f"{name} {users[name]!r} as given, not {own[name]!r} as in scheduler_config.json"
+        f"{name} {brief(users[name])} as given, not {brief(own[name])} as in scheduler_config.json"
         for name in sorted(own.keys() & users.keys())
         if not name.startswith("_") and not same(own[name], users[name])
     ]
@@ -150,7 +153,7 @@ def _learned(config: Mapping[str, Any], scheduler: Mapping[str, Any]) -> bool:
         return True
     raise ValueError(
         f"architecture: out_channels {out} for in_channels {n} needs a scheduler of variance_type "
-        f"{LEARNED!r} and twice the channels, got {kind!r}"
+        f"{LEARNED!r} and twice the channels, got {brief(kind)}"
     )
 
 
@@ -160,14 +163,15 @@ def kind_of(scheduler: Mapping[str, Any]) -> str:
     if kind not in (*VE, *TABLES):
         raise ValueError(
             f"architecture: scheduler _class_name must be one of {sorted((*VE, *TABLES))}, "
-            f"got {kind!r}"
+            f"got {brief(kind)}"
         )
     return kind
 
 
 def _sigmas(scheduler: Mapping[str, Any]) -> dict[str, Any]:
     """Pictures in [0, 1] have half the sigmas of pictures in [-1, 1]."""
-    ends = {name: 2 * float(scheduler.get(name, default)) for name, default in SIGMAS.items()}
+    own = {name: scheduler.get(name, default) for name, default in SIGMAS.items()}
+    ends = {name: 2 * family.number(value, name) for name, value in own.items()}
     return {"name": "ve", **ends}
 
 
@@ -176,13 +180,13 @@ def table(scheduler: Mapping[str, Any]) -> dict[str, Any]:
     v = {**BETAS, **{name: scheduler[name] for name in BETAS if name in scheduler}}
     n, kind = steps(scheduler), v["beta_schedule"]
     rescaled = bool(scheduler.get("rescale_betas_zero_snr"))
-    ends = {name: float(v[name]) for name in ("beta_start", "beta_end")}
+    ends = {name: family.rate(v[name], name) for name in ("beta_start", "beta_end")}
     if scheduler.get("trained_betas") is not None:
-        betas = np.asarray(scheduler["trained_betas"], np.float64)
-        return _listed(betas, rescaled)
-    if kind not in _TABLE_BETAS:
+        betas = [family.number(beta, "trained_betas") for beta in scheduler["trained_betas"]]
+        return _listed(np.asarray(betas, np.float64), rescaled)
+    if not isinstance(kind, str) or kind not in _TABLE_BETAS:
         raise ValueError(
-            f"architecture: beta_schedule must be one of {sorted(_TABLE_BETAS)}, got {kind!r}"
+            f"architecture: beta_schedule must be one of {sorted(_TABLE_BETAS)}, got {brief(kind)}"
         )
     if rescaled or kind == "sigmoid":
         return _listed(_TABLE_BETAS[kind](n, **ends), rescaled)
@@ -239,16 +243,17 @@ def steps_of(scheduler: Mapping[str, Any]) -> dict[str, Any]:
 def steps(scheduler: Mapping[str, Any]) -> int:
     """The number of levels of a scheduler's table."""
     trained = scheduler.get("trained_betas")
-    return int(scheduler.get("num_train_timesteps", 1000)) if trained is None else len(trained)
+    given = scheduler.get("num_train_timesteps", 1000) if trained is None else len(trained)
+    return family.steps(given, "num_train_timesteps")
 
 
 def prediction(scheduler: Mapping[str, Any], learned: bool) -> dict[str, Any]:
     """The adapter's name and arguments; only what differs from its defaults."""
     old = {False: "sample"}.get(scheduler.get("predict_epsilon"), "epsilon")
     kind = scheduler.get("prediction_type", old)
-    if kind not in PREDICTS:
+    if not isinstance(kind, str) or kind not in PREDICTS:
         raise ValueError(
-            f"architecture: prediction_type must be one of {sorted(PREDICTS)}, got {kind!r}"
+            f"architecture: prediction_type must be one of {sorted(PREDICTS)}, got {brief(kind)}"
         )
     out = {"name": "ddpm", "steps": steps(scheduler)}
     out |= {} if kind == "epsilon" else {"predicts": PREDICTS[kind]}

@@ -13,7 +13,7 @@ import numpy as np
 
 from sdedit_jax.text.spelling import one_of
 from sdedit_jax.weights import conversion, store
-from sdedit_jax.weights.families.family import Card, Family, Shapes, missing
+from sdedit_jax.weights.families.family import Card, Family, Shapes, missing, part, steps
 from sdedit_jax.weights.families.merge import merge
 from sdedit_jax.weights.source import Source
 
@@ -85,7 +85,7 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a preconditioning and of the network in it, defaults between them filled."""
     if not config.get("class_name"):
         return {}
-    kind, flat = config["class_name"], dict(config.get("init_kwargs", {}))
+    kind, flat = config["class_name"], part(config.get("init_kwargs"), "init_kwargs")
     flat = {"class_name": kind, "model_type": USUAL.get(kind), "label_dim": 0} | flat
     if "img_channels" in flat:
         learned = 2 if kind == "iDDPMPrecond" else 1
@@ -93,7 +93,7 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
         flat["out_channels"] = flat["img_channels"] * learned
     # the arguments of the network itself take precedence
     model = {"model_type": config["model_class"]} if config.get("model_class") else {}
-    return flat | model | config.get("model_kwargs", {})
+    return flat | model | part(config.get("model_kwargs"), "model_kwargs")
 
 
 def _preconditioning(source: Source, v: Mapping[str, Any]) -> tuple[float, float, dict[str, Any]]:
@@ -104,16 +104,19 @@ def _preconditioning(source: Source, v: Mapping[str, Any]) -> tuple[float, float
     if kind == "VPPrecond":
         betas = {"beta_d": v.get("beta_d", 19.9), "beta_min": v.get("beta_min", 0.1)}
         low, high = (_vp_sigma(t, **betas) for t in (v.get("epsilon_t", 1e-5), 1.0))
-        return low, high, {"name": "edm_vp", "steps": v.get("M", 1000), **betas}
+        return low, high, {"name": "edm_vp", "steps": steps(v.get("M", 1000), "M"), **betas}
     low, high = SAMPLED
     if kind == "EDMPrecond":
         low, high = max(low, v.get("sigma_min", 0)), min(high, v.get("sigma_max", math.inf))
         return low, high, {"name": "edm", "sigma_data": v.get("sigma_data", 0.5), "label": "log"}
     if "u" not in source.tensors:
         raise missing(NAME, ["u"])
-    steps, constants = v.get("M", 1000), {"c_1": v.get("C_1", 0.001), "c_2": v.get("C_2", 0.008)}
+    n, constants = (
+        steps(v.get("M", 1000), "M"),
+        {"c_1": v.get("C_1", 0.001), "c_2": v.get("C_2", 0.008)},
+    )
     low, high = max(low, float(source.tensors["u"][-2])), min(high, float(source.tensors["u"][0]))
-    return low, high, {"name": "edm_iddpm", "steps": steps, **constants}
+    return low, high, {"name": "edm_iddpm", "steps": n, **constants}
 
 
 def _vp_sigma(t: float, beta_d: float, beta_min: float) -> float:

@@ -1,8 +1,10 @@
 """The type of a checkpoint family: the checkpoints of one original program, in any file format."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from sdedit_jax.files.wording import brief
 from sdedit_jax.weights.source import Source
 
 Card = dict[str, Any]
@@ -32,6 +34,63 @@ class Family(NamedTuple):
     describe: Callable[[Source, Mapping[str, Any]], Card]
     names: Callable[[Source, Card, Shapes], Mapping[str, str]]
     unused: Callable[[Source, Card], Mapping[str, str]]
+
+
+STEPS = 100_000
+"""Noise levels of a table."""
+
+
+def steps(value: Any, field: str) -> int:
+    """A number of noise levels, from a file.
+
+    Raises:
+        ValueError: no whole number, or out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+        raise ValueError(f"architecture: {field} must be a whole number, got {brief(value)}")
+    if not 1 <= value <= STEPS:
+        raise ValueError(f"architecture: {field} must be in [1, {STEPS}], got {brief(value)}")
+    return int(value)
+
+
+def number(value: Any, field: str) -> float:
+    """A finite number, from a file; programs write 1e-4 into ymls as a text.
+
+    Raises:
+        ValueError: no number, or not finite.
+    """
+    try:
+        found = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise ValueError(f"architecture: {field} must be a finite number, got {brief(value)}")
+    return found
+
+
+def rate(value: Any, field: str) -> float:
+    """A number between 0 and 1, from a file.
+
+    Raises:
+        ValueError: no number, or out of range.
+    """
+    found = number(value, field)
+    if not 0 < found < 1:
+        raise ValueError(f"architecture: {field} must be in (0, 1), got {brief(value)}")
+    return found
+
+
+def part(values: Any, field: str) -> dict[str, Any]:
+    """An object in a configuration; {} for null.
+
+    Raises:
+        ValueError: another value.
+    """
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping):
+        raise ValueError(f"architecture: {field} must be an object, got {brief(values)}")
+    return dict(values)
 
 
 def missing(family: str, fields: list[str], known: str = "") -> ValueError:

@@ -12,8 +12,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from sdedit_jax.files.wording import brief
 from sdedit_jax.nets import foreign
-from sdedit_jax.weights.families.family import Card, Family, missing
+from sdedit_jax.weights.families.family import Card, Family, missing, number, part, steps
 from sdedit_jax.weights.families.respacing import kept_steps
 from sdedit_jax.weights.source import Source
 
@@ -66,12 +67,12 @@ def describe(source: Source, given: Mapping[str, Any]) -> Card:
         raise missing(NAME, lacking)
     chosen = {field: unet[field] for field in TRAINED if unet.get(field) is not None}
     config = {"image_size": unet["image_size"], **found, **chosen}
-    steps, channels = diffusion["steps"], found["in_channels"]
-    prediction: Card = {"name": "ddpm", "steps": steps}
+    n, channels = steps(diffusion["steps"], "steps"), found["in_channels"]
+    prediction: Card = {"name": "ddpm", "steps": n}
     if found["out_channels"] == 2 * channels:
         prediction["learned_variance"] = True
     if diffusion.get("rescale_timesteps"):
-        prediction["label_scale"] = 1000 / steps
+        prediction["label_scale"] = 1000 / n
     return {
         "network": "adm",
         "config": config,
@@ -175,9 +176,10 @@ def settings(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         ValueError: an unknown field.
     """
-    parts = [given[part] for part in ("unet_kwargs", "diffusion_kwargs") if part in given]
-    if parts:
-        named = {name: value for part in parts for name, value in part.items()}
+    kinds = ("unet_kwargs", "diffusion_kwargs")
+    if any(kind in given for kind in kinds):
+        unet, diffusion = (part(given.get(kind), kind) for kind in kinds)
+        named = {**unet, **diffusion}
     else:
         named = flags({name: value for name, value in given.items() if name != "family"})
     known = {*UNET, *DIFFUSION, *IDLE}
@@ -200,12 +202,15 @@ def flags(given: Mapping[str, Any]) -> dict[str, Any]:
         named["num_classes"] = CLASSES if named.pop("class_cond") else None
     places = named.pop("attention_resolutions", None)
     if places is not None and "image_size" in named:  # sizes, which stand for factors
-        sizes = map(int, str(places).split(","))
+        sizes = [
+            steps(number(n, "attention_resolutions"), "attention_resolutions")
+            for n in str(places).split(",")
+        ]
         named["attention_resolutions"] = [named["image_size"] // size for size in sizes]
     widths = named.pop("channel_mult", "")
     if widths:
         parts = widths.split(",") if isinstance(widths, str) else widths
-        named["channel_mult"] = [float(m) for m in parts]
+        named["channel_mult"] = [number(m, "channel_mult") for m in parts]
     return named
 
 
@@ -228,7 +233,7 @@ def compare(
     for name, value in expected.items():
         if value != found[name]:
             raise ValueError(
-                f"architecture: {name} is {value} by the configuration,"
+                f"architecture: {name} is {brief(value)} by the configuration,"
                 f" {found[name]} by the tensors of {source.path}"
             )
 
@@ -239,13 +244,15 @@ def process(diffusion: Mapping[str, Any]) -> Card:
     Raises:
         ValueError: an unknown schedule or respacing, or a network that predicts x0.
     """
-    n, name = diffusion["steps"], diffusion["noise_schedule"]
+    n, name = steps(diffusion["steps"], "steps"), diffusion["noise_schedule"]
     if diffusion.get("predict_xstart"):
         raise ValueError(
             "architecture: predict_xstart must be False: only networks for eps are supported"
         )
     if name not in ("linear", "cosine"):
-        raise ValueError(f"architecture: noise_schedule must be 'linear' or 'cosine', got {name!r}")
+        raise ValueError(
+            f"architecture: noise_schedule must be 'linear' or 'cosine', got {brief(name)}"
+        )
     table: Card = {"name": name, "n": n}
     if name == "linear":  # the original stretches DDPM's betas to other numbers of steps
         table |= {"beta_start": 1000 / n * 1e-4, "beta_end": 1000 / n * 0.02}

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sdedit_jax.files.wording import brief
 from sdedit_jax.weights.families.family import missing
 
 
@@ -23,8 +24,8 @@ def merge(
     for name, value in inferred.items():
         if name in given and not same(given[name], value):
             raise ValueError(
-                f"architecture: {name} is {given[name]!r} in what was given, "
-                f"but the tensors of the source say {value!r}"
+                f"architecture: {name} is {brief(given[name])} in what was given, "
+                f"but the tensors of the source say {brief(value)}"
             )
     merged = {**given, **inferred}
     lacking = sorted(name for name in needed if merged.get(name) is None)

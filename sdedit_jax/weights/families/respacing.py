@@ -2,6 +2,8 @@
 
 import re
 
+from sdedit_jax.files.wording import brief
+
 
 def kept_steps(n: int, respacing: str | int) -> list[int]:
     """The steps of a table of n that the original's `timestep_respacing` keeps.
@@ -16,8 +18,8 @@ def kept_steps(n: int, respacing: str | int) -> list[int]:
     text = str(respacing)
     if not text:
         return list(range(n))
-    wrong = ValueError(f"architecture: timestep_respacing {text!r} does not fit {n} steps")
-    if not re.fullmatch(r"ddim[1-9]\d*|[1-9]\d*(,[1-9]\d*)*", text):
+    wrong = ValueError(f"architecture: timestep_respacing {brief(text)} does not fit {n} steps")
+    if not re.fullmatch(r"ddim[1-9]\d{0,5}|[1-9]\d{0,5}(,[1-9]\d{0,5})*", text):
         raise wrong
     if text.startswith("ddim"):
         strides = (range(0, n, stride) for stride in range(1, n))

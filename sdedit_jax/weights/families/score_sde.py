@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sdedit_jax.weights.families import score_sde_tensors
-from sdedit_jax.weights.families.family import Card, Family, Shapes
+from sdedit_jax.weights.families.family import Card, Family, Shapes, number, part, steps
 from sdedit_jax.weights.families.merge import merge, reached
 from sdedit_jax.weights.source import Source
 
@@ -70,13 +70,13 @@ def process(v: Mapping[str, Any]) -> dict[str, Any]:
     kind, unit = v["sde"], 1 if v["centered"] else 2
     if kind == "vesde":
         need(v, ["sigma_min", "sigma_max"])
-        ends = {name: unit * float(v[name]) for name in ("sigma_min", "sigma_max")}
+        ends = {name: unit * number(v[name], name) for name in ("sigma_min", "sigma_max")}
         return {"name": "ve", **ends}
     if kind in ("vpsde", "subvpsde"):
         need(v, ["beta_min", "beta_max"])
-        betas = {name: float(v[name]) for name in ("beta_min", "beta_max")}
+        betas = {name: number(v[name], name) for name in ("beta_min", "beta_max")}
         if kind == "vpsde" and not v["continuous"]:
-            n = int(v.get("num_scales") or 1000)
+            n = steps(v.get("num_scales") or 1000, "num_scales")
             ends = {"beta_start": betas["beta_min"] / n, "beta_end": betas["beta_max"] / n}
             return {"name": "linear", "n": n, **ends}
         return {"name": "vp" if kind == "vpsde" else "subvp", **betas}
@@ -91,9 +91,9 @@ def prediction(v: Mapping[str, Any]) -> dict[str, Any]:
         if v["continuous"]:
             return {"name": "score_sde_ve"}
         need(v, ["num_scales"])
-        return {"name": "score_sde_ve_discrete", "levels": int(v["num_scales"])}
+        return {"name": "score_sde_ve_discrete", "levels": steps(v["num_scales"], "num_scales")}
     if v["sde"] == "vpsde" and not v["continuous"]:
-        return {"name": "ddpm", "steps": int(v.get("num_scales") or 1000)}
+        return {"name": "ddpm", "steps": steps(v.get("num_scales") or 1000, "num_scales")}
     return {"name": "score_sde_vp"}
 
 
@@ -128,8 +128,9 @@ FAMILY = Family(NAME, recognise, describe, names, unused)
 
 def _flat(given: Mapping[str, Any]) -> dict[str, Any]:
     """The sections data, model and training merged; they share no field that is read."""
-    config = given.get("config", {})
-    return {**config.get("training", {}), **config.get("data", {}), **config.get("model", {})}
+    config = part(given.get("config"), "config")
+    sections = [part(config.get(name), name) for name in ("training", "data", "model")]
+    return {**sections[0], **sections[1], **sections[2]}
 
 
 def _plain(value: Any) -> Any:

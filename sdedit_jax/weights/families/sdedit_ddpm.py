@@ -8,7 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sdedit_jax.weights.families.family import Card, Family, Shapes
+from sdedit_jax.files.wording import brief
+from sdedit_jax.weights.families.family import Card, Family, Shapes, part, rate, steps
 from sdedit_jax.weights.families.merge import merge, reached
 from sdedit_jax.weights.source import Source
 
@@ -28,21 +29,23 @@ def recognise(source: Source) -> bool:
 
 def describe(source: Source, given: Mapping[str, Any]) -> Card:
     """The card of an SDEdit checkpoint; see `Family.describe`."""
-    config = given.get("config", {})
-    values = {part: dict(config.get(part, {})) for part in ("data", "model", "diffusion")}
+    config = part(given.get("config"), "config")
+    values = {name: part(config.get(name), name) for name in ("data", "model", "diffusion")}
     flat = values["data"] | values["model"] | values["diffusion"]
     found = infer(source, flat.get("image_size"))
     v = merge(NAME, found, reached(flat, found), [*FIELDS, *BETAS])
     if v["beta_schedule"] != "linear":
-        raise ValueError(f"architecture: beta_schedule must be linear, got {v['beta_schedule']!r}")
-    steps = int(v["num_diffusion_timesteps"])
-    ends = {"beta_start": float(v["beta_start"]), "beta_end": float(v["beta_end"])}
+        raise ValueError(
+            f"architecture: beta_schedule must be linear, got {brief(v['beta_schedule'])}"
+        )
+    n = steps(v["num_diffusion_timesteps"], "num_diffusion_timesteps")
+    ends = {name: rate(v[name], name) for name in ("beta_start", "beta_end")}
     side = v["image_size"]
     return {
         "network": "ddpm_unet",
         "config": {f: v[f] for f in FIELDS} | {"dropout": v.get("dropout", 0.0)},
-        "process": {"name": "linear", "n": steps, **ends},
-        "prediction": {"name": "ddpm", "steps": steps},
+        "process": {"name": "linear", "n": n, **ends},
+        "prediction": {"name": "ddpm", "steps": n},
         "size": [side, side, v["in_channels"]],
         "range": [-1, 1],
     }

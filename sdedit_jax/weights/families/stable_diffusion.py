@@ -12,6 +12,7 @@ from typing import Any
 
 from sdedit_jax.weights.families import diffusers, diffusers_names
 from sdedit_jax.weights.families.family import Card, Family, Shapes, missing
+from sdedit_jax.weights.families.family import part as part_of
 from sdedit_jax.weights.source import Source
 
 NAME = "stable_diffusion"
@@ -87,7 +88,8 @@ FAMILY = Family(NAME, recognise, describe, names, unused)
 
 def _values(source: Source, given: Mapping[str, Any], part: str) -> dict[str, Any]:
     """A part's configuration, the folder's before the user's."""
-    values = {**(given.get(part) or {}), **(source.config.get(part) or {})}
+    own = (part_of(c.get(part), part) for c in (given, source.config))
+    values = {name: value for config in own for name, value in config.items()}
     if not values:
         file = "scheduler_config.json" if part == "scheduler" else "config.json"
         raise missing(NAME, [f"{part} ({part}/{file})"])

@@ -10,6 +10,7 @@
 Readers run no code from a file and do not depend on networks.
 """
 
+import os
 from pathlib import Path
 
 from sdedit_jax.weights.readers import averages, files
@@ -29,7 +30,7 @@ def read(path: str | Path) -> Source:
 
 
 def _read(path: Path) -> Source:
-    if not path.is_dir():
+    if not os.path.isdir(path):  # False for names that no file can have
         return files.read_file(path)
     from sdedit_jax.weights.readers import folder
 

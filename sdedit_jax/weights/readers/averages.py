@@ -9,11 +9,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sdedit_jax.files.wording import brief
+
 FIELDS = (
     *("decay", "min_decay", "inv_gamma", "power"),
     *("use_ema_warmup", "update_after_step", "optimization_step"),
 )
 """Fields that EMAModel of diffusers adds to config.json of a network that it saves."""
+RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("decay", "min_decay"), (0, 1)),
+    "inv_gamma": (1e-6, 1e9),
+    "power": (0, 100),
+    **dict.fromkeys(("update_after_step", "optimization_step"), (0, 1e12)),
+}
 RAW_FILE = re.compile(r"model(\d+)\.pt")
 
 
@@ -31,6 +39,20 @@ def beside(path: Path) -> dict[str, str]:
     if (folder_of(path) / "config.json").is_file():
         return {folder_of(path).name: f"averages of {path.name}; give this folder to take them"}
     return {}
+
+
+def check(averaging: Mapping[str, Any], file: Path) -> None:
+    """Check the fields FIELDS of a config.json.
+
+    Raises:
+        ValueError: a value that is no number, or out of its range.
+    """
+    for name, value in averaging.items():
+        low, high = RANGES.get(name, (0, 1))
+        if value is not None and not (isinstance(value, int | float) and low <= value <= high):
+            raise ValueError(
+                f"source: {name} in {file} must be a number in [{low}, {high}], got {brief(value)}"
+            )
 
 
 def decay_of(averaging: Mapping[str, Any]) -> float:

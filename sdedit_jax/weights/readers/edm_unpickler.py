@@ -15,6 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sdedit_jax.files.wording import brief, first_line
+from sdedit_jax.weights.readers import mapped, pickles, tensors
+
 STORAGES = {
     "FloatStorage": "<f4",
     "DoubleStorage": "<f8",
@@ -42,15 +45,23 @@ def unpickle(path: Path) -> Any:
     Raises:
         ValueError: the file is damaged or cut off, or refers to a name that is not in `NAMES`.
     """
+    stream = mapped.mapping(path)
     try:
-        with path.open("rb") as file:
-            return _Unpickler(file).load()
+        return _load(stream)
     except _Refused as error:
         raise ValueError(f"source: {path} {error}; reading stopped, no code was run") from None
     except Exception as error:  # damaged pickles raise many kinds
         raise ValueError(
-            f"source: {path} is not an EDM pickle, or is cut off or damaged: {error or type(error)}"
+            f"source: {path} is not an EDM pickle, or is cut off or damaged: {first_line(error)}"
         ) from None
+
+
+def _load(stream: Any) -> Any:
+    """The next object of a stream, whose opcodes are checked first."""
+    start = stream.tell()
+    pickles.check(stream)
+    stream.seek(start)
+    return _Unpickler(stream).load()
 
 
 class _StorageType(NamedTuple):
@@ -68,13 +79,13 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in NAMES:
-            raise _Refused(f"refers to {module}.{name}, which no EDM pickle needs")
+            raise _Refused(f"refers to {module[:60]}.{name[:60]}, which no EDM pickle needs")
         return NAMES[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
         name, kind, _, _, count = pid[:5]
         if name != "storage" or not isinstance(kind, _StorageType) or type(count) is not int:
-            raise _Refused(f"refers to {name!r} outside of it")
+            raise _Refused(f"refers to {brief(name)} outside of it")
         return np.dtype(kind.code), count
 
 
@@ -90,7 +101,7 @@ class _Call:
         return self._function(*args)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise _Refused(f"sets {name} of a function")
+        raise _Refused(f"sets {brief(name)} of a function")
 
     def __setstate__(self, state: Any) -> None:
         raise _Refused("sets the state of a function")
@@ -109,7 +120,7 @@ def _record(meta: Any) -> Record:
     """Replaces `_reconstruct_persistent_obj`; meta["module_src"] is ignored."""
     state = meta["state"]
     if meta["type"] != "class" or not isinstance(state, dict):
-        raise _Refused(f"holds a persistent object of another type: {meta['type']!r}")
+        raise _Refused(f"holds a persistent object of another type: {brief(meta['type'])}")
     return Record(str(meta["class_name"]), state)
 
 
@@ -120,7 +131,9 @@ def _storage(data: bytes) -> np.ndarray:
         1-D view into `data`.
     """
     stream = io.BytesIO(data)
-    magic, protocol, system, (dtype, count), keys = (_Unpickler(stream).load() for _ in range(5))
+    magic, protocol, system, (dtype, count), keys = (_load(stream) for _ in range(5))
+    if type(count) is not int or count < 0:
+        raise _Refused("holds a tensor without a length")
     if magic != TORCH_MAGIC or protocol != TORCH_PROTOCOL or len(keys) != 1:
         raise _Refused("holds a tensor that is none of torch's")
     if not system.get("little_endian", True):
@@ -136,12 +149,14 @@ def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> np.n
     if not isinstance(storage, np.ndarray) or len(shape) != len(stride):
         raise _Refused("holds a tensor without a storage or of two ranks")
     if not all(type(n) is int and n >= 0 for n in numbers):
-        raise _Refused(f"holds a tensor of offset {offset}, shape {shape} and stride {stride}")
+        place = f"offset {brief(offset)}, shape {brief(shape)} and stride {brief(stride)}"
+        raise _Refused(f"holds a tensor of {place}")
+    try:
+        tensors.check_storage(shape, stride, offset, storage.size, "a tensor")
+    except ValueError as error:
+        raise _Refused(f"is damaged: {str(error).removeprefix('source: ')}") from None
     if 0 in shape:
         return np.zeros(shape, storage.dtype)
-    last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
-    if last >= storage.size:
-        raise _Refused(f"holds a tensor of shape {tuple(shape)} that ends outside of its storage")
     steps = [step * storage.itemsize for step in stride]
     return np.lib.stride_tricks.as_strided(storage[offset:], shape, steps, writeable=False)
 
@@ -151,7 +166,7 @@ class _Dtype:
 
     def __init__(self, code: str, *_: Any) -> None:
         if code not in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"):
-            raise _Refused(f"holds numpy data of type {code!r}")
+            raise _Refused(f"holds numpy data of type {brief(code)}")
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state: Any) -> None:

@@ -2,9 +2,11 @@
 
 import json
 import struct
-import zipfile
 from pathlib import Path
 
+from sdedit_jax.files import door, zip_file
+from sdedit_jax.files.wording import brief
+from sdedit_jax.weights.readers import tensors
 from sdedit_jax.weights.source import Source
 
 TORCH_MAGIC = b"\x8a\x0a" + 0x1950A86A20F9469CFC6C.to_bytes(10, "little") + b"."
@@ -33,8 +35,13 @@ def read_file(path: str | Path) -> Source:
         ValueError: there is no such file, it has none of the formats, it is damaged, it contains
             code, or it contains no weights. The message names what it looks like.
     """
-    path = Path(path)
-    kind = _format(path)
+    path = door.check(path, "source")
+    found = _read(path, _format(path))
+    tensors.check(found.tensors, path, path.stat().st_size)
+    return found
+
+
+def _read(path: Path, kind: str) -> Source:
     if kind == "torch":
         from sdedit_jax.weights.readers import torch_file
 
@@ -54,17 +61,11 @@ def read_file(path: str | Path) -> Source:
 
 def _format(path: Path) -> str:
     """torch, pickle, safetensors or msgpack."""
-    if not path.exists():
-        raise ValueError(f"source: {path} does not exist")
-    try:
-        with path.open("rb") as file:
-            head = file.read(512)
-    except OSError as error:
-        raise ValueError(f"source: {path} cannot be opened: {error.strerror}") from None
+    head = door.read_head(path, 512, "source")
     if head.startswith(b"PK\x03\x04"):
         return _zip(path)
     # before pickle: the eight bytes of the length may look like the start of a pickle
-    if len(head) > 8 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < 2**32:
+    if len(head) > 8 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < 2**40:
         return "safetensors"
     if head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
         return "torch" if head[2:].startswith(TORCH_MAGIC) else "pickle"
@@ -76,12 +77,12 @@ def _format(path: Path) -> str:
 def _zip(path: Path) -> str:
     """torch, if torch.save wrote the archive."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zip_file.open_zip(path, "source") as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError) as error:
+    except ValueError as error:
         raise ValueError(
             f"source: {path} is a zip file (as written by torch.save) that is cut off or damaged: "
-            f"{error}"
+            f"{str(error).rpartition(': ')[2]}"
         ) from None
     if any(name.endswith(".npy") for name in names):
         raise ValueError(f"source: {path} is not a checkpoint file: it is a numpy .npz archive")
@@ -91,7 +92,7 @@ def _zip(path: Path) -> str:
         raise ValueError(f"source: {path} is a TorchScript program; give its checkpoint instead")
     if not any(name.split("/")[1:] == ["data.pkl"] for name in names):
         raise ValueError(
-            f"source: {path} is not a checkpoint file: it is a zip archive of {names[:3]}...; "
+            f"source: {path} is not a checkpoint file: it is a zip archive of {brief(names[:3])}; "
             "unpack it and give the file or folder in it"
         )
     return "torch"

@@ -17,7 +17,10 @@ from typing import Any
 import numpy as np
 
 from sdedit_jax.files import json_file
+from sdedit_jax.files.paths import shown
+from sdedit_jax.files.wording import brief
 from sdedit_jax.weights.readers import averages, files
+from sdedit_jax.weights.readers.home import files_in
 from sdedit_jax.weights.source import Source
 
 ReadFile = Callable[[Path], Source]
@@ -51,6 +54,7 @@ def read_folder(path: str | Path, read_file: ReadFile | None = None) -> Source:
         ValueError: no weights, parts of them missing, or a JSON file that is damaged.
     """
     path = Path(path)
+    files_in(path)
     if reads_texts(path):
         return _read_pipeline(path, read_file)
     part = path / "unet"
@@ -113,6 +117,7 @@ def _described_by(home: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """config.json of a folder: the fields of the network, and those of the averaging."""
     config = _json(home / CONFIG) or {}
     averaging = {name: config.pop(name) for name in averages.FIELDS if name in config}
+    averages.check(averaging, home / CONFIG)
     return config, averaging
 
 
@@ -123,6 +128,7 @@ def read_part(home: Path, read_file: ReadFile | None = None) -> Source:
         ValueError: there are no weights, or a part of them is missing.
     """
     read_file = read_file or files.read_file
+    files_in(home)
     copies = _copies(home)
     variant, file = copies[0]
     parts = [read_file(part) for part in _parts(file)]
@@ -182,14 +188,16 @@ def _parts(file: Path) -> list[Path]:
     parts = [file.parent / name for name in sorted(set(_index(file).values()))]
     for part in parts:
         if not part.is_file():
-            raise ValueError(f"source: {file} names {part.name}, which does not exist")
+            raise ValueError(f"source: {file} names {brief(part.name)}, which does not exist")
     return parts
 
 
 def _check_index(file: Path, tensors: Mapping[str, Any]) -> None:
     lacking = sorted(_index(file).keys() - tensors.keys()) if file.suffix == ".json" else []
     if lacking:
-        raise ValueError(f"source: {file} names the tensor {lacking[0]}, which no part holds")
+        raise ValueError(
+            f"source: {file} names the tensor {brief(lacking[0])}, which no part holds"
+        )
 
 
 def _index(file: Path) -> dict[str, str]:
@@ -211,5 +219,5 @@ def _json(file: Path) -> dict[str, Any] | None:
 def _nothing(path: Path) -> str:
     stem = STEMS[0]
     wanted = " or ".join(f"{stem}.{ending}" for ending in ENDINGS)
-    here = sorted(p.name for p in path.iterdir())[:8] if path.is_dir() else []
+    here = sorted(shown(p.name) for p in path.iterdir())[:8] if path.is_dir() else []
     return f"source: {path} holds no weights ({wanted}, here or in unet/); it holds {here}"

@@ -5,10 +5,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+from sdedit_jax.files.wording import brief, first_line
 from sdedit_jax.weights.readers.folder import PARTS, reads_texts
 
 SCHEME = "hf:"
-NAME = re.compile(r"[\w.-]+/[\w.-]+")
+NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+REVISION = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*", re.ASCII)
+LONGEST = 200
+"""Characters of a revision."""
 TEXTS = ("*.json", "tokenizer/merges.txt")
 """Files that are always downloaded: descriptions, and the merges of a tokenizer."""
 WEIGHTS = ("*.safetensors", "*.bin")
@@ -36,8 +40,11 @@ def local(source: str | Path, *, cache: str | Path | None = None) -> Path:
     if not str(source).startswith(SCHEME):
         return Path(source)
     name, _, revision = str(source).removeprefix(SCHEME).partition("@")
-    if not NAME.fullmatch(name) or (not revision and str(source).endswith("@")):
-        raise ValueError(f"source: must be hf:owner/name or hf:owner/name@revision, got {source}")
+    wrong = "@" in str(source) and not REVISION.fullmatch(revision[:LONGEST])
+    if not NAME.fullmatch(name) or wrong or len(revision) > LONGEST or ".." in str(source):
+        raise ValueError(
+            f"source: must be hf:owner/name or hf:owner/name@revision, got {brief(str(source))}"
+        )
     folder = _fetch(name, revision or None, TEXTS, (), cache)
     homes = [f"{part}{end}/" for part in PARTS for end in ("", "_ema")]
     at = homes if reads_texts(folder) else [""]
@@ -95,5 +102,4 @@ def _refusal(errors: Any, error: BaseException, name: str, revision: str | None)
         return f"source: {name} on {at} has no revision {revision}"
     while error.__cause__:
         error = error.__cause__
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return f"source: {name} could not be downloaded from {at}: {first}"
+    return f"source: {name} could not be downloaded from {at}: {first_line(error)}"

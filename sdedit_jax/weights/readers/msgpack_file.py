@@ -9,19 +9,25 @@ views of the mapped file, so unused parts take no memory.
                     an array of more than 2^30 bytes
 """
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgpack
 import numpy as np
 
+from sdedit_jax.files import door
+from sdedit_jax.files.wording import brief, first_line
 from sdedit_jax.weights.readers import mapped
 from sdedit_jax.weights.source import Source
 
 CHUNKED = "__msgpack_chunked_array__"
 EXT_HEADS = {0xC7: 3, 0xC8: 4, 0xC9: 6, 0xD4: 2, 0xD5: 2, 0xD6: 2, 0xD7: 2, 0xD8: 2}
 """First byte of an ext object -> bytes before its payload, the last of them its type."""
+DEEPEST, OBJECTS = 100, 1_000_000
+DAMAGE = (msgpack.UnpackException, ValueError, TypeError, LookupError, OverflowError, MemoryError)
+"""Raised for files that are damaged."""
 BIN_HEADS = {0xC4: 2, 0xC5: 3, 0xC6: 5}
 
 
@@ -34,10 +40,12 @@ def read(path: str | Path) -> Source:
     path = Path(path)
     content = _content(path)
     params, ema, left_out = _choose(content, path)
-    tensors = dict(_flat(params))
+    tensors = _named(_flat(params))
     odd = [name for name, leaf in tensors.items() if not isinstance(leaf, np.ndarray)]
     if odd or not tensors:
-        raise ValueError(f"source: {path} holds no arrays of parameters, but {odd[:5]}")
+        raise ValueError(
+            f"source: {path} holds no arrays of parameters, but {list(map(brief, odd[:5]))}"
+        )
     return Source(path, tensors, layout="flax", ema=ema, left_out=left_out)
 
 
@@ -48,20 +56,20 @@ def _choose(content: Mapping[str, Any], path: Path) -> tuple[Any, bool | None, d
     raw = optimizer.get("target") if isinstance(optimizer, dict) else None
     if "optimizer" in left:
         left["optimizer"] = "state of the training"
-    if raw and "params_ema" in content:
+    if isinstance(raw, dict) and "params_ema" in content:
         left["optimizer.target"] = "raw weights; the averaged ones (params_ema) were taken"
     for name, value, ema in (
         ("params_ema", content.get("params_ema"), True),
         ("optimizer.target", raw, False),
         ("params", content.get("params"), False if "opt_state" in content else None),
     ):
-        if value:
+        if isinstance(value, dict) and value:
             return value, ema, {n: why for n, why in left.items() if n != name}
     if content and all(isinstance(leaf, np.ndarray) for _, leaf in _flat(content)):
         return content, None, {}
     raise ValueError(
         f"source: {path} is a msgpack file without params_ema, optimizer.target or params; "
-        f"it has {list(content)[:8]}"
+        f"it has {list(map(brief, content))[:8]}"
     )
 
 
@@ -69,13 +77,13 @@ def _content(path: Path) -> dict[str, Any]:
     """The whole file as nested dicts of views."""
     data = mapped.contents(path)
     try:
-        with path.open("rb") as file, path.open("rb") as peek:
-            walker = msgpack.Unpacker(file, read_size=2**20, max_buffer_size=0, raw=False)
-            content = _tree(walker, peek, data)
+        with door.open_file(path) as file, door.open_file(path) as peek:
+            walker = msgpack.Unpacker(file, read_size=2**20, raw=False, **_limits(len(data)))
+            content = _tree(walker, peek, data, itertools.count())
             end = walker.tell()
-    except (msgpack.UnpackException, ValueError, TypeError, IndexError) as error:
+    except DAMAGE as error:
         # OutOfData of a file that ends too early has no text
-        reason = str(error) or "it ends too early"
+        reason = first_line(error) if str(error) else "it ends too early"
         raise ValueError(
             f"source: {path} is a msgpack file that is cut off or damaged: {reason}"
         ) from None
@@ -84,15 +92,34 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _tree(walker: msgpack.Unpacker, peek: BinaryIO, data: memoryview) -> Any:
-    """The next object; maps become dicts, arrays stay where they are in `data`."""
+def _limits(size: int) -> dict[str, int]:
+    """What an object may claim in a file of this size."""
+    most = dict.fromkeys(("max_str_len", "max_bin_len", "max_ext_len", "max_map_len"), size)
+    return {**most, "max_array_len": 0, "max_buffer_size": max(size, 2**20)}
+
+
+def _tree(
+    walker: msgpack.Unpacker,
+    peek: BinaryIO,
+    data: memoryview,
+    count: Iterator[int],
+    depth: int = 0,
+) -> Any:
+    """The next object; maps become dicts, arrays stay where they are in `data`.
+
+    Args:
+        count: of the objects so far. depth: of maps around this one.
+    """
     start = walker.tell()
+    if depth > DEEPEST or next(count) > OBJECTS:
+        raise ValueError(f"more than {OBJECTS} objects, or {DEEPEST} maps in each other")
     # through `peek`: touching one byte of `data` may map megabytes around it
     peek.seek(start)
     head = peek.read(1024)
     if 0x80 <= head[0] <= 0x8F or head[0] in (0xDE, 0xDF):
         pairs = range(walker.read_map_header())
-        return _joined({str(walker.unpack()): _tree(walker, peek, data) for _ in pairs})
+        found = [(walker.unpack(), _tree(walker, peek, data, count, depth + 1)) for _ in pairs]
+        return _joined(_named(found))
     if head[0] in EXT_HEADS:
         walker.skip()
         return _array(head, data[start : walker.tell()])
@@ -108,13 +135,23 @@ def _array(head: bytes, ext: memoryview) -> np.ndarray:
     at = EXT_HEADS[head[0]]
     if head[at - 1] not in (1, 3):
         raise ValueError(f"ext type {head[at - 1]} is no array")
-    reader = msgpack.Unpacker(raw=False)
+    reader = msgpack.Unpacker(raw=False, max_buffer_size=len(head))
     reader.feed(head[at:])
     if reader.read_array_header() != 3:
         raise ValueError("an array is not (shape, dtype, bytes)")
     shape, dtype = reader.unpack(), reader.unpack()
     at += reader.tell()
-    return mapped.array(ext[at + BIN_HEADS.get(head[at], 0) :], str(dtype), tuple(shape))
+    if not isinstance(shape, list) or not isinstance(dtype, str):
+        raise ValueError("an array is not (shape, dtype, bytes)")
+    return mapped.array(ext[at + BIN_HEADS.get(head[at], 0) :], dtype, tuple(shape))
+
+
+def _named(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
+    """The map of these pairs, whose names are distinct texts."""
+    found = dict(pairs)
+    if len(found) < len(pairs) or not all(isinstance(name, str) for name in found):
+        raise ValueError("a map has a name twice, or one that is no text")
+    return found
 
 
 def _joined(tree: dict[str, Any]) -> Any:
@@ -122,7 +159,7 @@ def _joined(tree: dict[str, Any]) -> Any:
     if CHUNKED not in tree:
         return tree
     shape, chunks = ([part[str(i)] for i in range(len(part))] for part in _parts(tree))
-    return np.concatenate(chunks).reshape(tuple(int(n) for n in shape))
+    return np.concatenate(chunks).reshape(tuple(shape))
 
 
 def _parts(tree: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -143,4 +180,4 @@ def _short(value: Any) -> str:
     """A few words on a value that is left out."""
     if isinstance(value, np.ndarray):
         return str(value.item()) if value.size == 1 else f"{value.dtype}{list(value.shape)}"
-    return "a group" if isinstance(value, dict) else repr(value)[:40]
+    return "a group" if isinstance(value, dict) else brief(value)

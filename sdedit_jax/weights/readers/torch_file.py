@@ -10,13 +10,14 @@ torch reads them with weights_only=True, zip files memory-mapped. Supported cont
 """
 
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import ml_dtypes
-import numpy as np
-
+from sdedit_jax.files import door
+from sdedit_jax.files.wording import brief
+from sdedit_jax.weights.readers import tensors, torch_pickle, torch_tensors
 from sdedit_jax.weights.source import Source
 
 if TYPE_CHECKING:
@@ -53,9 +54,13 @@ def read(path: str | Path) -> Source:
             optimizer or pictures instead of weights, or averages that do not fit its model.
     """
     path = Path(path)
+    sizes = torch_pickle.check(path)
     chosen = _choose(_load(path), path)
-    tensors = {name: _array(a, name, path) for name, a in chosen.tensors.items()}
-    return Source(path, tensors, ema=chosen.ema, left_out=chosen.left_out)
+    for name, tensor in chosen.tensors.items():
+        tensors.check_name(name, path)
+        torch_tensors.check(tensor, f"tensor {name} in {path}", sizes)
+    found = {name: torch_tensors.array(a, name, path) for name, a in chosen.tensors.items()}
+    return Source(path, found, ema=chosen.ema, left_out=chosen.left_out)
 
 
 def _load(path: Path) -> Any:
@@ -69,10 +74,10 @@ def _load(path: Path) -> Any:
             f"source: torch {torch.__version__} may run code of {path} in spite of weights_only "
             f"(CVE-2025-32434); to read it: {REMEDY}"
         )
-    with path.open("rb") as file:
-        mapped = file.read(2) == b"PK"
+    mapped = door.read_head(path, 2, "source") == b"PK"
     try:
-        return torch.load(str(path), map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings(action="ignore"):
+            return torch.load(str(path), map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # torch raises many kinds for damaged files
         raise ValueError(_refusal(path, str(error))) from None
 
@@ -82,11 +87,13 @@ def _refusal(path: Path, reason: str) -> str:
     code = re.search(r"GLOBAL (\S+)", reason)
     if code:
         return (
-            f"source: {path} is refused: beside tensors it holds code or objects ({code[1]}), "
+            f"source: {path} is refused: beside tensors it holds code or objects ({code[1][:60]}), "
             "which a file of weights does not need; no code was run"
         )
     inner = reason.rpartition("WeightsUnpickler error:")[2].strip() or "it ends too early"
-    return f"source: {path} is a torch file that is cut off or damaged: {inner.splitlines()[0]}"
+    return (
+        f"source: {path} is a torch file that is cut off or damaged: {inner.splitlines()[0][:200]}"
+    )
 
 
 def _choose(content: Any, path: Path) -> Choice:
@@ -97,17 +104,17 @@ def _choose(content: Any, path: Path) -> Choice:
         raise ValueError(f"source: {path} holds a {type(content).__name__}, not weights")
     inner = any(_is_weights(value) or _is_optimizer(value) for value in content.values())
     if _is_weights(content) and not inner:
-        left = {str(n): "no tensor" for n, value in content.items() if not _is_tensor(value)}
+        left = {_text(n): "no tensor" for n, value in content.items() if not _is_tensor(value)}
         return Choice(_bare(content), None, left)
     return _from_wrapper(content, path)
 
 
 def _from_wrapper(content: Mapping[str, Any], path: Path) -> Choice:
     """The tensors of a dict that holds a state dict, and perhaps averages of it."""
-    left = {str(n): _why(value) for n, value in content.items()}
+    left = {_text(n): _why(value) for n, value in content.items()}
     raw_name = next((n for n in RAW if _is_weights(content.get(n))), None)
     raw = _bare(content[raw_name]) if raw_name else {}
-    name = next((n for n in AVERAGED if content.get(n)), None)
+    name = next((n for n in AVERAGED if _is_given(content.get(n))), None)
     if name:
         averages = _averages(content[name], raw, name, path)
         return _averaged(raw, averages, left, (raw_name, name), path)
@@ -117,10 +124,15 @@ def _from_wrapper(content: Mapping[str, Any], path: Path) -> Choice:
         raise ValueError(
             f"source: {path} holds an optimizer's state, not weights; give the model's file"
         )
-    nested = {f"{n}.{k}": a for n, v in content.items() if _is_weights(v) for k, a in v.items()}
+    nested = {
+        f"{_text(n)}.{_text(k)}": a
+        for n, v in content.items()
+        if _is_weights(v)
+        for k, a in v.items()
+    }
     if nested:
         return Choice(_bare(nested))
-    raise ValueError(f"source: {path} holds no weights: it has {list(content)[:8]}")
+    raise ValueError(f"source: {path} holds no weights: it has {list(map(_text, content))[:8]}")
 
 
 def _from_run(content: list[Any], path: Path) -> Choice:
@@ -152,9 +164,9 @@ def _averages(found: Any, raw: "Tensors", name: str, path: Path) -> "Tensors":
     without the buffer of noise levels and the Fourier frequencies, which are not trained. The
     module of ema-pytorch holds the raw weights beside the averages.
     """
-    if isinstance(found, Mapping) and any(str(n).startswith(EMA_MODULE) for n in found):
-        own = {n: a for n, a in found.items() if str(n).startswith(EMA_MODULE)}
-        return _bare({str(n).removeprefix(EMA_MODULE): a for n, a in own.items()})
+    if isinstance(found, Mapping) and any(_text(n).startswith(EMA_MODULE) for n in found):
+        own = {_text(n): a for n, a in found.items() if _text(n).startswith(EMA_MODULE)}
+        return _bare({n.removeprefix(EMA_MODULE): a for n, a in own.items()})
     if isinstance(found, Mapping) and _is_weights(found):
         return _bare(found)
     listed = found.get("shadow_params") if isinstance(found, Mapping) else None
@@ -198,18 +210,28 @@ def _averaged(
     return Choice({n: averages.get(n, a) for n, a in raw.items()} or averages, True, left)
 
 
-def _bare(tensors: Mapping[str, Any]) -> "Tensors":
+def _bare(named: Mapping[str, Any]) -> "Tensors":
     """The tensors of a state dict, without the prefixes of DataParallel and torch.compile."""
-    found = {str(n): a for n, a in tensors.items() if _is_tensor(a)}
+    found = {_text(n): a for n, a in named.items() if _is_tensor(a)}
     for prefix in ("_orig_mod.", "module.", "_orig_mod."):
         if all(n.startswith(prefix) for n in found):
             found = {n.removeprefix(prefix): a for n, a in found.items()}
     return found
 
 
+def _text(name: Any) -> str:
+    """A name; of what is no text, a short description."""
+    return name if isinstance(name, str) else brief(name)
+
+
 def _is_tensor(value: Any) -> bool:
-    # weights_only reading gives no other objects with this attribute
-    return hasattr(value, "untyped_storage")
+    # of what weights_only reading gives, classes have this attribute too
+    return hasattr(value, "untyped_storage") and not isinstance(value, type)
+
+
+def _is_given(value: Any) -> bool:
+    """Whether a part of the file is something: a tensor, or not empty."""
+    return _is_tensor(value) or bool(value)
 
 
 def _is_weights(value: Any) -> bool:
@@ -226,20 +248,5 @@ def _why(value: Any) -> str:
     if _is_optimizer(value):
         return "state of the optimizer"
     if isinstance(value, bool | int | float | str):
-        return f"no weights ({value!r:.40})"
+        return f"no weights ({brief(value)})"
     return "other weights" if _is_weights(value) else "no weights"
-
-
-def _array(tensor: "torch.Tensor", name: str, path: Path) -> np.ndarray:
-    """The tensor as a numpy array without a copy; float16, bfloat16 and float64 are kept."""
-    import torch
-
-    tensor = tensor.detach()
-    if tensor.layout is not torch.strided or tensor.is_quantized:
-        raise ValueError(f"source: tensor {name} in {path} is sparse or quantized")
-    if tensor.dtype == torch.bfloat16:
-        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-    try:
-        return tensor.numpy()
-    except TypeError:
-        raise ValueError(f"source: tensor {name} in {path} has dtype {tensor.dtype}") from None

@@ -15,6 +15,7 @@ import numpy as np
 from sdedit_jax import registry
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.weights.families import diffusers
+from sdedit_jax.weights.families.family import part as part_of
 from sdedit_jax.weights.families.merge import same
 from sdedit_jax.weights.single_file import unpack
 from sdedit_jax.weights.source import Source
@@ -64,7 +65,7 @@ def open_source(source: Source, given: Mapping[str, Any], prediction: str = "") 
             )
         return Opened(source, given)
     found = unpack.unpack(source)
-    parts = {part: dict(given.get(part) or {}) for part in (*unpack.DESCRIBE, "scheduler")}
+    parts = {part: part_of(given.get(part), part) for part in (*unpack.DESCRIBE, "scheduler")}
     own = parts["scheduler"].setdefault("prediction_type", PREDICTIONS.get(prediction))
     if prediction and own != PREDICTIONS[prediction]:
         raise ValueError(f"prediction: {prediction!r} contradicts {own!r} of the architecture")

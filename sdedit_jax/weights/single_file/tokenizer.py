@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from sdedit_jax.files.door import TEXT
+from sdedit_jax.files.paths import user_path
 from sdedit_jax.priors.prior import Text
+from sdedit_jax.weights.readers.home import file_in
 
 FILES = (
     "vocab.json",
@@ -28,7 +31,7 @@ def folder_for(path: Path, given: str | Path = "") -> Path:
         ValueError: there is no such folder, or a file has none beside it.
     """
     if given:
-        home = Path(given)
+        home = user_path(given)
         home = home / "tokenizer" if (home / "tokenizer").is_dir() else home
         if not home.is_dir():
             raise ValueError(f"tokenizer: {home} is not a folder")
@@ -43,9 +46,13 @@ def folder_for(path: Path, given: str | Path = "") -> Path:
 
 
 def files_of(home: Path) -> Mapping[str, Path]:
-    """Path within the prior's folder -> file to copy."""
-    found = {f"tokenizer/{name}": home / name for name in FILES}
-    return {name: file for name, file in found.items() if file.is_file()}
+    """Path within the prior's folder -> file to copy.
+
+    Raises:
+        ValueError: see readers/home.py.
+    """
+    found = (home / name for name in FILES if (home / name).exists())
+    return {f"tokenizer/{file.name}": file_in(file, home, "tokenizer", TEXT) for file in found}
 
 
 def check_padding(text: Text, words: int, generation: str, home: Path) -> None:
