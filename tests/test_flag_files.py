@@ -26,7 +26,7 @@ def test_a_file_stands_for_its_lines(tmp_path):
         ("", "it is a folder"),
         ("itself", "names itself"),
         ("circle", "names itself"),
-        ("bytes", "is not UTF-8 text"),
+        ("bytes", "is not UTF-16 text"),
         ("large", "at most 1048576 are allowed"),
         ("doubling0", "more than 10000 arguments"),
         ("deep0", "inside each other"),

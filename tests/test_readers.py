@@ -93,7 +93,7 @@ def test_safetensors_in_half_precision_are_kept_as_they_are(tmp_path, rng):
     source = readers.read(file)
     same(source.tensors, {"a": numbers, "b": half})
     file.write_bytes(data.replace(b'"F16","shape":[3]', b'"U16","shape":[3]'))
-    with pytest.raises(ValueError, match="tensor module.b in .* has dtype U16"):
+    with pytest.raises(ValueError, match="tensor 'module.b' in .* has dtype U16"):
         readers.read(file)
 
 

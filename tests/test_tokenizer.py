@@ -85,7 +85,7 @@ def test_bad_folders(folder):
         tokenizer.read(folder)
     (folder / "special_tokens_map.json").unlink()
     (folder / "merges.txt").write_text("a z\n")
-    with pytest.raises(ValueError, match="merges.txt do not fit"):
+    with pytest.raises(ValueError, match="a merge must be of two entries to a third"):
         tokenizer.read(folder)
     (folder / "vocab.json").unlink()
     with pytest.raises(ValueError, match="neither vocab.json and merges.txt nor tokenizer.json"):

@@ -21,12 +21,12 @@ from tokenizers import models, normalizers, pre_tokenizers
 from sdedit_jax.files import json_file
 from sdedit_jax.files.wording import brief, first_line
 
+LARGEST = 2**22
+"""Entries of a vocabulary."""
 START, END = "<|startoftext|>", "<|endoftext|>"
 LENGTH = 77
 ANY = 10_000
 """A model_max_length from here on is a placeholder."""
-LARGEST = 2**20
-"""Tokens of a vocabulary."""
 SMALL = 10_000
 """A vocabulary of at most this size has the words of its captions as single tokens, no others."""
 WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
@@ -162,10 +162,6 @@ def _made(
         [split, pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     return bpe
-
-
-LARGEST = 2**22
-"""Entries of a vocabulary."""
 
 
 def _check_model(names: Any, pairs: Sequence[Any], where: str) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from sdedit_jax.files.prior_fields import SCHEDULER
 from sdedit_jax.files.schema import check_some
+from sdedit_jax.files.wording import brief
 from sdedit_jax.nets import foreign
 from sdedit_jax.weights.families import diffusers_names, family
 from sdedit_jax.weights.families.family import Card, Family, Shapes, missing
