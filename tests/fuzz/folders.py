@@ -23,8 +23,9 @@ def argv_for(rng, top):
     if top in ("exact", "tiny", "grey"):
         return edit(prior=top)
     if top in ("edited", "inpainted", "ledits"):
-        return program("replay", "ledits" if top == "ledits" else "strokes",
-                       input=f"{top}/record.json")
+        return program(
+            "replay", "ledits" if top == "ledits" else "strokes", input=f"{top}/record.json"
+        )
     if top == "text":
         name = rng.choice(("img2img", "ledits"))
         return program("edit", name, **(base_fields(name) | {"prior": top}))
@@ -35,5 +36,16 @@ def argv_for(rng, top):
     if top == "lpips":
         files = {"features__lpips_alex": "lpips/backbone.safetensors", "features__lpips_heads": top}
         return edit(target_lpips=0.1, **files)
-    return program("train", "train", **(base_fields("train") | {
-        "data__source": top, "data__labels": "captions", "data__split": "", "data__held_out": ""}))
+    return program(
+        "train",
+        "train",
+        **(
+            base_fields("train")
+            | {
+                "data__source": top,
+                "data__labels": "captions",
+                "data__split": "",
+                "data__held_out": "",
+            }
+        ),
+    )

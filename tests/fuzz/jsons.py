@@ -60,7 +60,8 @@ def run_json(rng):
         words = damage(rng, "out/run.json")
     more = rng.choice(({}, {"run__steps": 2}, {"export": True}))
     argv = program("train", "train", **(base_fields("train") | {"name": "tiny"} | more))
-    return Case(argv, (), f"{file}: {words}")
+    writes = ("out/run.json", "out/metrics.jsonl", "out/events", "out/checkpoints", "out/prior")
+    return Case(argv, (), f"{file}: {words}", writes)
 
 
 @kind

@@ -3,25 +3,31 @@
 import importlib
 import pkgutil
 
-from fuzz.case import KINDS
+from fuzz.case import KINDS, Random
 
-PARTS = ("pictures", "special", "jsons", "tables", "zips", "settings")
+PARTS = ("pictures", "special", "jsons", "tables", "zips", "settings", "weights", "calls")
+__all__ = ["KINDS", "Random", "spread", "warm"]
+for name in PARTS:
+    importlib.import_module(f"fuzz.{name}")
 
 
-def load():
-    """Import the modules of the kinds, and the whole package: a case then imports little."""
+def warm():
+    """Import the whole package, so that the process of a case imports little."""
     import sdedit_jax
 
     for one in pkgutil.walk_packages(sdedit_jax.__path__, "sdedit_jax."):
         if not one.name.endswith("__main__"):
-            importlib.import_module(one.name)
-    for name in PARTS:
-        importlib.import_module(f"fuzz.{name}")
-    return KINDS
+            try:
+                importlib.import_module(one.name)
+            except ImportError:  # an extra that is not installed
+                pass
 
 
-def spread(count, first, only=""):
-    """(kind, seed) pairs: equally many of each kind, kinds in turn."""
-    names = [only] if only else list(load())
-    load()
+def spread(count, first, only=()):
+    """(kind, seed) pairs: equally many of each kind, kinds in turn.
+
+    Args:
+        only: names of some kinds; (): all.
+    """
+    names = [*(only or KINDS)]
     return [(names[i % len(names)], first + i // len(names)) for i in range(count)]

@@ -28,7 +28,7 @@ def place(rng, data, ending, note):
     }[where]
     from fuzz.case import Case
 
-    return Case(argv, ("bad",), f"{where}: {note}")
+    return Case(argv, ("bad", "task option"), f"{where}: {note}")
 
 
 def chunk(name, data, crc=None):
@@ -51,9 +51,7 @@ def joined(parts):
 
 
 def header(width, height, depth=8, color=2, compression=0, filtering=0, interlace=0):
-    return struct.pack(
-        ">IIBBBBB", width, height, depth, color, compression, filtering, interlace
-    )
+    return struct.pack(">IIBBBBB", width, height, depth, color, compression, filtering, interlace)
 
 
 @kind

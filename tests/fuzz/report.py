@@ -6,7 +6,7 @@ import shlex
 
 
 def line(one):
-    return f"{one.kind} {one.seed}: {one.sort}: {one.frame} [{one.note[:80]}]"
+    return printable(f"{one.kind} {one.seed}: {one.sort}: {one.frame} [{one.note[:80]}]")
 
 
 def append_line(file, one):
@@ -33,7 +33,7 @@ def write(file, found):
     text += ["", f"# {len(groups)} distinct failures", ""]
     for (sort, frame), ones in sorted(groups.items(), key=lambda item: (item[0][0], -len(item[1]))):
         first = ones[0]
-        text += [f"## {sort}: {frame}", ""]
+        text += [f"## {sort}: {printable(frame)}", ""]
         text += [f"{len(ones)} cases, such as `python -m fuzz {first.kind} {first.seed}`: "]
         text[-1] += f"{first.note[:200]!r}; {first.seconds:.1f} s, {first.gigabytes:.1f} GB"
         kinds = collections.Counter(one.kind for one in ones)
@@ -42,5 +42,10 @@ def write(file, found):
             text += ["`" + shlex.join(["sdedit", *(arg[:200] for arg in first.argv)]) + "`"]
         last = [one for one in first.stderr.splitlines() if one.strip()][-2:]
         text += ["", *(f"    {one[:300]}" for one in last), ""]
-    with open(file, "w", encoding="utf-8", errors="backslashreplace") as out:
-        out.write("\n".join(text) + "\n")
+    with open(file, "w", encoding="utf-8") as out:
+        out.write("\n".join(map(printable, text)) + "\n")
+
+
+def printable(text):
+    """A line of text without control characters."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -18,10 +18,26 @@ PART_TEXTS += ("ancestral(eta=1e999)", "ancestral(eta=nan)", "ancestral(eta=-0.0
 PART_TEXTS += ("karras(rho=0)", "karras(rho=1e308)", "karras(rho=-7)", "sa_solver(tau=1e20)")
 PART_TEXTS += ("ancestral(eta=0.5,eta=1)", "ancestral(eta=" + "1" * 5000 + ")", "ancestral\n", "\0")
 PART_TEXTS += ("langevin(snr=1e308)", "langevin(steps=10**9)", "langevin(steps=1000000000)", "()")
-PART_TEXTS += ("adaptive(atol=0)", "adaptive(atol=-1,rtol=nan)", "lambda: 0", "ancestral(eta=2**99)")
-PART_TEXTS += ("ancestral(eta=" + "-" * 5000 + "1)", "ancestral(eta=" + "1+" * 5000 + "1)", "é(é=1)")
+PART_TEXTS += (
+    "adaptive(atol=0)",
+    "adaptive(atol=-1,rtol=nan)",
+    "lambda: 0",
+    "ancestral(eta=2**99)",
+)
+PART_TEXTS += (
+    "ancestral(eta=" + "-" * 5000 + "1)",
+    "ancestral(eta=" + "1+" * 5000 + "1)",
+    "é(é=1)",
+)
 CONCEPTS = ("+", "-", "+:7", "+a:", "+a:nan", "+a:1e999", "+a:7:2:3:4:5", '+"a', '+"a,b":x', ",,,")
-CONCEPTS += ("+a:7:-1", "+a:7:threshold=2", "+a:7:x=1", "a:7", "+" + "a," * 5000, "+a:" + "1" * 5000)
+CONCEPTS += (
+    "+a:7:-1",
+    "+a:7:threshold=2",
+    "+a:7:x=1",
+    "a:7",
+    "+" + "a," * 5000,
+    "+a:" + "1" * 5000,
+)
 CONCEPTS += ("+a:7:threshold=0.9:threshold=0.8", "++a", "+-a", "+\0", "+a\nb:7", "+a:7:1.5", "+a:0")
 
 
@@ -75,7 +91,9 @@ def sampler_parts(rng):
     field = rng.choice(("sampler__rule", "sampler__grid", "sampler__corrector", "size", "preset"))
     text = rng.choice(PART_TEXTS)
     if field == "size":
-        text = rng.choice(("0x0", "x", "16x", "-16x16", "100000x100000", "16x16x16", "1e9x1", "9" * 999))
+        text = rng.choice(
+            ("0x0", "x", "16x", "-16x16", "100000x100000", "16x16x16", "1e9x1", "9" * 999)
+        )
     argv = program("edit", "strokes", **(EXACT | {"input": PHOTO, field: text}))
     return Case(argv, (), f"{field}={text[:60]!r}")
 
@@ -86,7 +104,10 @@ MISTAKES = (
     *("import nothing_of_this_name", "def get_config(): raise RuntimeError('a\\nb')", "\0", ""),
     *("def get_config(): return get_config()", "raise MemoryError", "raise RecursionError"),
     *("def get_config(x): return x", "get_config = 5", "raise BaseException('x')", "yield 1"),
-    *("class E(Exception):\n def __str__(self): raise ValueError\nraise E()", "raise GeneratorExit"),
+    *(
+        "class E(Exception):\n def __str__(self): raise ValueError\nraise E()",
+        "raise GeneratorExit",
+    ),
     *("def get_config():\n return {'a': 1}", "(" * 300, "x = " + "-" * 50_000 + "1", "# coding: x"),
     *("raise ExceptionGroup('a', [ValueError('b')])", "raise StopIteration", "\tx\n  y\n z"),
 )
@@ -124,10 +145,29 @@ def config_files(rng):
 
 
 ARGUMENTS = ("x", "--", "-", "--config.", "--config.=1", "--config..t0=1", "--config.t0", "--t0=1")
-ARGUMENTS += ("--config.sampler=5", "--config.options=x", "--nothing", "--config.t0=0.5=0.5", "-h=1")
-ARGUMENTS += ("--mode=", "--mode", "--workdir", "--overwrite=x", "--keep=2", "--list=x", "--no", "")
-ARGUMENTS += ("--config.options.x=1", "--config.t0.x=1", "--verbosity=x", "--config.t0=\ud800", "@x")
-ARGUMENTS += ("--flagfile=", "--config=", "--config=no", "--config=/", "--config=a:b:c", "--undefok=")
+ARGUMENTS += (
+    "--config.sampler=5",
+    "--config.options=x",
+    "--nothing",
+    "--config.t0=0.5=0.5",
+    "-h=1",
+)
+ARGUMENTS += ("--mode=", "--mode", "--overwrite=x", "--keep=2", "--list=x", "--no", "")
+ARGUMENTS += (
+    "--config.options.x=1",
+    "--config.t0.x=1",
+    "--verbosity=x",
+    "--config.t0=\ud800",
+    "@x",
+)
+ARGUMENTS += (
+    "--flagfile=",
+    "--config=",
+    "--config=no",
+    "--config=/",
+    "--config=a:b:c",
+    "--undefok=",
+)
 ARGUMENTS += ("--config.sampler.rule.x=1", "--config['t0']=1", "--config.example.input=/dev/zero")
 ARGUMENTS += ("--mode=edit\n", "--pdb=x", "--only_check_args=x", "--config.sweep.t0=(", "\x1b[31m")
 
@@ -137,7 +177,9 @@ def arguments(rng):
     """Flags that are none, or wrong, and flag files."""
     argv = program("edit", "strokes", **(EXACT | {"input": PHOTO}))
     for _ in range(1 + rng.chance(0.3)):
-        argv.insert(rng.below(len(argv) + 1), rng.choice(ARGUMENTS).encode("utf-8", "replace").decode())
+        argv.insert(
+            rng.below(len(argv) + 1), rng.choice(ARGUMENTS).encode("utf-8", "replace").decode()
+        )
     note = ""
     if rng.chance(0.3):
         lines = [rng.choice(ARGUMENTS) for _ in range(3)]

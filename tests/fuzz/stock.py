@@ -94,8 +94,10 @@ def weights(folder):
 
     averaged, raw = (foreign_files.torch_named(w) for w in foreign_files.weights_of(tiny))
     (folder / "tiny.pth").write_bytes(torch_files.score_sde(averaged, raw))
-    edm = ROOT / "tests" / "goldens" / "edm_ddpmpp"
-    shutil.copytree(edm, folder / "edm")
+    import test_edm
+
+    case, tensors = test_edm.small_case()
+    test_edm.write(folder / "edm.pkl", test_edm.snapshot(case, tensors))
     unet = ROOT / "tests" / "goldens" / "unet2d_trained"
     shutil.copytree(unet, folder / "unet2d")
 
