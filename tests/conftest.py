@@ -26,8 +26,9 @@ HERE = Path(__file__).parent
 SHARED = HERE.parent.parent / "shared"
 FIRST = [  # the longest files, so that the workers end together
     "notebooks", "fuzz", "train_latent", "nets", "selfcheck", "inversion", "train",
-    "ledits_program", "text_edit", "img2img", "goldens", "ledits", "guidance", "sega", "adm", "edit_mode",
-    "sdedit", "solvers", "train_mode", "docs", "net_sizes", "single_file", "flowers", "zero_snr", "patch",
+    "ledits_program", "text_edit", "img2img", "goldens", "ledits", "guidance", "sega", "adm",
+    "edit_mode", "sdedit", "solvers", "train_mode", "docs", "net_sizes", "single_file", "flowers",
+    "zero_snr", "patch",
 ]  # fmt: skip
 
 

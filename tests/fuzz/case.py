@@ -15,6 +15,7 @@ class Case(NamedTuple):
         names: an error must name one of these; (): any text will do.
         note: what is wrong with the input.
         writes: folders beside the usual ones in which the case may write.
+        sound: whether nothing is wrong, so that the exit code must be 0.
         call: instead of the program.
     """
 
@@ -22,6 +23,7 @@ class Case(NamedTuple):
     names: tuple[str, ...] = ()
     note: str = ""
     writes: tuple[str, ...] = ()
+    sound: bool = False
     call: Callable[[], object] | None = None
 
 
@@ -41,6 +43,7 @@ class Random:
     """numpy's generator with the few draws that cases need."""
 
     def __init__(self, name, seed):
+        self.seed = seed
         self.bits = np.random.default_rng([*name.encode(), seed])
 
     def below(self, n):

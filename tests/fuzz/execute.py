@@ -39,7 +39,7 @@ CHANGING = ("out", "home/.cache", "home/.config", "tmp")
 MARK = "MARK"
 """Name of the file that hostile code would write."""
 DEEP = 8
-"""One seed in so many, from 7, runs to its end; the others end where a network would be compiled."""
+"""One seed in so many runs to its end; others end where a network would be compiled."""
 BAD_GENERATOR = 99
 
 
@@ -132,13 +132,8 @@ def _child(kind, seed, place, stock):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         case = KINDS[kind](Random(kind, seed))
-    told = {
-        "argv": case.argv,
-        "names": case.names,
-        "note": case.note,
-        "writes": case.writes,
-        "before": snapshot(place),
-    }
+    told = {name: value for name, value in case._asdict().items() if name != "call"}
+    told["before"] = snapshot(place)
     (place / "case.json").write_text(json.dumps(told))
     _redirect(place)
     _limit()
@@ -264,6 +259,8 @@ def _broken(code, texts, told, place, late, gigabytes):
         return "memory", "above the limit: " + _last(stderr)
     if "Traceback" in stderr or "Traceback" in stdout:
         return "traceback", _last(stderr + stdout)
+    if told["sound"] and code:
+        return "refused", _last(stderr)
     lines = [line for line in _shown(stderr) if not WARNING.match(line)]
     sort, frame = _wrong_lines(code, lines, stdout, told["names"])
     return (

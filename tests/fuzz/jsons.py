@@ -246,9 +246,7 @@ def clip_json(rng):
     data, words = json_bytes(rng, value)
     Path("clip/config.json").write_bytes(data)
     if rng.chance(0.5):
-        Path("clip/model.safetensors").write_bytes(
-            Path("stock/lpips/heads.safetensors").read_bytes()
-        )
+        Path("clip/model.safetensors").write_bytes(Path("stock/lpips/alex.pth").read_bytes())
     Path("clip/preprocessor_config.json").write_bytes(json_bytes(rng, {"crop_size": 224})[0])
     mode = rng.choice(("measure", "evaluate"))
     name = "measure" if mode == "measure" else "evaluate_strokes"

@@ -71,9 +71,10 @@ def config_fields(rng):
     """One or two fields of a config on the command line."""
     name = rng.choice(configs())
     known = [(f, v) for f, v in fields(configs()[name]) if f not in SKIPPED]
-    mode, given, told = mode_of(name), base_fields(name), []
+    mode, told = mode_of(name), []
     if mode == "edit":
         mode = rng.choice(("edit", "edit", "edit", "sweep", "search"))
+    given = base_fields(name, mode)
     for _ in range(1 + rng.chance(0.2)):
         field, value = rng.choice(known)
         text = odd_value(rng, field, value)

@@ -59,7 +59,9 @@ def base_fields(name, mode=""):
         small = {"net__image_size": 16, "net__nf": 8, "net__ch_mult": "(1,1)"}
         small |= {"net__attn_resolutions": "()"}
         given = TRAIN | (small if name in ("train", "train_flowers") else {})
-        return given | ({"data__labels": ""} if name == "train_flowers" else {})
+        return given | (
+            {"net__num_classes": 2, "data__split": ""} if name == "train_flowers" else {}
+        )
     if mode == "convert":
         return {"source": "stock/tiny.msgpack", "architecture": "stock/arch.json", "cache": ""}
     if mode == "measure":
@@ -75,7 +77,9 @@ def base_fields(name, mode=""):
     elif mode == "replay":
         return {"input": "stock/edited/photo_0.png"}
     elif mode == "calibrate":
-        return {"input": "stock/photos/a", "prior": "stock/exact", "cache": ""}
+        return {"prior": "stock/exact", "cache": ""}
+    if mode in ("sweep", "search"):
+        base = {field: value for field, value in base.items() if field != "samples"}
     return base
 
 

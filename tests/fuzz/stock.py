@@ -113,7 +113,8 @@ def recognition(folder):
     import recognition_files
 
     (folder / "lpips").mkdir()
-    recognition_files.lpips_in(folder / "lpips")
+    _, heads = recognition_files.lpips_in(folder / "lpips")
+    heads.rename(heads.with_name("alex.pth"))
 
 
 def results(folder, program):

@@ -53,8 +53,7 @@ def code(value):
     if isinstance(value, bool):
         return b"\x88" if value else b"\x89"
     if isinstance(value, int):
-        size = (value.bit_length() + 8) // 8
-        return b"\x8b" + struct.pack("<I", size) + value.to_bytes(size, "little", signed=True)
+        return whole(value)
     if isinstance(value, float):
         return b"G" + struct.pack(">d", value)
     if isinstance(value, str):
@@ -65,6 +64,14 @@ def code(value):
         return b"}(" + items + b"u"
     open_, close = (b"](", b"e") if isinstance(value, list) else (b"(", b"t")
     return open_ + b"".join(map(code, value)) + close
+
+
+def whole(value):
+    """A whole number as the opcodes that torch reads too."""
+    if -(2**31) <= value < 2**31:
+        return b"J" + struct.pack("<i", value)
+    size = value.bit_length() // 8 + 1
+    return b"\x8a" + bytes([size]) + value.to_bytes(size, "little", signed=True)
 
 
 KINDS = {"f4": "FloatStorage", "f2": "HalfStorage", "f8": "DoubleStorage", "i8": "LongStorage"}
