@@ -25,9 +25,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 HERE = Path(__file__).parent
 SHARED = HERE.parent.parent / "shared"
 FIRST = [  # the longest files, so that the workers end together
-    "notebooks", "train_latent", "nets", "selfcheck", "inversion", "train", "ledits_program",
-    "text_edit", "img2img", "goldens", "ledits", "guidance", "sega", "adm", "edit_mode", "sdedit",
-    "solvers", "train_mode", "docs", "net_sizes", "single_file", "flowers", "zero_snr", "patch",
+    "notebooks", "fuzz", "train_latent", "nets", "selfcheck", "inversion", "train",
+    "ledits_program", "text_edit", "img2img", "goldens", "ledits", "guidance", "sega", "adm",
+    "edit_mode", "sdedit", "solvers", "train_mode", "docs", "net_sizes", "single_file", "flowers",
+    "zero_snr", "patch",
 ]  # fmt: skip
 
 

@@ -1,0 +1,41 @@
+"""Sound input: what the other kinds damage is accepted when it is whole."""
+
+from fuzz.case import Case, edit, kind, program
+from fuzz.folders import argv_for, copied
+from fuzz.special import base_fields, configs, mode_of
+
+TOPS = ("exact", "grey", "tiny", "text", "text_source", "unet2d", "lpips", "edited", "inpainted")
+TOPS += ("ledits",)
+
+
+def runs(rng):
+    """Every sound run on which kinds build."""
+    for top in TOPS:
+        yield lambda top=top: (copied(top), argv_for(rng, top))[1]
+    for name in configs():
+        if name not in NEED_MORE:
+            workdir = "./out/prior" if mode_of(name) == "convert" else "out"
+            yield lambda name=name, workdir=workdir: program(
+                mode_of(name), name, workdir, **base_fields(name)
+            )
+    for name in ("tiny.pth", "tiny.msgpack"):
+        fields = {"source": f"stock/{name}", "architecture": "stock/arch.json", "check": False}
+        yield lambda fields=fields: program("convert", "convert", "./out/prior", **fields, cache="")
+    for mode in ("sweep", "search", "calibrate", "replay"):
+        workdir = "" if mode == "calibrate" else "out"
+        yield lambda mode=mode, workdir=workdir: program(
+            mode, "strokes", workdir, **base_fields("strokes", mode)
+        )
+    yield lambda: edit(options__strength_map="stock/mask.png")
+
+
+NEED_MORE = ("train_text", "train_vae", "evaluate_church", "evaluate_composite", "composite")
+NEED_MORE += ("recolor", "inpaint", "scribble", "outpaint", "classes", "evaluate_ledits")
+"""Configs that need a file or prior of their own beside the base fields."""
+
+
+@kind
+def sound(rng):
+    """The run of the seed's number."""
+    made = list(runs(rng))
+    return Case(made[rng.seed % len(made)](), (), "whole", sound=True)
