@@ -22,6 +22,8 @@ TABLE = 2**36
 """Bytes of a table that is read line by line."""
 LINE = 2**22
 """Bytes of a line of a table."""
+PIECE = 2**24
+"""Bytes that are read at a time."""
 ANY = 2**62 - 1
 """No limit: files that are mapped, or copied in pieces."""
 
@@ -107,12 +109,15 @@ def read(path: str | Path, field: str = "", most: int = TEXT) -> bytes:
     """
     with open_file(path, field, most) as file:
         try:
-            data = file.read(most + 1)
-        except OSError as error:
+            pieces, left = [], most
+            while piece := file.read(min(left + 1, PIECE)):  # Python reserves what it may read
+                pieces.append(piece)
+                left -= len(piece)
+                if left < 0:  # a file that grows, or one of /proc
+                    raise ValueError(_too_large(most))
+        except (OSError, ValueError) as error:
             raise _error(user_path(path), field, error) from None
-    if len(data) > most:  # a file that grows, or one of /proc
-        raise _error(user_path(path), field, ValueError(_too_large(most)))
-    return data
+    return b"".join(pieces)
 
 
 @contextlib.contextmanager
@@ -139,7 +144,7 @@ def copy(path: str | Path, target: str | Path, field: str = "", most: int = TABL
     """
     left = most
     with open_file(path, field, most) as file, open(target, "wb") as out:
-        while data := file.read(2**24):
+        while data := file.read(PIECE):
             left -= len(data)
             if left < 0:
                 raise _error(user_path(path), field, ValueError(_too_large(most)))

@@ -48,10 +48,21 @@ def load(data: bytes, name: str, formats: Sequence[str], most: int = 0) -> Image
     _check(image, data, name)
     try:
         with _quiet():
-            image.load()
+            decode(image)
     except Exception as error:  # Pillow raises many kinds for damaged files
         raise _damaged(name, error) from error
     return image
+
+
+def decode(image: Image.Image) -> None:
+    """Decode the pixels of an image; Pillow raises many kinds of errors for damaged ones.
+
+    Raises:
+        ValueError: they are numbers of colours, and the file has no colours.
+    """
+    image.load()
+    if image.mode in ("P", "PA") and not (image.palette and image.palette.palette):
+        raise ValueError("it has no palette")
 
 
 def header(path: str | Path, formats: Sequence[str]) -> ImageFile.ImageFile:

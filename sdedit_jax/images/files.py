@@ -85,7 +85,7 @@ def from_pil(image: Image.Image, name: str = "image") -> Picture:
             f" got {image.size[0]}x{image.size[1]} of mode {image.mode}"
         )
     try:
-        image.load()
+        picture_file.decode(image)
     except Exception as error:  # Pillow raises many kinds for damaged files
         raise ValueError(f"{name}: damaged or truncated ({error})") from error
     return _picture(image)

@@ -137,6 +137,8 @@ def mistake(argv: Sequence[str], error: BaseException) -> str:
         if lines:
             text = " ".join(str(one).split())[:LONGEST]
             return f"config: {file}, line {lines[-1]}: {type(one).__name__}: {text}"
+    if isinstance(error, MemoryError | RecursionError):
+        return f"config: {file}: it is nested too deeply, or too large"
     if PARSING in text:
         one = [*chain(error)][-1]
         return f"config: {file}: {' '.join(str(one).split())[:LONGEST]}"
