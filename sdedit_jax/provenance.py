@@ -18,6 +18,10 @@ RECIPE = "sdedit_jax"
 PARAMETERS = "parameters"
 """The PNG text chunk that image browsers of the web UIs read."""
 
+ENTRY = "sdedit_jax entry"
+"""The PNG text chunk with the entry of record.json, without the time; an interrupted run has no
+record, and goes on by these."""
+
 FIELDS = ("config", "task", "id", "seed", "sample", "value", "cut", "strength", "sampler", "size")
 FIELDS += ("prior", "guide", "mask", "original", "picture", "place", "environment")
 """Fields of a recipe."""
@@ -51,9 +55,16 @@ def short(values: Any) -> str:
     return hashlib.sha256(dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def chunks(recipe: Mapping[str, Any]) -> dict[str, str]:
-    """The text chunks of a PNG: the recipe, and the `parameters` line of the web UIs."""
-    return {RECIPE: dumps(recipe, sort_keys=True), PARAMETERS: parameters(recipe)}
+def chunks(recipe: Mapping[str, Any], entry: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """The text chunks of a PNG: the recipe, and the `parameters` line of the web UIs.
+
+    Args:
+        entry: of record.json; its time is left out, so that equal results are equal files.
+    """
+    found = {RECIPE: dumps(recipe, sort_keys=True), PARAMETERS: parameters(recipe)}
+    if entry is not None:
+        found[ENTRY] = dumps({name: value for name, value in entry.items() if name != "seconds"})
+    return found
 
 
 def dumps(values: Any, **options: Any) -> str:

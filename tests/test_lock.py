@@ -11,8 +11,8 @@ import pytest
 from program import known, names, refused, run, small, tiny_net
 
 from sdedit_jax import images
-from sdedit_jax.modes import lock
 from sdedit_jax.modes.files import kept
+from sdedit_jax.weights import lock
 
 
 def holder(**changes):
@@ -64,7 +64,7 @@ def test_locks_of_dead_processes_of_this_host_are_replaced(file):
 
 
 def test_a_process_that_is_killed_leaves_a_lock_that_is_replaced(file):
-    code = "import os, sys; from pathlib import Path; from sdedit_jax.modes import lock\n"
+    code = "import os, sys; from pathlib import Path; from sdedit_jax.weights import lock\n"
     code += "lock._create(Path(sys.argv[1])); os.kill(os.getpid(), 9)"
     assert subprocess.run([sys.executable, "-c", code, str(file)]).returncode == -9
     assert file.exists()

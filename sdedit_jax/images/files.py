@@ -335,6 +335,20 @@ def decode_text(data: bytes, name: str) -> dict[str, str]:
     return {str(key): str(value) for key, value in image.text.items()}
 
 
+def read_head(path: str | Path) -> dict[str, str]:
+    """The text chunks before the pixels of a PNG file, which may be cut off after them.
+
+    Raises:
+        ValueError: it is no PNG file.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(user_path(path), formats=["PNG"]) as image:
+            warnings.simplefilter("ignore")
+            return {str(k): str(v) for k, v in image.info.items() if isinstance(v, str)}
+    except (*DAMAGE, Image.DecompressionBombError) as error:
+        raise ValueError(f"cannot read {path}: no PNG file, or damaged ({error})") from None
+
+
 PART = "sdedit_jax part"
 """The PNG text chunk of guides and masks that are written beside results."""
 

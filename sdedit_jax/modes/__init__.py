@@ -11,16 +11,20 @@ from ml_collections import ConfigDict
 
 from sdedit_jax.caution import in_one_line
 from sdedit_jax.images import user_path
-from sdedit_jax.modes import lock
 from sdedit_jax.modes.config import resolve
 from sdedit_jax.modes.files import Target, kept
 from sdedit_jax.registry import included
 from sdedit_jax.text.spelling import one_of
+from sdedit_jax.weights import lock
 
 MODES = ["edit", "sweep", "search", "replay", "evaluate", "measure", "autotune", "calibrate"]
 MODES += ["train", "convert", "web"]
 EDITING = ("edit", "sweep", "search", "replay", "measure", "autotune")
 """Modes whose existing results stop a run, unless `overwrite` or `keep` is given."""
+RESUMING = ("edit", "sweep", "search", "convert")
+"""Modes that finish an interrupted run with `resume`."""
+CONTINUING = ("train", "evaluate")
+"""Modes that always do."""
 SHARED = ("evaluate",)
 """Modes in whose workdir several processes write, which finish what an earlier run left."""
 WITHOUT = {"calibrate": "writes to the prior", "web": "writes no files"}
@@ -37,6 +41,7 @@ def run(
     *,
     overwrite: bool = False,
     keep: bool = False,
+    resume: bool = False,
 ) -> int:
     """Run a mode; a notebook may do so any number of times.
 
@@ -48,6 +53,8 @@ def run(
         mode: one of MODES.
         overwrite: replace existing results.
         keep: write to WORKDIR/run-2, run-3 .. where the workdir holds files.
+        resume: finish the interrupted run in the workdir, which must have the same config, inputs
+            and prior; for the modes RESUMING.
 
     Returns:
         0 if everything was made, else 1; 143 or 130 after SIGTERM or SIGINT.
@@ -56,7 +63,7 @@ def run(
         ValueError, OSError: a setting or file that stops the run, named in one line.
     """
     one_of("mode", mode, MODES)
-    where = target(workdir, mode, overwrite, keep)
+    where = target(workdir, mode, overwrite, keep, resume)
     with in_one_line(), holding(where, mode):
         return entry(mode)(resolve(config, mode), where)
 
@@ -69,15 +76,24 @@ def holding(where: Target | None, mode: str) -> contextlib.AbstractContextManage
 
 
 def target(
-    workdir: str | Path | None, mode: str, overwrite: bool = False, keep: bool = False
+    workdir: str | Path | None,
+    mode: str,
+    overwrite: bool = False,
+    keep: bool = False,
+    resume: bool = False,
 ) -> Target | None:
     """Where a mode writes; None for a mode of WITHOUT, and for one of OPTIONAL without a workdir.
 
     Raises:
         ValueError: no workdir, options that exclude each other, or a folder that cannot be written.
     """
-    if keep and overwrite:
-        raise ValueError("keep, overwrite: give one of them")
+    options = {"keep": keep, "overwrite": overwrite, "resume": resume}
+    if len(given := [name for name, value in options.items() if value]) > 1:
+        raise ValueError(f"{', '.join(given)}: give one of them")
+    if resume and mode in CONTINUING:
+        raise ValueError(f"resume: --mode={mode} finishes what its workdir holds; leave it out")
+    if resume and mode not in RESUMING:
+        raise ValueError(f"resume: is for the modes {list(RESUMING)}, got mode {mode!r}")
     if keep and mode not in EDITING:
         raise ValueError(f"keep: is for the modes {list(EDITING)}, got mode {mode!r}")
     if mode in SHARED and (overwrite or keep):
@@ -93,10 +109,10 @@ def target(
             return None
         raise ValueError("workdir: give a folder for the results, e.g. --workdir=out")
     if mode == "convert":  # that folder appears whole or not at all
-        return Target(included.new_prior(workdir), overwrite)
+        return Target(included.new_prior(workdir), overwrite, resume)
     folder = kept(user_path(workdir)) if keep else user_path(workdir)
     make_folder(folder)
-    return Target(folder, overwrite)
+    return Target(folder, overwrite, resume)
 
 
 def make_folder(folder: Path) -> None:

@@ -35,8 +35,9 @@ WORKDIR = flags.DEFINE_string("workdir", "", "Folder for results, created if mis
 MODE = flags.DEFINE_string("mode", "edit", f"What to do: {', '.join(MODES)}.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace results of an earlier run.")
 KEEP = flags.DEFINE_bool("keep", False, "Keep earlier results: write to WORKDIR/run-2, run-3 ..")
+RESUME = flags.DEFINE_bool("resume", False, "Finish the interrupted run in WORKDIR.")
 LIST = flags.DEFINE_bool("list", False, "List configs, priors and presets, and end.")
-OWN = ("config", "workdir", "mode", "overwrite", "keep", "list")
+OWN = ("config", "workdir", "mode", "overwrite", "keep", "resume", "list")
 """The names of these flags."""
 
 
@@ -58,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
             raise TypeError(f"config: get_config() must return a ConfigDict, got {CONFIG.value!r}")
         given = config_flags.get_override_values(flags.FLAGS["config"])
         check.check(MODE.value, CONFIG.value, given)
-        options = {"overwrite": OVERWRITE.value, "keep": KEEP.value}
+        options = {"overwrite": OVERWRITE.value, "keep": KEEP.value, "resume": RESUME.value}
         return run(CONFIG.value, WORKDIR.value, MODE.value, **options)
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

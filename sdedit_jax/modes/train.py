@@ -5,11 +5,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from sdedit_jax import registry
+from sdedit_jax import registry, signals
 from sdedit_jax.data.pictures import Source, source
 from sdedit_jax.diffusion.noise import drawn_seed
 from sdedit_jax.images import size_text
-from sdedit_jax.modes import signals
 from sdedit_jax.modes.files import Target, plain
 from sdedit_jax.pipeline import ledits_settings
 from sdedit_jax.pipeline.cache import use_cache
