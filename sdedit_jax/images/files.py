@@ -5,6 +5,7 @@ Colour profiles are kept and not applied. Only the first frame of an animation i
 
 import io
 import os
+import re
 import secrets
 import struct
 import warnings
@@ -434,6 +435,16 @@ def write_bytes(path: str | Path, data: bytes, overwrite: bool = False) -> None:
     except OSError as error:
         raise OSError(f"cannot write {path}: {error.strerror or error}") from error
 
+
+def remove_parts(folder: Path) -> None:
+    """Remove the unfinished files that dead processes left in a folder that this process locks."""
+    for file in folder.glob(".*.part"):
+        if PART_OF.fullmatch(file.name) and not file.is_dir():
+            file.unlink(missing_ok=True)
+
+
+PART_OF = re.compile(r"\..+\.[0-9a-f]{8}\.part")
+"""The name of an unfinished file."""
 
 _EXISTS = "{} exists already; pass overwrite to replace it"
 

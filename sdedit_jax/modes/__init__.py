@@ -1,18 +1,21 @@
 """The modes of the program: a config in, files and lines out."""
 
 import contextlib
+import functools
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
 
+from sdedit_jax import images
 from sdedit_jax.caution import in_one_line
 from sdedit_jax.images import user_path
 from sdedit_jax.modes.config import resolve
 from sdedit_jax.modes.files import Target, kept
+from sdedit_jax.modes.resume import seed_of
 from sdedit_jax.registry import included
 from sdedit_jax.text.spelling import one_of
 from sdedit_jax.weights import lock
@@ -29,6 +32,8 @@ SHARED = ("evaluate",)
 """Modes in whose workdir several processes write, which finish what an earlier run left."""
 WITHOUT = {"calibrate": "writes to the prior", "web": "writes no files"}
 """Modes that take no workdir, and why."""
+LOCKING = (*SHARED, "convert")
+"""Modes that lock what they write by themselves."""
 OPTIONAL = ("replay", "measure")
 """Modes that write files only with a workdir."""
 Mode = Callable[[ConfigDict, Target | None], int]
@@ -65,14 +70,22 @@ def run(
     one_of("mode", mode, MODES)
     where = target(workdir, mode, overwrite, keep, resume)
     with in_one_line(), holding(where, mode):
-        return entry(mode)(resolve(config, mode), where)
+        earlier = functools.partial(seed_of, where.folder) if resume else lambda field: None
+        return entry(mode)(resolve(config, mode, earlier), where)
 
 
-def holding(where: Target | None, mode: str) -> contextlib.AbstractContextManager[None]:
-    """The lock of a run on its workdir; one process of a training on several hosts holds it."""
-    if where is None or mode in SHARED or jax.process_index():
-        return contextlib.nullcontext()
-    return lock.locked(lock.file_of(where.folder, inside=mode != "convert"))
+@contextlib.contextmanager
+def holding(where: Target | None, mode: str) -> Iterator[None]:
+    """The lock of a run on its workdir; one process of a training on several hosts holds it.
+
+    Unfinished files of dead processes are removed there.
+    """
+    if where is None or mode in LOCKING or jax.process_index():
+        yield
+        return
+    with lock.locked(lock.file_of(where.folder, inside=True)):
+        images.remove_parts(where.folder)
+        yield
 
 
 def target(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sdedit_jax import images, provenance
+from sdedit_jax.diffusion.noise import check_seed
 from sdedit_jax.modes import jobs as batches
 from sdedit_jax.modes.files import Target, plain
 from sdedit_jax.modes.jobs import Done
@@ -31,8 +32,11 @@ def seed_of(folder: Path, field: str) -> Any:
     """`seed`, or the seeds of a sweep, by the first result in a workdir; None without one."""
     for file in sorted(folder.glob("*.png")):
         try:
-            config = recipe_of(images.read_head(file), file)["config"]
-            return config["sweep"]["seeds"] if field == "sweep.seeds" else config[field]
+            config = recipe_of(images.read_head(file), file)["config"] if file.is_file() else {}
+            found = config["sweep"]["seeds"] if field == "sweep.seeds" else config[field]
+            for seed in found if field == "sweep.seeds" else [found]:
+                check_seed(seed)
+            return found
         except (ValueError, OSError, KeyError, TypeError):
             continue
     return None
@@ -60,7 +64,7 @@ def results(
         file = target.folder / f"{job.name}.png"
         if not file.exists():
             continue
-        if (picture := readable(file)) is None:
+        if (picture := readable(file, provenance.RECIPE)) is None:
             damaged.append(file)
         elif whole[job.input.name]:
             found[job.name] = compared(kind, job, file, picture, place)
@@ -87,8 +91,11 @@ def again(kind: Kind, jobs: Sequence[Job], earlier: Earlier, target: Target) -> 
     return found
 
 
-def readable(file: Path) -> np.ndarray | None:
+def readable(file: Path, mark: str) -> np.ndarray | None:
     """The picture of a result; None if the file is empty, or one of ours that is cut off.
+
+    Args:
+        mark: the text chunk that such a file has.
 
     Raises:
         ValueError: it is no result.
@@ -97,13 +104,16 @@ def readable(file: Path) -> np.ndarray | None:
         raise ValueError(f"workdir: {file} is no file, where a result belongs; move it away")
     if not file.stat().st_size:
         return None
-    text = images.read_head(file)
-    if provenance.RECIPE not in text and images.PART not in text:
+    if mark not in images.read_head(file):
         raise ValueError(f"workdir: {file} exists and is no result of this program; move it away")
     try:
-        return images.read(file).pixels
+        return images.read(file).pixels if END in file.read_bytes() else None
     except ValueError:
         return None
+
+
+END = b"IEND\xaeB`\x82"
+"""The last bytes of a PNG file; Pillow misses no pixels without them."""
 
 
 def compared(
@@ -119,7 +129,8 @@ def compared(
     """
     text = images.read_head(file)
     then = recipe_of(text, file)
-    now = _as_read(batches.recipe(kind, job, picture, place or {}))
+    recipe = batches.recipe(kind, job, picture, place or {})
+    now = _as_read(recipe)
     if then["picture"] != now["picture"]:
         raise ValueError(f"workdir: {file} was changed after it was made; move it away")
     if differing := provenance.differences(_known(then, place), _known(now, place)):
@@ -130,9 +141,8 @@ def compared(
     if _names(then["environment"]) != _names(now["environment"]):
         raise ValueError(f"workdir: the recipe in {file} is damaged; move it away")
     entry = {**entry_of(text, job, file), "seconds": None}
-    return Done(
-        job, Made(Output(picture, picture), _pictures(kind, job, file), entry, ""), entry, then
-    )
+    made = Made(Output(picture, picture), _pictures(kind, job, file), entry, "")
+    return Done(job, made, entry, {**recipe, "environment": then["environment"]})
 
 
 def recipe_of(text: Mapping[str, str], file: Path) -> dict[str, Any]:
@@ -145,6 +155,8 @@ def recipe_of(text: Mapping[str, str], file: Path) -> dict[str, Any]:
         return provenance.read_recipe(text, file.name, FORMAT)
     except ValueError as error:
         raise ValueError(str(error).replace("input:", "workdir:", 1)) from None
+    except RecursionError:
+        raise ValueError(f"workdir: the recipe in {file} is nested too deeply") from None
 
 
 def entry_of(text: Mapping[str, str], job: Job, file: Path) -> dict[str, Any]:
@@ -183,7 +195,7 @@ def beside(kind: Kind, one: Input, target: Target, ends: Sequence[str]) -> bool:
     known, whole = kind.inputs_beside(one), True
     for end in (*kind.beside(one), *ends):
         file = target.folder / f"{one.name}{end}.png"
-        found = readable(file) if file.exists() else None
+        found = readable(file, images.PART) if file.exists() else None
         if file.exists() and found is None:
             file.unlink()
         if found is not None and end in known and not _equal(found, known[end], one):

@@ -28,7 +28,12 @@ def read_object(file: str | Path, field: str, of: str = "") -> dict[str, Any]:
     Raises:
         ValueError: see `read`; or the file holds another value.
     """
-    value = read(file, field)
+    return parse_object(contents(file, field), file, field, of)
+
+
+def parse_object(data: bytes, file: str | Path, field: str, of: str = "") -> dict[str, Any]:
+    """The object in a JSON file's bytes; see `read_object`."""
+    value = parse(data, file, field)
     if not isinstance(value, dict):
         kind = "a list" if isinstance(value, list) else repr(value)
         raise ValueError(f"{field}: {file} must hold a JSON object{of and f' of {of}'}, got {kind}")

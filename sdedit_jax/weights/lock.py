@@ -3,7 +3,9 @@
 import contextlib
 import json
 import os
+import secrets
 import socket
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +13,8 @@ from pathlib import Path
 from sdedit_jax.text import json_file
 
 NAME = ".sdedit_jax.lock"
+LARGEST = 4096
+"""Bytes of a lock that are read."""
 
 Holder = Mapping[str, object]
 """The process that holds a lock: host, pid, since, and its start, which tells equal pids apart."""
@@ -23,18 +27,27 @@ def file_of(folder: Path, inside: bool) -> Path:
 
 
 @contextlib.contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Hold a lock.
+def locked(file: Path, field: str = "workdir") -> Iterator[None]:
+    """Hold a lock. Its folder is made, and removed again if it is empty at the end.
+
+    Args:
+        field: the setting that names the folder, for messages.
 
     Raises:
-        ValueError: another process holds it; the message names the process.
+        ValueError: another process holds it, or it is no lock; the message names the process.
         OSError: the file cannot be written.
     """
-    _acquire(file)
+    missing = [folder for folder in file.parents if not folder.exists()]
     try:
-        yield
+        _acquire(file, field)
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
     finally:
-        file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # one that is not empty, and those above it
+            for folder in missing:
+                folder.rmdir()
 
 
 def held(file: Path) -> bool:
@@ -43,44 +56,69 @@ def held(file: Path) -> bool:
     return holder is not None and not _dead(holder)
 
 
-def _acquire(file: Path) -> None:
-    if _create(file):
+def _acquire(file: Path, field: str) -> None:
+    if _create(file, field):
         return
     holder = _read(file)
     if holder is not None and not (_dead(holder) and _remove(file, holder)):
-        raise ValueError(_in_use(file, holder))
-    if not _create(file):
-        raise ValueError(_in_use(file, _read(file) or {}))
+        raise ValueError(f"{field}: {_in_use(file, holder)}")
+    if not _create(file, field):
+        raise ValueError(f"{field}: {_in_use(file, _read(file) or {})}")
 
 
-def _create(file: Path) -> bool:
-    """Write the lock of this process; False if there is one."""
+def _create(file: Path, field: str = "workdir") -> bool:
+    """Write the lock of this process; False if there is one.
+
+    It appears whole: it is written under another name, and linked.
+    """
     now = time.strftime("%Y-%m-%d %H:%M:%S")
     own = {"host": socket.gethostname(), "pid": os.getpid(), "since": now}
     text = json.dumps({**own, "start": _start(os.getpid())})
+    aside = file.with_name(f"{file.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with open(file, "x", encoding="utf-8") as stream:
-            stream.write(text)
+        try:
+            aside.write_text(text, encoding="utf-8")
+            _link(aside, file)
+        finally:
+            aside.unlink(missing_ok=True)
         return True
     except FileExistsError:
-        return False
+        if file.parent.is_dir():
+            return False
+        raise OSError(f"{field}: {file.parent} is not a folder") from None
     except OSError as error:
-        raise OSError(f"workdir: cannot write {file}: {error.strerror}") from None
+        raise OSError(f"{field}: cannot write {file}: {error.strerror}") from None
+
+
+def _link(aside: Path, file: Path) -> None:
+    """Give a file another name, unless that is taken."""
+    try:
+        os.link(aside, file)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        with open(file, "x", encoding="utf-8") as stream:
+            stream.write(aside.read_text(encoding="utf-8"))
 
 
 def _read(file: Path) -> Holder | None:
-    """The holder of a lock; None if the lock is gone, empty if it cannot be read."""
+    """The holder of a lock; None if the lock is gone, empty if it is no lock or damaged."""
     try:
-        return json_file.read_object(file, "workdir")
-    except ValueError:
-        return {} if file.exists() else None
+        if not stat.S_ISREG(os.lstat(file).st_mode):  # opening a pipe would wait
+            return {}
+        with open(file, "rb") as stream:
+            return json_file.parse_object(stream.read(LARGEST), file, "workdir")
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError):
+        return {}
 
 
 def _dead(holder: Holder) -> bool:
     """Whether the holder was a process of this host and has ended."""
     pid = holder.get("pid")
-    if holder.get("host") != socket.gethostname() or not isinstance(pid, int):
+    if holder.get("host") != socket.gethostname() or type(pid) is not int:
         return False
     if not 0 < pid < 2**31:
         return True
@@ -116,11 +154,11 @@ def _remove(file: Path, holder: Holder) -> bool:
 
 
 def _in_use(file: Path, holder: Holder) -> str:
-    who = "another process"
-    if holder:
-        pid, host, since = (holder.get(name) for name in ("pid", "host", "since"))
-        who = f"process {pid} on {host} (since {since})"
+    """Why a lock is not taken."""
+    pid, host, since = (holder.get(name) for name in ("pid", "host", "since"))
+    if type(pid) is not int or not isinstance(host, str):
+        return f"{file} is no lock of a run, or damaged; remove it if no run writes here"
     return (
-        f"workdir: {who} writes to it; wait, give another --workdir, or remove {file} if that"
-        " process is gone"
+        f"process {pid} on {host[:64]} (since {str(since)[:19]}) writes to it; wait, give another"
+        f" folder, or remove {file} if that process is gone"
     )

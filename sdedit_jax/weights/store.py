@@ -7,11 +7,13 @@
 Only this module and the training loop use orbax.
 """
 
+import contextlib
 import hashlib
 import json
+import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import orbax.checkpoint as ocp
 
 from sdedit_jax.registry import included
 from sdedit_jax.text import json_file, spelling
+from sdedit_jax.weights import lock
 
 Params = Mapping[str, Any]
 
@@ -61,24 +64,81 @@ def save(
         files: path within the folder -> file to copy.
         compressed: smaller by some percent; needs twice the memory of the parameters.
     """
+    with writing(folder) as aside:
+        fill(aside, params, metadata, files, compressed=compressed)
+
+
+@contextlib.contextmanager
+def writing(folder: str | Path, field: str = "workdir") -> Iterator[Path]:
+    """An empty folder that takes the place of `folder` at the end; other processes are locked out.
+
+    An error, or a kill, leaves the old folder or none.
+
+    Args:
+        field: the setting that names the folder, for messages.
+
+    Raises:
+        ValueError: another process writes the folder.
+        OSError: the disk is full or cannot be written; the message names the folder.
+    """
     folder = Path(folder).absolute()
+    with lock.locked(lock.file_of(folder, inside=False), field):
+        old = folder.with_name(OLD.format(folder.name))
+        if old.exists() and not folder.exists():  # killed between the two renames
+            old.rename(folder)
+        aside = beside(folder, "partial")
+        try:
+            aside.mkdir()
+            yield aside
+            replace(aside, folder)
+        except OSError as error:
+            if error.errno is None:  # it has a message of its own
+                raise
+            raise OSError(f"{field}: cannot write {folder}: {error.strerror or error}") from None
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def fill(
+    aside: Path,
+    params: Params,
+    metadata: Mapping[str, Any],
+    files: Mapping[str, str | Path] | None = None,
+    *,
+    compressed: bool = True,
+) -> None:
+    """Write the files of a prior into a folder of `writing`; see `save`.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
+    """
     handler = ocp.PyTreeCheckpointHandler(use_compression=compressed)
-    aside = beside(folder, "partial")
-    aside.mkdir(parents=True)
+    tree = jax.tree.map(np.asarray, dict(params))
     try:
         with ocp.Checkpointer(handler) as checkpointer:
-            tree = jax.tree.map(np.asarray, dict(params))
             checkpointer.save(aside / "params", args=ocp.args.PyTreeSave(tree))
-        # orbax's marker names the folder it wrote to, on this machine
-        (aside / "params" / "commit_success.txt").unlink(missing_ok=True)
-        for name, file in (files or {}).items():
-            (aside / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, aside / name)
-        text = as_text({**metadata, "sha256": digest(params)})
-        (aside / "prior.json").write_text(text)
-        replace(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    except Exception as error:  # orbax and tensorstore raise many kinds for a full disk
+        raise not_written(aside / "params", error) from None
+    # orbax's marker names the folder it wrote to, on this machine
+    (aside / "params" / "commit_success.txt").unlink(missing_ok=True)
+    for name, file in (files or {}).items():
+        (aside / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, aside / name)
+    text = as_text({**metadata, "sha256": digest(params)})
+    (aside / "prior.json").write_text(text)
+
+
+def not_written(path: Path, error: Exception) -> Exception:
+    """An OSError that names the path, for a failure of the disk that orbax wraps; else the error.
+
+    tensorstore's messages end in the name of the error: "[OS error 28: ENOSPC No space left ..]".
+    """
+    text = " ".join(str(error).split())
+    found = re.search(r"OS error (\d+)", text)
+    number = int(found[1]) if found else getattr(error, "errno", None)
+    if number is None:
+        return error
+    return OSError(f"cannot write {path}: {os.strerror(number)}")
 
 
 def as_text(metadata: Mapping[str, Any]) -> str:
@@ -247,6 +307,9 @@ def check_target(folder: str | Path, field: str, mark: str, workdir: str | Path 
             f"{field}: {folder} holds other files, which would be replaced; give a new folder, or"
             f" one with a {mark}"
         )
+
+
+OLD = ".{}.sdedit_jax-old"
 
 
 def beside(folder: Path, kind: str) -> Path:
