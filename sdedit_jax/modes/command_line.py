@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from sdedit_jax import signals
 from sdedit_jax.modes import MODES, check, listing, run
 from sdedit_jax.registry import included
 from sdedit_jax.text import spelling
@@ -44,7 +45,11 @@ OWN = ("config", "workdir", "mode", "overwrite", "keep", "resume", "list")
 def start() -> None:
     """Run the program with the arguments of the command line, and exit."""
     sys.stdout.reconfigure(errors="backslashreplace")  # names that a terminal cannot show
-    app.run(main, flags_parser=parse)
+    try:
+        with signals.program():
+            app.run(main, flags_parser=parse)
+    except KeyboardInterrupt as error:
+        sys.exit(interrupted(error))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -64,9 +69,14 @@ def main(argv: Sequence[str]) -> int:
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("error: interrupted; finished results are kept", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        return interrupted(error)
+
+
+def interrupted(error: KeyboardInterrupt) -> int:
+    """Print that a signal came; the exit code."""
+    print("error: interrupted; finished results are kept", file=sys.stderr)
+    return getattr(error, "exit_code", 130)
 
 
 # --- flags ----------------------------------------------------------------------------------------
