@@ -6,6 +6,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from logging import CRITICAL, getLogger
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -93,6 +94,7 @@ def parse(argv: Sequence[str]) -> list[str]:
         rest = flags.FLAGS(argv)
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.ERROR)  # orbax logs much below
+            getLogger("asyncio").setLevel(CRITICAL)  # and its failed tasks, which it raises too
         return rest
     except Exception as error:  # a config file is a program, which may raise anything
         text = mistake(argv, error) or reason(argv, error)

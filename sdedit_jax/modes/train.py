@@ -22,7 +22,7 @@ from sdedit_jax.training.loss import Objective
 from sdedit_jax.training.publishing import Sheet
 from sdedit_jax.training.step import Optimizer
 from sdedit_jax.training.vae import Fidelity
-from sdedit_jax.weights import store
+from sdedit_jax.weights import disk, store
 
 
 def train(config: ConfigDict, target: Target) -> int:
@@ -48,7 +48,7 @@ def train(config: ConfigDict, target: Target) -> int:
         raise ValueError(f"stage must be one of {list(STAGES)}, got {name!r}")
     use_cache(config.cache)
     config.run.seed = seed_of(config.run.seed, workdir)
-    with signals.catch() as caught:
+    with signals.catch() as caught, disk.naming(workdir):
         STAGES[name](config, workdir, caught.stop)
     return caught.exit_code
 

@@ -10,7 +10,6 @@ Only this module and the training loop use orbax.
 import contextlib
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +22,7 @@ import orbax.checkpoint as ocp
 
 from sdedit_jax.registry import included
 from sdedit_jax.text import json_file, spelling
-from sdedit_jax.weights import lock
+from sdedit_jax.weights import disk, lock
 
 Params = Mapping[str, Any]
 
@@ -88,13 +87,10 @@ def writing(folder: str | Path, field: str = "workdir") -> Iterator[Path]:
             old.rename(folder)
         aside = beside(folder, "partial")
         try:
-            aside.mkdir()
-            yield aside
-            replace(aside, folder)
-        except OSError as error:
-            if error.errno is None:  # it has a message of its own
-                raise
-            raise OSError(f"{field}: cannot write {folder}: {error.strerror or error}") from None
+            with disk.naming(folder, field):
+                aside.mkdir()
+                yield aside
+                replace(aside, folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
@@ -107,18 +103,11 @@ def fill(
     *,
     compressed: bool = True,
 ) -> None:
-    """Write the files of a prior into a folder of `writing`; see `save`.
-
-    Raises:
-        OSError: the disk is full or cannot be written.
-    """
+    """Write the files of a prior into a folder of `writing`; see `save`."""
     handler = ocp.PyTreeCheckpointHandler(use_compression=compressed)
     tree = jax.tree.map(np.asarray, dict(params))
-    try:
-        with ocp.Checkpointer(handler) as checkpointer:
-            checkpointer.save(aside / "params", args=ocp.args.PyTreeSave(tree))
-    except Exception as error:  # orbax and tensorstore raise many kinds for a full disk
-        raise not_written(aside / "params", error) from None
+    with ocp.Checkpointer(handler) as checkpointer:
+        checkpointer.save(aside / "params", args=ocp.args.PyTreeSave(tree))
     # orbax's marker names the folder it wrote to, on this machine
     (aside / "params" / "commit_success.txt").unlink(missing_ok=True)
     for name, file in (files or {}).items():
@@ -126,19 +115,6 @@ def fill(
         shutil.copyfile(file, aside / name)
     text = as_text({**metadata, "sha256": digest(params)})
     (aside / "prior.json").write_text(text)
-
-
-def not_written(path: Path, error: Exception) -> Exception:
-    """An OSError that names the path, for a failure of the disk that orbax wraps; else the error.
-
-    tensorstore's messages end in the name of the error: "[OS error 28: ENOSPC No space left ..]".
-    """
-    text = " ".join(str(error).split())
-    found = re.search(r"OS error (\d+)", text)
-    number = int(found[1]) if found else getattr(error, "errno", None)
-    if number is None:
-        return error
-    return OSError(f"cannot write {path}: {os.strerror(number)}")
 
 
 def as_text(metadata: Mapping[str, Any]) -> str:
