@@ -4,6 +4,7 @@ import contextlib
 import functools
 import importlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -121,6 +122,7 @@ def target(
         if mode in OPTIONAL and not (keep or overwrite):
             return None
         raise ValueError("workdir: give a folder for the results, e.g. --workdir=out")
+    check_path(workdir)
     if mode == "convert":  # that folder appears whole or not at all
         return Target(included.new_prior(workdir), overwrite, resume)
     folder = kept(user_path(workdir)) if keep else user_path(workdir)
@@ -136,10 +138,30 @@ def make_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise OSError(f"workdir: {folder} is not a folder") from None
     except OSError as error:
         raise OSError(f"workdir: cannot make the folder {folder}: {error.strerror}") from None
-    if not os.access(folder, os.W_OK):
-        raise OSError(f"workdir: {folder} cannot be written")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()  # root has all permissions, and yet may fail
+    except OSError as error:
+        raise OSError(f"workdir: {folder} cannot be written: {error.strerror}") from None
+
+
+def check_path(workdir: str | Path) -> None:
+    """Check that a system can have such a path.
+
+    Raises:
+        ValueError: it holds a null byte. OSError: a name is too long, or links run in a circle.
+    """
+    if "\0" in str(workdir):
+        raise ValueError(f"workdir: a path has no null byte, got {str(workdir)!r}")
+    try:
+        os.stat(user_path(workdir))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass
+    except OSError as error:
+        raise OSError(f"workdir: {str(workdir)[:200]}: {error.strerror}") from None
 
 
 def entry(name: str) -> Mode:

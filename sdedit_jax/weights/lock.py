@@ -22,7 +22,7 @@ Holder = Mapping[str, object]
 
 def file_of(folder: Path, inside: bool) -> Path:
     """The lock of a workdir: inside it, or beside a workdir that appears whole or not at all."""
-    folder = folder.resolve()
+    folder = Path(os.path.realpath(folder))
     return folder / NAME if inside else folder.with_name(f".{folder.name}{NAME}")
 
 
