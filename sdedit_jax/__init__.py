@@ -2,6 +2,7 @@
 
 import importlib.metadata
 
+from sdedit_jax import signals as signals  # first: the imports below take seconds
 from sdedit_jax.api import Done, convert, edit, invert, ledits, load_prior, stream, text_edit
 from sdedit_jax.diffusion.grids import Grid
 from sdedit_jax.diffusion.sampler import reverse

@@ -20,6 +20,10 @@ RECIPE = "sdedit_jax"
 PARAMETERS = "parameters"
 """The PNG text chunk that image browsers of the web UIs read."""
 
+ENTRY = "sdedit_jax entry"
+"""The PNG text chunk with the entry of record.json, without the time; an interrupted run has no
+record, and goes on by these."""
+
 SHARED = ("config", "environment")
 """Fields of recipes that a record.json has at its top."""
 
@@ -49,15 +53,21 @@ def short(values: Any) -> str:
     return hashlib.sha256(dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def chunks(recipe: Mapping[str, Any]) -> dict[str, str]:
+def chunks(recipe: Mapping[str, Any], entry: Mapping[str, Any] | None = None) -> dict[str, str]:
     """The text chunks of a PNG: the recipe, and the `parameters` line of the web UIs.
+
+    Args:
+        entry: of record.json; its time is left out, so that equal results are equal files.
 
     Raises:
         ValueError: a recipe that could not be read again.
     """
     text = dumps(recipe, sort_keys=True)
     recipe_fields.check(json.loads(text))
-    return {RECIPE: text, PARAMETERS: parameters(recipe)}
+    found = {RECIPE: text, PARAMETERS: parameters(recipe)}
+    if entry is not None:
+        found[ENTRY] = dumps({name: value for name, value in entry.items() if name != "seconds"})
+    return found
 
 
 def dumps(values: Any, **options: Any) -> str:

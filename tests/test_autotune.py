@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import sdedit_jax as sj
+from sdedit_jax import signals
 from sdedit_jax.configs import exact
 from sdedit_jax.evaluation.candidates import Candidate, Measured, choose, pareto
 from sdedit_jax.evaluation.kid import energy_kernel, grouped, mmd2
 from sdedit_jax.evaluation.wasserstein import sliced_wasserstein
-from sdedit_jax.modes import autotune, autotune_candidates, autotune_report, check, signals
+from sdedit_jax.modes import autotune, autotune_candidates, autotune_report, check
 from sdedit_jax.registry import included
 
 

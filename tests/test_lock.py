@@ -8,11 +8,11 @@ import subprocess
 import sys
 
 import pytest
-from program import known, names, refused, run, small, tiny_net
+from program import config_of, known, names, refused, run, small, tiny_net, tiny_prior
 
 from sdedit_jax import images
-from sdedit_jax.modes import lock
 from sdedit_jax.modes.files import kept
+from sdedit_jax.weights import lock
 
 
 def holder(**changes):
@@ -49,7 +49,7 @@ def test_a_held_lock_is_refused_and_stays(changes, file):
 
 def test_a_lock_that_cannot_be_read_is_refused(file):
     file.write_text("")
-    with pytest.raises(ValueError, match="workdir: another process writes"), lock.locked(file):
+    with pytest.raises(ValueError, match="is no lock of a run, or damaged"), lock.locked(file):
         pass
 
 
@@ -64,7 +64,7 @@ def test_locks_of_dead_processes_of_this_host_are_replaced(file):
 
 
 def test_a_process_that_is_killed_leaves_a_lock_that_is_replaced(file):
-    code = "import os, sys; from pathlib import Path; from sdedit_jax.modes import lock\n"
+    code = "import os, sys; from pathlib import Path; from sdedit_jax.weights import lock\n"
     code += "lock._create(Path(sys.argv[1])); os.kill(os.getpid(), 9)"
     assert subprocess.run([sys.executable, "-c", code, str(file)]).returncode == -9
     assert file.exists()
@@ -85,7 +85,8 @@ def test_every_mode_that_writes_refuses_a_held_workdir(file, tmp_path):
         assert f"process {os.getpid()} on" in refused(config, tmp_path, mode)
     beside = lock.file_of(tmp_path / "prior", inside=False)
     beside.write_text(json.dumps(holder()))
-    assert f"process {os.getpid()} on" in refused(edits, tmp_path / "prior", "convert")
+    config = config_of("convert", source=tiny_prior())
+    assert f"process {os.getpid()} on" in refused(config, tmp_path / "prior", "convert")
     assert not (tmp_path / "prior").exists()
 
 

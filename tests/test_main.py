@@ -269,7 +269,7 @@ def test_flags_reach_the_mode(started, tmp_path, monkeypatch):
 
     monkeypatch.setattr(command_line, "run", run)
     assert started(f"--workdir={tmp_path}", "--keep", "--mode=sweep") == (7, [])
-    assert seen == [((str(tmp_path), "sweep"), {"overwrite": False, "keep": True})]
+    assert seen == [((str(tmp_path), "sweep"), {"overwrite": False, "keep": True, "resume": False})]
 
 
 @pytest.mark.parametrize(

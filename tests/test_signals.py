@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from sdedit_jax.modes import signals
+from sdedit_jax import signals
 
 CODES = [(signal.SIGTERM, 143, SystemExit), (signal.SIGINT, 130, KeyboardInterrupt)]
 

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sdedit_jax import signals
 from sdedit_jax.data.pictures import Source
 from sdedit_jax.devices import placement
 from sdedit_jax.diffusion.sde import VE, VP, SubVP, level
 from sdedit_jax.diffusion.solvers import Prediction
-from sdedit_jax.modes import signals
 from sdedit_jax.priors.analytic import gaussian
 from sdedit_jax.training import loss as losses
 from sdedit_jax.training.loop import Hooks, Run, newest_step, train

@@ -40,7 +40,14 @@ def read_object(
     Raises:
         ValueError: see `read`; or the file holds another value.
     """
-    value = read(file, field, infinite=infinite)
+    return parse_object(contents(file, field), file, field, of, infinite=infinite)
+
+
+def parse_object(
+    data: bytes, file: str | Path, field: str, of: str = "", *, infinite: bool = False
+) -> dict[str, Any]:
+    """The object in a JSON file's bytes; see `read_object`."""
+    value = parse(data, file, field, infinite=infinite)
     if not isinstance(value, dict):
         kind = "a list" if isinstance(value, list) else repr(value)[:80]
         raise ValueError(f"{field}: {file} must hold a JSON object{of and f' of {of}'}, got {kind}")

@@ -5,6 +5,7 @@ Colour profiles are kept and not applied. Only the first frame of an animation i
 
 import io
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -320,6 +321,16 @@ def decode_text(data: bytes, name: str) -> dict[str, str]:
     return picture_file.png_text(data, name)
 
 
+def read_head(path: str | Path) -> dict[str, str]:
+    """The text chunks before the pixels of a PNG file, which may be cut off after them.
+
+    Raises:
+        ValueError: it is no PNG file, or damaged.
+    """
+    info = picture_file.header(path, ("PNG",)).info
+    return {str(key): str(value) for key, value in info.items() if isinstance(value, str)}
+
+
 PART = "sdedit_jax part"
 """The PNG text chunk of guides and masks that are written beside results."""
 
@@ -404,6 +415,16 @@ def write_bytes(path: str | Path, data: bytes, overwrite: bool = False) -> None:
     except OSError as error:
         raise OSError(f"cannot write {path}: {error.strerror or error}") from error
 
+
+def remove_parts(folder: Path) -> None:
+    """Remove the unfinished files that dead processes left in a folder that this process locks."""
+    for file in folder.glob(".*.part"):
+        if PART_OF.fullmatch(file.name) and not file.is_dir():
+            file.unlink(missing_ok=True)
+
+
+PART_OF = re.compile(r"\..+\.[0-9a-f]{8}\.part")
+"""The name of an unfinished file."""
 
 _EXISTS = "{} exists already; pass overwrite to replace it"
 

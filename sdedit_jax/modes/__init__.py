@@ -1,30 +1,40 @@
 """The modes of the program: a config in, files and lines out."""
 
 import contextlib
+import functools
 import importlib
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
 
+from sdedit_jax import images
 from sdedit_jax.caution import in_one_line
 from sdedit_jax.files.paths import user_path
-from sdedit_jax.modes import lock
 from sdedit_jax.modes.config import resolve
 from sdedit_jax.modes.files import Target, kept, plain
+from sdedit_jax.modes.resume import seed_of
 from sdedit_jax.registry import bounds, included
 from sdedit_jax.text.spelling import one_of
+from sdedit_jax.weights import lock
 
 MODES = ["edit", "sweep", "search", "replay", "evaluate", "measure", "autotune", "calibrate"]
 MODES += ["train", "convert", "web"]
 EDITING = ("edit", "sweep", "search", "replay", "measure", "autotune")
 """Modes whose existing results stop a run, unless `overwrite` or `keep` is given."""
+RESUMING = ("edit", "sweep", "search", "convert")
+"""Modes that finish an interrupted run with `resume`."""
+CONTINUING = ("train", "evaluate")
+"""Modes that always do."""
 SHARED = ("evaluate",)
 """Modes in whose workdir several processes write, which finish what an earlier run left."""
 WITHOUT = {"calibrate": "writes to the prior", "web": "writes no files"}
 """Modes that take no workdir, and why."""
+LOCKING = (*SHARED, "convert")
+"""Modes that lock what they write by themselves."""
 OPTIONAL = ("replay", "measure")
 """Modes that write files only with a workdir."""
 Mode = Callable[[ConfigDict, Target | None], int]
@@ -37,6 +47,7 @@ def run(
     *,
     overwrite: bool = False,
     keep: bool = False,
+    resume: bool = False,
 ) -> int:
     """Run a mode; a notebook may do so any number of times.
 
@@ -48,6 +59,8 @@ def run(
         mode: one of MODES.
         overwrite: replace existing results.
         keep: write to WORKDIR/run-2, run-3 .. where the workdir holds files.
+        resume: finish the interrupted run in the workdir, which must have the same config, inputs
+            and prior; for the modes RESUMING.
 
     Returns:
         0 if everything was made, else 1; 143 or 130 after SIGTERM or SIGINT.
@@ -57,28 +70,45 @@ def run(
     """
     one_of("mode", mode, MODES)
     bounds.check(plain(config))
-    where = target(workdir, mode, overwrite, keep)
+    where = target(workdir, mode, overwrite, keep, resume)
     with in_one_line(), holding(where, mode):
-        return entry(mode)(resolve(config, mode), where)
+        earlier = functools.partial(seed_of, where.folder) if resume else lambda field: None
+        return entry(mode)(resolve(config, mode, earlier), where)
 
 
-def holding(where: Target | None, mode: str) -> contextlib.AbstractContextManager[None]:
-    """The lock of a run on its workdir; one process of a training on several hosts holds it."""
-    if where is None or mode in SHARED or jax.process_index():
-        return contextlib.nullcontext()
-    return lock.locked(lock.file_of(where.folder, inside=mode != "convert"))
+@contextlib.contextmanager
+def holding(where: Target | None, mode: str) -> Iterator[None]:
+    """The lock of a run on its workdir; one process of a training on several hosts holds it.
+
+    Unfinished files of dead processes are removed there.
+    """
+    if where is None or mode in LOCKING or jax.process_index():
+        yield
+        return
+    with lock.locked(lock.file_of(where.folder, inside=True)):
+        images.remove_parts(where.folder)
+        yield
 
 
 def target(
-    workdir: str | Path | None, mode: str, overwrite: bool = False, keep: bool = False
+    workdir: str | Path | None,
+    mode: str,
+    overwrite: bool = False,
+    keep: bool = False,
+    resume: bool = False,
 ) -> Target | None:
     """Where a mode writes; None for a mode of WITHOUT, and for one of OPTIONAL without a workdir.
 
     Raises:
         ValueError: no workdir, options that exclude each other, or a folder that cannot be written.
     """
-    if keep and overwrite:
-        raise ValueError("keep, overwrite: give one of them")
+    options = {"keep": keep, "overwrite": overwrite, "resume": resume}
+    if len(given := [name for name, value in options.items() if value]) > 1:
+        raise ValueError(f"{', '.join(given)}: give one of them")
+    if resume and mode in CONTINUING:
+        raise ValueError(f"resume: --mode={mode} finishes what its workdir holds; leave it out")
+    if resume and mode not in RESUMING:
+        raise ValueError(f"resume: is for the modes {list(RESUMING)}, got mode {mode!r}")
     if keep and mode not in EDITING:
         raise ValueError(f"keep: is for the modes {list(EDITING)}, got mode {mode!r}")
     if mode in SHARED and (overwrite or keep):
@@ -93,11 +123,12 @@ def target(
         if mode in OPTIONAL and not (keep or overwrite):
             return None
         raise ValueError("workdir: give a folder for the results, e.g. --workdir=out")
+    check_path(workdir)
     if mode == "convert":  # that folder appears whole or not at all
-        return Target(included.new_prior(workdir), overwrite)
+        return Target(included.new_prior(workdir), overwrite, resume)
     folder = kept(user_path(workdir)) if keep else user_path(workdir)
     make_folder(folder)
-    return Target(folder, overwrite)
+    return Target(folder, overwrite, resume)
 
 
 def make_folder(folder: Path) -> None:
@@ -108,10 +139,30 @@ def make_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise OSError(f"workdir: {folder} is not a folder") from None
     except OSError as error:
         raise OSError(f"workdir: cannot make the folder {folder}: {error.strerror}") from None
-    if not os.access(folder, os.W_OK):
-        raise OSError(f"workdir: {folder} cannot be written")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()  # root has all permissions, and yet may fail
+    except OSError as error:
+        raise OSError(f"workdir: {folder} cannot be written: {error.strerror}") from None
+
+
+def check_path(workdir: str | Path) -> None:
+    """Check that a system can have such a path.
+
+    Raises:
+        ValueError: it holds a null byte. OSError: a name is too long, or links run in a circle.
+    """
+    if "\0" in str(workdir):
+        raise ValueError(f"workdir: a path has no null byte, got {str(workdir)!r}")
+    try:
+        os.stat(user_path(workdir))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass
+    except OSError as error:
+        raise OSError(f"workdir: {str(workdir)[:200]}: {error.strerror}") from None
 
 
 def entry(name: str) -> Mode:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
+from sdedit_jax import signals
 from sdedit_jax.evaluation.candidates import (
     Candidate,
     Measured,
@@ -23,7 +24,7 @@ from sdedit_jax.evaluation.candidates import (
 )
 from sdedit_jax.modes import autotune_report as report
 from sdedit_jax.modes import jobs as batches
-from sdedit_jax.modes import kinds, signals
+from sdedit_jax.modes import kinds
 from sdedit_jax.modes.autotune_candidates import (
     candidates_of,
     check,

@@ -1,6 +1,7 @@
 """--mode=calibrate: measure how a prior takes its own pictures, for automatic strengths."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from sdedit_jax.modes.session import header
 from sdedit_jax.pipeline import auto_strength
 from sdedit_jax.registry import included
 from sdedit_jax.text.spelling import counted
-from sdedit_jax.weights import store
+from sdedit_jax.weights import lock, store
 
 PICTURES = 96
 """At most, evenly spaced among the photos."""
@@ -30,6 +31,12 @@ def calibrate(config: ConfigDict, target: Target | None) -> int:
     if "auto_t0" not in config:
         raise ValueError("config: --mode=calibrate needs a config of SDEdit, such as base")
     folder, config.auto_t0 = included.prior(config.prior), ""
+    with lock.locked(lock.file_of(folder, inside=False), "prior"):
+        return calibrated(config, folder)
+
+
+def calibrated(config: ConfigDict, folder: Path) -> int:
+    """Calibrate the prior in a folder, which this process locks."""
     photos = photos_of(config)
     kind = sdedit.open_kind(config)
     cond, source = kind.cond_of(), "photos" if photos else "samples"

@@ -6,11 +6,13 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from logging import CRITICAL, getLogger
 from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from sdedit_jax import signals
 from sdedit_jax.files.wording import brief
 from sdedit_jax.modes import MODES, check, flag_files, listing, run
 from sdedit_jax.registry import included
@@ -38,15 +40,20 @@ WORKDIR = flags.DEFINE_string("workdir", "", "Folder for results, created if mis
 MODE = flags.DEFINE_string("mode", "edit", f"What to do: {', '.join(MODES)}.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace results of an earlier run.")
 KEEP = flags.DEFINE_bool("keep", False, "Keep earlier results: write to WORKDIR/run-2, run-3 ..")
+RESUME = flags.DEFINE_bool("resume", False, "Finish the interrupted run in WORKDIR.")
 LIST = flags.DEFINE_bool("list", False, "List configs, priors and presets, and end.")
-OWN = ("config", "workdir", "mode", "overwrite", "keep", "list")
+OWN = ("config", "workdir", "mode", "overwrite", "keep", "resume", "list")
 """The names of these flags."""
 
 
 def start() -> None:
     """Run the program with the arguments of the command line, and exit."""
     sys.stdout.reconfigure(errors="backslashreplace")  # names that a terminal cannot show
-    app.run(main, flags_parser=parse)
+    try:
+        with signals.program():
+            app.run(main, flags_parser=parse)
+    except KeyboardInterrupt as error:
+        sys.exit(interrupted(error))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -62,14 +69,19 @@ def main(argv: Sequence[str]) -> int:
             raise TypeError(f"config: get_config() must return a ConfigDict, got {got}")
         given = config_flags.get_override_values(flags.FLAGS["config"])
         check.check(MODE.value, CONFIG.value, given)
-        options = {"overwrite": OVERWRITE.value, "keep": KEEP.value}
+        options = {"overwrite": OVERWRITE.value, "keep": KEEP.value, "resume": RESUME.value}
         return run(CONFIG.value, WORKDIR.value, MODE.value, **options)
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("error: interrupted; finished results are kept", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        return interrupted(error)
+
+
+def interrupted(error: KeyboardInterrupt) -> int:
+    """Print that a signal came; the exit code."""
+    print("error: interrupted; finished results are kept", file=sys.stderr)
+    return getattr(error, "exit_code", 130)
 
 
 # --- flags ----------------------------------------------------------------------------------------
@@ -84,6 +96,7 @@ def parse(argv: Sequence[str]) -> list[str]:
         sys.argv = argv = with_config(argv)  # ml_collections reads the fields from sys.argv
         name_configs()
         logging.set_verbosity(logging.ERROR)  # orbax logs much below; --verbosity changes it
+        getLogger("asyncio").setLevel(CRITICAL)  # failed tasks of orbax, which it raises too
         return flags.FLAGS(argv)
     except KeyboardInterrupt:
         raise

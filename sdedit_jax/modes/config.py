@@ -1,5 +1,6 @@
 """The config of a run, resolved: the example where no input is given, home folders, drawn seeds."""
 
+from collections.abc import Callable
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -17,8 +18,14 @@ EXAMPLES = ("edit", "sweep", "search", "autotune", "evaluate")
 """Modes that take the example of a config where no input is given."""
 
 
-def resolve(config: ConfigDict, mode: str) -> ConfigDict:
+def resolve(
+    config: ConfigDict, mode: str, earlier: Callable[[str], Any] = lambda field: None
+) -> ConfigDict:
     """A copy of a config with every value that the run uses.
+
+    Args:
+        earlier: "seed" or "sweep.seeds" -> the value of an interrupted run, or None; it takes the
+            place of drawn seeds.
 
     Raises:
         TypeError, ValueError: a value that is no seed.
@@ -32,7 +39,7 @@ def resolve(config: ConfigDict, mode: str) -> ConfigDict:
             found = with_example(found, example)
     if mode == "evaluate" and found.get("seed") == -1:
         raise ValueError("seed: an evaluation that is run again needs a seed of its own, got -1")
-    return with_seeds(found)
+    return with_seeds(found, earlier)
 
 
 def with_example(config: ConfigDict, example: ConfigDict) -> ConfigDict:
@@ -52,6 +59,9 @@ def with_example(config: ConfigDict, example: ConfigDict) -> ConfigDict:
     return config
 
 
+DRAWN = {True: "drawn", False: "of the interrupted run"}
+
+
 def _unset(value: Any, default: Any) -> bool:
     """Whether nobody has set an option: None, or empty or 0 where that is the default."""
     return value is None or (not value and not default)
@@ -68,7 +78,7 @@ def at_home(config: ConfigDict) -> ConfigDict:
     return found
 
 
-def with_seeds(config: ConfigDict) -> ConfigDict:
+def with_seeds(config: ConfigDict, earlier: Callable[[str], Any]) -> ConfigDict:
     """The config with a drawn seed in the place of each -1; the seeds of a training are its own.
 
     Raises:
@@ -76,11 +86,13 @@ def with_seeds(config: ConfigDict) -> ConfigDict:
     """
     if "seed" in config:
         given = config.seed
-        config.seed = drawn_seed(given)
+        found = earlier("seed") if given == -1 else None
+        config.seed = drawn_seed(given if found is None else found)
         if given == -1:
-            print(f"seed      {config.seed}, drawn")
+            print(f"seed      {config.seed}, {DRAWN[found is None]}")
     if "sweep" in config and -1 in config.sweep.seeds:
-        seeds = (drawn_seed(seed) if seed == -1 else seed for seed in config.sweep.seeds)
-        config.sweep.seeds = tuple(seeds)
-        print(f"seeds     {config.sweep.seeds}, drawn")
+        found = earlier("sweep.seeds")
+        seeds = config.sweep.seeds if found is None else found
+        config.sweep.seeds = tuple(drawn_seed(seed) for seed in seeds)
+        print(f"seeds     {config.sweep.seeds}, {DRAWN[found is None]}")
     return config

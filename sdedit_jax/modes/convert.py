@@ -25,7 +25,11 @@ def convert(config: ConfigDict, target: Target) -> int:
     options = {name: value for name, value in plain(config).items() if name != "cache"}
     source = options.pop("source")
     options["architecture"] = options["architecture"] or None
-    report = convert_checkpoint(source, target.folder, **options, overwrite=target.overwrite)
+    options |= {"overwrite": target.overwrite, "resume": target.resume}
+    report = convert_checkpoint(source, target.folder, **options)
+    if not report.made:
+        print(f"finished  {report.folder} holds this conversion, nothing is left to do")
+        return 0
     for line in summary(report):
         print(line)
     if report.verdict is not None and not report.verdict.passed:

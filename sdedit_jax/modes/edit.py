@@ -1,14 +1,15 @@
 """--mode=edit: pictures in; edited pictures, guides, a contact sheet and a record out."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from sdedit_jax import images, provenance
-from sdedit_jax.modes import kinds, signals, uncertainty
+from sdedit_jax import images, provenance, signals
+from sdedit_jax.modes import kinds, resume, uncertainty
 from sdedit_jax.modes.files import (
     Target,
     list_inputs,
@@ -20,6 +21,7 @@ from sdedit_jax.modes.files import (
 )
 from sdedit_jax.modes.jobs import Done, Failed, run
 from sdedit_jax.modes.report import of_edits
+from sdedit_jax.modes.resume import Earlier
 from sdedit_jax.modes.session import Input, Job, Kind, check_sheet, check_work, header, read_inputs
 from sdedit_jax.modes.uncertainty import Spread
 from sdedit_jax.pipeline.base import Cancelled
@@ -47,12 +49,14 @@ class Edits(NamedTuple):
 
     Attributes:
         kind, inputs, jobs: what is edited, and how. bad: a line for each input that was left out.
+        earlier: the results of an interrupted run.
     """
 
     kind: Kind
     inputs: list[Input]
     jobs: list[Job]
     bad: list[str]
+    earlier: Earlier
 
 
 def begun(
@@ -78,26 +82,68 @@ def begun(
     check_sheet(kind, count)
     inputs, bad = read_inputs(kind, listing)
     jobs = [Job(one, cut, config.seed, k) for one in inputs for k, cut in enumerate(kind.cuts)]
-    ends = [uncertainty.END] * config.uncertainty
-    files = planned(kind, jobs, target, ends)
-    refuse_existing(files, target.overwrite, needed(config, listing.inputs))
-    return Edits(kind, inputs, jobs, bad)
+    ends, own = [uncertainty.END] * config.uncertainty, needed(config, listing.inputs)
+    settled = check is None and not kind.finds_strengths
+    return Edits(kind, inputs, jobs, bad, left(kind, jobs, target, ends, own, settled))
+
+
+def left(
+    kind: Kind,
+    jobs: Sequence[Job],
+    target: Target,
+    ends: Sequence[str],
+    inputs: Sequence[Path],
+    settled: bool,
+) -> Earlier:
+    """The results of an interrupted run, where it goes on; else existing results are refused.
+
+    Args:
+        ends: what files that are written at the end add to an input's name.
+        inputs: files that are never replaced.
+        settled: whether the jobs have their strengths.
+
+    Raises:
+        ValueError: results exist, or those of another run.
+    """
+    refuse_existing(planned(kind, jobs, target, ends), target.own.overwrite, inputs, True)
+    return resume.results(kind, jobs, target, ends, settled) if target.resume else {}
 
 
 def finish(edits: Edits, target: Target) -> int:
     """Make the edits and write everything about them; the exit code."""
-    kind, sheet_name = edits.kind, target.free("sheet.png")
-    done, failed, code = make(kind, edits.jobs, target)
+    kind, jobs = edits.kind, edits.jobs
+    if finished_already(edits, target, [uncertainty.END] * kind.config.uncertainty):
+        return report(edits.bad)
+    run, own = resume.run_of(kind, jobs), target.own
+    end = resume.ending(target, run)
+    done, failed, code = make(kind, jobs, target, edits.earlier)
     if done:
         spread, more = None, {}
         if kind.config.uncertainty:
             spread = uncertainty.spread(edits.inputs, done)
-            more["uncertainty"] = uncertainty.write(spread, target)
-        path = target.png(sheet_name, contact_sheet(kind, edits.inputs, done, spread))
-        print(f"sheet {path}, record {record(kind, done, target, more)}")
+            more["uncertainty"] = uncertainty.write(spread, own)
+        shown = contact_sheet(kind, edits.inputs, done, spread)
+        path = own.png(f"sheet{end}.png", shown, {images.PART: "sheet", resume.RUN: run})
         if kind.config.report:
-            print(f"report {of_edits(kind, done, target, spread)}")
+            print(f"report {of_edits(kind, done, own, f'report{end}.html', spread)}")
+        # last: a record that covers all results shows that the run is finished
+        print(f"sheet {path}, record {record(kind, done, own, f'record{end}.json', run, more)}")
     return report(edits.bad + failed, code)
+
+
+def finished_already(edits: Edits, target: Target, ends: Sequence[str]) -> bool:
+    """Whether an interrupted run had finished; a line is printed then.
+
+    Args:
+        ends: what files that are written at the end add to an input's name.
+    """
+    kind, jobs = edits.kind, edits.jobs
+    if not target.resume or len(edits.earlier) < len(jobs):
+        return False
+    found = resume.complete(target, resume.run_of(kind, jobs), jobs, ends)
+    if found:
+        print(f"finished  {counted(len(jobs), 'result')} in {target.folder}, nothing is left to do")
+    return found
 
 
 def planned(kind: Kind, jobs: Sequence[Job], target: Target, ends: Sequence[str] = ()) -> list:
@@ -108,53 +154,69 @@ def planned(kind: Kind, jobs: Sequence[Job], target: Target, ends: Sequence[str]
     return [target.folder / f"{name}.png" for name in names]
 
 
-def make(kind: Kind, jobs: Sequence[Job], target: Target) -> tuple[list[Done], list[str], int]:
+def make(
+    kind: Kind, jobs: Sequence[Job], target: Target, earlier: Earlier | None = None
+) -> tuple[list[Done], list[str], int]:
     """Run the jobs and write each result as it comes, further files with an input's first result.
 
     The kind finds their strengths first, where it is asked to.
 
+    Args:
+        earlier: results that are there.
+
     Returns:
-        the results, one line for each job that failed, and the exit code of a signal or 0.
+        all results, one line for each job that failed, and the exit code of a signal or 0.
     """
-    done, failed, begun = [], [], set()
     rows = min(kind.config.batch, max(len(jobs), 1))
     print("\n".join(header(kind, rows)))
+    done: dict[str, Done] = {}
+    failed, begun = [], set()
     with signals.catch() as caught:
-        for result in results(kind, jobs, caught.stop):
+        jobs = strengths(kind, jobs, caught.stop)
+        if earlier:
+            done.update(resume.again(kind, jobs, earlier, target))
+            print(f"kept      {counted(len(done), 'result')} of {len(jobs)}")
+        for result in run(kind, jobs, caught.stop, frozenset(done)):
             if isinstance(result, Failed):
                 failed.append(f"{result.job.name}: {result.reason}")
                 continue
-            name = result.job.input.name
-            if name not in begun:
-                for end, picture in result.made.beside.items():
-                    item = result.job.input.item
-                    shown = given_out(picture, item)
-                    part = {images.PART: end.removeprefix("_")}
-                    target.png(f"{name}{end}.png", shown, part, item.photo.source)
-                begun.add(name)
+            if result.job.input.name not in begun:
+                write_beside(result, target)
+                begun.add(result.job.input.name)
             write(result, target)
-            done.append(result)
+            done[result.job.name] = result
     if caught.name:
         print(f"error: {caught.name}; finished results are kept", file=sys.stderr)
-    return done, failed, caught.exit_code
+    return [done[job.name] for job in jobs if job.name in done], failed, caught.exit_code
 
 
-def results(kind: Kind, jobs: Sequence[Job], cancel: Cancel) -> Iterator[Done | Failed]:
-    """The results of jobs, with the strengths that the kind finds for them first."""
+def strengths(kind: Kind, jobs: Sequence[Job], cancel: Cancel) -> Sequence[Job]:
+    """The jobs with the strengths that the kind finds for them; none where it is stopped."""
     try:
         jobs = kind.with_strengths(jobs, cancel) if jobs else []
     except Cancelled:
-        return
+        return []
     print("\n".join(kind.lines([job for job in jobs if not job.failed])))
-    yield from run(kind, jobs, cancel)
+    return jobs
+
+
+def write_beside(done: Done, target: Target) -> None:
+    """The further files of a result's input."""
+    item = done.job.input.item
+    for end, picture in done.made.beside.items():
+        part = {images.PART: end.removeprefix("_")}
+        shown = given_out(picture, item)
+        target.own.png(f"{done.job.input.name}{end}.png", shown, part, item.photo.source)
 
 
 def write(done: Done, target: Target) -> None:
-    """One result with its recipe, and a line about it."""
-    text = provenance.chunks(done.recipe)
-    item = done.job.input.item
+    """One result with its recipe, and a line about it; a finished one stays as it is."""
+    name, item = f"{done.job.name}.png", done.job.input.item
+    if target.resume and (target.folder / name).exists():
+        return
+    text = provenance.chunks(done.recipe, done.entry)
     picture = given_out(done.made.output.picture, item)
-    path = target.png(f"{done.job.name}.png", picture, text, item.photo.source)
+    path = target.png(name, picture, text, item.photo.source)
     print(f"{path}  {done.made.line}  {done.entry['seconds']:.2f} s")
 
 
@@ -175,16 +237,22 @@ def contact_sheet(
 
 
 def record(
-    kind: Kind, done: Sequence[Done], target: Target, more: Mapping[str, Any] | None = None
-) -> Any:
+    kind: Kind,
+    done: Sequence[Done],
+    target: Target,
+    name: str,
+    run: str,
+    more: Mapping[str, Any] | None = None,
+) -> Path:
     """Write record.json: what ran, on what, and what came out.
 
     Args:
-        more: further fields.
+        name: of the file. run: names the run. more: further fields.
     """
     shapes: Mapping[str, Any] = done[0].recipe["place"]["shapes"]
     shared, own = provenance.split([d.recipe for d in done])
     body = {
+        "run": run,
         "config": plain(kind.config),
         "prior": kind.prior.metadata,
         "process": describe(kind.prior.process),
@@ -194,7 +262,7 @@ def record(
         **(more or {}),
         "pictures": [d.entry | {"recipe": rest} for d, rest in zip(done, own, strict=True)],
     }
-    return target.json(target.free("record.json"), body)
+    return target.json(name, body)
 
 
 def report(bad: Sequence[str], code: int = 0) -> int:

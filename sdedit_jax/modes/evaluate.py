@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from sdedit_jax import provenance
+from sdedit_jax import provenance, signals
 from sdedit_jax.caution import warn
 from sdedit_jax.data.examples import DataSet
 from sdedit_jax.data.patches import pasted
@@ -24,7 +24,7 @@ from sdedit_jax.evaluation.flow import Times
 from sdedit_jax.evaluation.opening import Measures, open_measures
 from sdedit_jax.evaluation.report import MOST
 from sdedit_jax.images import MASK_SUFFIX
-from sdedit_jax.modes import kinds, signals
+from sdedit_jax.modes import kinds
 from sdedit_jax.modes.evaluating import reference, results, unpack
 from sdedit_jax.modes.evaluating.batches import TARGETS, Editor, Reader, Run, batches_of
 from sdedit_jax.modes.evaluating.writer import Writer

@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict, config_dict
 
 from sdedit_jax import images, provenance
-from sdedit_jax.modes import lock
+from sdedit_jax.weights import lock
 
 Item = TypeVar("Item")
 
@@ -22,10 +22,17 @@ class Target(NamedTuple):
 
     Attributes:
         folder: the workdir. overwrite: whether existing results are replaced.
+        resume: whether an interrupted run goes on, see resume.py.
     """
 
     folder: Path
     overwrite: bool
+    resume: bool = False
+
+    @property
+    def own(self) -> "Target":
+        """Where the files of an interrupted run are written again."""
+        return self._replace(overwrite=self.overwrite or self.resume)
 
     def png(
         self,
@@ -88,8 +95,13 @@ def refuse_own_folder(config: ConfigDict, workdir: Path) -> None:
         raise ValueError(f"workdir: {workdir} is the folder of the inputs; give another --workdir")
 
 
-def refuse_existing(files: Sequence[Path], overwrite: bool, needed: Sequence[Path] = ()) -> None:
+def refuse_existing(
+    files: Sequence[Path], overwrite: bool, needed: Sequence[Path] = (), resumes: bool = False
+) -> None:
     """Stop before any work when a result would replace a file.
+
+    Args:
+        resumes: whether the mode takes --resume.
 
     Raises:
         ValueError: a file exists and overwrite is off, or it is one of those `needed`.
@@ -105,7 +117,9 @@ def refuse_existing(files: Sequence[Path], overwrite: bool, needed: Sequence[Pat
         raise ValueError(
             f"workdir: {there[0]} exists"
             + (f", and {len(there) - 1} more" if len(there) > 1 else "")
-            + "; give another --workdir, --keep (writes to a new folder), or --overwrite"
+            + "; give another --workdir, "
+            + "--resume (finishes an interrupted run), " * resumes
+            + "--keep (writes to a new folder), or --overwrite"
         )
 
 

@@ -1,10 +1,12 @@
 """Jobs in batches through the executor, each result with the recipe by which it is replayed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from tqdm import tqdm
 
 from sdedit_jax import devices
@@ -33,33 +35,54 @@ class Failed(NamedTuple):
 
 
 def run(
-    kind: Kind, jobs: Sequence[Job], cancel: executor.Cancel | None = None
+    kind: Kind,
+    jobs: Sequence[Job],
+    cancel: executor.Cancel | None = None,
+    finished: Collection[str] = (),
 ) -> Iterator[Done | Failed]:
     """Run the jobs, `config.batch` at a time, all in one program; the last batch is filled up.
 
     Setting `cancel` stops after the current chunk; finished batches are kept.
 
+    Args:
+        finished: names of jobs whose results are there. A batch of such jobs alone is left out.
+            Other batches are made as a whole, so that each job has its row.
+
     Raises:
         ValueError: the device fails, for example because it runs out of memory.
     """
     yield from (Failed(job, job.failed) for job in jobs if job.failed)
-    jobs = [job for job in jobs if not job.failed]
-    if not jobs:
-        return
-    rows, shapes = min(kind.config.batch, len(jobs)), kind.shapes(jobs)
-    for first in range(0, len(jobs), rows):
-        batch = jobs[first : first + rows]
-        finished = run_batch(kind, batch, shapes, rows, cancel)
-        if finished is None:
+    placed = [(job, place) for job, place in zip(jobs, places(kind, jobs), strict=True) if place]
+    while placed:
+        rows, shapes = placed[0][1]["rows"], placed[0][1]["shapes"]
+        batch, placed = placed[:rows], placed[rows:]
+        left = [(job, place) for job, place in batch if job.name not in finished]
+        if not left:
+            continue
+        made = run_batch(kind, [job for job, _ in batch], shapes, rows, cancel)
+        if made is None:
             return
-        if finished.compile_seconds > 0.01:
+        if made.compile_seconds > 0.01:
             pictures = counted(rows, "picture")
-            print(f"compiled  {finished.compile_seconds:.1f} s for {pictures} at a time")
-        used = executor.devices_for(rows, kind.config.devices)
-        for i, job in enumerate(batch):
-            row = jax.tree.map(lambda a, i=i: a[i], finished.result)
-            place = {"rows": rows, "row": i, "devices": used, "shapes": shapes}
-            yield done(kind, job, row, place, finished.seconds / len(batch))
+            print(f"compiled  {made.compile_seconds:.1f} s for {pictures} at a time")
+        for job, place in left:
+            row = jax.tree.map(lambda a, i=place["row"]: a[i], made.result)
+            yield done(kind, job, row, place, made.seconds / len(batch))
+
+
+def places(kind: Kind, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
+    """Where each job is made: rows of its batch, its row, devices, and the shapes of the run.
+
+    None for a job that has failed.
+    """
+    ready = [job for job in jobs if not job.failed]
+    if not ready:
+        return [None] * len(jobs)
+    rows = min(kind.config.batch, len(ready))
+    used = executor.devices_for(rows, kind.config.devices)
+    shared = {"rows": rows, "devices": used, "shapes": kind.shapes(ready)}
+    numbers = itertools.count()
+    return [None if job.failed else {**shared, "row": next(numbers) % rows} for job in jobs]
 
 
 def run_batch(
@@ -128,13 +151,12 @@ def done(kind: Kind, job: Job, row: Any, place: Mapping[str, Any], seconds: floa
         "not_kept": list(job.input.item.photo.source.lost),
         "seconds": round(seconds, 3),
     }
-    return Done(job, made, entry, recipe(kind, job, made, place))
+    return Done(job, made, entry, recipe(kind, job, made.output.picture, place))
 
 
-def recipe(kind: Kind, job: Job, made: Made, place: Mapping[str, Any]) -> dict[str, Any]:
+def recipe(kind: Kind, job: Job, picture: np.ndarray, place: Mapping[str, Any]) -> dict[str, Any]:
     """All that a replay needs to make this picture again and to know that it is the same."""
     return recipes.recipe(
-        plain(kind.config), kind.recipe(job), job.input.item, kind.prior.metadata,
-        made.output.picture, seed=job.seed, sample=job.sample, place=place, value=job.value,
-        cut=job.cut,
+        plain(kind.config), kind.recipe(job), job.input.item, kind.prior.metadata, picture,
+        seed=job.seed, sample=job.sample, place=place, value=job.value, cut=job.cut,
     )  # fmt: skip

@@ -70,6 +70,7 @@ class LEDITSKind:
     own: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     sweep: ClassVar[tuple[str, str]] = ("scale", "scale")
     masked_beside: ClassVar[bool] = False
+    finds_strengths: ClassVar[bool] = False
     memory_hint: ClassVar[str] = ", and so does --config.maps=host or keys"
 
     @property

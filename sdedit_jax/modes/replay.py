@@ -12,10 +12,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from sdedit_jax import images, provenance
+from sdedit_jax import images, provenance, signals
 from sdedit_jax.files import door, json_file
 from sdedit_jax.files.paths import shown, user_path
-from sdedit_jax.modes import kinds, signals
+from sdedit_jax.modes import kinds
 from sdedit_jax.modes.edit import report
 from sdedit_jax.modes.files import Target, plain, refuse_existing
 from sdedit_jax.modes.jobs import Done, Failed, done, run_batch

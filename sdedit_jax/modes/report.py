@@ -43,11 +43,12 @@ NOTES = {
 
 
 def of_edits(
-    kind: Kind, done: Sequence[Done], target: Target, spread: Spread | None = None
+    kind: Kind, done: Sequence[Done], target: Target, name: str, spread: Spread | None = None
 ) -> Path:
     """Write report.html: all results of a run, at most MOST of them with pictures.
 
     Args:
+        name: of the file.
         spread: the uncertainty of the inputs.
     """
     measured = [numbers(one) for one in done]
@@ -65,7 +66,7 @@ def of_edits(
         notes.append(f"{MOST} of {counted(len(done), 'result')} have pictures.")
     title = f"{counted(len(done), 'edit')} with {kind.config.prior}"
     page = Report(title, facts(kind, done), (), (), rows, names, notes)
-    return target.text(target.free("report.html"), render(page))
+    return target.text(name, render(page))
 
 
 def numbers(done: Done) -> dict[str, float]:

@@ -88,6 +88,10 @@ class SDEditKind:
     def cuts(self) -> list[str]:
         return [f"_{k}" for k in range(self.config.samples)]
 
+    @property
+    def finds_strengths(self) -> bool:
+        return bool(self.config.auto_t0) or self.goal is not None
+
     def shapes(self, jobs: Sequence[Job]) -> dict[str, Any]:
         return {}
 

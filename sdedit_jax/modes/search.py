@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
+from sdedit_jax.diffusion.strength import check_t0
 from sdedit_jax.edits.by_eye import ANSWERS, DONE, Bracket
 from sdedit_jax.modes import kinds
-from sdedit_jax.modes.edit import begun, finish
+from sdedit_jax.modes.edit import Edits, begun, finish
 from sdedit_jax.modes.files import Target, sheet
 from sdedit_jax.modes.jobs import Failed, run
 from sdedit_jax.modes.session import Input, Job, Kind
@@ -29,6 +30,10 @@ def search(config: ConfigDict, target: Target) -> int:
     """
     edits = begun(config, target, kinds.module_of(config).check_search)
     taken = {f"{job.name}.png" for job in edits.jobs}
+    if (found := strength_of(edits)) is not None:
+        print(f"strength  t0 {found:g}, of the interrupted run")
+        jobs = [job._replace(value=found) for job in edits.jobs]
+        return finish(edits._replace(jobs=jobs), target)
     bracket, answer, known, number = Bracket(), "", {}, 0
     while answer != DONE:
         number += 1
@@ -48,6 +53,16 @@ def search(config: ConfigDict, target: Target) -> int:
     print(f"strength  t0 {bracket.t0:g} by eye")
     jobs = [job._replace(value=bracket.t0) for job in edits.jobs]
     return finish(edits._replace(jobs=jobs), target)
+
+
+def strength_of(edits: Edits) -> float | None:
+    """The strength of the results of an interrupted run; None without one.
+
+    Raises:
+        ValueError: it is no strength.
+    """
+    values = (done.recipe["value"] for done in edits.earlier.values())
+    return next(map(check_t0, values), None)
 
 
 def pictures(kind: Kind, jobs: Sequence[Job], t0: float) -> Shown:

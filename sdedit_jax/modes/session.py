@@ -116,6 +116,10 @@ class Kind(Protocol):
     def pipeline(self, shapes: Mapping[str, Any]) -> Pipeline:
         """The pipeline of a run."""
 
+    @property
+    def finds_strengths(self) -> bool:
+        """Whether `with_strengths` finds them."""
+
     def lines(self, jobs: Sequence[Job]) -> list[str]:
         """The lines printed before the edits."""
 

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
-from sdedit_jax.modes import kinds
-from sdedit_jax.modes.edit import make, planned, record, report
+from sdedit_jax import images
+from sdedit_jax.modes import kinds, resume
+from sdedit_jax.modes.edit import Edits, finished_already, left, make, record, report
 from sdedit_jax.modes.files import (
     Target,
     list_inputs,
     needed,
-    refuse_existing,
     refuse_own_folder,
     sheet,
 )
@@ -19,6 +19,9 @@ from sdedit_jax.modes.jobs import Done
 from sdedit_jax.modes.report import of_edits
 from sdedit_jax.modes.session import Input, Job, Kind, check_sheet, check_work, read_inputs
 from sdedit_jax.pipeline.outputs import on_background
+
+END = "_sweep"
+"""What the name of a sheet adds to that of its input."""
 
 
 def sweep(config: ConfigDict, target: Target) -> int:
@@ -49,18 +52,26 @@ def sweep(config: ConfigDict, target: Target) -> int:
         for value in values
         for seed in seeds
     ]
-    files = planned(kind, jobs, target, ["_sweep"])
-    refuse_existing(files, target.overwrite, needed(config, listing.inputs))
-    done, failed, code = make(kind, jobs, target)
-    for one in inputs:
+    earlier = left(kind, jobs, target, [END], needed(config, listing.inputs), settled=True)
+    edits = Edits(kind, inputs, jobs, bad, earlier)
+    return report(bad) if finished_already(edits, target, [END]) else finish(edits, target)
+
+
+def finish(edits: Edits, target: Target) -> int:
+    """Make the cells and write everything about them; the exit code."""
+    kind, run = edits.kind, resume.run_of(edits.kind, edits.jobs)
+    end = resume.ending(target, run)
+    done, failed, code = make(kind, edits.jobs, target, edits.earlier)
+    for one in edits.inputs:
         own = [d for d in done if d.job.input.name == one.name]
         if own:
-            target.png(f"{one.name}_sweep.png", sweep_sheet(kind, one, own))
+            part = {images.PART: END.removeprefix("_")}
+            target.own.png(f"{one.name}{END}.png", sweep_sheet(kind, one, own), part)
     if done:
-        record(kind, done, target)
-        if config.report:
-            print(f"report {of_edits(kind, done, target)}")
-    return report(bad + failed, code)
+        if kind.config.report:
+            print(f"report {of_edits(kind, done, target.own, f'report{end}.html')}")
+        record(kind, done, target.own, f"record{end}.json", run)
+    return report(edits.bad + failed, code)
 
 
 def sweep_sheet(kind: Kind, one: Input, done: Sequence[Done]) -> np.ndarray:

@@ -5,12 +5,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from sdedit_jax import registry
+from sdedit_jax import registry, signals
 from sdedit_jax.data.pictures import Source, source
 from sdedit_jax.diffusion.noise import drawn_seed
 from sdedit_jax.files import door
 from sdedit_jax.images import size_text
-from sdedit_jax.modes import signals
 from sdedit_jax.modes.files import Target, plain
 from sdedit_jax.pipeline import ledits_settings
 from sdedit_jax.pipeline.cache import use_cache
@@ -24,7 +23,7 @@ from sdedit_jax.training.loss import Objective
 from sdedit_jax.training.publishing import Sheet
 from sdedit_jax.training.step import Optimizer
 from sdedit_jax.training.vae import Fidelity
-from sdedit_jax.weights import store
+from sdedit_jax.weights import disk, store
 
 
 def train(config: ConfigDict, target: Target) -> int:
@@ -50,7 +49,7 @@ def train(config: ConfigDict, target: Target) -> int:
         raise ValueError(f"stage must be one of {list(STAGES)}, got {name!r}")
     use_cache(config.cache)
     config.run.seed = seed_of(config.run.seed, workdir)
-    with signals.catch() as caught:
+    with signals.catch() as caught, disk.naming(workdir):
         STAGES[name](config, workdir, caught.stop)
     return caught.exit_code
 

@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 
 from sdedit_jax.caution import warn
 from sdedit_jax.modes.files import Target
-from sdedit_jax.modes.signals import catch
 from sdedit_jax.pipeline.cache import use_cache
+from sdedit_jax.signals import catch
 
 
 def web(config: ConfigDict, target: Target | None) -> int:

@@ -142,13 +142,12 @@ def publisher(
 
 def write(job: Job, params: Any, config: Mapping[str, Any], report: Mapping[str, Any]) -> None:
     """Write the folder vae/, or replace it. An interrupted call leaves the old folder or none."""
-    aside = store.beside(job.folder, "partial")
-    export.write(aside / WEIGHTS, params, job.dtype)
-    for name, file in job.files.items():
-        door.copy(file, aside / name)
-    (aside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    (aside / "training.json").write_text(json.dumps(report, indent=1) + "\n")
-    store.replace(aside, job.folder)
+    with store.writing(job.folder, "publish") as aside:
+        export.write(aside / WEIGHTS, params, job.dtype)
+        for name, file in job.files.items():
+            door.copy(file, aside / name)
+        (aside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        (aside / "training.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
 def report_of(folder: str | Path) -> dict[str, Any]:

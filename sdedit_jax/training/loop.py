@@ -158,8 +158,12 @@ def fit(
     with _manager(folder / "checkpoints", run.keep) as manager:
         first_step = _position(manager, run).get("first_step", first_step)
         state, step, split = _start(manager, loss, params, optimizer, run, first_step)
-        windows = _windows(state, step, _batches(data, run, augment, state, split), run, stop)
-        with contextlib.closing(Report(folder, int(state.step))) as report:
+        found = _windows(state, step, _batches(data, run, augment, state, split), run, stop)
+        # closed here, so that the bar is gone before an error is printed
+        with (
+            contextlib.closing(found) as windows,
+            contextlib.closing(Report(folder, int(state.step))) as report,
+        ):
             state = _loop(windows, state, manager, report, run, optimizer, hooks, first_step, stop)
     return _end(state, run, hooks)
 

@@ -103,9 +103,20 @@ def write(
         report: the contents of training.json and of the model card.
         sheet: samples, uint8 [H, W, 3].
     """
-    folder, dtype = job.folder.absolute(), job.dtype
-    aside = store.beside(folder, "partial")
-    aside.mkdir(parents=True)
+    with store.writing(job.folder, "publish") as aside:
+        fill(aside, job, parts, params, report, sheet)
+
+
+def fill(
+    aside: Path,
+    job: Job,
+    parts: Parts,
+    params: Mapping[str, Any],
+    report: Mapping[str, Any],
+    sheet: np.ndarray,
+) -> None:
+    """Write the files into a folder; see `write`."""
+    dtype = job.dtype
     export.write(aside / "unet" / WEIGHTS, params["unet"], dtype)
     export.write(aside / "text_encoder" / "model.safetensors", params["text_encoder"], dtype)
     _json(aside / "unet" / "config.json", {**UNET, **parts.unet})
@@ -124,7 +135,6 @@ def write(
     Image.fromarray(sheet).save(aside / "samples.png")
     for name, file in job.files.items():
         door.copy(file, aside / name)
-    store.replace(aside, folder)
 
 
 def text_config(parts: Parts, dtype: str) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tensorboardX import SummaryWriter
 
 from sdedit_jax.files import json_file
 from sdedit_jax.images import plots
+from sdedit_jax.training.events import Events
 
 
 class Report:
@@ -26,14 +26,13 @@ class Report:
         self.drawn = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
         keep_until(self.file, step)
-        self.events = SummaryWriter(str(folder / "events"), purge_step=step + 1)
+        self.events = Events(folder / "events", step + 1)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """One line {"step": step, ...} and one event per value."""
         with self.file.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
-        for name, value in values.items():
-            self.events.add_scalar(name, value, step)
+        self.events.scalars(step, values)
 
     def sheet(self, step: int, image: np.ndarray) -> None:
         """A sample sheet, uint8 [H, W, 3], to samples/<step>.png and the events."""
@@ -42,7 +41,7 @@ class Report:
         aside = folder / f".{step:08d}.png"
         Image.fromarray(image).save(aside)
         os.replace(aside, folder / f"{step:08d}.png")
-        self.events.add_image("samples", image, step, dataformats="HWC")
+        self.events.image(step, "samples", image)
 
     def curves(self, every_seconds: float) -> None:
         """curves.png from metrics.jsonl, unless it was drawn within the last `every_seconds`."""

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sdedit_jax import registry
+from sdedit_jax import provenance, registry
 from sdedit_jax.files import door, json_file
 from sdedit_jax.files.paths import user_path
 from sdedit_jax.files.wording import first_line
@@ -37,11 +37,13 @@ class Report(NamedTuple):
         metadata: its prior.json; "source" gives the origin of the weights, whether averaged (EMA)
             weights were taken, and what was left out.
         verdict: of the self-check; None if it was not run.
+        made: whether the prior was made now.
     """
 
     folder: Path
     metadata: Mapping[str, Any]
     verdict: Verdict | None
+    made: bool = True
 
 
 def convert(
@@ -58,6 +60,7 @@ def convert(
     check: bool = True,
     strict: bool = False,
     overwrite: bool = False,
+    resume: bool = False,
 ) -> Report:
     """Convert a released checkpoint to a prior's folder.
 
@@ -80,41 +83,111 @@ def convert(
         check: denoise test pictures with the new prior (`selfcheck`).
         strict: a failed check is an error, and nothing is written; otherwise prior.json notes it.
         overwrite: replace a prior that exists in the folder.
+        resume: leave a prior as it is that was made from this source with these settings; the
+            report then has no verdict, and `made` is False.
 
     Raises:
         ValueError: the source cannot be read, belongs to another family, or its tensors do not
             match its architecture; the architecture is unknown; the disk is full; a name is
-            unknown.
+            unknown; another process writes the folder; with resume, the folder holds a prior of
+            another source or other settings.
     """
     folder = included.new_prior(folder, "folder")
-    check_folder(folder, overwrite)
+    check_folder(folder, overwrite or resume)
     registry.pick({**store.DTYPES, SOURCE: ""}, dtype, "dtype")
-    path = hub.local(str(included.prior(source)))
-    found, sha256 = readers.read(path), digest(path)
+    path, settings = (
+        hub.local(str(included.prior(source))),
+        Settings(
+            card,
+            architecture,
+            family,
+            name or folder.name,
+            prediction,
+            tokenizer,
+            dtype,
+            check,
+            strict,
+        ),
+    )
+    made = {"settings": settings.plain(), "sha256": digest(path)}
+    if resume and (folder / "prior.json").is_file():
+        return Report(folder, finished(folder, made), None, False)
+    with store.writing(folder) as aside:
+        verdict = _convert(path, aside, made, settings)
+    return Report(folder, store.read_metadata(folder), verdict)
+
+
+class Settings(NamedTuple):
+    """The arguments of `convert` that belong to the new prior."""
+
+    card: str
+    architecture: str | Path | Mapping[str, Any] | None
+    family: str
+    name: str
+    prediction: str
+    tokenizer: str | Path
+    dtype: str
+    check: bool
+    strict: bool
+
+    def plain(self) -> dict[str, Any]:
+        """The settings for prior.json: without paths, which are this machine's."""
+        given = self.architecture
+        if isinstance(given, str | Path):
+            given = json_file.read_object(user_path(given), "architecture")
+        own = {"architecture": provenance.short(given) if given else None}
+        own["tokenizer"] = Path(self.tokenizer).name if self.tokenizer else ""
+        return {**self._asdict(), **own}
+
+
+def finished(folder: Path, made: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of a finished prior.
+
+    Raises:
+        ValueError: it was made from another source or with other settings.
+    """
+    metadata = store.read_metadata(folder)
+    source = metadata.get("source")
+    then = source if isinstance(source, dict) else {}
+    then = {name: then.get(name) for name in made}
+    if differing := provenance.differences(then, made):
+        raise ValueError(
+            f"workdir: {folder} holds a prior of another conversion, {differing[0]}; give another"
+            " --workdir, or --overwrite"
+        )
+    return metadata
+
+
+def _convert(
+    path: Path, aside: Path, made: Mapping[str, Any], settings: Settings
+) -> Verdict | None:
+    """Write the prior into the folder `aside`; the verdict of the check."""
+    card, architecture, family, name, prediction, tokenizer, dtype, check, strict = settings
+    found, sha256 = readers.read(path), made["sha256"]
     others.check(found)
     stored = jnp.dtype(dtype_of(found) if dtype == SOURCE else store.DTYPES[dtype])
     given, entry = given_for(card, architecture, sha256)
-    made = stored if not check else jnp.float32  # the check needs full precision
+    full = stored if not check else jnp.float32  # the check needs full precision
     with refusing(path):
         opened = single_file.open_source(found, given, prediction)
         kind = family_of(opened.source, family or given.get("family", ""))
-        metadata = described(opened, kind, name or folder.name)
+        metadata = described(opened, kind, name)
         prior, files = shapes_of(metadata, opened, path, tokenizer)
-        store.require_space(folder, size_of(prior.params) * stored.itemsize)
-        params = weights(opened.source, kind, metadata, prior.params, made)
+        store.require_space(aside, size_of(prior.params) * stored.itemsize)
+        params = weights(opened.source, kind, metadata, prior.params, full)
         if opened.open:
             opened = single_file.measured(opened, prior.replace(params=params))
-            metadata = described(opened, kind, name or folder.name)
+            metadata = described(opened, kind, name)
             prior, files = shapes_of(metadata, opened, path, tokenizer)
-        metadata["source"] = origin(opened.source, kind, sha256, entry)
+        metadata["source"] = origin(opened.source, kind, sha256, entry) | made
         del found, opened
-        made = prior.replace(params=params, metadata=metadata)
-        verdict = checked(made, strict) if check else None
+        prior = prior.replace(params=params, metadata=metadata)
+        verdict = checked(prior, strict) if check else None
     if verdict is not None:
         metadata["check"] = selfcheck.as_json(verdict)
     params = jax.tree.map(lambda a: np.asarray(a.astype(stored)), params)
-    store.save(folder, params, metadata, files, compressed=False)
-    return Report(folder, store.read_metadata(folder), verdict)
+    store.fill(aside, params, metadata, files, compressed=False)
+    return verdict
 
 
 @contextlib.contextmanager

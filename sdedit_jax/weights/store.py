@@ -22,11 +22,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from sdedit_jax.files import json_file, prior_fields
+from sdedit_jax.files import door, json_file, prior_fields
 from sdedit_jax.files.wording import first_line
 from sdedit_jax.registry import included
 from sdedit_jax.text import spelling
-from sdedit_jax.weights import orbax_folder
+from sdedit_jax.weights import disk, lock, orbax_folder
 
 Params = Mapping[str, Any]
 
@@ -67,26 +67,59 @@ def save(
         files: path within the folder -> file to copy.
         compressed: smaller by some percent; needs twice the memory of the parameters.
     """
+    with writing(folder) as aside:
+        fill(aside, params, metadata, files, compressed=compressed)
+
+
+@contextlib.contextmanager
+def writing(folder: str | Path, field: str = "workdir") -> Iterator[Path]:
+    """An empty folder that takes the place of `folder` at the end; other processes are locked out.
+
+    An error, or a kill, leaves the old folder or none.
+
+    Args:
+        field: the setting that names the folder, for messages.
+
+    Raises:
+        ValueError: another process writes the folder.
+        OSError: the disk is full or cannot be written; the message names the folder.
+    """
     folder = Path(folder).absolute()
+    with lock.locked(lock.file_of(folder, inside=False), field):
+        old = folder.with_name(OLD.format(folder.name))
+        if old.exists() and not folder.exists():  # killed between the two renames
+            old.rename(folder)
+        aside = beside(folder, "partial")
+        try:
+            with disk.naming(folder, field):
+                aside.mkdir()
+                yield aside
+                replace(aside, folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def fill(
+    aside: Path,
+    params: Params,
+    metadata: Mapping[str, Any],
+    files: Mapping[str, str | Path] | None = None,
+    *,
+    compressed: bool = True,
+) -> None:
+    """Write the files of a prior into a folder of `writing`; see `save`."""
     handler = ocp.PyTreeCheckpointHandler(use_compression=compressed)
-    aside = beside(folder, "partial")
-    aside.mkdir(parents=True)
-    try:
-        with ocp.Checkpointer(handler) as checkpointer:
-            tree = jax.tree.map(np.asarray, dict(params))
-            checkpointer.save(aside / "params", args=ocp.args.PyTreeSave(tree))
-        # orbax's marker names the folder it wrote to, on this machine
-        (aside / "params" / "commit_success.txt").unlink(missing_ok=True)
-        for name, file in (files or {}).items():
-            (aside / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, aside / name)
-        metadata = {**metadata, "sha256": digest(params)}
-        text = as_text(metadata)
-        _check(json.loads(text), folder / "prior.json")
-        (aside / "prior.json").write_text(text)
-        replace(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    tree = jax.tree.map(np.asarray, dict(params))
+    with ocp.Checkpointer(handler) as checkpointer:
+        checkpointer.save(aside / "params", args=ocp.args.PyTreeSave(tree))
+    # orbax's marker names the folder it wrote to, on this machine
+    (aside / "params" / "commit_success.txt").unlink(missing_ok=True)
+    for name, file in (files or {}).items():
+        (aside / name).parent.mkdir(parents=True, exist_ok=True)
+        door.copy(file, aside / name)
+    text = as_text({**metadata, "sha256": digest(params)})
+    _check(json.loads(text), aside / "prior.json")
+    (aside / "prior.json").write_text(text)
 
 
 def as_text(metadata: Mapping[str, Any]) -> str:
@@ -280,6 +313,9 @@ def check_target(folder: str | Path, field: str, mark: str, workdir: str | Path 
             f"{field}: {folder} holds other files, which would be replaced; give a new folder, or"
             f" one with a {mark}"
         )
+
+
+OLD = ".{}.sdedit_jax-old"
 
 
 def beside(folder: Path, kind: str) -> Path:

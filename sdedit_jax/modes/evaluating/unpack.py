@@ -8,6 +8,7 @@ from sdedit_jax.modes.evaluating.batches import Reader, Run, file_name
 from sdedit_jax.modes.files import Target
 from sdedit_jax.pipeline.outputs import given_out
 from sdedit_jax.text.spelling import counted, hint
+from sdedit_jax.weights import lock
 
 FOLDER = "pictures"
 
@@ -24,8 +25,20 @@ def unpack(run: Run, target: Target) -> int:
     rows = (
         {id: row for row, id in enumerate(ids)} if wanted == "all" else {wanted: ids.index(wanted)}
     )
-    made, out, seen = 0, Target(target.folder / FOLDER, True), {}
-    out.folder.mkdir(exist_ok=True)
+    out = Target(target.folder / FOLDER, True)
+    with lock.locked(lock.file_of(out.folder, inside=True)):
+        made = _unpack(run, out, wanted, rows)
+    print(f"unpacked  {counted(made, 'picture')} in {out.folder}")
+    return 0
+
+
+def _unpack(run: Run, out: Target, wanted: str, rows: dict[str, int]) -> int:
+    """Write the edits of rows by their ids; their number.
+
+    Raises:
+        ValueError: there is none.
+    """
+    made, seen = 0, {}
     for shard in _shards(run, None if wanted == "all" else rows[wanted]):
         header, lines = run.store.read(shard)
         kept = [line for line in lines if "picture" in line]
@@ -34,8 +47,7 @@ def unpack(run: Run, target: Target) -> int:
                 made += _write(run, out, line, header, data, rows[line["id"]], seen)
     if not made:
         raise ValueError(f"unpack: no edit of {wanted!r} is finished")
-    print(f"unpacked  {counted(made, 'picture')} in {out.folder}")
-    return 0
+    return made
 
 
 def _shards(run: Run, row: int | None) -> list[int]:

@@ -1,0 +1,310 @@
+"""--resume: what an interrupted run has left, checked against the run that finishes it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdedit_jax import images, provenance
+from sdedit_jax.diffusion.noise import check_seed
+from sdedit_jax.files import door, json_file
+from sdedit_jax.modes import jobs as batches
+from sdedit_jax.modes.files import Target, plain
+from sdedit_jax.modes.jobs import Done
+from sdedit_jax.modes.session import Input, Job, Kind, Made
+from sdedit_jax.pipeline import recipes
+from sdedit_jax.pipeline.outputs import Output, given_out
+
+FOUND = ("value", "strength", "strength_map", "place")
+"""Fields of a recipe that are not known before the strengths are found."""
+
+GROUPS = ("strength", "prompts", "reconstruction", "target_l2", "target_lpips")
+"""Fields of an entry that hold fields."""
+NUMBERS = ("l2", "rms", "max_change_outside_mask", "evaluations", "scale")
+"""Fields of an entry that are numbers."""
+
+Earlier = Mapping[str, Done]
+"""The name of a job -> its result of the interrupted run."""
+
+
+def seed_of(folder: Path, field: str) -> Any:
+    """`seed`, or the seeds of a sweep, by the first result in a workdir; None without one."""
+    for file in sorted(folder.glob("*.png")):
+        try:
+            config = recipe_of(images.read_head(file), file)["config"] if file.is_file() else {}
+            found = config["sweep"]["seeds"] if field == "sweep.seeds" else config[field]
+            for seed in found if field == "sweep.seeds" else [found]:
+                check_seed(seed)
+            return found
+        except (ValueError, OSError, KeyError, TypeError):
+            continue
+    return None
+
+
+def results(
+    kind: Kind, jobs: Sequence[Job], target: Target, ends: Sequence[str], settled: bool
+) -> Earlier:
+    """The finished results of jobs: those whose picture, and the files beside it, are there.
+
+    A picture of an interrupted run that is empty or cut off is removed.
+
+    Args:
+        ends: what files that are written at the end add to an input's name.
+        settled: whether the jobs have their strengths; without them, these are not compared.
+
+    Raises:
+        ValueError: a file belongs to another run; the message names the difference.
+    """
+    found, damaged = {}, []
+    inputs = {job.input.name: job.input for job in jobs}
+    whole = {name: beside(kind, one, target, ends) for name, one in inputs.items()}
+    places = batches.places(kind, jobs) if settled else [None] * len(jobs)
+    for job, place in zip(jobs, places, strict=True):
+        file = target.folder / f"{job.name}.png"
+        if not file.exists():
+            continue
+        if (picture := readable(file, provenance.RECIPE)) is None:
+            damaged.append(file)
+        elif whole[job.input.name]:
+            found[job.name] = compared(kind, job, file, picture, place)
+        else:
+            compared(kind, job, file, picture, place)
+    for file in damaged:
+        print(f"damaged   {file} is made again")
+        file.unlink()
+    return found
+
+
+def again(kind: Kind, jobs: Sequence[Job], earlier: Earlier, target: Target) -> Earlier:
+    """The results with the strengths of their jobs, which are compared now.
+
+    Raises:
+        ValueError: see `results`.
+    """
+    found = {}
+    for job, place in zip(jobs, batches.places(kind, jobs), strict=True):
+        done = earlier.get(job.name)
+        if done is not None and place is not None:
+            file, picture = target.folder / f"{job.name}.png", done.made.output.picture
+            found[job.name] = compared(kind, job, file, picture, place)
+    return found
+
+
+def readable(file: Path, mark: str) -> np.ndarray | None:
+    """The picture of a result; None if the file is empty, or one of ours that is cut off.
+
+    Args:
+        mark: the text chunk that such a file has.
+
+    Raises:
+        ValueError: it is no result.
+    """
+    if not file.is_file():
+        raise ValueError(f"workdir: {file} is no file, where a result belongs; move it away")
+    if not file.stat().st_size:
+        return None
+    if mark not in images.read_head(file):
+        raise ValueError(f"workdir: {file} exists and is no result of this program; move it away")
+    try:
+        return images.read(file).pixels if END in door.read(file, "workdir", door.PICTURE) else None
+    except ValueError:
+        return None
+
+
+END = b"IEND\xaeB`\x82"
+"""The last bytes of a PNG file; Pillow misses no pixels without them."""
+
+
+def compared(
+    kind: Kind, job: Job, file: Path, picture: np.ndarray, place: Mapping[str, Any] | None
+) -> Done:
+    """A result as that of a job.
+
+    Args:
+        place: where it would be made now; None: unknown, as the strength is.
+
+    Raises:
+        ValueError: it was made from something else; the message names the first difference.
+    """
+    text = images.read_head(file)
+    then = recipe_of(text, file)
+    recipe = batches.recipe(kind, job, picture, place or {})
+    now = _as_read(recipe)
+    if then["picture"] != now["picture"]:
+        raise ValueError(f"workdir: {file} was changed after it was made; move it away")
+    if differing := provenance.differences(_known(then, place), _known(now, place)):
+        raise ValueError(
+            f"workdir: {file} is of another run, {differing[0]}; give the settings as they were,"
+            " or another --workdir"
+        )
+    if _names(then["environment"]) != _names(now["environment"]):
+        raise ValueError(f"workdir: the recipe in {file} is damaged; move it away")
+    entry = {**entry_of(text, job, file), "seconds": None}
+    made = Made(Output(picture, picture), _pictures(kind, job, file), entry, "")
+    return Done(job, made, entry, {**recipe, "environment": then["environment"]})
+
+
+def recipe_of(text: Mapping[str, str], file: Path) -> dict[str, Any]:
+    """The recipe of a result.
+
+    Raises:
+        ValueError: there is none, or it is damaged.
+    """
+    try:
+        return recipes.read(text, file.name)
+    except ValueError as error:
+        raise ValueError(str(error).replace("input:", "workdir:", 1)) from None
+
+
+def entry_of(text: Mapping[str, str], job: Job, file: Path) -> dict[str, Any]:
+    """The entry of record.json that a result carries.
+
+    Raises:
+        ValueError: there is none, it is damaged, or it is that of another result.
+    """
+    try:
+        entry = json_file.parse_text(text.get(provenance.ENTRY, ""), file, "workdir")
+        own = {"file": file.name, "id": job.input.item.id, "seed": job.seed, "sample": job.sample}
+        whole = all(entry[name] == value for name, value in own.items())
+        whole &= all(isinstance(entry[name], dict) for name in GROUPS if name in entry)
+        whole &= all(isinstance(entry[name], int | float) for name in NUMBERS if name in entry)
+    except (ValueError, TypeError, KeyError):
+        whole = False
+    if not whole:
+        raise ValueError(
+            f"workdir: {file} lacks its entry of record.json, or it is damaged; move it away"
+        )
+    return entry
+
+
+# --- the files beside results ---------------------------------------------------------------------
+
+
+def beside(kind: Kind, one: Input, target: Target, ends: Sequence[str]) -> bool:
+    """Whether the files beside the results of an input are there; one that is cut off is removed.
+
+    Args:
+        ends: of files that are written at the end; they may be missing.
+
+    Raises:
+        ValueError: one is no file of this program, or has another content.
+    """
+    known, whole = kind.inputs_beside(one), True
+    for end in (*kind.beside(one), *ends):
+        file = target.folder / f"{one.name}{end}.png"
+        found = readable(file, images.PART) if file.exists() else None
+        if file.exists() and found is None:
+            file.unlink()
+        if found is not None and end in known and not _equal(found, known[end], one):
+            raise ValueError(
+                f"workdir: {file} is of another run, its content differs; give the settings as they"
+                " were, or another --workdir"
+            )
+        whole &= found is not None or end in ends
+    return whole
+
+
+def _equal(found: np.ndarray, picture: np.ndarray, one: Input) -> bool:
+    """Whether a file has the pixels of a picture."""
+    data = images.png(given_out(picture, one.item))
+    return np.array_equal(found, images.decode(data, one.name).pixels)
+
+
+def _pictures(kind: Kind, job: Job, file: Path) -> dict[str, np.ndarray]:
+    """The pictures beside a result, as far as sheets show them."""
+    known = kind.inputs_beside(job.input)
+    files = {end: file.with_name(f"{job.input.name}{end}.png") for end in kind.beside(job.input)}
+    read = {
+        end: images.read(path).rgb
+        for end, path in files.items()
+        if end not in known and path.is_file()
+    }
+    return {**known, **read}
+
+
+# --- recipes --------------------------------------------------------------------------------------
+
+
+def _known(recipe: Mapping[str, Any], place: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The fields of a recipe that are compared: not the environment, and not the cache's folder."""
+    left_out = ("environment", "picture", *(() if place else FOUND))
+    found = {name: value for name, value in recipe.items() if name not in left_out}
+    if isinstance(found["config"], Mapping):
+        found["config"] = {k: v for k, v in found["config"].items() if k != "cache"}
+    return found
+
+
+def _names(environment: Any) -> Any:
+    """The names of an environment's fields."""
+    if not isinstance(environment, Mapping):
+        return None
+    return {name: _names(value) for name, value in environment.items()}
+
+
+def _as_read(values: Any) -> Any:
+    """Values as JSON gives them back."""
+    return json.loads(provenance.dumps(values))
+
+
+# --- files about the whole run --------------------------------------------------------------------
+
+
+def run_of(kind: Kind, jobs: Sequence[Job]) -> str:
+    """A short digest that names a run: of its settings, prior and results."""
+    config = {name: value for name, value in plain(kind.config).items() if name != "cache"}
+    sha256 = kind.prior.metadata.get("sha256", "")
+    return provenance.short([config, sha256, [job.name for job in jobs]])
+
+
+def ending(target: Target, run: str) -> str:
+    """What the names of a run's sheet, record and report end in: "", or "-2", "-3" ..
+
+    An interrupted run keeps its own.
+    """
+    for number in range(1, 100_000):
+        end = f"-{number}" if number > 1 else ""
+        there = any((target.folder / name.format(end)).exists() for name in SUMMARY)
+        if target.overwrite or not there or (target.resume and _is_of(target.folder, end, run)):
+            return end
+    raise ValueError(f"workdir: {target.folder} holds too many runs")
+
+
+SUMMARY = ("sheet{}.png", "record{}.json", "report{}.html")
+"""Names of the files about a run, without their number."""
+
+RUN = "sdedit_jax run"
+"""The PNG text chunk of a sheet that names its run."""
+
+
+def complete(target: Target, run: str, jobs: Sequence[Job], ends: Sequence[str]) -> bool:
+    """Whether the record, which is written last, covers all jobs, and all files are there.
+
+    Args:
+        ends: what further files add to an input's name.
+    """
+    end = ending(target, run)
+    record = _record(target.folder / SUMMARY[1].format(end))
+    files = {entry.get("file") for entry in record.get("pictures", []) if isinstance(entry, dict)}
+    further = [target.folder / f"{job.input.name}{name}.png" for job in jobs for name in ends]
+    own = record.get("run") == run and files == {f"{job.name}.png" for job in jobs}
+    return own and all(file.is_file() for file in further)
+
+
+def _is_of(folder: Path, end: str, run: str) -> bool:
+    """Whether the files with an ending are those of a run."""
+    sheet = folder / SUMMARY[0].format(end)
+    try:
+        named = images.read_head(sheet).get(RUN) if sheet.is_file() else None
+    except ValueError:
+        named = None
+    return run in (named, _record(folder / SUMMARY[1].format(end)).get("run"))
+
+
+def _record(file: Path) -> dict[str, Any]:
+    """A record; empty if it is missing or damaged."""
+    try:
+        return json_file.read_object(file, "workdir") if file.is_file() else {}
+    except ValueError:
+        return {}
