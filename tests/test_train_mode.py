@@ -160,7 +160,7 @@ def test_what_training_refuses(trained, tmp_path):
         ({"publish": "fruits64"}, "publish: 'fruits64' is the name of an included prior"),
         ({"net__num_classes": 3}, "net.num_classes must be the number of labels"),
         ({"data__labels": "folder"}, "got None, the data have 1 label"),
-        ({"data__credits": str(tmp_path / "none")}, "data.credits: there is no file"),
+        ({"data__credits": str(tmp_path / "none")}, "data.credits: cannot read"),
         ({"network": "foo"}, "network must be one of"),
         ({"compute": "foo"}, "compute must be one of"),
         ({"dtype": "float99"}, "dtype must be one of"),

@@ -1,6 +1,5 @@
 """--resume: what an interrupted run has left, checked against the run that finishes it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -245,7 +244,7 @@ def _names(environment: Any) -> Any:
 
 def _as_read(values: Any) -> Any:
     """Values as JSON gives them back."""
-    return json.loads(provenance.dumps(values))
+    return json_file.parse_text(provenance.dumps(values), "", "workdir")
 
 
 # --- files about the whole run --------------------------------------------------------------------

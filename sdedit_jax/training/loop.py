@@ -26,6 +26,9 @@ from sdedit_jax.data.pictures import Source
 from sdedit_jax.devices import placement
 from sdedit_jax.diffusion.noise import seed_key
 from sdedit_jax.diffusion.sde import SDE
+from sdedit_jax.files import door, json_file
+from sdedit_jax.files.schema import Fields, Whole
+from sdedit_jax.files.wording import first_line
 from sdedit_jax.training.augment import Augment
 from sdedit_jax.training.batches import batch_of, loader, spaced
 from sdedit_jax.training.loss import Loss, Objective, Predict, denoising_loss, held_out_errors
@@ -39,6 +42,11 @@ from sdedit_jax.training.step import (
     transformation,
 )
 from sdedit_jax.weights import store
+
+POSITION = Fields(
+    {"next_step": Whole(), "seed": Whole(0, 2**64 - 1), "batch": Whole(1), "first_step": Whole()}
+)
+"""What a checkpoint says of its place in the data."""
 
 
 class Run(NamedTuple):
@@ -335,7 +343,8 @@ def _manager(folder: Path, keep: int) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(
         max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
     )
-    return ocp.CheckpointManager(folder, options=options)
+    with store.silent():
+        return ocp.CheckpointManager(folder, options=options)
 
 
 def _save(manager: ocp.CheckpointManager, state: State, run: Run, first_step: int) -> None:
@@ -354,7 +363,9 @@ def _position(manager: ocp.CheckpointManager, run: Run) -> dict[str, int]:
     last = manager.latest_step()
     if last is None:
         return {}
-    found = manager.restore(last, args=ocp.args.Composite(data=ocp.args.JsonRestore())).data
+    file = _folder(manager, last) / "data" / "metadata"
+    found = json_file.read_object(file, "workdir")
+    POSITION.check(found, f"workdir: {file}: data")
     for name in ("batch", "seed"):
         if found[name] != getattr(run, name):
             raise ValueError(
@@ -363,6 +374,17 @@ def _position(manager: ocp.CheckpointManager, run: Run) -> dict[str, int]:
                 " averaged weights (config.init)"
             )
     return found
+
+
+def _folder(manager: ocp.CheckpointManager, step: int) -> Path:
+    """The folder of a checkpoint.
+
+    Raises:
+        ValueError: it has links out of it, or files that are no regular ones.
+    """
+    folder = Path(manager.directory) / str(step)
+    door.check_folder(folder, "workdir")
+    return folder
 
 
 def _restore(
@@ -377,25 +399,27 @@ def _restore(
         return None
     shapes = jax.eval_shape(lambda p: init(p, tx, longer=longer), params)
     target = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=whole), shapes)
+    folder = _folder(manager, last)
     try:
         args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
-        return manager.restore(last, args=args).state
-    except (ValueError, KeyError, TypeError) as error:
-        reason = _misfit(Path(manager.directory) / str(last) / "state", params)
+        with store.silent():
+            return manager.restore(last, args=args).state
+    except Exception as error:  # orbax raises many kinds for damaged files
+        reason = _misfit(folder / "state", params) or f"cannot be read: {first_line(error)}"
         raise ValueError(
             f"training: checkpoint {last} in {manager.directory} {reason}; give their fields as"
-            " they were, or another --workdir"
-        ) from error
+            " they were, remove it to go on from an earlier one, or give another --workdir"
+        ) from None
 
 
 def _misfit(path: Path, params: Any) -> str:
-    """How a stored state differs from that of a network, as the end of a sentence."""
+    """How stored parameters differ from those of a network, as the end of a sentence; "": not."""
     try:
-        stored = store.stored_shapes(path)["params"]
-    except Exception:  # orbax raises many kinds for damaged files
-        return "cannot be read, or does not fit this network and optimizer"
-    found = store.difference(stored, params, "this network")
-    return found or "does not fit this optimizer"
+        with store.silent():
+            stored = store.stored_shapes(path)["params"]
+    except Exception:
+        return ""
+    return store.difference(stored, params, "this network")
 
 
 def _check(run: Run, data: Source) -> None:

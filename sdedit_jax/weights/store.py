@@ -235,7 +235,7 @@ def checked_shapes(path: Path) -> Params:
 
 def _reading(path: Path, read: Callable[[Path], Params]) -> Params:
     try:
-        with _silence():
+        with silent():
             return read(path)
     except Exception as error:  # orbax and tensorstore raise many kinds for damaged files
         reason = first_line(error).removeprefix("prior: ")
@@ -243,7 +243,7 @@ def _reading(path: Path, read: Callable[[Path], Params]) -> Params:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """No warnings and logs of orbax and its threads, whose errors are raised as well."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
