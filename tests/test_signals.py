@@ -1,9 +1,9 @@
 """SIGTERM and Ctrl-C stop a run after the work in hand; the exit code names the signal."""
 
 import os
-import signal
 import random
 import re
+import signal
 import subprocess
 import sys
 import threading
