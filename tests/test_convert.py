@@ -196,6 +196,37 @@ def test_a_failed_check_warns_and_the_prior_loads(file, tmp_path, capsys):
     assert (new / "prior.json").read_bytes() == before
 
 
+def test_a_conversion_that_was_killed_starts_again(file, tmp_path):
+    """What it left beside the folder goes; --resume leaves a finished prior as it is."""
+    new = tmp_path / "new"
+    (tmp_path / ".new.sdedit_jax-partial" / "params").mkdir(parents=True)
+    made = convert(file, new, architecture=SMALL, check=False, resume=True)
+    assert made.made and [path.name for path in tmp_path.iterdir()] == ["new"]
+    before = {path: path.stat().st_mtime_ns for path in new.rglob("*")}
+    again = convert(file, new, architecture=SMALL, check=False, resume=True)
+    assert not again.made and again.metadata == made.metadata
+    assert {path: path.stat().st_mtime_ns for path in new.rglob("*")} == before
+    new.rename(tmp_path / ".new.sdedit_jax-old")  # killed between two renames
+    with pytest.raises(ValueError, match="not of score_sde"):
+        convert(file, new, architecture=SMALL, family="score_sde", overwrite=True)
+    assert store.read_metadata(new) == made.metadata
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"dtype": "float16"}, "settings.dtype: float32 then, float16 now"),
+        ({"name": "x"}, "settings.name: new then, x now"),
+        ({"architecture": {**SMALL, "more": 1}}, "settings.architecture: "),
+    ],
+)
+def test_another_conversion_is_not_finished(options, line, file, tmp_path):
+    convert(file, tmp_path / "new", architecture=SMALL, check=False)
+    with pytest.raises(ValueError, match=line):
+        given = {"architecture": SMALL, "check": False, "resume": True, **options}
+        convert(file, tmp_path / "new", **given)
+
+
 def _broken(change):
     made = tensors()
     change(made)

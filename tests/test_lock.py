@@ -7,12 +7,13 @@ import socket
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from program import config_of, known, names, refused, run, small, tiny_net, tiny_prior
 
 from sdedit_jax import images
 from sdedit_jax.modes.files import kept
-from sdedit_jax.weights import lock
+from sdedit_jax.weights import lock, store
 
 
 def holder(**changes):
@@ -51,6 +52,65 @@ def test_a_lock_that_cannot_be_read_is_refused(file):
     file.write_text("")
     with pytest.raises(ValueError, match="is no lock of a run, or damaged"), lock.locked(file):
         pass
+
+
+def strange(file, kind):
+    if kind == "folder":
+        file.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "device":
+        file.symlink_to("/dev/zero")
+    elif kind == "link to itself":
+        file.symlink_to(file)
+    elif kind == "large":
+        with open(file, "wb") as stream:
+            stream.truncate(10**9)
+    else:
+        file.write_text(kind)
+
+
+STRANGE = ["folder", "pipe", "device", "link to itself", "large", "{", "[]", "null", "[" * 4000]
+STRANGE += [json.dumps(holder(pid=pid)) for pid in ("1", 1.5, True, None, [], {})]
+STRANGE += [json.dumps(holder(host=host)) for host in (1, None, ["x"])]
+STRANGE += ["9" * 5000, '{"pid": ' + "9" * 5000 + "}"]
+
+
+@pytest.mark.parametrize("kind", STRANGE, ids=range(len(STRANGE)))
+def test_what_is_no_lock_is_refused_in_one_line_and_stays(kind, file):
+    strange(file, kind)
+    with pytest.raises(ValueError, match="is no lock of a run, or damaged; remove it") as told:
+        with lock.locked(file):
+            pass
+    assert "\n" not in str(told.value) and len(str(told.value)) < 400
+    assert os.path.lexists(file) and names(file.parent) == [file.name]
+
+
+@pytest.mark.parametrize("pid", [-1, 0, 2**31, 10**30])
+def test_a_pid_that_no_process_has_is_dead(pid, file):
+    file.write_text(json.dumps(holder(pid=pid)))
+    with lock.locked(file):
+        assert json.loads(file.read_text())["pid"] == os.getpid()
+
+
+def test_folders_made_for_a_lock_are_removed_when_empty(tmp_path):
+    file = tmp_path / "a" / "b" / "lock"
+    with lock.locked(file):
+        assert file.exists()
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("write", ["publish", "calibrate"])
+def test_a_folder_of_a_prior_is_locked(write, tmp_path):
+    beside = lock.file_of(tmp_path / "prior", inside=False)
+    store.save(tmp_path / "prior", {"a": np.ones(2)}, {"name": "a"})
+    beside.write_text(json.dumps(holder()))
+    with pytest.raises(ValueError, match=f"process {os.getpid()} on"):
+        if write == "publish":
+            store.save(tmp_path / "prior", {"a": np.zeros(2)}, {"name": "b"})
+        else:
+            run(small("strokes", prior=str(tmp_path / "prior"), input=""), None, "calibrate")
+    assert store.read_metadata(tmp_path / "prior")["name"] == "a"
 
 
 def test_locks_of_dead_processes_of_this_host_are_replaced(file):

@@ -359,7 +359,7 @@ def test_the_folder_has_the_layout_of_stable_diffusion(second, golden):
         part = file.relative_to(theirs)
         wanted, found = (json.loads(f.read_text()) for f in (file, ours / part))
         if part.name in ("model_index.json", "special_tokens_map.json"):
-            assert found == wanted
+            assert {k: v for k, v in found.items() if k != "_ledits"} == wanted
         if part.name == "scheduler_config.json":
             assert {**wanted, "_diffusers_version": ""} == {**found, "_diffusers_version": ""}
     assert (
@@ -405,4 +405,4 @@ def test_what_is_missing_is_named(photos, first, tmp_path):
     config = vae_config(photos, 5, stage="unet")
     assert "stage must be one of" in refused(config, tmp_path, "train")
     config = vae_config(photos, 5, objective__kl=-1.0)
-    assert "objective.kl must not be negative" in refused(config, tmp_path, "train")
+    assert "objective.kl must be at least 0" in refused(config, tmp_path, "train")
