@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sdedit_jax.nets import layers, resample
+from sdedit_jax.nets import attention, layers, resample
 from sdedit_jax.nets.layers import Conv, Dense, Draws, Embedding
 
 GROUPS, EPS = 32, 1e-5
@@ -158,7 +158,7 @@ class AttentionBlock(nnx.Module):
         b, h, w, c = x.shape
         qkv = self.qkv(self.norm(x)).reshape(b, h * w, 3 * c)
         q, k, v = split_heads(qkv, self.heads, self.by_kind)
-        return x + self.proj_out(attend(q, k, v).reshape(b, h, w, c))
+        return x + self.proj_out(attention.attend(q, k, v).reshape(b, h, w, c))
 
 
 class Downsample(nnx.Module):
@@ -328,11 +328,3 @@ def split_heads(
     else:
         parts = jnp.moveaxis(qkv.reshape(b, t, heads, 3, per_head), 3, 0)
     return parts[0], parts[1], parts[2]
-
-
-def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-    """Attention of each head over all pixels; q, k, v and the result are [B,T,heads,C/heads]."""
-    scale = q.shape[-1] ** -0.25  # of q and of k, as in the original: stable in half precision
-    logits = jnp.einsum("bqhc,bkhc->bhqk", q * scale, k * scale).astype(jnp.float32)
-    weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
-    return jnp.einsum("bhqk,bkhc->bqhc", weights, v)

@@ -13,6 +13,11 @@ import jax.numpy as jnp
 from jax import lax
 
 NHWC = ("NHWC", "HWIO", "NHWC")
+FEW, LARGE = 512, 2**23
+"""On CPU, at most FEW pixels are convolved with a kernel of at least LARGE numbers by one product.
+
+The convolution of XLA reads such a kernel, which no cache holds, more than once.
+"""
 
 
 def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -32,8 +37,25 @@ def group_norm(
 
 
 def _plain_conv(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:
+    direct, columns = (partial(f, precision=precision) for f in (_direct, _by_columns))
+    if x.shape[0] * x.shape[1] * x.shape[2] > FEW or kernel.size < LARGE:
+        return direct(x, kernel)
+    return lax.platform_dependent(x, kernel, cpu=columns, default=direct)
+
+
+def _direct(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:
     with jax.default_matmul_precision(precision):
         return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=NHWC)
+
+
+def _by_columns(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:
+    """One product: a row for each pixel, with the nine pixels around it."""
+    b, h, w, n_in = x.shape
+    wide = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    around = [wide[:, i : i + h, j : j + w] for i in range(3) for j in range(3)]
+    rows = lax.optimization_barrier(jnp.concatenate(around, -1).reshape(b * h * w, 9 * n_in))
+    with jax.default_matmul_precision(precision):
+        return jnp.dot(rows, kernel.reshape(9 * n_in, -1)).reshape(b, h, w, -1)
 
 
 _conv = jax.custom_vjp(_plain_conv, nondiff_argnums=(2,))

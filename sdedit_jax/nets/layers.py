@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from sdedit_jax.nets import kernels
+from sdedit_jax.nets import attention, kernels
 
 Activation = Callable[[jax.Array], jax.Array]
 Config = TypeVar("Config")
@@ -229,10 +229,8 @@ def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
 def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     """Single-head attention over all pixels; q, k, v and the result are [B,H,W,C]."""
     b, h, w, c = q.shape
-    q, k, v = (a.reshape(b, h * w, c) for a in (q, k, v))
-    logits = jnp.einsum("bqc,bkc->bqk", q, k).astype(jnp.float32) * c**-0.5
-    weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
-    return jnp.einsum("bqk,bkc->bqc", weights, v).reshape(b, h, w, c)
+    tokens = (a.reshape(b, h * w, 1, c) for a in (q, k, v))
+    return attention.attend(*tokens).reshape(b, h, w, c)
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
