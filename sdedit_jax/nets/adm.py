@@ -132,8 +132,9 @@ class ResBlock(nnx.Module):
 
     def __call__(self, x: jax.Array, emb: jax.Array, key: jax.Array | None) -> jax.Array:
         """x [B,H,W,I], emb [B,4ch] (already activated) -> [B,H,W,O], H and W resampled."""
-        h = resampled(jax.nn.silu(self.in_layers[0](x)), self.direction)
-        x, h = resampled(x, self.direction), self.in_layers[2](h)
+        h, conv = jax.nn.silu(self.in_layers[0](x)), self.in_layers[2]
+        h = conv.double(h) if self.direction == "up" else conv(resampled(h, self.direction))
+        x = resampled(x, self.direction)
         emb = self.emb_layers[1](emb).astype(h.dtype)[:, None, None]
         if self.modulates:
             scale, shift = jnp.split(emb, 2, axis=-1)
@@ -180,7 +181,7 @@ class Upsample(nnx.Module):
         self.conv = Conv(channels, channels, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return self.conv(resampled(x, "up"))
+        return self.conv.double(x)
 
 
 class Plain(nnx.Module):

@@ -12,9 +12,9 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from sdedit_jax.nets import attention, layers, resample
+from sdedit_jax.nets import attention, layers
 from sdedit_jax.nets.layers import Conv, Draws, GroupNorm
-from sdedit_jax.nets.ncsnpp_blocks import resize
+from sdedit_jax.nets.ncsnpp_blocks import conv_resized, resize
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -131,10 +131,9 @@ class ResnetBlock2D(nnx.Module):
     ) -> jax.Array:
         """x [B,H,W,n_in], temb [B,temb] (not activated) -> [B,H',W',n_out]."""
         act = ACTIVATIONS[self.act]
-        h = act(self.norm1(x))
-        if self.direction:
-            h, x = (resize(a, self.direction, self.filter) for a in (h, x))
-        h = self._embedded(self.conv1(h), None if temb is None else act(temb))
+        h = conv_resized(self.conv1, act(self.norm1(x)), self.direction, self.filter)
+        x = resize(x, self.direction, self.filter) if self.direction else x
+        h = self._embedded(h, None if temb is None else act(temb))
         h = self.conv2(layers.dropout(act(h), self.rate, key))
         h = h + (self.conv_shortcut(x) if hasattr(self, "conv_shortcut") else x)
         return h if self.rescale == 1 else h / np.float32(self.rescale).astype(h.dtype)
@@ -234,6 +233,6 @@ class Upsample2D(nnx.Module):
     def __call__(self, x: jax.Array, size: tuple[int, int] | None = None) -> jax.Array:
         """[B,H,W,C] -> [B,2H,2W,C], or of the given (height, width)."""
         if size is None or size == (2 * x.shape[1], 2 * x.shape[2]):
-            return self.conv(resample.naive_upsample_2d(x))
+            return self.conv.double(x)
         rows, columns = (np.arange(n) * old // n for n, old in zip(size, x.shape[1:3], strict=True))
         return self.conv(x[:, rows][:, :, columns])

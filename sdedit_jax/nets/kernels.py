@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from sdedit_jax.nets.resample import naive_downsample_2d, naive_upsample_2d
+
 NHWC = ("NHWC", "HWIO", "NHWC")
 FEW, LARGE = 512, 2**23
 """On CPU, at most FEW pixels are convolved with a kernel of at least LARGE numbers by one product.
@@ -24,6 +26,15 @@ def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """x [B,H,W,I] with kernel [3,3,I,O], stride 1, zero padding -> [B,H,W,O]."""
     # the backward pass is traced outside the forward pass's precision context: pass it on
     return _conv(x, kernel, jax.config.jax_default_matmul_precision)
+
+
+def conv3x3_doubled(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """conv3x3 of x [B,H,W,I] at twice its size by nearest neighbour -> [B,2H,2W,O].
+
+    Each of the four output pixels of an input pixel sees 2 x 2 input pixels. Their kernels are sums
+    of the kernel's rows and columns, so that 4 of 9 products remain.
+    """
+    return _doubled(x, kernel, jax.config.jax_default_matmul_precision)
 
 
 def group_norm(
@@ -77,6 +88,46 @@ def _conv_backward(precision: str | None, saved: tuple, g: jax.Array) -> tuple:
 
 
 _conv.defvjp(_conv_forward, _conv_backward)
+
+
+def _in_phases(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:
+    """The output pixels of even and odd rows and columns, one convolution each."""
+    b, h, w, _ = x.shape
+    wide = kernel.astype(jnp.float32)
+    # an even row sees the input row above (kernel row 0) and its own (rows 1 and 2); an odd row its
+    # own (rows 0 and 1) and the one below (row 2)
+    halves = [jnp.stack([wide[0], wide[1] + wide[2]]), jnp.stack([wide[0] + wide[1], wide[2]])]
+    phases = []
+    for i, rows in enumerate(halves):
+        both = jnp.stack([rows[:, 0], rows[:, 1] + rows[:, 2]], 1)
+        other = jnp.stack([rows[:, 0] + rows[:, 1], rows[:, 2]], 1)
+        for j, part in enumerate((both, other)):
+            padding = ((1 - i, i), (1 - j, j))
+            with jax.default_matmul_precision(precision):
+                phases.append(
+                    lax.conv_general_dilated(
+                        x, part.astype(x.dtype), (1, 1), padding, dimension_numbers=NHWC
+                    )
+                )
+    whole = jnp.stack(phases, 3).reshape(b, h, w, 2, 2, -1)
+    return whole.transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, -1)
+
+
+_doubled = jax.custom_vjp(_in_phases, nondiff_argnums=(2,))
+
+
+def _doubled_forward(x: jax.Array, kernel: jax.Array, precision: str | None) -> tuple:
+    return _in_phases(x, kernel, precision), (x, kernel)
+
+
+def _doubled_backward(precision: str | None, saved: tuple, g: jax.Array) -> tuple:
+    x, kernel = saved
+    wide = naive_upsample_2d(x)
+    by_wide, by_kernel = _conv_backward(precision, (wide, kernel), g)
+    return naive_downsample_2d(by_wide) * 4, by_kernel
+
+
+_doubled.defvjp(_doubled_forward, _doubled_backward)
 
 
 def _by_conv(x: jax.Array, g: jax.Array, precision: str | None) -> jax.Array:

@@ -137,6 +137,11 @@ class Conv(nnx.Module):
             return dense(x, kernel[0, 0], bias)
         return add_bias(conv(x, kernel), bias)
 
+    def double(self, x: jax.Array) -> jax.Array:
+        """Stride 1 over the picture at twice its size by nearest neighbour; kernels of 3 x 3."""
+        wide = kernels.conv3x3_doubled(x, self.kernel[...].astype(x.dtype))
+        return add_bias(wide, self.bias[...])
+
     def halve(self, x: jax.Array) -> jax.Array:
         """Stride 2 over the picture padded by one pixel at its right and bottom."""
         last = ((0, 1), (0, 1))
