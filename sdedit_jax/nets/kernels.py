@@ -55,8 +55,7 @@ def _plain_conv(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.A
 
 
 def _direct(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:
-    with jax.default_matmul_precision(precision):
-        return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=NHWC)
+    return _padded(x, kernel, "SAME", precision)
 
 
 def _by_columns(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:
@@ -97,20 +96,22 @@ def _in_phases(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Ar
     # an even row sees the input row above (kernel row 0) and its own (rows 1 and 2); an odd row its
     # own (rows 0 and 1) and the one below (row 2)
     halves = [jnp.stack([wide[0], wide[1] + wide[2]]), jnp.stack([wide[0] + wide[1], wide[2]])]
-    phases = []
+    lines = []
     for i, rows in enumerate(halves):
-        both = jnp.stack([rows[:, 0], rows[:, 1] + rows[:, 2]], 1)
-        other = jnp.stack([rows[:, 0] + rows[:, 1], rows[:, 2]], 1)
-        for j, part in enumerate((both, other)):
-            padding = ((1 - i, i), (1 - j, j))
-            with jax.default_matmul_precision(precision):
-                phases.append(
-                    lax.conv_general_dilated(
-                        x, part.astype(x.dtype), (1, 1), padding, dimension_numbers=NHWC
-                    )
-                )
-    whole = jnp.stack(phases, 3).reshape(b, h, w, 2, 2, -1)
-    return whole.transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, -1)
+        even = jnp.stack([rows[:, 0], rows[:, 1] + rows[:, 2]], 1)
+        odd = jnp.stack([rows[:, 0] + rows[:, 1], rows[:, 2]], 1)
+        paddings = (((1 - i, i), (1 - j, j)) for j in range(2))
+        parts = zip((even, odd), paddings, strict=True)
+        pixels = [_padded(x, part.astype(x.dtype), pads, precision) for part, pads in parts]
+        lines.append(jnp.stack(pixels, 3).reshape(b, h, 2 * w, -1))
+    return jnp.stack(lines, 2).reshape(b, 2 * h, 2 * w, -1)
+
+
+def _padded(
+    x: jax.Array, kernel: jax.Array, padding: str | tuple, precision: str | None
+) -> jax.Array:
+    with jax.default_matmul_precision(precision):
+        return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=NHWC)
 
 
 _doubled = jax.custom_vjp(_in_phases, nondiff_argnums=(2,))
