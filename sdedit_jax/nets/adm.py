@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sdedit_jax.nets import layers, resample
+from sdedit_jax.nets import attention, layers, resample
 from sdedit_jax.nets.layers import Conv, Dense, Draws, Embedding
 
 GROUPS, EPS = 32, 1e-5
@@ -132,8 +132,9 @@ class ResBlock(nnx.Module):
 
     def __call__(self, x: jax.Array, emb: jax.Array, key: jax.Array | None) -> jax.Array:
         """x [B,H,W,I], emb [B,4ch] (already activated) -> [B,H,W,O], H and W resampled."""
-        h = resampled(jax.nn.silu(self.in_layers[0](x)), self.direction)
-        x, h = resampled(x, self.direction), self.in_layers[2](h)
+        h, conv = jax.nn.silu(self.in_layers[0](x)), self.in_layers[2]
+        h = conv.double(h) if self.direction == "up" else conv(resampled(h, self.direction))
+        x = resampled(x, self.direction)
         emb = self.emb_layers[1](emb).astype(h.dtype)[:, None, None]
         if self.modulates:
             scale, shift = jnp.split(emb, 2, axis=-1)
@@ -158,7 +159,7 @@ class AttentionBlock(nnx.Module):
         b, h, w, c = x.shape
         qkv = self.qkv(self.norm(x)).reshape(b, h * w, 3 * c)
         q, k, v = split_heads(qkv, self.heads, self.by_kind)
-        return x + self.proj_out(attend(q, k, v).reshape(b, h, w, c))
+        return x + self.proj_out(attention.attend(q, k, v).reshape(b, h, w, c))
 
 
 class Downsample(nnx.Module):
@@ -180,7 +181,7 @@ class Upsample(nnx.Module):
         self.conv = Conv(channels, channels, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return self.conv(resampled(x, "up"))
+        return self.conv.double(x)
 
 
 class Plain(nnx.Module):
@@ -328,11 +329,3 @@ def split_heads(
     else:
         parts = jnp.moveaxis(qkv.reshape(b, t, heads, 3, per_head), 3, 0)
     return parts[0], parts[1], parts[2]
-
-
-def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-    """Attention of each head over all pixels; q, k, v and the result are [B,T,heads,C/heads]."""
-    scale = q.shape[-1] ** -0.25  # of q and of k, as in the original: stable in half precision
-    logits = jnp.einsum("bqhc,bkhc->bhqk", q * scale, k * scale).astype(jnp.float32)
-    weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
-    return jnp.einsum("bhqk,bkhc->bqhc", weights, v)

@@ -5,7 +5,8 @@ from typing import Protocol
 import jax
 from flax import nnx
 
-from sdedit_jax.nets.diffusers_blocks import ACTIVATIONS, LayerNorm, Linear, attend
+from sdedit_jax.nets import attention
+from sdedit_jax.nets.diffusers_blocks import ACTIVATIONS, LayerNorm, Linear
 from sdedit_jax.nets.layers import Draws
 
 
@@ -39,7 +40,8 @@ class SelfAttention(nnx.Module):
 
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
-        return self.out_proj(attend(q, k, v, self.heads, mask)[0])
+        q, k, v = (a.reshape(*a.shape[:2], self.heads, -1) for a in (q, k, v))
+        return self.out_proj(attention.attend(q, k, v, mask).reshape(x.shape))
 
 
 class Mlp(nnx.Module):

@@ -123,8 +123,7 @@ class Double(nnx.Module):
             self.conv = Conv(channels, channels, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = resample.naive_upsample_2d(x)
-        return self.conv(x) if hasattr(self, "conv") else x
+        return self.conv.double(x) if hasattr(self, "conv") else resample.naive_upsample_2d(x)
 
 
 class Level(nnx.Module):

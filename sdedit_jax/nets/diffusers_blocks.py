@@ -12,9 +12,9 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from sdedit_jax.nets import layers, resample
+from sdedit_jax.nets import attention, layers
 from sdedit_jax.nets.layers import Conv, Draws, GroupNorm
-from sdedit_jax.nets.ncsnpp_blocks import resize
+from sdedit_jax.nets.ncsnpp_blocks import conv_resized, resize
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -131,10 +131,9 @@ class ResnetBlock2D(nnx.Module):
     ) -> jax.Array:
         """x [B,H,W,n_in], temb [B,temb] (not activated) -> [B,H',W',n_out]."""
         act = ACTIVATIONS[self.act]
-        h = act(self.norm1(x))
-        if self.direction:
-            h, x = (resize(a, self.direction, self.filter) for a in (h, x))
-        h = self._embedded(self.conv1(h), None if temb is None else act(temb))
+        h = conv_resized(self.conv1, act(self.norm1(x)), self.direction, self.filter)
+        x = resize(x, self.direction, self.filter) if self.direction else x
+        h = self._embedded(h, None if temb is None else act(temb))
         h = self.conv2(layers.dropout(act(h), self.rate, key))
         h = h + (self.conv_shortcut(x) if hasattr(self, "conv_shortcut") else x)
         return h if self.rescale == 1 else h / np.float32(self.rescale).astype(h.dtype)
@@ -185,53 +184,28 @@ class Attention(nnx.Module):
         self.to_v = Linear(context or channels, inner, bias, rngs=rngs)
         self.to_out = nnx.List([Linear(inner, channels, rngs=rngs)])
 
-    def __call__(
-        self, x: jax.Array, context: jax.Array | None = None
-    ) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, x: jax.Array, context: jax.Array) -> tuple[jax.Array, jax.Array]:
         """x [B,N,C], context [B,M,K] -> [B,N,C] and the weights [B,heads,N,M]."""
-        context = x if context is None else context
+        h, weights = attention.attend_weighed(*self._by_head(x, context))
+        return self.to_out[0](h.reshape(*h.shape[:2], -1)), weights
+
+    def among(self, x: jax.Array) -> jax.Array:
+        """Attention of the tokens x [B,N,C] among themselves."""
+        h = attention.attend(*self._by_head(x, x))
+        return self.to_out[0](h.reshape(*h.shape[:2], -1))
+
+    def _by_head(self, x: jax.Array, context: jax.Array) -> tuple[jax.Array, ...]:
+        """Queries [B,N,heads,d], keys and values [B,M,heads,d]."""
         q, k, v = self.to_q(x), self.to_k(context), self.to_v(context)
         if self.upcast:
             q, k = q.astype(jnp.float32), k.astype(jnp.float32)
-        h, weights = attend(q, k, v, self.heads)
-        return self.to_out[0](h), weights
+        return tuple(a.reshape(*a.shape[:2], self.heads, -1) for a in (q, k, v))
 
     def over_pixels(self, x: jax.Array) -> jax.Array:
         """Attention among the pixels of x [B,H,W,C], added to x."""
         h = self.group_norm(x) if hasattr(self, "group_norm") else x
-        h = x + self(h.reshape(x.shape[0], -1, x.shape[-1]))[0].reshape(x.shape)
+        h = x + self.among(h.reshape(x.shape[0], -1, x.shape[-1])).reshape(x.shape)
         return h if self.rescale == 1 else h / np.float32(self.rescale).astype(h.dtype)
-
-
-def attend(
-    q: jax.Array, k: jax.Array, v: jax.Array, heads: int, mask: jax.Array | None = None
-) -> tuple[jax.Array, jax.Array]:
-    """softmax(q k^T / sqrt(d)) v for each head of d channels.
-
-    Args:
-        q: [B,N,heads d]; k, v: [B,M,heads d].
-        mask: [N,M], True where n attends to m.
-
-    Returns:
-        [B,N,heads d] in the dtype of v, and the weights [B,heads,N,M] float32.
-    """
-    b, n, channels = q.shape
-    q, k, v = (_by_head(a, heads) for a in (q, k, v))
-    # a product of rows and columns; on CPU a product of rows and rows takes twice as long
-    columns = lax.optimization_barrier(k.swapaxes(1, 2))
-    logits = jnp.matmul(q, columns).astype(jnp.float32) * q.shape[-1] ** -0.5
-    if mask is not None:
-        logits = jnp.where(mask[None], logits, -jnp.inf)
-    weights = jax.nn.softmax(logits, axis=-1)
-    h = jnp.matmul(weights.astype(v.dtype), v).reshape(b, heads, n, -1).swapaxes(1, 2)
-    return h.reshape(b, n, channels), weights.reshape(b, heads, n, -1)
-
-
-def _by_head(a: jax.Array, heads: int) -> jax.Array:
-    """[B,N,heads d] -> [B heads,N,d]."""
-    b, n, channels = a.shape
-    split = a.reshape(b, n, heads, channels // heads).swapaxes(1, 2)
-    return split.reshape(b * heads, n, channels // heads)
 
 
 class Downsample2D(nnx.Module):
@@ -259,6 +233,6 @@ class Upsample2D(nnx.Module):
     def __call__(self, x: jax.Array, size: tuple[int, int] | None = None) -> jax.Array:
         """[B,H,W,C] -> [B,2H,2W,C], or of the given (height, width)."""
         if size is None or size == (2 * x.shape[1], 2 * x.shape[2]):
-            return self.conv(resample.naive_upsample_2d(x))
+            return self.conv.double(x)
         rows, columns = (np.arange(n) * old // n for n, old in zip(size, x.shape[1:3], strict=True))
         return self.conv(x[:, rows][:, :, columns])

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sdedit_jax.nets import layers, resample
+from sdedit_jax.nets import attention, layers, resample
 from sdedit_jax.nets.layers import Draws, GroupNorm
 
 
@@ -183,9 +183,7 @@ def attend(qkv: jax.Array, heads: int) -> jax.Array:
     """
     b, h, w, n = qkv.shape
     q, k, v = jnp.moveaxis(qkv.reshape(b, h * w, heads, n // (3 * heads), 3), -1, 0)
-    logits = jnp.einsum("bqhc,bkhc->bhqk", q, k * q.shape[-1] ** -0.5).astype(jnp.float32)
-    weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
-    return jnp.einsum("bhqk,bkhc->bqhc", weights, v).reshape(b, h, w, n // 3)
+    return attention.attend(q, k, v).reshape(b, h, w, n // 3)
 
 
 def positional(label: jax.Array, features: int, endpoint: bool) -> jax.Array:

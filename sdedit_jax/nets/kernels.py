@@ -12,13 +12,29 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from sdedit_jax.nets.resample import naive_downsample_2d, naive_upsample_2d
+
 NHWC = ("NHWC", "HWIO", "NHWC")
+FEW, LARGE = 512, 2**23
+"""On CPU, at most FEW pixels are convolved with a kernel of at least LARGE numbers by one product.
+
+The convolution of XLA reads such a kernel, which no cache holds, more than once.
+"""
 
 
 def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """x [B,H,W,I] with kernel [3,3,I,O], stride 1, zero padding -> [B,H,W,O]."""
     # the backward pass is traced outside the forward pass's precision context: pass it on
     return _conv(x, kernel, jax.config.jax_default_matmul_precision)
+
+
+def conv3x3_doubled(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """conv3x3 of x [B,H,W,I] at twice its size by nearest neighbour -> [B,2H,2W,O].
+
+    Each of the four output pixels of an input pixel sees 2 x 2 input pixels. Their kernels are sums
+    of the kernel's rows and columns, so that 4 of 9 products remain.
+    """
+    return _doubled(x, kernel, jax.config.jax_default_matmul_precision)
 
 
 def group_norm(
@@ -32,8 +48,24 @@ def group_norm(
 
 
 def _plain_conv(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:
+    direct, columns = (partial(f, precision=precision) for f in (_direct, _by_columns))
+    if x.shape[0] * x.shape[1] * x.shape[2] > FEW or kernel.size < LARGE:
+        return direct(x, kernel)
+    return lax.platform_dependent(x, kernel, cpu=columns, default=direct)
+
+
+def _direct(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:
+    return _padded(x, kernel, "SAME", precision)
+
+
+def _by_columns(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:
+    """One product: a row for each pixel, with the nine pixels around it."""
+    b, h, w, n_in = x.shape
+    wide = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    around = [wide[:, i : i + h, j : j + w] for i in range(3) for j in range(3)]
+    rows = lax.optimization_barrier(jnp.concatenate(around, -1).reshape(b * h * w, 9 * n_in))
     with jax.default_matmul_precision(precision):
-        return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=NHWC)
+        return jnp.dot(rows, kernel.reshape(9 * n_in, -1)).reshape(b, h, w, -1)
 
 
 _conv = jax.custom_vjp(_plain_conv, nondiff_argnums=(2,))
@@ -55,6 +87,48 @@ def _conv_backward(precision: str | None, saved: tuple, g: jax.Array) -> tuple:
 
 
 _conv.defvjp(_conv_forward, _conv_backward)
+
+
+def _in_phases(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:
+    """The output pixels of even and odd rows and columns, one convolution each."""
+    b, h, w, _ = x.shape
+    wide = kernel.astype(jnp.float32)
+    # an even row sees the input row above (kernel row 0) and its own (rows 1 and 2); an odd row its
+    # own (rows 0 and 1) and the one below (row 2)
+    halves = [jnp.stack([wide[0], wide[1] + wide[2]]), jnp.stack([wide[0] + wide[1], wide[2]])]
+    lines = []
+    for i, rows in enumerate(halves):
+        even = jnp.stack([rows[:, 0], rows[:, 1] + rows[:, 2]], 1)
+        odd = jnp.stack([rows[:, 0] + rows[:, 1], rows[:, 2]], 1)
+        paddings = (((1 - i, i), (1 - j, j)) for j in range(2))
+        parts = zip((even, odd), paddings, strict=True)
+        pixels = [_padded(x, part.astype(x.dtype), pads, precision) for part, pads in parts]
+        lines.append(jnp.stack(pixels, 3).reshape(b, h, 2 * w, -1))
+    return jnp.stack(lines, 2).reshape(b, 2 * h, 2 * w, -1)
+
+
+def _padded(
+    x: jax.Array, kernel: jax.Array, padding: str | tuple, precision: str | None
+) -> jax.Array:
+    with jax.default_matmul_precision(precision):
+        return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=NHWC)
+
+
+_doubled = jax.custom_vjp(_in_phases, nondiff_argnums=(2,))
+
+
+def _doubled_forward(x: jax.Array, kernel: jax.Array, precision: str | None) -> tuple:
+    return _in_phases(x, kernel, precision), (x, kernel)
+
+
+def _doubled_backward(precision: str | None, saved: tuple, g: jax.Array) -> tuple:
+    x, kernel = saved
+    wide = naive_upsample_2d(x)
+    by_wide, by_kernel = _conv_backward(precision, (wide, kernel), g)
+    return naive_downsample_2d(by_wide) * 4, by_kernel
+
+
+_doubled.defvjp(_doubled_forward, _doubled_backward)
 
 
 def _by_conv(x: jax.Array, g: jax.Array, precision: str | None) -> jax.Array:

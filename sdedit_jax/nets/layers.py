@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from sdedit_jax.nets import fields, kernels
+from sdedit_jax.nets import attention, fields, kernels
 
 Activation = Callable[[jax.Array], jax.Array]
 Config = TypeVar("Config")
@@ -149,6 +149,11 @@ class Conv(nnx.Module):
             return dense(x, kernel[0, 0], bias)
         return add_bias(conv(x, kernel), bias)
 
+    def double(self, x: jax.Array) -> jax.Array:
+        """Stride 1 over the picture at twice its size by nearest neighbour; kernels of 3 x 3."""
+        wide = kernels.conv3x3_doubled(x, self.kernel[...].astype(x.dtype))
+        return add_bias(wide, self.bias[...])
+
     def halve(self, x: jax.Array) -> jax.Array:
         """Stride 2 over the picture padded by one pixel at its right and bottom."""
         last = ((0, 1), (0, 1))
@@ -241,10 +246,8 @@ def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
 def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     """Single-head attention over all pixels; q, k, v and the result are [B,H,W,C]."""
     b, h, w, c = q.shape
-    q, k, v = (a.reshape(b, h * w, c) for a in (q, k, v))
-    logits = jnp.einsum("bqc,bkc->bqk", q, k).astype(jnp.float32) * c**-0.5
-    weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
-    return jnp.einsum("bqk,bkc->bqc", weights, v).reshape(b, h, w, c)
+    tokens = (a.reshape(b, h * w, 1, c) for a in (q, k, v))
+    return attention.attend(*tokens).reshape(b, h, w, c)
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:

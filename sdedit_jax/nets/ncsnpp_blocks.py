@@ -34,10 +34,8 @@ class ResnetBlock(nnx.Module):
     def __call__(self, x: jax.Array, temb: jax.Array | None, key: jax.Array | None) -> jax.Array:
         """x [B,H,W,I], temb [B,4nf] (already activated) -> [B,H',W',O]."""
         act = layers.ACTIVATIONS[self.act]
-        h = act(self.GroupNorm_0(x))
-        if self.direction:
-            h, x = (resize(a, self.direction, self.kernel) for a in (h, x))
-        h = self.Conv_0(h)
+        h = conv_resized(self.Conv_0, act(self.GroupNorm_0(x)), self.direction, self.kernel)
+        x = resize(x, self.direction, self.kernel) if self.direction else x
         if temb is not None:
             h = h + self.Dense_0(temb).astype(h.dtype)[:, None, None]
         h = layers.dropout(act(self.GroupNorm_1(h)), self.rate, key)
@@ -94,7 +92,7 @@ class Resize(nnx.Module):
         """[B,H,W,I] -> [B,H/2,W/2,O] or [B,2H,2W,O]."""
         shrink = self.direction == "shrink"
         if hasattr(self, "Conv_0"):
-            return self.Conv_0.halve(x) if shrink else self.Conv_0(resample.naive_upsample_2d(x))
+            return self.Conv_0.halve(x) if shrink else self.Conv_0.double(x)
         if not hasattr(self, "Conv2d_0"):
             return resize(x, self.direction, self.kernel)
         run = resample.conv_downsample_2d if shrink else resample.upsample_conv_2d
@@ -120,6 +118,15 @@ def norm(c: NCSNppConfig, channels: int, *, rngs: Draws) -> GroupNorm:
 
 def residual(x: jax.Array, h: jax.Array, rescale: bool) -> jax.Array:
     return (x + h) / np.float32(math.sqrt(2)).astype(x.dtype) if rescale else x + h
+
+
+def conv_resized(
+    conv: Conv, x: jax.Array, direction: str, kernel: tuple[float, ...] | None
+) -> jax.Array:
+    """The convolution of a picture that is halved, doubled or ("") unchanged; see `resize`."""
+    if direction == "enlarge" and kernel is None:
+        return conv.double(x)
+    return conv(resize(x, direction, kernel) if direction else x)
 
 
 def resize(x: jax.Array, direction: str, kernel: tuple[float, ...] | None) -> jax.Array:

@@ -78,7 +78,7 @@ class BasicTransformerBlock(nnx.Module):
 
     def __call__(self, x: jax.Array, text: jax.Array) -> tuple[jax.Array, jax.Array]:
         """x [B,N,C], text [B,M,K] -> [B,N,C] and the weights [B,N,M], the mean over heads."""
-        x = x + self.attn1(self.norm1(x))[0]
+        x = x + self.attn1.among(self.norm1(x))
         seen, weights = self.attn2(self.norm2(x), text)
         x = x + seen
         return x + self.ff(self.norm3(x)), weights.mean(1)

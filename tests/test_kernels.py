@@ -1,0 +1,91 @@
+"""Attention in pieces and convolutions by products, against plain formulas in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sdedit_jax.nets import attention, kernels, resample
+
+
+def drawn(*shapes):
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+
+def softmax_formula(q, k, v):
+    """Attention [B,N,heads,d] in float64."""
+    q, k, v = (np.asarray(a, np.float64) for a in (q, k, v))
+    logits = np.einsum("bnhd,bmhd->bhnm", q, k) / np.sqrt(q.shape[-1])
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    return np.einsum("bhnm,bmhe->bnhe", weights / weights.sum(-1, keepdims=True), v)
+
+
+SIZES = [(1100, 1100), (1500, 700), (600, 2300), (1024, 2048)]
+
+
+@pytest.mark.parametrize(("n", "m"), SIZES)
+def test_pieces_are_the_formula(n, m):
+    """Queries and keys that fill their last piece, and that do not."""
+    q, k, v = drawn((2, n, 2, 8), (2, m, 2, 8), (2, m, 2, 4))
+    got = jax.jit(attention._in_pieces)(3 * q, 3 * k, v)
+    np.testing.assert_allclose(got, softmax_formula(3 * q, 3 * k, v), atol=2e-5)
+
+
+def test_attention_chooses_the_pieces_on_cpu_alone():
+    q, k, v = drawn(*[(1, 1200, 1, 8)] * 3)
+    text = jax.jit(attention.attend).lower(q, k, v).compile().as_text()
+    assert "while" in text
+    got = jax.jit(attention.attend)(q, k, v)
+    np.testing.assert_allclose(got, softmax_formula(q, k, v), atol=1e-5)
+
+
+def test_large_logits_do_not_overflow():
+    q, k, v = drawn(*[(1, 1100, 1, 8)] * 3)
+    got = jax.jit(attention._in_pieces)(100 * q, 100 * k, v)
+    assert np.isfinite(got).all()
+    np.testing.assert_allclose(got, softmax_formula(100 * q, 100 * k, v), atol=5e-3)
+
+
+def test_gradients_of_the_pieces_are_those_of_the_whole():
+    q, k, v = drawn(*[(1, 1100, 2, 8)] * 3)
+    total = [lambda *a, f=f: (f(*a) ** 2).sum() for f in (attention._in_pieces, whole)]
+    for got, wanted in zip(*(jax.grad(f, (0, 1, 2))(q, k, v) for f in total), strict=True):
+        np.testing.assert_allclose(got, wanted, atol=2e-5)
+
+
+def whole(q, k, v):
+    return attention.attend_weighed(q, k, v)[0]
+
+
+def test_the_temporary_memory_does_not_grow_with_the_square_of_the_tokens():
+    """Twice the tokens: four times the weights; the pieces need less than 2.5 times the memory."""
+
+    def memory(n):
+        q = jnp.zeros((1, n, 1, 8))
+        done = jax.jit(attention._in_pieces).lower(q, q, q).compile()
+        return done.memory_analysis().temp_size_in_bytes
+
+    assert memory(8192) < 2.5 * memory(4096)
+    assert memory(16384) < 16384**2  # a quarter of the weights
+
+
+@pytest.mark.parametrize("size", [(4, 4), (3, 5)])
+def test_convolution_by_columns_is_the_convolution(size):
+    x, kernel = drawn((2, *size, 6), (3, 3, 6, 5))
+    direct, columns = (f(x, kernel, None) for f in (kernels._direct, kernels._by_columns))
+    np.testing.assert_allclose(columns, direct, atol=2e-6 * 9 * 6)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (3, 5)])
+def test_the_convolution_of_a_doubled_picture_is_that_of_its_four_phases(size):
+    """Forward, and both gradients."""
+    x, kernel, weight = drawn((2, *size, 6), (3, 3, 6, 5), (2, 2 * size[0], 2 * size[1], 5))
+
+    def plain(x, kernel):
+        return kernels._direct(resample.naive_upsample_2d(x), kernel, None)
+
+    np.testing.assert_allclose(kernels.conv3x3_doubled(x, kernel), plain(x, kernel), atol=2e-5)
+    total = [lambda *a, f=f: (f(*a) * weight).sum() for f in (kernels.conv3x3_doubled, plain)]
+    for got, wanted in zip(*(jax.grad(f, (0, 1))(x, kernel) for f in total), strict=True):
+        np.testing.assert_allclose(got, wanted, atol=5e-5)
