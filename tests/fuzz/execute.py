@@ -233,8 +233,10 @@ def snapshot(place):
 
 def _judge(kind, seed, place, status, seconds, late, kilobytes):
     code = os.waitstatus_to_exitcode(status)
-    if code == BAD_GENERATOR:
-        raise RuntimeError(f"{kind} {seed}: {(place / 'generator').read_text()}")
+    if not (place / "case.json").is_file() or code == BAD_GENERATOR:
+        reason = place / "generator"
+        text = reason.read_text() if reason.is_file() else f"ended with {code}"
+        raise RuntimeError(f"{kind} {seed}: the case was not made: {text}")
     told = json.loads((place / "case.json").read_text())
     texts = [(place / name).read_bytes().decode(errors="replace") for name in ("stdout", "stderr")]
     sort, frame = _broken(code, texts, told, place, late, kilobytes / 2**20)

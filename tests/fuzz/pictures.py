@@ -28,7 +28,7 @@ def place(rng, data, ending, note):
     }[where]
     from fuzz.case import Case
 
-    return Case(argv, ("bad", "task option"), f"{where}: {note}")
+    return Case(argv, ("bad", "task option", "patch at"), f"{where}: {note}")
 
 
 def chunk(name, data, crc=None):

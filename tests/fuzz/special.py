@@ -219,7 +219,9 @@ MADE += (large, void, closed, inside_file, long_name, long_path, no_text, full_o
 def special_files(rng):
     """In each text field of each config."""
     name = rng.choice(configs())
-    field = rng.choice(strings(name))
+    known = dict(fields(configs()[name]))
+    likely = [f for f in strings(name) if not known[f] or "/" in known[f]]
+    field = rng.choice(likely if likely and rng.chance(0.8) else strings(name))
     path = odd(rng, field in WRITTEN)
     mode = mode_of(name)
     if mode == "edit" and name != "ledits" and field in ("input", "prior") and rng.chance(0.3):

@@ -37,7 +37,7 @@ def table(rng, header, rows, delimiter=","):
             rows.append(rows[i])
         elif how == "no rows":
             rows = []
-        elif how == "many" and rows:
+        elif how == "many" and sum(map(len, sum(rows, []))) < 1000:
             rows = rows * 20_000
     lines = [delimiter.join(map(quoted, row)) for row in (header, *rows)]
     text = rng.choice(("\n", "\n", "\r\n", "\r")).join(lines) + "\n"
