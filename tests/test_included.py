@@ -115,7 +115,7 @@ def test_the_folder_examples_of_a_user_is_not_the_included_one(own, tmp_path):
 
 def test_names_of_configs(own):
     assert included.config("strokes") == ROOT / "configs/strokes.py"
-    (own.parent / "here/strokes.py").write_text("")
+    (own.parent / "here/strokes.py").write_text("x = 1\n")
     assert included.config("strokes.py").resolve() == own.parent / "here/strokes.py"
     for name in ("strok", "configs/strokes.py"):
         with pytest.raises(ValueError, match="there is no file .*did you mean '.*strokes"):

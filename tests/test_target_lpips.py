@@ -141,7 +141,7 @@ def test_conflicts_are_named(changes, message):
 def test_a_measure_that_is_none(distance):
     image = np.full((8, 8, 3), 90, np.uint8)
     prior = sj.gaussian(sj.VP(), np.zeros((8, 8, 3)), 0.4)
-    with pytest.raises(TypeError, match="lpips must be a function of .results, guides, mask., got"):
+    with pytest.raises(TypeError, match="lpips must be a function"):
         sj.edit(prior, image, target_lpips=0.2, lpips="alex.pth")
     with pytest.raises(FloatingPointError, match="not finite"):
         sj.edit(prior, image, target_lpips=0.2, lpips=broken, steps=2)
@@ -195,7 +195,7 @@ def test_the_program_finds_and_records_the_strength(
     assert run(small("strokes", target_lpips=9.0, **fields), far) == 1
     assert "a_0: target_lpips: no strength gives 9; the edit reaches" in capsys.readouterr().err
     monkeypatch.setattr(recognition, "lpips", lambda *args: pytest.fail("weights are opened"))
-    replay = small("base", input=str(out / "a_1.png"), samples=1)
+    replay = small("base", input=str(out / "a_1.png"), samples=1, trust=True)
     assert run(replay, None, "replay") == 0 and "bit-equal" in capsys.readouterr().out
 
 

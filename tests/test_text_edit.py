@@ -67,7 +67,7 @@ def test_a_run_records_its_prompts_and_replays_bit_for_bit(photos, tmp_path, cap
     assert "prompt    'a cat' against 'bad', scale 7.5; own prompts for 1 input" in shown
     file.unlink()
     for name in ("one", "two"):
-        again = config_of("base", input=str(out / f"{name}_0.png"), devices=1)
+        again = config_of("base", input=str(out / f"{name}_0.png"), devices=1, trust=True)
         assert run(again, tmp_path / f"again_{name}", "replay") == 0
     assert capsys.readouterr().out.count("verdict   bit-equal") == 2
 
@@ -128,7 +128,7 @@ def test_a_preset_of_diffusers_takes_its_share_of_the_steps(photos, tmp_path, ca
     assert made["sampler"]["grid"] == "diffusers_ddim(spacing='leading', skip=3)"
     assert made["strength"]["t0"] == pytest.approx(0.202)  # steps 201 and 1 of 801, 601, ..
     assert "diffusers_ddim(spacing='leading', skip=3) grid, 2 steps" in capsys.readouterr().out
-    again = config_of("base", input=str(tmp_path / "one_0.png"), devices=1)
+    again = config_of("base", input=str(tmp_path / "one_0.png"), devices=1, trust=True)
     assert run(again, tmp_path / "again", "replay") == 0
     assert "bit-equal" in capsys.readouterr().out
 

@@ -258,7 +258,7 @@ def wait(line, visitor, number=0):
     ("fields", "message"),
     [
         ({"samples": 65}, "samples must be at most 64, got 65"),
-        ({"sampler": (("steps", 10**9),)}, "steps: the page makes at most 1000 steps"),
+        ({"sampler": (("steps", 10**4),)}, "steps: the page makes at most 1000 steps"),
         ({"sampler": (("steps", 100), ("repeats", 100))}, "at most 1000 steps, got 10000"),
         ({"sampler": (("corrector", "langevin(steps=900)"),)}, "at most 1000 steps"),
         ({"margins": (0, 10**9, 0, 0)}, r"margins must be in \[0, 1024\]"),

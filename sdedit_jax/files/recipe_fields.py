@@ -100,7 +100,7 @@ SDEDIT = Fields(
     {
         "strength_map": Maybe(SHA256),
         "target": Maybe(
-            Fields({"field": NAME, "value": Real(0), "measure": NAME, "sha256": Text(64)})
+            Fields({"field": NAME, "value": Real(0), "measure": NAME, "sha256": Text(1024)})
         ),
     },
 )

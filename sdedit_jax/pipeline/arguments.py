@@ -160,7 +160,7 @@ REALS += ("source_scale", "target_scale", "intersect_to", "warmup", "threshold",
 REALS += ("weight", "momentum", "beta")
 WORDS = ("preset", "fit", "output", "hold", "final", "noise_by", "maps", "compute")
 WORDS += ("card", "family", "name", "prediction", "dtype")
-FLAGS = ("opaque", "details", "as_pil", "check", "strict", "overwrite")
+FLAGS = ("opaque", "details", "as_pil", "check", "strict", "overwrite", "resume")
 PATHS = ("folder", "source", "tokenizer")
 
 

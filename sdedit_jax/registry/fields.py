@@ -164,7 +164,7 @@ RUN: Fields = {
     **part("run", steps=count(1), batch=BATCH, seed=SEED, log_every=count(1), save_every=PERIOD),
     **part("run", save_seconds=real(0), keep=count(1, 10_000), sample_every=PERIOD),
     **part("run", publish_every=PERIOD, held_out_every=PERIOD, held_out=count(1, 65_536)),
-    **part("run", levels=over().many(), threads=count(1, 256), workers=count(0, 256)),
+    **part("run", levels=over().many(), threads=count(0, 256), workers=count(0, 256)),
     "export": FLAG,
     "average": DECAY,
 }
