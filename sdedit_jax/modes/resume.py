@@ -143,7 +143,8 @@ def compared(
         raise ValueError(f"workdir: the recipe in {file} is damaged; move it away")
     entry = {**entry_of(text, job, file), "seconds": None}
     made = Made(Stored(file), _pictures(kind, job, file), entry, "")
-    return Done(job, made, entry, {**recipe, "environment": then["environment"]})
+    kept = {name: then.get(name) for name in ("environment", *(() if place else FOUND))}
+    return Done(job, made, entry, recipe | kept)
 
 
 def recipe_of(text: Mapping[str, str], file: Path) -> dict[str, Any]:
