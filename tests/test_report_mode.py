@@ -81,7 +81,10 @@ def test_an_edit_writes_its_distances_pictures_and_recipes(edited):
         words = shlex.split(command)
         assert words[:2] == ["sdedit", "--mode=replay"] and len(words) == 3
         assert words[2] == f"--config.input={out / name}.png"
-        assert run(config_of("strokes", input=words[2].split("=", 1)[1], trust=True), None, "replay") == 0
+        assert (
+            run(config_of("strokes", input=words[2].split("=", 1)[1], trust=True), None, "replay")
+            == 0
+        )
 
 
 def labels_of(page, name):

@@ -1,11 +1,13 @@
 """--resume: an interrupted run, finished, is the run that was never interrupted."""
 
+import io
 import json
 
 import numpy as np
 import pytest
+import text_prior
 from PIL import Image, PngImagePlugin
-from program import exact_prior, known, names, noted, refused, run, small
+from program import config_of, exact_prior, known, names, noted, refused, run, small
 
 from sdedit_jax import images
 from sdedit_jax.pipeline import executor
@@ -85,6 +87,35 @@ def test_a_finished_run_is_the_uninterrupted_one(case, batches, photos, tmp_path
     assert not (out / "record.json").exists()
     assert run(config, out, mode, resume=True) == code
     equal(whole, out)
+
+
+@pytest.mark.parametrize("batches", [0, 1])
+def test_ledits_goes_on_too(batches, photos, tmp_path, monkeypatch):
+    """Its sheets have the reconstructions, which are read from their files."""
+    few = {"prior": text_prior.text_prior(), "batch": 2, "devices": 1, "steps": 2, "samples": 1}
+    config = config_of("ledits", input=str(photos), concepts="+green:5", report=True, **few)
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert run(config, whole) == 0
+    killed_after(batches, monkeypatch, config, out)
+    assert run(config, out, resume=True) == 0
+    equal(whole, out)
+    told = refused(
+        config_of("ledits", input=str(photos), concepts="-green:5", **few), out, resume=True
+    )
+    assert "a_edit.png is of another run" in told
+
+
+def test_a_search_goes_on_with_its_strength(photos, tmp_path, monkeypatch, capsys):
+    config, out = edits(photos, report=False), tmp_path / "out"
+    monkeypatch.setattr("sys.stdin", io.StringIO("more\ndone\n"))
+    assert run(config, out, "search") == 0
+    record = noted(out)
+    for name in ("c_1.png", "record.json"):
+        (out / name).unlink()
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert run(config, out, "search", resume=True) == 0
+    assert timeless(noted(out)) == timeless(record)
+    assert "of the interrupted run" in capsys.readouterr().out
 
 
 def test_a_partly_finished_batch_keeps_its_files(photos, tmp_path, monkeypatch):

@@ -56,6 +56,7 @@ def pictures():
     """After each batch of one run with 1,000 inputs, and at the end of the run."""
     from sdedit_jax import images, modes
     from sdedit_jax.pipeline import executor
+    from sdedit_jax.pipeline.base import Finished
 
     config = import_module("configs.strokes").get_config()
     config.update({"prior": PRIOR, "samples": 1, "batch": BATCH, "cache": "", "t0": 0.5})
@@ -63,8 +64,10 @@ def pictures():
     rng = np.random.default_rng(0)
 
     def run(*args, **options):
-        yield from events(*args, **options)
-        seen.append((len(seen) * BATCH + BATCH, resident()))
+        for event in events(*args, **options):
+            if isinstance(event, Finished):
+                seen.append((len(seen) * BATCH + BATCH, resident()))
+            yield event
 
     with tempfile.TemporaryDirectory() as home:
         for k in range(PICTURES):

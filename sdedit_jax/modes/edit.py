@@ -26,7 +26,7 @@ from sdedit_jax.modes.session import Input, Job, Kind, check_sheet, check_work, 
 from sdedit_jax.modes.uncertainty import Spread
 from sdedit_jax.pipeline.base import Cancelled
 from sdedit_jax.pipeline.executor import Cancel
-from sdedit_jax.pipeline.outputs import given_out, on_background
+from sdedit_jax.pipeline.outputs import Stored, given_out, on_background
 from sdedit_jax.priors.prior import describe
 from sdedit_jax.text.spelling import counted
 
@@ -184,10 +184,27 @@ def make(
                 write_beside(result, target)
                 begun.add(result.job.input.name)
             write(result, target)
-            done[result.job.name] = result
+            done[result.job.name] = stored(kind, result, target, next(iter(done.values()), None))
     if caught.name:
         print(f"error: {caught.name}; finished results are kept", file=sys.stderr)
     return [done[job.name] for job in jobs if job.name in done], failed, caught.exit_code
+
+
+def stored(kind: Kind, done: Done, target: Target, first: Done | None) -> Done:
+    """A result whose pictures are in its files, so that a run of many needs little memory.
+
+    Args:
+        first: a result of the same run; what its recipe has too is kept once.
+    """
+    known, made = kind.inputs_beside(done.job.input), done.made
+    beside = {end: picture for end, picture in made.beside.items() if end not in known}
+    output = Stored(target.folder / f"{done.job.name}.png")
+    same = first.recipe if first else {}
+    recipe = {
+        name: same[name] if name in same and same[name] == value else value
+        for name, value in done.recipe.items()
+    }
+    return done._replace(made=made._replace(output=output, beside=beside), recipe=recipe)
 
 
 def strengths(kind: Kind, jobs: Sequence[Job], cancel: Cancel) -> Sequence[Job]:

@@ -14,7 +14,7 @@ from sdedit_jax.modes.files import Target, plain
 from sdedit_jax.modes.jobs import Done
 from sdedit_jax.modes.session import Input, Job, Kind, Made
 from sdedit_jax.pipeline import recipes
-from sdedit_jax.pipeline.outputs import Output, given_out
+from sdedit_jax.pipeline.outputs import Stored, given_out
 
 FOUND = ("value", "strength", "strength_map", "place")
 """Fields of a recipe that are not known before the strengths are found."""
@@ -86,7 +86,8 @@ def again(kind: Kind, jobs: Sequence[Job], earlier: Earlier, target: Target) -> 
     for job, place in zip(jobs, batches.places(kind, jobs), strict=True):
         done = earlier.get(job.name)
         if done is not None and place is not None:
-            file, picture = target.folder / f"{job.name}.png", done.made.output.picture
+            file = target.folder / f"{job.name}.png"
+            picture = done.made.output.picture
             found[job.name] = compared(kind, job, file, picture, place)
     return found
 
@@ -141,8 +142,9 @@ def compared(
     if _names(then["environment"]) != _names(now["environment"]):
         raise ValueError(f"workdir: the recipe in {file} is damaged; move it away")
     entry = {**entry_of(text, job, file), "seconds": None}
-    made = Made(Output(picture, picture), _pictures(kind, job, file), entry, "")
-    return Done(job, made, entry, {**recipe, "environment": then["environment"]})
+    made = Made(Stored(file), _pictures(kind, job, file), entry, "")
+    kept = {name: then.get(name) for name in ("environment", *(() if place else FOUND))}
+    return Done(job, made, entry, recipe | kept)
 
 
 def recipe_of(text: Mapping[str, str], file: Path) -> dict[str, Any]:
@@ -215,12 +217,11 @@ def _pictures(kind: Kind, job: Job, file: Path) -> dict[str, np.ndarray]:
     """The pictures beside a result, as far as sheets show them."""
     known = kind.inputs_beside(job.input)
     files = {end: file.with_name(f"{job.input.name}{end}.png") for end in kind.beside(job.input)}
-    read = {
+    return {
         end: images.read(path).rgb
         for end, path in files.items()
         if end not in known and path.is_file()
     }
-    return {**known, **read}
 
 
 # --- recipes --------------------------------------------------------------------------------------

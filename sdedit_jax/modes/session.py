@@ -25,7 +25,7 @@ from sdedit_jax.modes.files import CELL, cell_side, mask_suffix
 from sdedit_jax.pipeline.base import Pipeline, total_evaluations
 from sdedit_jax.pipeline.cache import use_cache
 from sdedit_jax.pipeline.executor import Cancel, devices_for
-from sdedit_jax.pipeline.outputs import OUTPUTS, Output
+from sdedit_jax.pipeline.outputs import OUTPUTS, Output, Stored
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.prior import Prior, describe
 from sdedit_jax.registry import bounds
@@ -75,11 +75,12 @@ class Made(NamedTuple):
     """The pictures and measurements of a result.
 
     Attributes:
-        output: the edit. beside: ending -> picture of further files, the first sample's alone.
+        output: the edit, in memory or in its file.
+        beside: ending -> picture of further files, the first sample's alone.
         entry: measurements for the record. line: for the screen.
     """
 
-    output: Output
+    output: Output | Stored
     beside: dict[str, np.ndarray]
     entry: dict[str, Any]
     line: str

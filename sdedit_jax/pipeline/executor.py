@@ -49,8 +49,9 @@ PARTS: Mapping[str, tuple[tuple[int | None, ...], tuple[int, ...]]] = {
 }
 
 
-PROGRAMS = Recent(KEPT_PROGRAMS)
-"""Compiled parts of pipelines, by value."""
+PROGRAMS = Recent(KEPT_PROGRAMS, release=jax.clear_caches)
+"""Compiled parts of pipelines, by value. JAX's own caches hold each of them too, without end, so
+they are emptied now and then; the programs that are kept here stay."""
 
 
 class Runner(NamedTuple):

@@ -1,5 +1,6 @@
 """From the result of an edit to the picture that is kept."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,21 @@ class Output(NamedTuple):
 
     picture: np.ndarray
     fitted: np.ndarray
+
+
+class Stored(NamedTuple):
+    """A finished picture that is read from its file when it is needed."""
+
+    file: Path
+
+    @property
+    def picture(self) -> np.ndarray:
+        """See `Output`.
+
+        Raises:
+            ValueError: the file cannot be read any more.
+        """
+        return images.read(self.file).pixels
 
 
 def given_out(picture: np.ndarray, item: TaskInput) -> np.ndarray:

@@ -11,10 +11,16 @@ class Recent:
     """Values by key; the least recently used ones are forgotten.
 
     Threads that need the same value wait for one of them to make it; other threads go on.
+
+    Args:
+        size: values that are kept.
+        release: called after every `size` / 2 values that are forgotten, to free what else holds
+            them.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, release: Callable[[], None] = lambda: None) -> None:
         self.size, self.kept, self.lock = size, OrderedDict(), threading.Lock()
+        self.forgotten, self.release = 0, release
         self.making: dict[Any, threading.Lock] = {}
 
     def get(self, key: Any, make: Callable[[], Any]) -> tuple[Any, float]:
@@ -42,6 +48,9 @@ class Recent:
             self.kept[key] = value
             if len(self.kept) > self.size:
                 self.making.pop(self.kept.popitem(last=False)[0], None)
+                self.forgotten += 1
+                if self.forgotten % max(self.size // 2, 1) == 0:
+                    self.release()
 
     def clear(self) -> None:
         """Forget all values."""
