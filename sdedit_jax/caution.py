@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from sdedit_jax.files.wording import one_line
+
 
 def warn(message: str) -> None:
     """Warn at the line of the caller that is outside of this package."""
@@ -26,4 +28,4 @@ def in_one_line() -> Iterator[None]:
 
 
 def _show(message: Warning | str, *_: Any) -> None:
-    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"warning: {one_line(message)}", file=sys.stderr)

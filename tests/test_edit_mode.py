@@ -545,3 +545,31 @@ def test_compiled_programs_are_kept_in_the_users_cache_folder(monkeypatch, tmp_p
         for name, value in before.items():
             jax.config.update(name, value)
         compilation_cache.reset_cache()
+
+
+@pytest.mark.parametrize("kind", ["file", "pipe", "circle"])
+@pytest.mark.parametrize("named", ["cache", "SDEDIT_CACHE"])
+def test_a_cache_that_is_no_folder(kind, named, monkeypatch, tmp_path):
+    path, before = tmp_path / "cache", jax.config.jax_compilation_cache_dir
+    make = {"file": path.touch, "pipe": lambda: os.mkfifo(path)}
+    make.get(kind, lambda: path.symlink_to(path))()
+    monkeypatch.setenv("SDEDIT_CACHE", str(path))
+    jax.config.update("jax_compilation_cache_dir", None)
+    try:
+        with pytest.raises(ValueError, match=f"{named}: cannot make the folder .*cache: "):
+            use_cache("auto" if named == "SDEDIT_CACHE" else path)
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_a_home_without_a_place_for_the_cache_is_no_error(monkeypatch, tmp_path):
+    (tmp_path / "home").touch()
+    before = jax.config.jax_compilation_cache_dir
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SDEDIT_CACHE")
+    jax.config.update("jax_compilation_cache_dir", None)
+    try:
+        use_cache("auto")
+        assert jax.config.jax_compilation_cache_dir is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)

@@ -8,7 +8,7 @@ from program import exact_prior, known, names, run, small
 
 import sdedit_jax as sj
 from sdedit_jax import images
-from sdedit_jax.files import paths
+from sdedit_jax.files import paths, wording
 from sdedit_jax.modes.config import at_home
 
 
@@ -83,3 +83,13 @@ def test_texts_are_no_paths(home):
     found = at_home(ConfigDict(fields))
     assert found.input == f"{home}/photo.png" and found.options.mask == f"{home}/m.png"
     assert found.prompt == "~/a"
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31mb", "a\u202eb", "a\nb", "a\x9bb", "a\udcffb"])
+def test_a_path_in_a_message_moves_no_cursor_and_turns_no_text(name):
+    assert paths.shown(name).isprintable()
+    assert wording.one_line(f"prior: {name} is no\nfolder").isprintable()
+
+
+def test_letters_of_all_languages_stay_in_a_message():
+    assert wording.one_line("räksmörgås  是 \n ж") == "räksmörgås 是 ж"

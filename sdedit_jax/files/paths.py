@@ -4,9 +4,10 @@ import os
 import re
 from pathlib import Path
 
+from sdedit_jax.files.wording import escaped
+
 LONGEST = 500
 """Characters of a path in a message."""
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 HOME = re.compile(r"(^|,)(\s*)(~[^/,\s]*)(?=/|,|$)")
 
 
@@ -18,7 +19,7 @@ def user_path(path: str | Path) -> Path:
 def shown(path: str | Path) -> str:
     """A path for messages: on one line, bytes of a name that are not UTF-8 as "\\xfc"."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    text = CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+    text = escaped(text)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 

@@ -29,6 +29,18 @@ def _is_short(values: Collection[Any]) -> bool:
     return len(values) <= 64 and all(isinstance(one, plain) for one in values)
 
 
+def escaped(text: str) -> str:
+    """A text with each character that is not printable as its escape, such as "\\x1b"."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
+def one_line(message: object) -> str:
+    """A message in one line, without control characters."""
+    return escaped(" ".join(str(message).split()))
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, shortened; the kind of the error where it has none."""
     lines = str(error).strip().splitlines()

@@ -13,7 +13,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from sdedit_jax import signals
-from sdedit_jax.files.wording import brief
+from sdedit_jax.files.wording import brief, one_line
 from sdedit_jax.modes import MODES, check, flag_files, listing, run
 from sdedit_jax.registry import included
 from sdedit_jax.text import spelling
@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
         options = {"overwrite": OVERWRITE.value, "keep": KEEP.value, "resume": RESUME.value}
         return run(CONFIG.value, WORKDIR.value, MODE.value, **options)
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
         return interrupted(error)
@@ -104,7 +104,7 @@ def parse(argv: Sequence[str]) -> list[str]:
         text = mistake(argv, error) or reason(argv, error)
         if not text:
             raise
-        print(f"error: {text}", file=sys.stderr)
+        print(f"error: {one_line(text)}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -115,7 +115,7 @@ def with_config(argv: Sequence[str]) -> list[str]:
     kept, name = [], "base"
     while rest:
         argument = rest.pop(0)
-        found = re.fullmatch(r"--?config(?:=(.*))?", argument)
+        found = re.fullmatch(r"--?config(?:=(.*))?", argument, re.DOTALL)
         if not found:
             kept.append(argument)
         elif found[1] is not None:

@@ -9,6 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sdedit_jax import images, provenance, signals
+from sdedit_jax.files.wording import one_line
 from sdedit_jax.modes import kinds, resume, uncertainty
 from sdedit_jax.modes.files import (
     Target,
@@ -287,5 +288,5 @@ def report(bad: Sequence[str], code: int = 0) -> int:
     if bad:
         print(f"error: {counted(len(bad), 'picture')} could not be made:", file=sys.stderr)
         for line in bad:
-            print(f"  {line}", file=sys.stderr)
+            print(f"  {one_line(line)}", file=sys.stderr)
     return code or (1 if bad else 0)

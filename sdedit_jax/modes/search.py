@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from sdedit_jax.diffusion.strength import check_t0
 from sdedit_jax.edits.by_eye import ANSWERS, DONE, Bracket
+from sdedit_jax.files.wording import one_line
 from sdedit_jax.modes import kinds
 from sdedit_jax.modes.edit import Edits, begun, finish
 from sdedit_jax.modes.files import Target, sheet
@@ -80,7 +81,7 @@ def pictures(kind: Kind, jobs: Sequence[Job], t0: float) -> Shown:
     if not found:
         raise FloatingPointError(f"search: no edit of t0 {t0:g} could be made; {failed[0]}")
     for line in failed:
-        print(f"error     {line}", file=sys.stderr)
+        print(f"error     {one_line(line)}", file=sys.stderr)
     return found
 
 
