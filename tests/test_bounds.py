@@ -1,8 +1,7 @@
 """Every field of every config has bounds, and every wrong value is one line that names it."""
 
-import copy
-
 import pytest
+from nested import put
 from program import ROOT, config_of, refused, small
 
 from sdedit_jax.modes.files import plain
@@ -29,15 +28,6 @@ def leaves(config, before=()):
             yield from leaves(value, (*before, name))
         else:
             yield (*before, name), value
-
-
-def with_value(config, path, value):
-    config = copy.deepcopy(config)
-    part = config
-    for name in path[:-1]:
-        part = part[name]
-    part[path[-1]] = value
-    return config
 
 
 def message(config):
@@ -72,17 +62,17 @@ def test_every_wrong_value_is_named(name):
     for path, _ in leaves(config):
         field = ".".join(path)
         for wrong in WRONG:
-            text = message(with_value(config, path, wrong))
+            text = message(put(config, path, wrong))
             assert not text or (field in text and "\n" not in text and len(text) < 1000), text
         bound = fields.get(field, real())
         huge = 10**20 if not bound.most else (10**20,)
         if bound.kind in (int, float) and field != "sheet.texts":
             wanted = bound == fields.get("seed") or "seed" in field
-            assert wanted or field in message(with_value(config, path, huge)), field
-            assert field in message(with_value(config, path, [HUGE] if bound.most else HUGE))
-            assert field in message(with_value(config, path, (NAN,) if bound.most else NAN))
-        assert bound.unset == (message(with_value(config, path, None)) == "") or field not in fields
-        assert field in message(with_value(config, path, object()))
+            assert wanted or field in message(put(config, path, huge)), field
+            assert field in message(put(config, path, [HUGE] if bound.most else HUGE))
+            assert field in message(put(config, path, (NAN,) if bound.most else NAN))
+        assert bound.unset == (message(put(config, path, None)) == "") or field not in fields
+        assert field in message(put(config, path, object()))
 
 
 @pytest.mark.parametrize("name", CONFIGS)

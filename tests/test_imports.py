@@ -175,7 +175,7 @@ FREE = {
     "web/canvas.py": "read_text of the page's own files",
     "web/result.py": "read_text of the page's own files",
     "web/strength.py": "read_text of the page's own files",
-    "evaluation/identity.py": "read_bytes of our code; json.loads of what was just written",
+    "evaluation/identity.py": "read_bytes of our code",
     "data/examples.py": "json.loads of the references that a data set makes",
     "data/patches.py": "json.loads of the references that a data set makes",
     "data/pie_bench.py": "json.loads of the references that a data set makes",

@@ -1,10 +1,10 @@
 """prior.json and run.json from others: every wrong field is refused by its name."""
 
-import copy
 import json
 
 import numpy as np
 import pytest
+from nested import places, put
 from program import ROOT, exact_prior, grey_prior, tiny_card, tiny_prior
 
 from sdedit_jax.files import prior_fields
@@ -45,24 +45,6 @@ def others():
         }
 
 
-def places(value, before=()):
-    """The paths of the fields of objects, and of the first entries of lists."""
-    items = value.items() if isinstance(value, dict) else list(enumerate(value))[:1]
-    for name, inner in items:
-        yield (*before, name)
-        if isinstance(inner, dict | list):
-            yield from places(inner, (*before, name))
-
-
-def put(values, path, value):
-    changed = copy.deepcopy(values)
-    inner = changed
-    for name in path[:-1]:
-        inner = inner[name]
-    inner[path[-1]] = value
-    return changed
-
-
 def test_priors_that_exist_are_accepted():
     cards = [*included(), *others(), tiny_card()]
     for card in cards:
@@ -74,7 +56,7 @@ def test_priors_that_exist_are_accepted():
 def test_a_wrong_value_in_any_field_is_refused_by_the_field():
     tried = 0
     for card in [*included(), *others()]:
-        for path in places(card):
+        for path in places(card, entries=1):
             if path[0] in FREE and path[1:]:
                 continue
             count = 0

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from nested import places, put
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from program import ROOT, config_of, recipe, refused, run, small
@@ -62,24 +63,6 @@ def kinds_of(made):
         "strength_map": SHA,
     }
     return [sdedit, named, of_ledits(sdedit), recipe(made / "sweep" / "apple_t0.2_s3.png")]
-
-
-def places(value, before=()):
-    """The path of each value inside an object."""
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    for name, inner in items:
-        yield (*before, name)
-        if isinstance(inner, dict | list):
-            yield from places(inner, (*before, name))
-
-
-def put(values, path, value):
-    changed = copy.deepcopy(values)
-    inner = changed
-    for name in path[:-1]:
-        inner = inner[name]
-    inner[path[-1]] = value
-    return changed
 
 
 def read(values):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from sdedit_jax.data.files import READABLE
 from sdedit_jax.files import door, json_file, picture_file
+from sdedit_jax.files.wording import reason
 
 FEATURES = "tensorflow_datasets.core.features."
 """Where the classes of features are; features.json names them, and tfds imports their modules."""
@@ -46,7 +47,7 @@ def prepared(path: Path, split: str = "train") -> Prepared:
         raise ValueError(f"data: {path} must be prepared as array_record: {error}") from error
     except Exception as error:  # tfds raises many kinds for damaged and unknown sets
         raise ValueError(
-            f"data: {path} is not a folder, zip or prepared tfds set: {_reason(error)}"
+            f"data: {path} is not a folder, zip or prepared tfds set: {reason(error, 300)}"
         ) from error
 
 
@@ -92,11 +93,7 @@ class Rows(Sequence):
                 raise ValueError(f"label must be in [0, {len(self.names)}), got {row['label']}")
             return row
         except Exception as error:  # tfds raises many kinds for damaged rows
-            raise ValueError(f"data: cannot read row {i}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+            raise ValueError(f"data: cannot read row {i}: {reason(error, 300)}") from error
 
 
 def _check_folder(path: Path) -> None:

@@ -5,7 +5,6 @@ All processes of a run, and all later ones that finish it, must agree on them.
 
 import functools
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ def agree(folder: Path, identity: Mapping[str, Any], *, begin: bool = True) -> N
         except FileExistsError:
             pass  # another process was faster
     found = json_file.read_object(file, "workdir")
-    if differing := provenance.differences(found, _as_read(identity)):
+    if differing := provenance.differences(found, provenance.as_read(identity)):
         more = f"; and {len(differing) - MOST} more" if len(differing) > MOST else ""
         raise ValueError(
             f"workdir: {folder} belongs to another evaluation: {'; '.join(differing[:MOST])}{more};"
@@ -51,8 +50,3 @@ def code() -> str:
     for file in sorted(home.rglob("*.py")):
         found.update(file.relative_to(home).as_posix().encode() + b"\0" + file.read_bytes())
     return found.hexdigest()[:16]
-
-
-def _as_read(identity: Mapping[str, Any]) -> Any:
-    """The identity as JSON gives it back: lists in the place of tuples."""
-    return json.loads(provenance.dumps(identity))

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from sdedit_jax import images, provenance
-from sdedit_jax.files import array_file, door, json_file, picture_file, recipe_fields
+from sdedit_jax.files import array_file, door, json_file, picture_file, recipe_fields, wording
 
 FOLDER = "shards"
 LONGEST = 16383
@@ -141,7 +141,7 @@ class Store(NamedTuple):
             finally:
                 reader.close()
         except Exception as error:  # the reader raises many kinds for damaged files
-            raise ValueError(self.damaged(number, " ".join(str(error).split())[:200])) from None
+            raise ValueError(self.damaged(number, wording.reason(error))) from None
         yield from records
 
     def _check(self, number: int, ending: str, header: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from sdedit_jax.files import door, zip_file
+from sdedit_jax.files.wording import reason
 
 KINDS = "biuf"
 """Kinds of numbers: bool, int, uint, float."""
@@ -41,8 +42,7 @@ def members(data: bytes, name: str, field: str, most: int) -> dict[str, np.ndarr
         archive = zipfile.ZipFile(io.BytesIO(data))
         archive.filename = name
     except Exception as error:  # zipfile raises many kinds for damaged files
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{field}: cannot read {name}: {reason}") from None
+        raise ValueError(f"{field}: cannot read {name}: {reason(error)}") from None
     found: dict[str, np.ndarray] = {}
     for member in archive.namelist():
         part = zip_file.read(archive, member, field, most)
@@ -69,5 +69,4 @@ def _array(file: BinaryIO, size: int, name: str, field: str) -> np.ndarray:
         file.seek(0)
         return npy.read_array(file, allow_pickle=False, max_header_size=HEADER)
     except Exception as error:  # numpy raises many kinds for damaged files
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"{field}: cannot read {name}: {reason}") from None
+        raise ValueError(f"{field}: cannot read {name}: {reason(error)}") from None

@@ -107,17 +107,21 @@ def read(path: str | Path, field: str = "", most: int = TEXT) -> bytes:
     Raises:
         ValueError: see `check`; or the file cannot be read.
     """
+    return b"".join(_pieces(path, field, most))
+
+
+def _pieces(path: str | Path, field: str, most: int) -> Iterator[bytes]:
+    """The bytes of a regular file, at most PIECE at a time; see `read`."""
+    left = most
     with open_file(path, field, most) as file:
         try:
-            pieces, left = [], most
             while piece := file.read(min(left + 1, PIECE)):  # Python reserves what it may read
-                pieces.append(piece)
                 left -= len(piece)
                 if left < 0:  # a file that grows, or one of /proc
                     raise ValueError(_too_large(most))
+                yield piece
         except (OSError, ValueError) as error:
             raise _error(user_path(path), field, error) from None
-    return b"".join(pieces)
 
 
 @contextlib.contextmanager
@@ -142,13 +146,11 @@ def copy(path: str | Path, target: str | Path, field: str = "", most: int = TABL
         ValueError: see `check`; or the file grows beyond `most`.
         OSError: the target cannot be written.
     """
-    left = most
-    with open_file(path, field, most) as file, open(target, "wb") as out:
-        while data := file.read(PIECE):
-            left -= len(data)
-            if left < 0:
-                raise _error(user_path(path), field, ValueError(_too_large(most)))
-            out.write(data)
+    pieces = _pieces(path, field, most)
+    first = next(pieces, b"")  # the file is opened before the target is made
+    with open(target, "wb") as out:
+        for piece in itertools.chain([first], pieces):
+            out.write(piece)
 
 
 def read_head(path: str | Path, size: int, field: str = "") -> bytes:

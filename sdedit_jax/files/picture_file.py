@@ -10,6 +10,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from sdedit_jax.files import door
 from sdedit_jax.files.paths import shown
+from sdedit_jax.files.wording import reason
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MEMORY = 2**30
@@ -207,6 +208,5 @@ def _quiet() -> warnings.catch_warnings:
     return warnings.catch_warnings(action="ignore")
 
 
-def _damaged(name: str, reason: Exception | str) -> ValueError:
-    text = " ".join(str(reason).split())[:200] or type(reason).__name__
-    return ValueError(f"cannot read {shown(name)}: damaged or truncated ({text})")
+def _damaged(name: str, error: Exception | str) -> ValueError:
+    return ValueError(f"cannot read {shown(name)}: damaged or truncated ({reason(error)})")

@@ -198,7 +198,7 @@ class Plain:
 
 @dataclass(frozen=True)
 class Either:
-    """A value of one of some kinds, told apart by JSON type; the last one names the error."""
+    """A value of one of some kinds, chosen by its JSON type; the last one names the error."""
 
     kinds: tuple[tuple[type | tuple[type, ...], Kind], ...]
 

@@ -45,3 +45,8 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's text, shortened; the kind of the error where it has none."""
     lines = str(error).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__
+
+
+def reason(error: BaseException | str, longest: int = 200) -> str:
+    """The text of an error in one line, cut off; the kind of the error where it has none."""
+    return " ".join(str(error).split())[:longest] or type(error).__name__

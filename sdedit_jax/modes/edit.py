@@ -84,8 +84,8 @@ def begun(
     inputs, bad = read_inputs(kind, listing)
     jobs = [Job(one, cut, config.seed, k) for one in inputs for k, cut in enumerate(kind.cuts)]
     ends, own = [uncertainty.END] * config.uncertainty, needed(config, listing.inputs)
-    settled = check is None and not kind.finds_strengths
-    return Edits(kind, inputs, jobs, bad, left(kind, jobs, target, ends, own, settled))
+    ready = check is None and not kind.finds_strengths
+    return Edits(kind, inputs, jobs, bad, left(kind, jobs, target, ends, own, ready))
 
 
 def left(
@@ -94,20 +94,20 @@ def left(
     target: Target,
     ends: Sequence[str],
     inputs: Sequence[Path],
-    settled: bool,
+    with_strengths: bool,
 ) -> Earlier:
     """The results of an interrupted run, where it goes on; else existing results are refused.
 
     Args:
         ends: what files that are written at the end add to an input's name.
         inputs: files that are never replaced.
-        settled: whether the jobs have their strengths.
+        with_strengths: whether the jobs have their strengths.
 
     Raises:
         ValueError: results exist, or those of another run.
     """
     refuse_existing(planned(kind, jobs, target, ends), target.own.overwrite, inputs, True)
-    return resume.results(kind, jobs, target, ends, settled) if target.resume else {}
+    return resume.results(kind, jobs, target, ends, with_strengths) if target.resume else {}
 
 
 def finish(edits: Edits, target: Target) -> int:

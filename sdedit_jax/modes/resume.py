@@ -43,7 +43,7 @@ def seed_of(folder: Path, field: str) -> Any:
 
 
 def results(
-    kind: Kind, jobs: Sequence[Job], target: Target, ends: Sequence[str], settled: bool
+    kind: Kind, jobs: Sequence[Job], target: Target, ends: Sequence[str], with_strengths: bool
 ) -> Earlier:
     """The finished results of jobs: those whose picture, and the files beside it, are there.
 
@@ -51,7 +51,7 @@ def results(
 
     Args:
         ends: what files that are written at the end add to an input's name.
-        settled: whether the jobs have their strengths; without them, these are not compared.
+        with_strengths: whether the jobs have their strengths; without them, these are not compared.
 
     Raises:
         ValueError: a file belongs to another run; the message names the difference.
@@ -59,17 +59,17 @@ def results(
     found, damaged = {}, []
     inputs = {job.input.name: job.input for job in jobs}
     whole = {name: beside(kind, one, target, ends) for name, one in inputs.items()}
-    places = batches.places(kind, jobs) if settled else [None] * len(jobs)
+    places = batches.places(kind, jobs) if with_strengths else [None] * len(jobs)
     for job, place in zip(jobs, places, strict=True):
         file = target.folder / f"{job.name}.png"
         if not file.exists():
             continue
         if (picture := readable(file, provenance.RECIPE)) is None:
             damaged.append(file)
-        elif whole[job.input.name]:
-            found[job.name] = compared(kind, job, file, picture, place)
-        else:
-            compared(kind, job, file, picture, place)
+            continue
+        same = compared(kind, job, file, picture, place)
+        if whole[job.input.name]:
+            found[job.name] = same
     for file in damaged:
         print(f"damaged   {file} is made again")
         file.unlink()
@@ -108,7 +108,8 @@ def readable(file: Path, mark: str) -> np.ndarray | None:
     if mark not in images.read_head(file):
         raise ValueError(f"workdir: {file} exists and is no result of this program; move it away")
     try:
-        return images.read(file).pixels if END in door.read(file, "workdir", door.PICTURE) else None
+        data = door.read(file, "workdir", door.PICTURE)
+        return images.decode(data, str(file)).pixels if END in data else None
     except ValueError:
         return None
 
@@ -131,7 +132,7 @@ def compared(
     text = images.read_head(file)
     then = recipe_of(text, file)
     recipe = batches.recipe(kind, job, picture, place or {})
-    now = _as_read(recipe)
+    now = provenance.as_read(recipe)
     if then["picture"] != now["picture"]:
         raise ValueError(f"workdir: {file} was changed after it was made; move it away")
     if differing := provenance.differences(_known(then, place), _known(now, place)):
@@ -241,11 +242,6 @@ def _names(environment: Any) -> Any:
     if not isinstance(environment, Mapping):
         return None
     return {name: _names(value) for name, value in environment.items()}
-
-
-def _as_read(values: Any) -> Any:
-    """Values as JSON gives them back."""
-    return json_file.parse_text(provenance.dumps(values), "", "workdir")
 
 
 # --- files about the whole run --------------------------------------------------------------------

@@ -52,7 +52,7 @@ def sweep(config: ConfigDict, target: Target) -> int:
         for value in values
         for seed in seeds
     ]
-    earlier = left(kind, jobs, target, [END], needed(config, listing.inputs), settled=True)
+    earlier = left(kind, jobs, target, [END], needed(config, listing.inputs), with_strengths=True)
     edits = Edits(kind, inputs, jobs, bad, earlier)
     return report(bad) if finished_already(edits, target, [END]) else finish(edits, target)
 

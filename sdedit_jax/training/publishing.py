@@ -103,38 +103,26 @@ def write(
         report: the contents of training.json and of the model card.
         sheet: samples, uint8 [H, W, 3].
     """
-    with store.writing(job.folder, "publish") as aside:
-        fill(aside, job, parts, params, report, sheet)
-
-
-def fill(
-    aside: Path,
-    job: Job,
-    parts: Parts,
-    params: Mapping[str, Any],
-    report: Mapping[str, Any],
-    sheet: np.ndarray,
-) -> None:
-    """Write the files into a folder; see `write`."""
     dtype = job.dtype
-    export.write(aside / "unet" / WEIGHTS, params["unet"], dtype)
-    export.write(aside / "text_encoder" / "model.safetensors", params["text_encoder"], dtype)
-    _json(aside / "unet" / "config.json", {**UNET, **parts.unet})
-    _json(aside / "text_encoder" / "config.json", text_config(parts, dtype))
-    _json(aside / "scheduler" / "scheduler_config.json", {**SCHEDULER, **parts.scheduler})
-    own = {stable_diffusion.OWN: dict(parts.ledits)} if parts.ledits else {}
-    _json(aside / "model_index.json", {**INDEX, **own})
-    for name in ("config.json", "training.json", WEIGHTS):
-        (aside / "vae").mkdir(exist_ok=True)
-        door.copy(parts.vae / name, aside / "vae" / name, "vae")
-    (aside / "tokenizer").mkdir()
-    for file in door.check_folder(parts.tokenizer, "workdir", most=door.TEXT):
-        door.copy(file, aside / "tokenizer" / file.name, "workdir", door.TEXT)
-    _json(aside / "training.json", report)
-    (aside / "README.md").write_text(model_card(report), encoding="utf-8")
-    Image.fromarray(sheet).save(aside / "samples.png")
-    for name, file in job.files.items():
-        door.copy(file, aside / name)
+    with store.writing(job.folder, "publish") as aside:
+        export.write(aside / "unet" / WEIGHTS, params["unet"], dtype)
+        export.write(aside / "text_encoder" / "model.safetensors", params["text_encoder"], dtype)
+        _json(aside / "unet" / "config.json", {**UNET, **parts.unet})
+        _json(aside / "text_encoder" / "config.json", text_config(parts, dtype))
+        _json(aside / "scheduler" / "scheduler_config.json", {**SCHEDULER, **parts.scheduler})
+        own = {stable_diffusion.OWN: dict(parts.ledits)} if parts.ledits else {}
+        _json(aside / "model_index.json", {**INDEX, **own})
+        (aside / "vae").mkdir()
+        for name in ("config.json", "training.json", WEIGHTS):
+            door.copy(parts.vae / name, aside / "vae" / name, "vae")
+        (aside / "tokenizer").mkdir()
+        for file in door.check_folder(parts.tokenizer, "workdir", most=door.TEXT):
+            door.copy(file, aside / "tokenizer" / file.name, "workdir", door.TEXT)
+        _json(aside / "training.json", report)
+        (aside / "README.md").write_text(model_card(report), encoding="utf-8")
+        Image.fromarray(sheet).save(aside / "samples.png")
+        for name, file in job.files.items():
+            door.copy(file, aside / name)
 
 
 def text_config(parts: Parts, dtype: str) -> dict[str, Any]:

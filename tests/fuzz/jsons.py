@@ -6,7 +6,7 @@ from pathlib import Path
 from fuzz.case import Case, kind, program
 from fuzz.folders import argv_for, copied
 from fuzz.mutate import changed, damaged, dumps, json_bytes
-from fuzz.special import TEXT, base_fields
+from fuzz.special import base_fields, with_prompts
 
 
 def damage(rng, path, where=None):
@@ -152,9 +152,7 @@ def prompts_json(rng):
         value["photo"]["masks"] = ["stock/mask.png", ""]
     data, words = json_bytes(rng, value)
     Path("prompts.json").write_bytes(data)
-    fields = TEXT | {"prompts": "prompts.json"}
-    fields |= {"steps": 2} if name == "ledits" else {"sampler__steps": 2}
-    return Case(program("edit", name, **fields), (), words)
+    return with_prompts(name, "prompts.json", words)
 
 
 @kind

@@ -4,6 +4,8 @@ import copy
 import json
 import struct
 
+from nested import places
+
 EXTREMES = (0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**16 - 1, 2**63 - 1, 2**64 - 1)
 
 
@@ -111,15 +113,6 @@ def dumps(value, **options):
     return text
 
 
-def places(value, path=()):
-    """(path, value) of everything inside a JSON value, itself included."""
-    yield path, value
-    items = value.items() if isinstance(value, dict) else ()
-    items = enumerate(value) if isinstance(value, list) else items
-    for key, inner in items:
-        yield from places(inner, (*path, key))
-
-
 def at(value, path):
     for key in path:
         value = value[key]
@@ -133,7 +126,7 @@ def changed(rng, value, where=None):
         where: the field by its path; None: any.
     """
     value = copy.deepcopy(value)
-    paths = [path for path, _ in places(value)]
+    paths = [(), *places(value)]
     path = rng.choice(paths) if where is None else where
     if not path:
         new = hostile(rng)

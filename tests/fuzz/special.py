@@ -51,6 +51,13 @@ TRAIN = {"data__source": "stock/photos", "data__split": "a", "data__held_out": "
 TRAIN |= {"run__steps": 1, "run__batch": 2, "run__held_out": 2}
 
 
+def with_prompts(name, file, words):
+    """An edit by a config that reads prompts from a file."""
+    fields = TEXT | {"prompts": file}
+    fields |= {"steps": 2} if name == "ledits" else {"sampler__steps": 2}
+    return Case(program("edit", name, **fields), (), words)
+
+
 def base_fields(name, mode=""):
     """Few and small steps for a config."""
     mode = mode or mode_of(name)

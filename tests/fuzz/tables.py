@@ -6,7 +6,7 @@ from pathlib import Path
 from fuzz.case import Case, kind, program
 from fuzz.folders import copied
 from fuzz.mutate import damaged, dumps, hostile
-from fuzz.special import TEXT, base_fields
+from fuzz.special import base_fields, with_prompts
 
 CELLS = ("", " ", "a", "\0", '"', '""', "a\nb", "a\rb", "x" * 10**7, "../../../etc/passwd", "=1+1")
 CELLS += ("/dev/zero", "\ud83d\ude00", "\ufeff", "nan", "-1", "1e999", "9" * 5000, ",", ";", "\t")
@@ -120,9 +120,7 @@ def prompts_csv(rng):
     row = ["photo", "a red apple", "3.0" if name == "img2img" else "+red:5"]
     data, words = table(rng, header, [row], rng.choice(",;\t"))
     Path("prompts.csv").write_bytes(data)
-    fields = TEXT | {"prompts": "prompts.csv"}
-    fields |= {"steps": 2} if name == "ledits" else {"sampler__steps": 2}
-    return Case(program("edit", name, **fields), (), words)
+    return with_prompts(name, "prompts.csv", words)
 
 
 @kind
