@@ -232,16 +232,15 @@ def test_without_a_config_the_base_is_taken(parsed):
 
 def test_a_workdir_that_is_a_file(tmp_path):
     (tmp_path / "out").write_text("a file")
-    with pytest.raises(OSError, match=r"workdir: cannot make the folder .*out: File exists"):
+    with pytest.raises(OSError, match="workdir: .*out is not a folder"):
         modes.make_folder(tmp_path / "out")
     with pytest.raises(OSError, match=r"workdir: cannot make the folder .*: Not a directory"):
         modes.make_folder(tmp_path / "out" / "deeper")
 
 
-def test_a_workdir_that_cannot_be_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda *args: False)  # root may write anywhere
+def test_a_workdir_that_cannot_be_written():
     with pytest.raises(OSError, match="cannot be written"):
-        modes.make_folder(tmp_path)
+        modes.make_folder(Path("/proc/self/task"))  # root may write anywhere else
 
 
 @pytest.fixture

@@ -114,7 +114,9 @@ def test_an_edit_that_is_killed_at_any_moment_goes_on(tmp_path):
         process.send_signal(number)
         out, wrong = process.communicate(timeout=300)
         # -15 and -2: while Python itself starts or ends
-        assert process.returncode in (-9, 143, 130, 0, -15, -2) and "Traceback" not in out + wrong, wrong
+        assert (
+            process.returncode in (-9, 143, 130, 0, -15, -2) and "Traceback" not in out + wrong
+        ), wrong
     assert ended(started("main.py", *arguments, f"--workdir={tmp_path / 'out'}"), 0) == []
     whole = tmp_path / "whole"
     assert ended(started("main.py", *arguments, f"--workdir={whole}"), 0) == []
