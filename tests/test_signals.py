@@ -109,11 +109,14 @@ def test_an_edit_that_is_killed_at_any_moment_goes_on(tmp_path):
     random.seed(0)
     for k in range(20):
         process = started("main.py", *arguments, f"--workdir={tmp_path / 'out'}")
-        time.sleep(random.uniform(0.1, 25))
+        time.sleep(random.uniform(0.3, 10))
         number = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT][k % 3]
         process.send_signal(number)
         out, wrong = process.communicate(timeout=300)
-        assert process.returncode in (-9, 143, 130, 0) and "Traceback" not in out + wrong, wrong
+        # -15 and -2: while Python itself starts or ends
+        assert (
+            process.returncode in (-9, 143, 130, 0, -15, -2) and "Traceback" not in out + wrong
+        ), wrong
     assert ended(started("main.py", *arguments, f"--workdir={tmp_path / 'out'}"), 0) == []
     whole = tmp_path / "whole"
     assert ended(started("main.py", *arguments, f"--workdir={whole}"), 0) == []

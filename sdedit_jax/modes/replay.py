@@ -4,6 +4,7 @@ A recipe is inside its PNG; record.json has the recipes of all results of a run.
 """
 
 import contextlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,7 +110,8 @@ def replay_all(
             made: Sequence[Done | Failed] | None = ()
             with noted([one.result for one in batch], failed, alone):
                 made = again(batch, caught.stop)
-            if made is None:  # a signal
+            if made is None:
+                print(f"error: {caught.name}; what is replayed is kept", file=sys.stderr)
                 codes.append(caught.exit_code)
                 break
             for one, new in zip(batch, made, strict=False):  # none where the batch failed
