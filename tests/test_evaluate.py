@@ -460,3 +460,9 @@ def test_clip_scores_are_taken_of_rows_with_a_text(monkeypatch):
     found = numbers.by_text(run_of, shown)
     np.testing.assert_allclose(found["clip_score"], [100, 100 / np.sqrt(2), np.nan])
     np.testing.assert_allclose(found["clip_directional"], [1, np.nan, np.nan])
+
+
+def test_a_reference_whose_pictures_are_equal_has_no_distance():
+    rows = extractors.hand().apply(np.stack([known()] * 3))
+    with pytest.raises(ValueError, match="features: the pictures of the reference have no diff"):
+        features.standardised(rows, rows)

@@ -180,6 +180,7 @@ FREE = {
     "data/patches.py": "json.loads of the references that a data set makes",
     "data/pie_bench.py": "json.loads of the references that a data set makes",
     "images/files.py": "open for writing",
+    "modes/screen.py": "open of the null device",
     "provenance.py": "json.loads of recipes",
     "text/concept_parser.py": "json.loads of a quoted prompt",
     "text/vocabulary.py": "json.loads of what tokenizers learned",

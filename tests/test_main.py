@@ -59,6 +59,36 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_1():
     assert wrong == "error: --config.foo: the config has no such field\n"
 
 
+CLOSED = {"closed": ">&-", "all closed": ">&- 2>&- <&-", "full": "> /dev/full"}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+@pytest.mark.parametrize("to", CLOSED)
+@pytest.mark.parametrize("flag", ["--list", "--help"])
+def test_a_stdout_that_cannot_be_written_is_no_traceback(flag, to):
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" main.py {flag} {CLOSED[to]}', sys.executable],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    wrong = "error: stdout: it cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == ((1, wrong) if to == "full" else (0, ""))
+
+
+def test_a_name_on_the_screen_moves_no_cursor(tmp_path):
+    for name in ("a\x1b[2Jb", "\u202eb", "é"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "prior.json").write_text("{}")
+    env = {**os.environ, "SDEDIT_PRIORS": str(tmp_path), "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "main.py", "--list"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, timeout=300)
+    text = done.stdout.decode()
+    assert done.returncode == 0 and all(line.isprintable() for line in text.splitlines())
+    assert "a\\x1b[2Jb" in text and "é" in text
+
+
 def test_help_is_no_error():
     code, out, wrong = start("--help")
     assert code == 0 and "--workdir" in out and not wrong

@@ -93,3 +93,12 @@ def test_a_path_in_a_message_moves_no_cursor_and_turns_no_text(name):
 
 def test_letters_of_all_languages_stay_in_a_message():
     assert wording.one_line("räksmörgås  是 \n ж") == "räksmörgås 是 ж"
+
+
+def test_inputs_whose_links_run_in_a_circle_are_left_out(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    images.write_png(tmp_path / "in" / "a.png", known())
+    (tmp_path / "in" / "b.png").symlink_to("b.png")
+    config = small("strokes", prior=exact_prior(), input=str(tmp_path / "in"), samples=1)
+    assert run(config, tmp_path / "out") == 1
+    assert "left out" in capsys.readouterr().out and "a_0.png" in names(tmp_path / "out")

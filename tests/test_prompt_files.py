@@ -118,3 +118,9 @@ def test_a_wrong_value_is_named_with_file_entry_and_field(tmp_path, entry, told)
 def test_an_error_names_the_entry_of_the_input(file, own, told):
     with pytest.raises(ValueError, match=f"^{told}$"), naming(file, own, "a"):
         raise ValueError("wrong")
+
+
+def test_a_column_of_a_table_that_is_there_twice_is_refused(tmp_path):
+    (tmp_path / "p.csv").write_text("name,prompt,Prompt\na,b,c\n")
+    with pytest.raises(ValueError, match="has the column 'prompt' twice"):
+        read(str(tmp_path / "p.csv"), ["prompt"])

@@ -107,3 +107,14 @@ def test_a_copy_is_that_of_a_regular_file(tmp_path):
         with pytest.raises(ValueError, match="not a file"):
             door.copy(source, tmp_path / "c")
     assert not (tmp_path / "c").exists()
+
+
+def test_a_file_that_has_nothing_now_is_an_empty_one(monkeypatch, tmp_path):
+    """Python gives None for one of /proc that would block."""
+
+    class Waiting(io.BytesIO):
+        def read(self, size=-1):
+            return None
+
+    monkeypatch.setattr(door, "open_file", lambda *_: Waiting())
+    assert door.read_head(tmp_path, 8) == door.read(tmp_path) == b""

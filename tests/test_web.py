@@ -350,6 +350,12 @@ def test_a_port_that_cannot_be_used_is_one_sentence(port):
             server.listen("127.0.0.1", port)
 
 
+@pytest.mark.parametrize("host", ["\u202e", "a b", "\x1b", "a\0b", "\udcff"])
+def test_a_host_that_is_none_is_one_sentence(host):
+    with pytest.raises(OSError, match="web.port: cannot serve on"):
+        server.listen(host, 7860)
+
+
 @pytest.mark.parametrize(
     "host, port, expected",
     [

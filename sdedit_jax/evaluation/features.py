@@ -99,10 +99,15 @@ def standardised(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
     With the same reference for both sets of a distance its size does not depend on the features'.
     What is constant in the reference is left out.
+
+    Raises:
+        ValueError: everything is, as where all its pictures are equal.
     """
-    std = reference.std(0)
-    kept = std > 1e-6 * max(float(std.max()), 1e-12)
-    return (features[:, kept] - reference.mean(0)[kept]) / std[kept]
+    mean, std = reference.mean(0), reference.std(0)
+    kept = std > 1e-6 * np.maximum(np.abs(mean), max(float(std.max()), 1e-12))
+    if not kept.any():
+        raise ValueError("features: the pictures of the reference have no differences; give others")
+    return (features[:, kept] - mean[kept]) / std[kept]
 
 
 def network_features(

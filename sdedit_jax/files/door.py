@@ -157,7 +157,7 @@ def read_head(path: str | Path, size: int, field: str = "") -> bytes:
     """The first bytes of a regular file, which may have fewer; see `read`."""
     with open_file(path, field) as file:
         try:
-            return file.read(size)
+            return file.read(size) or b""  # None: a file of /proc that has nothing now
         except OSError as error:
             raise _error(file.name, field, error) from None
 

@@ -16,6 +16,11 @@ def user_path(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))
 
 
+def real(path: str | Path) -> Path:
+    """A path without links; one whose links run in a circle stays, and fails when it is opened."""
+    return Path(os.path.realpath(path))
+
+
 def shown(path: str | Path) -> str:
     """A path for messages: on one line, bytes of a name that are not UTF-8 as "\\xfc"."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -5,6 +5,8 @@ from typing import Any
 
 LONGEST = 80
 """Characters of a value in a message."""
+LONGEST_MESSAGE = 2000
+"""Characters of a message."""
 
 
 def brief(value: Any, longest: int = LONGEST) -> str:
@@ -37,8 +39,9 @@ def escaped(text: str) -> str:
 
 
 def one_line(message: object) -> str:
-    """A message in one line, without control characters."""
-    return escaped(" ".join(str(message).split()))
+    """A message in one line of at most LONGEST_MESSAGE characters, without control characters."""
+    text = escaped(" ".join(str(message).split()))
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[: LONGEST_MESSAGE - 3]}..."
 
 
 def first_line(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sdedit_jax.files import door
-from sdedit_jax.files.paths import user_path
+from sdedit_jax.files.paths import real, user_path
 from sdedit_jax.files.wording import brief
 from sdedit_jax.images.files import is_own
 
@@ -181,7 +181,7 @@ def paired(where: str | Path, path: str | Path, name: str, suffix: str = "") -> 
         return where
     files = sorted(file for file in where.iterdir() if _is_picture(file))
     found = [file for file in files if suffix and file.stem == stem + suffix]
-    found = found or [f for f in files if f.stem == stem and f.resolve() != Path(path).resolve()]
+    found = found or [f for f in files if f.stem == stem and real(f) != real(path)]
     if len(found) != 1:
         what = f"several files: {[file.name for file in found]}" if found else "no picture"
         beside = f", or nothing to use {stem}{suffix}.png beside the input" if suffix else ""

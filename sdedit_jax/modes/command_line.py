@@ -14,7 +14,7 @@ from ml_collections import ConfigDict, config_flags
 
 from sdedit_jax import signals
 from sdedit_jax.files.wording import brief, one_line
-from sdedit_jax.modes import MODES, check, flag_files, listing, run
+from sdedit_jax.modes import MODES, check, flag_files, listing, run, screen
 from sdedit_jax.registry import included
 from sdedit_jax.text import spelling
 
@@ -48,12 +48,18 @@ OWN = ("config", "workdir", "mode", "overwrite", "keep", "resume", "list")
 
 def start() -> None:
     """Run the program with the arguments of the command line, and exit."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # names that a terminal cannot show
+    screen.prepare()
     try:
         with signals.program():
-            app.run(main, flags_parser=parse)
+            try:
+                app.run(main, flags_parser=parse)
+            finally:
+                sys.stdout.flush()
     except KeyboardInterrupt as error:
         sys.exit(interrupted(error))
+    except OSError as error:  # of stdout
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        sys.exit(1)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict, config_dict
 
 from sdedit_jax import images, provenance
+from sdedit_jax.files.paths import real
 from sdedit_jax.weights import lock
 
 Item = TypeVar("Item")
@@ -91,7 +92,7 @@ def refuse_own_folder(config: ConfigDict, workdir: Path) -> None:
         ValueError: the input is a folder and the workdir is the same.
     """
     folder = Path(config.input)
-    if os.path.isdir(folder) and folder.resolve() == workdir.resolve():
+    if os.path.isdir(folder) and real(folder) == real(workdir):
         raise ValueError(f"workdir: {workdir} is the folder of the inputs; give another --workdir")
 
 
@@ -107,9 +108,9 @@ def refuse_existing(
         ValueError: a file exists and overwrite is off, or it is one of those `needed`.
     """
     there = [file for file in files if file.exists()]
-    own = {path.resolve() for path in needed}
+    own = {real(path) for path in needed}
     for file in there:
-        if file.resolve() in own:
+        if real(file) in own:
             raise ValueError(
                 f"workdir: the result {file} would replace an input; give another --workdir"
             )

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sdedit_jax.files import door, json_file
-from sdedit_jax.files.paths import user_path
+from sdedit_jax.files.paths import real, user_path
 from sdedit_jax.files.wording import brief
 
 LARGEST = 2**20
@@ -47,7 +47,7 @@ def _expanded(arguments: Sequence[str], inside: tuple[Path, ...]) -> Iterator[st
 
 def _of_file(name: str, inside: tuple[Path, ...]) -> Iterator[str]:
     """The arguments of a file; `inside` are those that lead to it."""
-    path = user_path(name).resolve()
+    path = real(user_path(name))
     if path in inside:
         raise ValueError(f"flagfile: {brief(name)} names itself")
     if len(inside) >= DEEPEST:

@@ -108,6 +108,8 @@ def _table(file: str, text: str, fields: Sequence[str], short: str) -> dict[str,
                 f"prompts: the column {brief(wrong[0])} of {file} must be one of {list(fields)}"
                 f"{hint(wrong[0], fields)}"
             )
+        if twice := [column for column in header if header.count(column) > 1]:
+            raise ValueError(f"prompts: {file} has the column {twice[0]!r} twice")
         every = every[1:]
     elif short and len(header) > 1:
         header = ["name", short]

@@ -29,12 +29,14 @@ def web(config: ConfigDict, target: Target | None) -> int:
     from sdedit_jax.web import server
 
     own = config.web
-    if not (own.password or is_loopback(own.host)):
-        warn(f"web.host {own.host} without web.password: all who reach this host can use the page")
+    if not own.host:
+        raise ValueError("web.host: give a name or an address, such as 127.0.0.1, got ''")
     with catch() as signals:
         running = server.start(
             config.prior, config.compute, own.host, own.port, login(own.password)
         )
+        if not (own.password or is_loopback(own.host)):
+            warn(f"web.host {own.host} without web.password: all who reach it can use the page")
         print(f"web       {running.url}", flush=True)
         signals.stop.wait()
         running.close()

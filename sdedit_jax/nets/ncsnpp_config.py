@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from sdedit_jax.files.wording import brief
 from sdedit_jax.nets import layers
 
 CHOICES = {
@@ -77,7 +78,9 @@ class NCSNppConfig:
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
+                raise ValueError(
+                    f"{name} must be one of {allowed}, got {brief(getattr(self, name))}"
+                )
         if self.num_classes is not None and not self.conditional:
             raise ValueError("num_classes needs conditional=True, got conditional=False")
         if self.patch < 1:

@@ -58,6 +58,7 @@ def _folder(where: str | Path | None, field: str) -> str | None:
         return None
     folder = user_path(where)
     try:
+        str(folder).encode()  # JAX takes no other names
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)

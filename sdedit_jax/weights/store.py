@@ -23,6 +23,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from sdedit_jax.files import door, json_file, prior_fields
+from sdedit_jax.files.paths import shown
 from sdedit_jax.files.wording import first_line
 from sdedit_jax.registry import included
 from sdedit_jax.text import spelling
@@ -178,8 +179,8 @@ def read_metadata(folder: str | Path) -> dict[str, Any]:
         known = included.priors()
         near = spelling.hint_path(folder, priors) or spelling.hint(Path(folder).name, known)
         raise ValueError(
-            f"prior: {file} does not exist; a prior is a folder with a prior.json, or one of the"
-            f" names {sorted(known)}{near}"
+            f"prior: {shown(file)} does not exist; a prior is a folder with a prior.json, or one of"
+            f" the names {sorted(known)}{near}"
         )
     return _check(json_file.read_object(file, "prior"), file)
 
