@@ -484,10 +484,10 @@ def test_a_sweep_of_the_scale_is_one_program(photos, tmp_path, capsys):
     config.sweep.scale = (3.0, 3.0)
     assert "sweep.scale must be distinct" in refused(config, tmp_path / "no", "sweep")
     config.sweep.scale = (float("nan"),)
-    assert "sweep.scale must be in [-1000000, 1000000]" in refused(config, tmp_path / "no", "sweep")
+    assert "must be in [-1000000, 1000000]" in refused(config, tmp_path / "no", "sweep")
     config.sweep.scale = ("big",)
     told = refused(config, tmp_path / "no", "sweep")
-    assert told == "sweep.scale must be of type float, got 'big'"
+    assert told == "sweep.scale[0] must be a number, got 'big'"
 
 
 def test_where_the_maps_are_kept_changes_nothing(photos, tmp_path):

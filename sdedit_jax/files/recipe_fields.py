@@ -3,23 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sdedit_jax.files.schema import (
+from sdedit_jax.files.schema import Each, Fields, Many, Named, Plain, check_object, check_some
+from sdedit_jax.files.values import (
     NAME,
     SHA256,
     Choice,
-    Each,
-    Fields,
     Flag,
     Kind,
-    Many,
     Maybe,
-    Named,
-    Plain,
     Real,
     Text,
     Whole,
-    check_object,
-    check_some,
     error,
     joined,
 )
