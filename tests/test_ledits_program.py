@@ -411,7 +411,7 @@ def test_a_replay_has_the_defaults_of_its_recipe(own_numbers, photos, tmp_path, 
     ("numbers", "told"),
     [
         ({"ledits": {"treshold": 0.5}}, r"prior: ledits must be .*number: value.*, got"),
-        ({"ledits": {"threshold": "0.5"}}, "ledits.threshold must be a number .*, got '0.5'"),
+        ({"ledits": {"threshold": "0.5"}}, "ledits.threshold must be a number, got '0.5'"),
         ({"ledits": {"threshold": 5}}, r"prior: ledits: threshold must be in \[0, 1\], got 5"),
         ([1], r"ledits must be an object, got"),
     ],

@@ -17,6 +17,7 @@ from sdedit_jax.files.values import (
     error,
     joined,
 )
+from sdedit_jax.files.wording import brief
 
 LONGEST = 2**22
 """Characters of a recipe."""
@@ -196,5 +197,5 @@ def check_pictures(record: Mapping[str, Any]) -> None:
                 raise ValueError(f"{joined(place, name)} is missing")
             kind.check(entry[name], joined(place, name))
         if entry["file"] in seen:
-            raise ValueError(f"{place}.file: {entry['file'][:60]!r} occurs twice")
+            raise ValueError(f"{place}.file: {brief(entry['file'], 60)} occurs twice")
         seen.add(entry["file"])

@@ -11,7 +11,7 @@ from PIL import Image
 from sdedit_jax.files import door
 from sdedit_jax.training.autoencoder import WEIGHTS
 from sdedit_jax.training.job import Job
-from sdedit_jax.weights import export, store
+from sdedit_jax.weights import export, whole_folder
 from sdedit_jax.weights.families import stable_diffusion
 
 VERSION = "0.10.0"
@@ -103,7 +103,7 @@ def write(
         report: the contents of training.json and of the model card.
         sheet: samples, uint8 [H, W, 3].
     """
-    with store.writing(job.folder, "publish") as aside:
+    with whole_folder.writing(job.folder, "publish") as aside:
         fill(aside, job, parts, params, report, sheet)
 
 
