@@ -122,7 +122,7 @@ def test_an_unknown_option_of_a_task_is_named_once(tmp_path):
     assert "options.colour: task 'strokes' has no such field" in refused(config, tmp_path)
     for option, value, told in [
         ("fill", "foo", "fill must be one of"),
-        ("invert", "yes", "invert must be of type bool"),
+        ("invert", "yes", "invert must be true or false"),
     ]:
         config = small("inpaint")
         with config.unlocked():
@@ -271,11 +271,11 @@ def test_damaged_cards(prior, tmp_path):
         ({"config": 3}, "config must be an object, got 3"),
         (
             {"process": {"name": "ve", "sigma_min": "low"}},
-            "process.sigma_min must be a number above 0",
+            "process.sigma_min must be a number, got 'low'",
         ),
         (
             {"prediction": {"name": "edm", "sigma_data": "x"}},
-            "prediction.sigma_data must be a number above 0",
+            "prediction.sigma_data must be a number, got 'x'",
         ),
     ]:
         card(prior, **{**whole, **changes})

@@ -512,12 +512,12 @@ def test_a_sweep_makes_the_pictures_of_single_runs_in_one_program(tmp_path, caps
 
 def test_a_sweep_refuses_what_it_cannot_do(tmp_path):
     for field, value, told in [
-        ("sweep__t0", (0.5, 1.5), r"t0 must be in \[0, 1\], got 1.5"),
+        ("sweep__t0", (0.5, 1.5), r"sweep.t0\[1\] must be in \[0, 1\], got 1.5"),
         ("sweep__t0", (0.5, 0.5), "sweep.t0 must be distinct"),
         ("sweep__seeds", (), "must not be empty"),
         ("sweep__seeds", (-2,), "or -1 to draw one, got -2"),
-        ("sweep__seeds", (0.5,), "sweep.seeds must be of type int, got 0.5"),
-        ("sweep__t0", ("half",), "sweep.t0 must be of type float, got 'half'"),
+        ("sweep__seeds", (0.5,), r"sweep.seeds\[0\] must be a whole number, got 0.5"),
+        ("sweep__t0", ("half",), r"sweep.t0\[0\] must be a number, got 'half'"),
         ("sampler__grid", "diffusers_ddim", "has no t0"),
         ("preset", "official", "compiles for each t0"),
         ("sigma", 5.0, "sigma: a sweep takes its strengths from sweep.t0, got 5.0"),

@@ -411,7 +411,7 @@ def test_a_replay_has_the_defaults_of_its_recipe(own_numbers, photos, tmp_path, 
     ("numbers", "told"),
     [
         ({"ledits": {"treshold": 0.5}}, r"prior: ledits must be .*number: value.*, got"),
-        ({"ledits": {"threshold": "0.5"}}, "ledits.threshold must be a number .*, got '0.5'"),
+        ({"ledits": {"threshold": "0.5"}}, "ledits.threshold must be a number, got '0.5'"),
         ({"ledits": {"threshold": 5}}, r"prior: ledits: threshold must be in \[0, 1\], got 5"),
         ([1], r"ledits must be an object, got"),
     ],
@@ -484,10 +484,10 @@ def test_a_sweep_of_the_scale_is_one_program(photos, tmp_path, capsys):
     config.sweep.scale = (3.0, 3.0)
     assert "sweep.scale must be distinct" in refused(config, tmp_path / "no", "sweep")
     config.sweep.scale = (float("nan"),)
-    assert "sweep.scale must be in [-1000000, 1000000]" in refused(config, tmp_path / "no", "sweep")
+    assert "must be in [-1000000, 1000000]" in refused(config, tmp_path / "no", "sweep")
     config.sweep.scale = ("big",)
     told = refused(config, tmp_path / "no", "sweep")
-    assert told == "sweep.scale must be of type float, got 'big'"
+    assert told == "sweep.scale[0] must be a number, got 'big'"
 
 
 def test_where_the_maps_are_kept_changes_nothing(photos, tmp_path):

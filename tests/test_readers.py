@@ -25,7 +25,7 @@ from readers_files import (
 )
 from safetensors.numpy import load_file, save_file
 
-from sdedit_jax.weights import conversion, readers, store
+from sdedit_jax.weights import conversion, readers, store, whole_folder
 from sdedit_jax.weights.source import Source
 
 FLAX = [
@@ -322,6 +322,6 @@ def test_fill_refuses_another_familys_tensors():
 
 
 def test_require_space(tmp_path, monkeypatch):
-    store.require_space(tmp_path / "not" / "yet", 1)
+    whole_folder.require_space(tmp_path / "not" / "yet", 1)
     with pytest.raises(ValueError, match="not/yet needs 1e.21 GB, its disk has .* GB free"):
-        store.require_space(tmp_path / "not" / "yet", 10**30)
+        whole_folder.require_space(tmp_path / "not" / "yet", 10**30)

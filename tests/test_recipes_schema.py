@@ -134,11 +134,9 @@ TAMPERED = {
 DEEPER = {
     "recipe.place.rows must be": ("place", "rows", 10**9),
     "recipe.place.row must be": ("place", "row", -1),
-    "recipe.place.row must be a whole number from 0 to 0": ("place", "row", 1),
+    "recipe.place.row must be at most 0": ("place", "row", 1),
     "recipe.place.shapes.slots is no field": ("place", "shapes", {"slots": 1}),
-    "recipe.sampler.steps must be a whole number from 1 to 100000, got 1000000000": (
-        *("sampler", "steps", 10**9),
-    ),
+    "recipe.sampler.steps must be at most 100000, got 1000000000": (*("sampler", "steps", 10**9),),
     "recipe.sampler.rule": ("sampler", "rule", "__import__('os').system('id')"),
     "recipe.sampler.grid": ("sampler", "grid", "karras(rho=2)(1)"),
     "recipe.config.feather": ("config", "feather", 1e9),

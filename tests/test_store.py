@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from sdedit_jax.weights import store
+from sdedit_jax.weights import store, whole_folder
 
 
 def params():
@@ -170,11 +170,11 @@ def test_only_a_folder_of_its_kind_is_replaced(tmp_path):
     (tmp_path / "prior.old" / "backup.txt").write_text("mine")
     for _ in range(2):
         store.save(tmp_path / "prior", params(), {"name": "a"})
-        store.check_target(tmp_path / "prior", "publish", "prior.json")
+        whole_folder.check_target(tmp_path / "prior", "publish", "prior.json")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["prior", "prior.old"]
-    store.check_target(tmp_path / "new", "publish", "prior.json", tmp_path)
+    whole_folder.check_target(tmp_path / "new", "publish", "prior.json", tmp_path)
     with pytest.raises(ValueError, match="publish: .*prior.old holds other files"):
-        store.check_target(tmp_path / "prior.old", "publish", "prior.json")
+        whole_folder.check_target(tmp_path / "prior.old", "publish", "prior.json")
     for own in (tmp_path, tmp_path.parent):
         with pytest.raises(ValueError, match="publish: .* holds the run itself"):
-            store.check_target(own, "publish", "prior.json", tmp_path)
+            whole_folder.check_target(own, "publish", "prior.json", tmp_path)

@@ -93,6 +93,10 @@ def test_bad_folders(folder):
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(ValueError, match="cannot read .*tokenizer.json"):
         tokenizer.read(folder)
+    model = {"vocab": {"<|startoftext|>": 0, "<|endoftext|>": 1}, "merges": []}
+    more = [{"content": [1], "id": 2}, {"content": {}, "id": 3}, 4]  # no names of tokens
+    (folder / "tokenizer.json").write_text(json.dumps({"model": model, "added_tokens": more}))
+    assert tokenizer.read(folder).bpe.get_vocab_size() == 2
 
 
 def test_ids_of_transformers(golden):

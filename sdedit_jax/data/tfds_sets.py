@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sdedit_jax.data.files import READABLE
 from sdedit_jax.files import door, json_file, picture_file
-from sdedit_jax.files.wording import reason
+from sdedit_jax.files.wording import brief, reason
 
 FEATURES = "tensorflow_datasets.core.features."
 """Where the classes of features are; features.json names them, and tfds imports their modules."""
@@ -107,7 +107,7 @@ def _check_folder(path: Path) -> None:
     for name in _classes(features):
         if not str(name).startswith(FEATURES):
             raise ValueError(
-                f"data: {path / 'features.json'} names the class {str(name)[:80]!r}; allowed are"
+                f"data: {path / 'features.json'} names the class {brief(name)}; allowed are"
                 f" those of {FEATURES.removesuffix('.')}"
             )
     for file in path.iterdir():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sdedit_jax.files import door
+from sdedit_jax.files.wording import brief
 
 DEEPEST = 64
 """Levels of objects and lists within each other."""
@@ -49,7 +50,7 @@ def parse_object(
     """The object in a JSON file's bytes; see `read_object`."""
     value = parse(data, file, field, infinite=infinite)
     if not isinstance(value, dict):
-        kind = "a list" if isinstance(value, list) else repr(value)[:80]
+        kind = "a list" if isinstance(value, list) else brief(value)
         raise ValueError(f"{field}: {file} must hold a JSON object{of and f' of {of}'}, got {kind}")
     return value
 
@@ -175,7 +176,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         seen: set[str] = set()
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))
-        raise ValueError(f"the name {twice[:60]!r} occurs twice in an object")
+        raise ValueError(f"the name {brief(twice, 60)} occurs twice in an object")
     return found
 
 
@@ -212,7 +213,7 @@ def _reason(text: str, error: json.JSONDecodeError) -> str:
     if not lines:
         return "the file is empty"
     if re.match(r"[^\[{,;\t][^,;\t]*[,;\t]", lines[0][:1000]):
-        return f"the file is not JSON but looks like CSV, its first line is {lines[0][:60]!r}"
+        return f"the file is not JSON but looks like CSV, its first line is {brief(lines[0], 60)}"
     return f"the file is not JSON at line {error.lineno}, column {error.colno}: {error.msg}"
 
 

@@ -7,23 +7,17 @@ network are checked by the network.
 from collections.abc import Mapping
 from typing import Any
 
-from sdedit_jax.files.schema import (
+from sdedit_jax.files.schema import Each, Either, Fields, Many, Named, Plain, check_named
+from sdedit_jax.files.values import (
     NAME,
     SHA256,
     Choice,
-    Each,
-    Either,
-    Fields,
     Flag,
     Kind,
-    Many,
     Maybe,
-    Named,
-    Plain,
     Real,
     Text,
     Whole,
-    check_named,
     error,
 )
 

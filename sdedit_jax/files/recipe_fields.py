@@ -3,26 +3,21 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sdedit_jax.files.schema import (
+from sdedit_jax.files.schema import Each, Fields, Many, Named, Plain, check_object, check_some
+from sdedit_jax.files.values import (
     NAME,
     SHA256,
     Choice,
-    Each,
-    Fields,
     Flag,
     Kind,
-    Many,
     Maybe,
-    Named,
-    Plain,
     Real,
     Text,
     Whole,
-    check_object,
-    check_some,
     error,
     joined,
 )
+from sdedit_jax.files.wording import brief
 
 LONGEST = 2**22
 """Characters of a recipe."""
@@ -202,5 +197,5 @@ def check_pictures(record: Mapping[str, Any]) -> None:
                 raise ValueError(f"{joined(place, name)} is missing")
             kind.check(entry[name], joined(place, name))
         if entry["file"] in seen:
-            raise ValueError(f"{place}.file: {entry['file'][:60]!r} occurs twice")
+            raise ValueError(f"{place}.file: {brief(entry['file'], 60)} occurs twice")
         seen.add(entry["file"])

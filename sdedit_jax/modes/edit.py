@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from sdedit_jax import images, provenance, signals
 from sdedit_jax.files.wording import one_line
-from sdedit_jax.modes import kinds, resume, uncertainty
+from sdedit_jax.modes import kinds, resume, summary_files, uncertainty
 from sdedit_jax.modes.files import (
     Target,
     list_inputs,
@@ -115,8 +115,8 @@ def finish(edits: Edits, target: Target) -> int:
     kind, jobs = edits.kind, edits.jobs
     if finished_already(edits, target, [uncertainty.END] * kind.config.uncertainty):
         return report(edits.bad)
-    run, own = resume.run_of(kind, jobs), target.own
-    end = resume.ending(target, run)
+    run, own = summary_files.run_of(kind, jobs), target.own
+    end = summary_files.ending(target, run)
     done, failed, code = make(kind, jobs, target, edits.earlier)
     if done:
         spread, more = None, {}
@@ -124,7 +124,7 @@ def finish(edits: Edits, target: Target) -> int:
             spread = uncertainty.spread(edits.inputs, done)
             more["uncertainty"] = uncertainty.write(spread, own)
         shown = contact_sheet(kind, edits.inputs, done, spread)
-        path = own.png(f"sheet{end}.png", shown, {images.PART: "sheet", resume.RUN: run})
+        path = own.png(f"sheet{end}.png", shown, {images.PART: "sheet", summary_files.RUN: run})
         if kind.config.report:
             print(f"report {of_edits(kind, done, own, f'report{end}.html', spread)}")
         # last: a record that covers all results shows that the run is finished
@@ -141,7 +141,7 @@ def finished_already(edits: Edits, target: Target, ends: Sequence[str]) -> bool:
     kind, jobs = edits.kind, edits.jobs
     if not target.resume or len(edits.earlier) < len(jobs):
         return False
-    found = resume.complete(target, resume.run_of(kind, jobs), jobs, ends)
+    found = summary_files.complete(target, summary_files.run_of(kind, jobs), jobs, ends)
     if found:
         print(f"finished  {counted(len(jobs), 'result')} in {target.folder}, nothing is left to do")
     return found

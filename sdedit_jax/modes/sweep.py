@@ -6,7 +6,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sdedit_jax import images
-from sdedit_jax.modes import kinds, resume
+from sdedit_jax.modes import kinds, summary_files
 from sdedit_jax.modes.edit import Edits, finished_already, left, make, record, report
 from sdedit_jax.modes.files import (
     Target,
@@ -59,8 +59,8 @@ def sweep(config: ConfigDict, target: Target) -> int:
 
 def finish(edits: Edits, target: Target) -> int:
     """Make the cells and write everything about them; the exit code."""
-    kind, run = edits.kind, resume.run_of(edits.kind, edits.jobs)
-    end = resume.ending(target, run)
+    kind, run = edits.kind, summary_files.run_of(edits.kind, edits.jobs)
+    end = summary_files.ending(target, run)
     done, failed, code = make(kind, edits.jobs, target, edits.earlier)
     for one in edits.inputs:
         own = [d for d in done if d.job.input.name == one.name]

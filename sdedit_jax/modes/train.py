@@ -23,7 +23,7 @@ from sdedit_jax.training.loss import Objective
 from sdedit_jax.training.publishing import Sheet
 from sdedit_jax.training.step import Optimizer
 from sdedit_jax.training.vae import Fidelity
-from sdedit_jax.weights import disk, store
+from sdedit_jax.weights import disk, store, whole_folder
 
 
 def train(config: ConfigDict, target: Target) -> int:
@@ -142,7 +142,7 @@ def job_of(config: ConfigDict, workdir: Path, name: str, mark: str, side: int, s
     if config.publish:  # an autoencoder is no prior, and has no name
         named = mark in included.MARKS
         folder = included.new_prior(config.publish if named else Path(config.publish), "publish")
-    store.check_target(folder, "publish", mark, workdir)
+    whole_folder.check_target(folder, "publish", mark, workdir)
     d = config.data
     data, augment = training_pictures(config, side)
     whole, first = {**plain(config), "labels": list(data.names)}, config.get("first_step", 0)

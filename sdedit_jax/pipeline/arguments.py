@@ -10,9 +10,19 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from sdedit_jax.files.values import Whole
 from sdedit_jax.files.wording import brief
-from sdedit_jax.registry.fields import EDIT, LEDITS, STEPS
-from sdedit_jax.registry.values import LIMIT, PROMPT, TEXT, Bound, count
+from sdedit_jax.registry.fields import (
+    ATTENTION,
+    BATCH,
+    DEVICES,
+    LIMIT,
+    PROMPT,
+    SAMPLES,
+    SIDE,
+    STEPS,
+    TEXT,
+)
 from sdedit_jax.text.spelling import hint
 
 KINDS: Mapping[type, str] = {
@@ -147,13 +157,16 @@ def _check_names(
 
 # --- the values of each argument ------------------------------------------------------------------
 
-WHOLES: Mapping[str, Bound] = {
+WHOLES: Mapping[str, Whole] = {
     "steps": STEPS,
     "repeats": STEPS,
-    **{name: EDIT[name] for name in ("samples", "feather", "batch", "devices")},
-    "sample": count(0, 2**31 - 1),
-    "slots": count(0, 1000),
-    "attention": LEDITS["attention"],
+    "samples": SAMPLES,
+    "feather": SIDE,
+    "batch": BATCH,
+    "devices": DEVICES,
+    "sample": Whole(0, 2**31 - 1),
+    "slots": Whole(0, 1000),
+    "attention": ATTENTION,
 }
 REALS = ("sigma", "snr_db", "step", "strength", "target_l2", "target_lpips", "skip")
 REALS += ("source_scale", "target_scale", "intersect_to", "warmup", "threshold", "cooldown")
@@ -207,12 +220,12 @@ def _pictures(name: str, value: Any) -> None:
             path(name, one)
 
 
-def _in(bound: Bound) -> Callable[[str, Any], None]:
-    return lambda name, value: whole(name, value, int(bound.low), int(bound.high)) and None
+def _in(kind: Whole) -> Callable[[str, Any], int]:
+    return lambda name, value: whole(name, value, kind.low, kind.high)
 
 
 CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
-    **{name: _in(bound) for name, bound in WHOLES.items()},
+    **{name: _in(kind) for name, kind in WHOLES.items()},
     **dict.fromkeys(REALS, number),
     **dict.fromkeys(WORDS, text),
     **dict.fromkeys(FLAGS, flag),

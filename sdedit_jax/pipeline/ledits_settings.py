@@ -23,7 +23,7 @@ from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import Embedded
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.registry import bounds
-from sdedit_jax.registry.values import check_size
+from sdedit_jax.registry.fields import NUMBER
 from sdedit_jax.text.concept_parser import NUMBERS, Concept, as_text, check_number
 from sdedit_jax.text.spelling import counted, one_of
 
@@ -71,7 +71,7 @@ def recipe(preset: str, numbers: Mapping[str, float | None]) -> Recipe:
     given = {name: value for name, value in numbers.items() if value is not None}
     one_of("preset", preset, PRESETS)
     for name, value in given.items():
-        check_size(value, name)
+        NUMBER.check(value, name)
     made = PRESETS[preset](**_own(preset, given))
     _check_numbers(preset, made, given)
     scales = {name: float(given[name]) for name in SCALES if name in given}

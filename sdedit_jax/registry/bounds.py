@@ -4,10 +4,12 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from sdedit_jax.files.values import Maybe
 from sdedit_jax.files.wording import brief
 from sdedit_jax.registry.fields import (
     CONVERT,
     EVALUATION,
+    FREE,
     LEDITS,
     MEASURE,
     OPEN_IN_EDITS,
@@ -20,7 +22,6 @@ from sdedit_jax.registry.fields import (
     Fields,
 )
 from sdedit_jax.registry.names import pick
-from sdedit_jax.registry.values import of_any
 from sdedit_jax.text.spelling import hint
 
 STAGES: Mapping[str, Fields] = {"prior": TRAIN, "vae": TRAIN_VAE, "text": TRAIN_TEXT}
@@ -63,12 +64,12 @@ def check(config: Mapping[str, Any], where: str = "") -> None:
         if name in fields:
             fields[name].check(value, where + name)
         elif name.partition(".")[0] in opened:
-            of_any(value, where + name)
+            FREE.check(value, where + name)
         else:
             raise ValueError(f"{where}{_unknown(name, config, fields)}")
     free = (*opened, "options")  # what a task, network or process has defaults for
-    for name, bound in fields.items():
-        if name not in found and not bound.unset and name.partition(".")[0] not in free:
+    for name, kind in fields.items():
+        if name not in found and not isinstance(kind, Maybe) and name.partition(".")[0] not in free:
             raise ValueError(f"{where}{name}: the config lacks this field")
 
 

@@ -29,8 +29,8 @@ from sdedit_jax.diffusion.solvers import (
     UniPC,
 )
 from sdedit_jax.files.wording import brief
+from sdedit_jax.registry.fields import NUMBER, TEXT
 from sdedit_jax.registry.names import KINDS, check_kind, pick
-from sdedit_jax.registry.values import TEXT, check_size
 from sdedit_jax.text.spelling import hint
 
 Table = Mapping[str, Callable[..., Any]]
@@ -150,7 +150,7 @@ def _check_value(value: Any, parameter: inspect.Parameter, field: str) -> None:
         check_kind(value, kind, field)
     free = value == math.inf == parameter.default
     if isinstance(value, numbers.Real) and not isinstance(value, bool) and not free:
-        check_size(value, field)
+        NUMBER.check(value, field)
 
 
 def parameters(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -221,7 +221,8 @@ def _parts(file: Path) -> tuple[dict[str, Any], list[tuple[str, ...]]]:
     words, merges = model.get("vocab"), model.get("merges")
     if not isinstance(words, dict) or not isinstance(merges, list) or not isinstance(more, list):
         raise ValueError(f"tokenizer: cannot read {file}: its model has no vocab and merges")
-    own = {t["content"]: t.get("id") for t in more if isinstance(t, dict) and "content" in t}
+    more = [token for token in more if isinstance(token, dict)]
+    own = {t["content"]: t.get("id") for t in more if isinstance(t.get("content"), str)}
     pairs = [_pair(each) for each in merges]
     return {**own, **words}, pairs
 

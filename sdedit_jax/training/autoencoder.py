@@ -27,7 +27,7 @@ from sdedit_jax.training.vae import (
     reconstruction_loss,
     reconstructions,
 )
-from sdedit_jax.weights import conversion, export, store
+from sdedit_jax.weights import conversion, export, whole_folder
 from sdedit_jax.weights.readers import safetensors_file
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -142,7 +142,7 @@ def publisher(
 
 def write(job: Job, params: Any, config: Mapping[str, Any], report: Mapping[str, Any]) -> None:
     """Write the folder vae/, or replace it. An interrupted call leaves the old folder or none."""
-    with store.writing(job.folder, "publish") as aside:
+    with whole_folder.writing(job.folder, "publish") as aside:
         export.write(aside / WEIGHTS, params, job.dtype)
         for name, file in job.files.items():
             door.copy(file, aside / name)

@@ -11,7 +11,8 @@ from typing import Any
 
 from sdedit_jax import provenance
 from sdedit_jax.files import json_file
-from sdedit_jax.files.schema import Fields, Many, Named, Plain, Whole
+from sdedit_jax.files.schema import Fields, Many, Named, Plain
+from sdedit_jax.files.values import Whole
 from sdedit_jax.images import write_bytes
 
 FILE = "run.json"

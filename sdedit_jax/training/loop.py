@@ -27,7 +27,8 @@ from sdedit_jax.devices import placement
 from sdedit_jax.diffusion.noise import seed_key
 from sdedit_jax.diffusion.sde import SDE
 from sdedit_jax.files import door, json_file
-from sdedit_jax.files.schema import Fields, Whole
+from sdedit_jax.files.schema import Fields
+from sdedit_jax.files.values import Whole
 from sdedit_jax.files.wording import first_line
 from sdedit_jax.training.augment import Augment
 from sdedit_jax.training.batches import batch_of, loader, spaced

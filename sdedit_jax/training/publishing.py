@@ -11,7 +11,7 @@ from PIL import Image
 from sdedit_jax.files import door
 from sdedit_jax.training.autoencoder import WEIGHTS
 from sdedit_jax.training.job import Job
-from sdedit_jax.weights import export, store
+from sdedit_jax.weights import export, whole_folder
 from sdedit_jax.weights.families import stable_diffusion
 
 VERSION = "0.10.0"
@@ -104,7 +104,7 @@ def write(
         sheet: samples, uint8 [H, W, 3].
     """
     dtype = job.dtype
-    with store.writing(job.folder, "publish") as aside:
+    with whole_folder.writing(job.folder, "publish") as aside:
         export.write(aside / "unet" / WEIGHTS, params["unet"], dtype)
         export.write(aside / "text_encoder" / "model.safetensors", params["text_encoder"], dtype)
         _json(aside / "unet" / "config.json", {**UNET, **parts.unet})

@@ -35,7 +35,7 @@ from sdedit_jax.training.loop import Hooks
 from sdedit_jax.training.loss import Objective, held_out_errors
 from sdedit_jax.training.publishing import Parts, Sheet
 from sdedit_jax.training.text import Wordings, text_loss, wordings
-from sdedit_jax.weights import store
+from sdedit_jax.weights import whole_folder
 
 
 class First(NamedTuple):
@@ -79,9 +79,9 @@ def tokens_of(folder: Path, captions: tuple[str, ...], length: int, most: int) -
         most: the largest size of the vocabulary.
     """
     if not (folder / "vocab.json").exists():
-        aside = store.beside(folder, "partial")
+        aside = whole_folder.beside(folder, "partial")
         vocabulary.write(aside, captions, length, most)
-        store.replace(aside, folder)
+        whole_folder.replace(aside, folder)
     return tokenizer.read(folder)
 
 

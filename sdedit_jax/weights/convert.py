@@ -1,7 +1,6 @@
 """Import of released checkpoints: read, describe, convert, check, store."""
 
 import contextlib
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,16 +9,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sdedit_jax import provenance, registry
-from sdedit_jax.files import door, json_file
+from sdedit_jax import registry
+from sdedit_jax.files import json_file
 from sdedit_jax.files.paths import user_path
 from sdedit_jax.files.wording import first_line
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.registry import included
-from sdedit_jax.weights import catalogue, conversion, readers, selfcheck, single_file, store
+from sdedit_jax.weights import (
+    catalogue,
+    conversion,
+    readers,
+    selfcheck,
+    single_file,
+    store,
+    whole_folder,
+)
 from sdedit_jax.weights.catalogue import Card
+from sdedit_jax.weights.conversion_settings import Settings, check_folder, digest, finished
 from sdedit_jax.weights.families import Family, family_of, others
-from sdedit_jax.weights.readers import home, hub
+from sdedit_jax.weights.readers import hub
 from sdedit_jax.weights.selfcheck import Verdict
 from sdedit_jax.weights.single_file import Opened
 from sdedit_jax.weights.single_file import tokenizer as tokenizers
@@ -95,67 +103,16 @@ def convert(
     folder = included.new_prior(folder, "folder")
     check_folder(folder, overwrite or resume)
     registry.pick({**store.DTYPES, SOURCE: ""}, dtype, "dtype")
-    path, settings = (
-        hub.local(str(included.prior(source))),
-        Settings(
-            card,
-            architecture,
-            family,
-            name or folder.name,
-            prediction,
-            tokenizer,
-            dtype,
-            check,
-            strict,
-        ),
+    path = hub.local(str(included.prior(source)))
+    settings = Settings(
+        card, architecture, family, name or folder.name, prediction, tokenizer, dtype, check, strict
     )
     made = {"settings": settings.plain(), "sha256": digest(path)}
     if resume and (folder / "prior.json").is_file():
         return Report(folder, finished(folder, made), None, False)
-    with store.writing(folder) as aside:
+    with whole_folder.writing(folder) as aside:
         verdict = _convert(path, aside, made, settings)
     return Report(folder, store.read_metadata(folder), verdict)
-
-
-class Settings(NamedTuple):
-    """The arguments of `convert` that belong to the new prior."""
-
-    card: str
-    architecture: str | Path | Mapping[str, Any] | None
-    family: str
-    name: str
-    prediction: str
-    tokenizer: str | Path
-    dtype: str
-    check: bool
-    strict: bool
-
-    def plain(self) -> dict[str, Any]:
-        """The settings for prior.json: without paths, which are this machine's."""
-        given = self.architecture
-        if isinstance(given, str | Path):
-            given = json_file.read_object(user_path(given), "architecture")
-        own = {"architecture": provenance.short(given) if given else None}
-        own["tokenizer"] = Path(self.tokenizer).name if self.tokenizer else ""
-        return {**self._asdict(), **own}
-
-
-def finished(folder: Path, made: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata of a finished prior.
-
-    Raises:
-        ValueError: it was made from another source or with other settings.
-    """
-    metadata = store.read_metadata(folder)
-    source = metadata.get("source")
-    then = source if isinstance(source, dict) else {}
-    then = {name: then.get(name) for name in made}
-    if differing := provenance.differences(then, made):
-        raise ValueError(
-            f"workdir: {folder} holds a prior of another conversion, {differing[0]}; give another"
-            " --workdir, or --overwrite"
-        )
-    return metadata
 
 
 def _convert(
@@ -173,7 +130,7 @@ def _convert(
         kind = family_of(opened.source, family or given.get("family", ""))
         metadata = described(opened, kind, name)
         prior, files = shapes_of(metadata, opened, path, tokenizer)
-        store.require_space(aside, size_of(prior.params) * stored.itemsize)
+        whole_folder.require_space(aside, size_of(prior.params) * stored.itemsize)
         params = weights(opened.source, kind, metadata, prior.params, full)
         if opened.open:
             opened = single_file.measured(opened, prior.replace(params=params))
@@ -308,35 +265,6 @@ def origin(found: Source, kind: Family, sha256: str, entry: Card | None) -> dict
     return text | {"card": entry.name, "published": entry.published, "licence": entry.licence}
 
 
-def check_folder(folder: Path, overwrite: bool) -> None:
-    """Check that a prior may be written to the folder.
-
-    Raises:
-        ValueError: the folder holds a prior and `overwrite` is False, or holds something else.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"workdir: {folder} is not a folder")
-    store.check_target(folder, "workdir", "prior.json")
-    if (folder / "prior.json").is_file() and not overwrite:
-        raise ValueError(f"workdir: {folder} already holds a prior; --overwrite replaces it")
-
-
-def digest(path: Path) -> str:
-    """sha256 of a file, or of the names and contents of a folder's files."""
-    total = hashlib.sha256()
-    for file in _files(path):
-        if path.is_dir():
-            total.update(file.relative_to(path).as_posix().encode())
-        with door.open_file(file, "source") as stream:
-            while block := stream.read(1 << 20):
-                total.update(block)
-    return total.hexdigest()
-
-
 def size_of(shapes: Any) -> int:
     """The number of parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
-
-
-def _files(path: Path) -> list[Path]:
-    return home.files_in(path) if path.is_dir() else [path]

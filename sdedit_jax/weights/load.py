@@ -16,7 +16,8 @@ from sdedit_jax.priors.analytic import mixture
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.registry import included, names
 from sdedit_jax.weights import store
-from sdedit_jax.weights.convert import convert, digest
+from sdedit_jax.weights.conversion_settings import digest
+from sdedit_jax.weights.convert import convert
 from sdedit_jax.weights.readers import folder as diffusers_folder
 
 FORMAT = 3

@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import re
-import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -27,7 +26,7 @@ from sdedit_jax.files.paths import shown
 from sdedit_jax.files.wording import first_line
 from sdedit_jax.registry import included
 from sdedit_jax.text import spelling
-from sdedit_jax.weights import disk, lock, orbax_folder
+from sdedit_jax.weights import orbax_folder, whole_folder
 
 Params = Mapping[str, Any]
 
@@ -68,36 +67,8 @@ def save(
         files: path within the folder -> file to copy.
         compressed: smaller by some percent; needs twice the memory of the parameters.
     """
-    with writing(folder) as aside:
+    with whole_folder.writing(folder) as aside:
         fill(aside, params, metadata, files, compressed=compressed)
-
-
-@contextlib.contextmanager
-def writing(folder: str | Path, field: str = "workdir") -> Iterator[Path]:
-    """An empty folder that takes the place of `folder` at the end; other processes are locked out.
-
-    An error, or a kill, leaves the old folder or none.
-
-    Args:
-        field: the setting that names the folder, for messages.
-
-    Raises:
-        ValueError: another process writes the folder.
-        OSError: the disk is full or cannot be written; the message names the folder.
-    """
-    folder = Path(folder).absolute()
-    with lock.locked(lock.file_of(folder, inside=False), field):
-        old = folder.with_name(OLD.format(folder.name))
-        if old.exists() and not folder.exists():  # killed between the two renames
-            old.rename(folder)
-        aside = beside(folder, "partial")
-        try:
-            with disk.naming(folder, field):
-                aside.mkdir()
-                yield aside
-                replace(aside, folder)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
 
 
 def fill(
@@ -108,7 +79,7 @@ def fill(
     *,
     compressed: bool = True,
 ) -> None:
-    """Write the files of a prior into a folder of `writing`; see `save`."""
+    """Write the files of a prior into a folder of `whole_folder.writing`; see `save`."""
     handler = ocp.PyTreeCheckpointHandler(use_compression=compressed)
     tree = jax.tree.map(np.asarray, dict(params))
     with ocp.Checkpointer(handler) as checkpointer:
@@ -146,25 +117,6 @@ def add_metadata(folder: Path, field: str, value: Any) -> Path:
     aside.write_text(as_text(values))
     aside.replace(file)
     return file
-
-
-def require_space(folder: str | Path, size: int) -> None:
-    """Check that the disk has room.
-
-    Args:
-        folder: where the files will be written; it need not exist.
-        size: bytes to write.
-
-    Raises:
-        ValueError: the disk has less room.
-    """
-    folder = Path(folder).absolute()
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    free = shutil.disk_usage(there).free
-    if free < size:
-        raise ValueError(
-            f"prior: {folder} needs {size / 1e9:.3g} GB, its disk has {free / 1e9:.3g} GB free"
-        )
 
 
 def read_metadata(folder: str | Path) -> dict[str, Any]:
@@ -292,47 +244,6 @@ def _check_finite(path: Path, params: Params) -> None:
     for name, leaf in leaves(params):
         if not np.isfinite(np.asarray(leaf, np.float32)).all():
             raise ValueError(f"prior: {name} in {path} holds values that are not finite")
-
-
-def check_target(folder: str | Path, field: str, mark: str, workdir: str | Path = "") -> None:
-    """Check that writing a folder replaces only an older one of the same kind.
-
-    Args:
-        field: the config field with the folder, for the message.
-        mark: a file that every such folder holds.
-        workdir: of the run that writes the folder, if any; it must not lie within the folder.
-
-    Raises:
-        ValueError: the folder holds other files, or the run itself.
-    """
-    folder = Path(folder).absolute()
-    if workdir and Path(workdir).absolute().is_relative_to(folder):
-        raise ValueError(f"{field}: {folder} holds the run itself; give another folder")
-    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    if taken and not (folder / mark).is_file():
-        raise ValueError(
-            f"{field}: {folder} holds other files, which would be replaced; give a new folder, or"
-            f" one with a {mark}"
-        )
-
-
-OLD = ".{}.sdedit_jax-old"
-
-
-def beside(folder: Path, kind: str) -> Path:
-    """A hidden sibling of a folder, for unfinished or replaced files; an old one is removed."""
-    path = folder.with_name(f".{folder.name}.sdedit_jax-{kind}")
-    shutil.rmtree(path, ignore_errors=True)
-    return path
-
-
-def replace(aside: Path, folder: Path) -> None:
-    """Move the finished folder `aside` to `folder`, which may exist."""
-    old = beside(folder, "old")
-    if folder.exists():
-        folder.rename(old)
-    aside.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _name(path: tuple[Any, ...]) -> str:

@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 
 from sdedit_jax.files import door, zip_file
-from sdedit_jax.files.wording import first_line
+from sdedit_jax.files.wording import brief, first_line
 from sdedit_jax.weights.readers import mapped, pickles
 
 OLD = 5
@@ -43,7 +43,7 @@ def _check_zip(path: Path) -> frozenset[int]:
         members = archive.infolist()
         packed = [info.filename for info in members if info.compress_type or info.flag_bits & 1]
         if packed:
-            raise ValueError(f"its member {packed[0][:60]!r} is compressed; torch stores them")
+            raise ValueError(f"its member {brief(packed[0], 60)} is compressed; torch stores them")
         claimed, size = sum(info.file_size for info in members), path.stat().st_size
         if claimed > size:
             raise ValueError(f"its members claim {claimed} bytes, the file has {size}")
