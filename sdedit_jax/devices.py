@@ -11,12 +11,24 @@ import functools
 import hashlib
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from sdedit_jax.files import door
+
+MEMINFO, CONTROL_GROUP = "/proc/meminfo", "/sys/fs/cgroup"
+"""Linux's numbers of the memory of the machine, and the folder of those of the container."""
+
+
+class Memory(NamedTuple):
+    """Bytes of memory of a device, or of the host."""
+
+    free: int
+    total: int
 
 
 def count(devices: int = 0) -> int:
@@ -29,6 +41,43 @@ def count(devices: int = 0) -> int:
     if not 0 <= devices <= there:
         raise ValueError(f"devices must be in [0, {there}] on this machine, got {devices}")
     return devices or there
+
+
+def memory(devices: int) -> Memory | None:
+    """The memory of each of the first `devices` local devices, by the fullest; None: not known.
+
+    CPU devices share the memory of the host.
+    """
+    own = jax.local_devices()[:devices]
+    if own[0].platform == "cpu":
+        host = host_memory()
+        return host and Memory(host.free // devices, host.total // devices)
+    found = [stats for device in own if (stats := device.memory_stats())]
+    if len(found) < devices or not all({"bytes_limit", "bytes_in_use"} <= {*f} for f in found):
+        return None
+    return min(Memory(f["bytes_limit"] - f["bytes_in_use"], f["bytes_limit"]) for f in found)
+
+
+def host_memory() -> Memory | None:
+    """The memory of the host that this process may use; None where the system is not Linux."""
+    try:
+        found = _numbers(MEMINFO)
+        host = Memory(1024 * found["MemAvailable"], 1024 * found["MemTotal"])
+    except (ValueError, KeyError):
+        return None
+    try:
+        limit = int(door.read(f"{CONTROL_GROUP}/memory.max"))
+        files = _numbers(f"{CONTROL_GROUP}/memory.stat")["file"]  # which the system may drop
+        used = int(door.read(f"{CONTROL_GROUP}/memory.current")) - files
+    except (ValueError, KeyError):  # no container, or one without a limit
+        return host
+    return Memory(max(min(host.free, limit - used), 0), min(host.total, limit))
+
+
+def _numbers(file: str) -> dict[str, int]:
+    """The lines "name: number unit" of a file of the system."""
+    words = [line.split() for line in door.read(file).decode().splitlines()]
+    return {line[0].rstrip(":"): int(line[1]) for line in words if len(line) > 1}
 
 
 @functools.cache

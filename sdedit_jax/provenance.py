@@ -33,7 +33,7 @@ def environment(compute: str) -> dict[str, Any]:
     names = ("sdedit_jax", "jax", "jaxlib", "flax", "numpy", "pillow")
     device = jax.local_devices()[0]
     return {
-        "versions": {"python": platform.python_version()} | {n: _version(n) for n in names},
+        "versions": {"python": platform.python_version()} | {n: version(n) for n in names},
         "device": device.device_kind if device.platform != "cpu" else platform.machine(),
         "platform": device.platform,
         "devices": jax.local_device_count(),
@@ -195,5 +195,6 @@ def _finite(values: Any) -> Any:
 
 
 @functools.cache
-def _version(name: str) -> str:
+def version(name: str) -> str:
+    """The version of an installed package."""
     return importlib.metadata.version(name)

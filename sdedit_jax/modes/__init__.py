@@ -22,7 +22,7 @@ from sdedit_jax.text.spelling import one_of
 from sdedit_jax.weights import lock
 
 MODES = ["edit", "sweep", "search", "replay", "evaluate", "measure", "autotune", "calibrate"]
-MODES += ["train", "convert", "web"]
+MODES += ["train", "convert", "web", "doctor"]
 EDITING = ("edit", "sweep", "search", "replay", "measure", "autotune")
 """Modes whose existing results stop a run, unless `overwrite` or `keep` is given."""
 RESUMING = ("edit", "sweep", "search", "convert")
@@ -31,7 +31,11 @@ CONTINUING = ("train", "evaluate")
 """Modes that always do."""
 SHARED = ("evaluate",)
 """Modes in whose workdir several processes write, which finish what an earlier run left."""
-WITHOUT = {"calibrate": "writes to the prior", "web": "writes no files"}
+WITHOUT = {
+    "calibrate": "writes to the prior",
+    "web": "writes no files",
+    "doctor": "writes no files",
+}
 """Modes that take no workdir, and why."""
 LOCKING = (*SHARED, "convert")
 """Modes that lock what they write by themselves."""

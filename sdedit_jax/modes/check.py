@@ -37,6 +37,17 @@ OF_AN_EVALUATION += ("unpack", "report_rows")
 PARTS_OF_AN_EVALUATION = ("data", "cluster", "measures", "features")
 """Fields of an evaluation alone, in configs that edit pictures."""
 
+NOT_OF_A_DOCTOR = (
+    "samples",
+    "uncertainty",
+    "report",
+    "sheet_scale",
+    "auto_t0",
+    "target_l2",
+    "target_lpips",
+)
+"""Fields that a check of an edit ignores, with those of `sweep`."""
+
 FOUND_BY_AUTOTUNE = ("sampler.rule", "sampler.grid", "sampler.steps")
 
 
@@ -67,6 +78,9 @@ def check(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
     elif mode == "web":
         other = [name for name in given if name not in OF_A_PAGE and not name.startswith("web.")]
         refuse_given(given, dict.fromkeys(other, "has no effect in --mode=web"))
+    elif mode == "doctor":
+        other = [name for name in given if name in NOT_OF_A_DOCTOR or name.startswith("sweep.")]
+        refuse_given(given, dict.fromkeys(other, "has no effect in --mode=doctor"))
     elif mode == "measure" and "fit" in given and not config.get("resize"):
         refuse_given(given, {"fit": "it has no effect without resize"})
     elif "only" in given:
@@ -88,5 +102,5 @@ def check(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
     elif "cluster" in config:
         own = [name for name in given if name in OF_AN_EVALUATION or _of_an_evaluation(name)]
         refuse_given(given, dict.fromkeys(own, "is for --mode=evaluate"))
-    if mode in ("edit", "sweep", "search", "autotune", "evaluate") and "input" in config:
+    if mode in ("edit", "sweep", "search", "autotune", "evaluate", "doctor") and "input" in config:
         kinds.module_of(config).check_given(mode, config, given)

@@ -14,7 +14,7 @@ TEXTS = ("prompt", "negative_prompt", "source_prompt", "concepts", "name", "cred
 """Fields that hold no paths."""
 
 
-EXAMPLES = ("edit", "sweep", "search", "autotune", "evaluate")
+EXAMPLES = ("edit", "sweep", "search", "autotune", "evaluate", "doctor")
 """Modes that take the example of a config where no input is given."""
 
 

@@ -1,6 +1,6 @@
 """--list: the configs, priors and presets by name."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ from sdedit_jax.weights import store
 def lines() -> Iterator[str]:
     """The lines of the list."""
     yield "configs, --config=NAME:"
-    yield from _table({name: _about(file) for name, file in included.configs().items()})
+    yield from table(included.configs(), _about)
     yield ""
     yield "priors, --config.prior=NAME:"
-    yield from _table({name: _prior(folder) for name, folder in included.priors().items()})
+    yield from table(included.priors(), _prior)
     yield f"  your own priors: {included.user_priors()}, or the folder {included.VARIABLE}"
     yield ""
     yield "presets, --config.preset=NAME:"
@@ -25,9 +25,10 @@ def lines() -> Iterator[str]:
     yield f"  of the configs ledits and leditspp: {', '.join(ledits.PRESETS)}"
 
 
-def _table(rows: Mapping[str, str]) -> Iterator[str]:
+def table(rows: Mapping[str, Path], about: Callable[[Path], str]) -> Iterator[str]:
+    """A line for each name, with what `about` says of its path when the line comes."""
     width = max(map(len, rows), default=0)
-    return (f"  {name:{width}}  {about}" for name, about in rows.items())
+    return (f"  {name:{width}}  {about(path)}" for name, path in rows.items())
 
 
 def _about(file: Path) -> str:
@@ -48,9 +49,14 @@ def _prior(folder: Path) -> str:
         return f"cannot be read: {error}"
 
 
-def _facts(metadata: Mapping[str, Any]) -> Iterator[str]:
+def picture(metadata: Mapping[str, Any]) -> str:
+    """Size and channels of the pictures of a prior."""
     height, width, channels = metadata.get("size", ("?", "?", 3))
-    yield f"{height}x{width} {'grey' if channels == 1 else 'RGB'}"
+    return f"{height}x{width} {'grey' if channels == 1 else 'RGB'}"
+
+
+def _facts(metadata: Mapping[str, Any]) -> Iterator[str]:
+    yield picture(metadata)
     data, training = metadata.get("data") or {}, metadata.get("training") or {}
     if data.get("labels"):
         yield f"classes {', '.join(map(str, data['labels']))}"

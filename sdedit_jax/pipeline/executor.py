@@ -63,10 +63,14 @@ class Runner(NamedTuple):
 
     def __call__(self, part: str, *args: Any, **static: Any) -> Any:
         """A part of the pipeline on arguments that are spread over the devices."""
+        return self.program(part, args, static)(*args)
+
+    def program(self, part: str, args: tuple, static: Mapping[str, Any]) -> Any:
+        """The compiled part for arguments, or for their shapes."""
         key = (self.pipeline, part, tuple(static.items()), self.devices, _signature(args))
         program, seconds = PROGRAMS.get(key, lambda: self.compile(part, args, static))
         self.seconds[0] += seconds
-        return program(*args)
+        return program
 
     def compile(self, part: str, args: tuple, static: Mapping[str, Any]) -> Any:
         """The compiled part for arguments of these shapes."""
@@ -165,7 +169,7 @@ def run(
     runner, ran = Runner(pipeline, n, [0.0]), padded(size, n, rows, most)
     given, keys = parallel.spread(_filled((request, keys), size, ran), n)
     edit = Edit(runner, parallel.replicate(params, n), given, keys)
-    for at, part in enumerate(_chunks(pipeline, chunk), 1):
+    for at, part in enumerate(chunks(pipeline, chunk), 1):
         if edit.idle(part):
             continue
         preview = bool(preview_every) and at % preview_every == 0
@@ -237,8 +241,8 @@ def chunk_of(n: int) -> int:
     return best if 2 * best > most else most
 
 
-def _chunks(pipeline: Pipeline, chunk: int) -> Iterator[Chunk]:
-    """The chunks of all stages in their order."""
+def chunks(pipeline: Pipeline, chunk: int = 0) -> Iterator[Chunk]:
+    """The chunks of all stages in their order; see `run`."""
     for stage in pipeline.stages:
         own = min(chunk_of(stage.steps), EARLY) if stage.early else chunk_of(stage.steps)
         size = min(chunk or own, stage.steps)

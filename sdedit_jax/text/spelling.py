@@ -41,6 +41,16 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def bytes_text(count: int) -> str:
+    """A number of bytes: "12.3 MB"."""
+    size = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
 def one_of(field: str, value: Any, allowed: Iterable[Any]) -> Any:
     """A value, if it is one of those allowed.
 

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -71,9 +71,14 @@ def converted_priors() -> Path:
     return cache_folder() / "priors"
 
 
+def place_of(folder: Path) -> Path:
+    """Where the converted folder of a foreign one is, or will be."""
+    return converted_priors() / f"{digest(folder)[:24]}-{FORMAT}"
+
+
 def converted(folder: Path) -> Path:
     """The converted folder of a foreign one; it is converted if that is not done yet."""
-    target = converted_priors() / f"{digest(folder)[:24]}-{FORMAT}"
+    target = place_of(folder)
     if (target / "prior.json").is_file():
         return target
     aside = target.with_name(f"{target.name}.{os.getpid()}")  # another process may convert it too
@@ -109,16 +114,58 @@ def load_converted(
         metadata = registry.with_attention(metadata, attention, str(folder))
     if metadata.get("network") in registry.EXACT:
         return exact_prior(metadata, Path(folder))
+    made = described(metadata, folder, compute)
+    stored = store.load(Path(folder), made.params, sha256=metadata["sha256"])
+    arrays, tree = jax.tree.flatten(stored)
+    for i, array in enumerate(arrays):  # one by one: not all of them twice
+        arrays[i] = jax.block_until_ready(jnp.asarray(array, jnp.float32))
+    return made.replace(params=jax.tree.unflatten(tree, arrays))
+
+
+def described(metadata: Mapping[str, Any], folder: str | Path, compute: str = "float32") -> Prior:
+    """The prior in a folder with prior.json and params/; its params are their shapes.
+
+    Raises:
+        ValueError: see `load_converted`.
+    """
     made = registry.prior_of(metadata, compute, str(folder))
     if metadata["network"] in registry.PARTS:
         made = made.replace(text=registry.text_of(metadata, Path(folder) / "tokenizer", compute))
     if "sha256" not in metadata:
         raise ValueError(f"{folder}: prior.json lacks 'sha256'")
-    shapes = made.params
-    arrays, tree = jax.tree.flatten(store.load(Path(folder), shapes, sha256=metadata["sha256"]))
-    for i, array in enumerate(arrays):  # one by one: not all of them twice
-        arrays[i] = jax.block_until_ready(jnp.asarray(array, jnp.float32))
-    return made.replace(params=jax.tree.unflatten(tree, arrays))
+    return made
+
+
+class Stored(NamedTuple):
+    """A prior's folder after all its files were read.
+
+    Attributes:
+        bytes: of the parameters. sha256: of the parameters, computed from the arrays.
+    """
+
+    metadata: Mapping[str, Any]
+    bytes: int
+    sha256: str
+
+    @property
+    def same(self) -> bool:
+        """Whether the sha256 is that of prior.json, which exact priors need not have."""
+        return self.metadata.get("sha256", self.sha256) == self.sha256
+
+
+def stored(folder: Path) -> Stored:
+    """What a folder with prior.json holds.
+
+    Raises:
+        ValueError: missing, damaged or contradicting files; another sha256 is none of them.
+    """
+    metadata = store.read_metadata(folder)
+    if metadata.get("network") in registry.EXACT:
+        params = exact_prior(metadata, folder).params
+    else:
+        params = store.load(folder, described(metadata, folder).params)
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    return Stored(metadata, size, store.digest(params))
 
 
 def exact_prior(metadata: Mapping[str, Any], folder: Path) -> Prior:

@@ -171,11 +171,14 @@ def load(
         raise ValueError(f"prior: {path} {found}")
     params = _reading(path, lambda path: orbax_folder.read(path, stored))
     if sha256 is not None and digest(params) != sha256:
-        raise ValueError(
-            f"prior: weights in {path} have sha256 {digest(params)}, prior.json says {sha256}"
-        )
+        raise ValueError(differs(path, digest(params), sha256))
     _check_finite(path, params)
     return params
+
+
+def differs(path: Path, found: str, stated: str) -> str:
+    """The message about weights of another sha256 than prior.json states."""
+    return f"prior: weights in {path} have sha256 {found}, prior.json says {stated}"
 
 
 def checked_shapes(path: Path) -> Params:
