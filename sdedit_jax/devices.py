@@ -52,10 +52,11 @@ def memory(devices: int) -> Memory | None:
     if own[0].platform == "cpu":
         host = host_memory()
         return host and Memory(host.free // devices, host.total // devices)
-    found = [stats for device in own if (stats := device.memory_stats())]
-    if len(found) < devices or not all({"bytes_limit", "bytes_in_use"} <= {*f} for f in found):
+    try:
+        found = [device.memory_stats() for device in own]
+        return min(Memory(f["bytes_limit"] - f["bytes_in_use"], f["bytes_limit"]) for f in found)
+    except (TypeError, KeyError, jax.errors.JaxRuntimeError):  # no numbers, or not these
         return None
-    return min(Memory(f["bytes_limit"] - f["bytes_in_use"], f["bytes_limit"]) for f in found)
 
 
 def host_memory() -> Memory | None:

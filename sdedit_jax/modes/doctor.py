@@ -1,5 +1,6 @@
-"""--mode=doctor: whether this machine, the installation, the priors and the sampler are in order."""
+"""--mode=doctor: checks of this machine, the priors, the sampler and an edit."""
 
+import math
 import platform
 import shutil
 import sys
@@ -16,9 +17,10 @@ from sdedit_jax import devices, provenance
 from sdedit_jax.caution import warn
 from sdedit_jax.files.paths import shown
 from sdedit_jax.files.wording import one_line
+from sdedit_jax.images import size_text
 from sdedit_jax.modes import jobs, kinds, listing
 from sdedit_jax.modes.files import Target, list_inputs
-from sdedit_jax.modes.session import Job, Kind, check_work, device_errors
+from sdedit_jax.modes.session import Job, Kind, check_work, device_errors, header
 from sdedit_jax.pipeline import known_answer
 from sdedit_jax.pipeline.base import Finished
 from sdedit_jax.pipeline.cache import use_cache
@@ -27,7 +29,7 @@ from sdedit_jax.registry import bounds, included
 from sdedit_jax.text.spelling import bytes_text, counted
 from sdedit_jax.weights import load, store
 
-PACKAGES = ("sdedit_jax", "jax", "jaxlib", "flax", "orbax-checkpoint", "numpy")
+PACKAGES = ("jax", "jaxlib", "flax", "orbax-checkpoint")
 LONGEST = 10.0
 """Seconds of an edit that is run twice."""
 
@@ -85,9 +87,10 @@ def guarded(check: Check, config: ConfigDict) -> Lines:
 
 def machine(config: ConfigDict) -> Lines:
     """Versions, devices, precision, folders."""
-    found = ", ".join(f"{name} {provenance.version(name)}" for name in PACKAGES)
-    yield f"versions  python {platform.python_version()}, {found}"
-    yield f"platform  {platform.platform()}"
+    own, numpy = (f"{name} {provenance.version(name)}" for name in ("sdedit_jax", "numpy"))
+    yield f"versions  {own}, python {platform.python_version()}, {numpy}"
+    yield f"          {', '.join(f'{name} {provenance.version(name)}' for name in PACKAGES)}"
+    yield f"platform  {platform.system()} {platform.release()}, {platform.machine()}"
     count = devices.count(config.devices)
     first = jax.local_devices()[0]
     yield f"device    {count} x {first.device_kind} ({first.platform}), {memory_text(count)}"
@@ -106,7 +109,7 @@ def memory_text(count: int) -> str:
     if found is None:
         return "memory not known"
     each = " each" if count > 1 else ""
-    return f"{bytes_text(found.free)} of {bytes_text(found.total)} memory free{each}"
+    return f"memory {bytes_text(found.free)} free of {bytes_text(found.total)}{each}"
 
 
 def cache_text(folder: Path) -> str:
@@ -141,7 +144,7 @@ def priors(config: ConfigDict) -> Lines:
 
 
 def prior_text(folder: Path, failed: list[str]) -> str:
-    """The state of a prior: ok, unread, differs or damaged.
+    """The state of a prior: ok, unread, differs, damaged or missing.
 
     Args:
         failed: gets the message about one that is neither ok nor unread.
@@ -155,7 +158,8 @@ def prior_text(folder: Path, failed: list[str]) -> str:
         found = load.stored(own)
     except (ValueError, TypeError, AttributeError, OSError) as error:
         failed.append(str(error))
-        return f"damaged  {one_line(error).removeprefix('prior: ')}"
+        state = "damaged" if folder.is_dir() else "missing"
+        return f"{state}  {one_line(error).removeprefix('prior: ')}"
     about = f"{found.metadata['network']}, {listing.picture(found.metadata)}"
     about += f", {bytes_text(found.bytes)}, sha256 {found.sha256[:16]}"
     if found.same:
@@ -171,7 +175,7 @@ def answers(config: ConfigDict) -> Lines:
     """Edits of a Gaussian prior beside the exact results."""
     for one in known_answer.answers(config.devices):
         away = f"{one.deviation:.2g} from the exact answer, {one.allowed:g} allowed"
-        yield f"answer    {one.name}: {away}: {'ok' if one.right else 'wrong'}"
+        yield f"answer    {'ok' if one.right else 'wrong'}, {one.name} of a Gaussian prior: {away}"
         if not one.right:
             yield Failure(f"sampler: the {one.name} of a Gaussian prior is {away}")
 
@@ -179,12 +183,13 @@ def answers(config: ConfigDict) -> Lines:
 def an_edit(config: ConfigDict) -> Lines:
     """The first input of the config: the memory of its edit, and the edit twice."""
     free = devices.memory(devices.count(config.devices))
-    listing_ = list_inputs(config)
-    kind = kinds.open_kind(config, listing_.inputs)
+    paths = list_inputs(config).inputs
+    kind = kinds.open_kind(config, paths)
     check_work(kind, {"samples": 1})
-    path = listing_.inputs[0]
-    kind.check_input(path)
-    job = Job(kind.read(path, path.stem), kind.cuts[0], config.seed)
+    kind.check_input(paths[0])
+    job = Job(kind.read(paths[0], paths[0].stem), kind.cuts[0], config.seed)
+    yield f"task      {config.get('task') or config.method}, {size_text(kind.size)}"
+    yield from header(kind, 1)[1:]
     yield from kind.lines([job])
     yield from memory(kind, job, free)
     yield from twice(kind, job)
@@ -200,18 +205,18 @@ def memory(kind: Kind, job: Job, free: devices.Memory | None) -> Lines:
         yield "memory    not known: the compiler does not tell it"
         return
     few, more = (f"batch {rows} needs {bytes_text(n)}" for rows, n in found.measured.items())
-    yield f"memory    {few}, {more}: {bytes_text(found.each)} for each picture more"
+    yield f"memory    {few}, {more}, each further picture {bytes_text(found.each)}"
     if free is None:
-        yield "batch     the largest is not known: the device does not tell its memory"
+        yield "batch     not known: the device does not tell its memory"
         return
-    count = devices.count(kind.config.devices)
+    count, batch = devices.count(kind.config.devices), kind.config.batch
     most = count * found.most(free.free)
-    height, width = kind.size
-    limit = bounds.MOST_PIXELS // (height * width)
-    why = f"of {bytes_text(free.free)}" if most < limit else "by the limit of pixels at a time"
-    yield f"batch     at most {min(most, limit):,} at a time {why}; config.batch is {kind.config.batch}"
-    if kind.config.batch > most:
-        warn(f"batch: {kind.config.batch} at a time need more memory than there is; at most {most}")
+    limit = max(bounds.MOST_PIXELS // math.prod(kind.size), 1)
+    space = f"{bytes_text(free.free)}{' on each device' if count > 1 else ''}"
+    why = f"fit into {space}" if most < limit else "are allowed, which fit"
+    yield f"batch     at most {min(most, limit):,} at a time {why}; config.batch is {batch}"
+    if batch > most:
+        warn(f"batch: {batch} at a time need more memory than is free, which holds {most}")
 
 
 def twice(kind: Kind, job: Job) -> Lines:
@@ -223,7 +228,7 @@ def twice(kind: Kind, job: Job) -> Lines:
     kind.made(job, jax.tree.map(lambda a: a[0], first.result))  # finite
     again = edited(kind, job)
     same = isinstance(again, Finished) and bits(first.result) == bits(again.result)
-    yield f"edit      {first.seconds:.2f} s, twice {'the same bits' if same else 'with other bits'}"
+    yield f"edit      {'ok, the same' if same else 'other'} bits twice, {first.seconds:.2f} s"
     if not same:
         yield Failure("edit: the same edit gave other bits the second time")
 

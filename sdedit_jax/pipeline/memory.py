@@ -46,14 +46,21 @@ class Sizes:
 
     def __call__(self, part: str, *args: Any, **static: Any) -> Any:
         program = self.runner.program(part, args, static)
-        found = program.memory_analysis()
-        if found is None or self.most is None:
-            self.most = None
-        else:
-            size = found.argument_size_in_bytes + found.output_size_in_bytes
-            size += found.temp_size_in_bytes - found.alias_size_in_bytes
-            self.most = max(self.most, size)
+        size = bytes_of(program)
+        self.most = None if None in (size, self.most) else max(size, self.most)
         return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), program.out_info)
+
+
+def bytes_of(program: Any) -> int | None:
+    """Bytes of a device while a compiled program runs; None where the compiler tells nothing."""
+    try:
+        found = program.memory_analysis()
+    except (NotImplementedError, jax.errors.JaxRuntimeError):  # of some devices
+        return None
+    if found is None:
+        return None
+    size = found.argument_size_in_bytes + found.output_size_in_bytes
+    return size + found.temp_size_in_bytes - found.alias_size_in_bytes
 
 
 def needs(pipeline: Pipeline, params: Any, request: Any, key: Array) -> Needs | None:
