@@ -187,6 +187,9 @@ def test_fields_may_come_before_the_config(named, parsed, monkeypatch):
         ("sweep", ["t0=0.3"], "t0: a sweep takes sweep.t0 instead, got 0.3"),
         ("replay", ["t0=0.3"], "t0: is the recipe's in a replay, got 0.3"),
         ("web", ["t0=0.3"], "t0: has no effect in --mode=web, got 0.3"),
+        ("doctor", ["sweep.t0=0.3"], "sweep.t0: has no effect in --mode=doctor, got"),
+        ("doctor", ["samples=2"], "samples: has no effect in --mode=doctor, got 2"),
+        ("doctor", ["t0=0.3", "sigma=2.0"], "the strength is given twice"),
         ("edit", ["web.port=80"], "web.port: is for --mode=web, got 80"),
         (
             "evaluate",
