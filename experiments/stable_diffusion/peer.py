@@ -2,7 +2,8 @@
 
     python peer.py write FOLDER --tokenizer=FOLDER [--size=full] [--dtype=float32]
     python peer.py evaluate FOLDER --out=FILE.npz
-    python peer.py time FOLDER [--dtype=bfloat16] [--steps=20] [--runs=3]
+    python peer.py time FOLDER [--dtype=bfloat16] [--only=sdedit,leditspp,ledits] [--steps=20]
+        [--runs=3]
 
 The last line of the output is a JSON object. Needs torch, diffusers, transformers, accelerate and
 safetensors.
@@ -32,6 +33,8 @@ STEP = 481
 """Of the U-Net's evaluation, in 0 ... 999."""
 LEDITS = {"steps": 100, "skip": 36}
 """Of the demo of LEDITS."""
+SDEDIT = {"num_inference_steps": 5, "strength": 0.8, "guidance_scale": 7.5}
+"""Four evaluations of the U-Net with and without the prompt."""
 
 DOWN, UP = ["DownEncoderBlock2D"] * 4, ["UpDecoderBlock2D"] * 4
 ATTENDING = ["CrossAttnDownBlock2D"] * 3, ["CrossAttnUpBlock2D"] * 3
@@ -99,6 +102,7 @@ def main() -> None:
     parser.add_argument("--size", choices=list(SIZES), default="full")
     parser.add_argument("--dtype", choices=list(DTYPES), default="float32")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: its own choice")
+    parser.add_argument("--only", default="sdedit,leditspp,ledits")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args()
@@ -214,15 +218,28 @@ def pictures(folder: Path, given: dict[str, torch.Tensor]) -> dict[str, torch.Te
 
 
 def time_step(args: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of LEDITS++ and of semantic guidance, on the GPU if there is one."""
+    """Seconds of img2img, LEDITS++ and semantic guidance, on the GPU if there is one."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     kind = torch.cuda.get_device_name() if device == "cuda" else device
     told = {"peer": versions(), "peer_device": kind, "peer_dtype": args.dtype}
-    for name, run in (("leditspp", leditspp), ("sega", semantic)):
-        told |= {f"peer_{name}_{what}": v for what, v in run(args, device).items()}
+    edits = {"sdedit": img2img, "leditspp": leditspp, "ledits": semantic}
+    for name in args.only.split(","):
+        told |= {f"peer_{name}_{what}": v for what, v in edits[name](args, device).items()}
     if device == "cuda":
         told["peer_mib"] = round(torch.cuda.max_memory_allocated() / 2**20)
     return told
+
+
+def img2img(args: argparse.Namespace, device: str) -> dict[str, float]:
+    """SDEdit with a prompt, by DDIM."""
+    from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
+
+    pipeline = loaded(StableDiffusionImg2ImgPipeline, args, device)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    image = photo(pipeline.unet.config.sample_size * 8)
+    seed = lambda: torch.Generator(device).manual_seed(0)  # noqa: E731
+    edit = lambda: pipeline(PROMPT, image, generator=seed(), **SDEDIT)  # noqa: E731
+    return timed({"edit": edit}, args.runs)
 
 
 def leditspp(args: argparse.Namespace, device: str) -> dict[str, float]:

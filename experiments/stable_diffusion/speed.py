@@ -1,12 +1,14 @@
-"""LEDITS and LEDITS++ at the size of Stable Diffusion 1.5, random weights, beside diffusers.
+"""Edits at the size of Stable Diffusion 1.5, random weights, beside diffusers.
 
     python experiments/stable_diffusion/speed.py --peer-python=PATH --tokenizer=FOLDER
-        [--compute=bfloat16] [--steps=20] [--runs=3] [--size=full|tiny] [--work=FOLDER]
+        [--compute=bfloat16] [--only=sdedit,leditspp,ledits] [--steps=20] [--runs=3]
+        [--size=full|tiny] [--work=FOLDER] [--threads=0]
 
-Seconds of one edit of one photo, medians of --runs after one that is not counted. LEDITS++ inverts
-in --steps and edits in as many; LEDITS is its demo's, 64 of 100 steps each way. diffusers has no
-LEDITS: beside its replay stands semantic guidance of as many steps. Ours and diffusers' run one
-after the other, each in a process of its own, on the GPU if there is one.
+Seconds of one edit of one photo, medians of --runs after one that is not counted. SDEdit with a
+prompt runs 4 of 5 steps, beside img2img of diffusers. LEDITS++ inverts in --steps and edits in as
+many; LEDITS is its demo's, 64 of 100 steps each way. diffusers has no LEDITS: beside its replay
+stands semantic guidance of as many steps. Ours and diffusers' run one after the other, each in a
+process of its own, on the GPU if there is one.
 """
 
 import argparse
@@ -22,13 +24,16 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
 
 import full_size  # noqa: E402
 
-CONCEPT = "+green apple"
+PROMPT, CONCEPT = "a photo of a green apple", "+green apple"
+SDEDIT = {"preset": "diffusers", "steps": 5, "strength": 0.8, "scale": 7.5}
 LEDITS = {"steps": 100, "skip": 36}
+EDITS = ("sdedit", "leditspp", "ledits")
 ROWS = (
-    ("LEDITS++, inversion", "leditspp_invert_s"),
-    ("LEDITS++, replay", "leditspp_edit_s"),
-    ("LEDITS, inversion", "sega_invert_s"),
-    ("LEDITS, replay (diffusers: semantic guidance)", "sega_edit_s"),
+    ("SDEdit with a prompt, an edit", "sdedit_edit"),
+    ("LEDITS++, inversion", "leditspp_invert"),
+    ("LEDITS++, replay", "leditspp_edit"),
+    ("LEDITS, inversion", "ledits_invert"),
+    ("LEDITS, replay (diffusers: semantic guidance)", "ledits_edit"),
 )
 
 
@@ -37,7 +42,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     full_size.add_peer(parser)
     parser.add_argument("--compute", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument("--only", default=",".join(EDITS), help="edits, separated by commas")
     parser.add_argument("--steps", type=int, default=20, help="of LEDITS++, each way")
+    parser.add_argument("--threads", type=int, default=0, help="cores of a CPU; 0: all")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--out", type=Path, default=HERE / "results.jsonl")
     parser.add_argument("--ours", action="store_true", help=argparse.SUPPRESS)
@@ -46,7 +53,9 @@ def main() -> None:
         print(json.dumps(ours(args)))
         return
     full_size.check_peer(parser, args)
-    numbers = f"--steps={args.steps}", f"--runs={args.runs}"
+    if args.threads:
+        full_size.keep_cores(args.threads)
+    numbers = f"--steps={args.steps}", f"--runs={args.runs}", f"--only={args.only}"
     with full_size.folder_for(args) as work:
         row = {"size": args.size, "compute": args.compute, "steps": args.steps, "runs": args.runs}
         if not (work / "peer").exists():
@@ -71,38 +80,45 @@ def ours(args: argparse.Namespace) -> dict[str, Any]:
     prior = sj.load_prior(args.work / "prior", args.compute)
     image = np.random.default_rng(0).integers(0, 256, prior.shape, np.uint8)
     told = {"device": jax.devices()[0].device_kind, "jax": jax.__version__}
-    presets: dict[str, dict[str, Any]] = {
-        "leditspp": {"preset": "leditspp-diffusers", "steps": args.steps, "skip": 0.0},
-        "sega": {"preset": "ledits-app", **LEDITS},
+    edits: dict[str, dict[str, Callable[..., Any]]] = {
+        "sdedit": {"edit": lambda: sj.text_edit(prior, image, PROMPT, **SDEDIT)},
+        "leditspp": parts(
+            prior, image, {"preset": "leditspp-diffusers", "steps": args.steps, "skip": 0.0}
+        ),
+        "ledits": parts(prior, image, {"preset": "ledits-app", **LEDITS}),
     }
-    for name, preset in presets.items():
-        seconds = timed(*parts(prior, image, preset), args.runs)
+    for name in args.only.split(","):
+        seconds = timed(edits[name], args.runs)
         told |= {f"{name}_{what}": value for what, value in seconds.items()}
     on_device = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
     return told | {"mib": round(on_device / 2**20) if on_device else full_size.peak_memory()}
 
 
-def parts(prior: Any, image: Any, preset: dict[str, Any]) -> tuple[Callable[..., Any], ...]:
-    """(invert: () -> maps, edit: (maps) -> picture), each done when it returns."""
+def parts(prior: Any, image: Any, preset: dict[str, Any]) -> dict[str, Callable[..., Any]]:
+    """The inversion of a photo, and the edit with its maps; each is done when it returns."""
     import jax
 
     import sdedit_jax as sj
 
-    invert = lambda: jax.block_until_ready(sj.invert(prior, image, **preset))  # noqa: E731
-    return invert, lambda maps: sj.ledits(prior, image, CONCEPT, inverted=maps, **preset)
+    maps: list[Any] = []
+
+    def invert() -> None:
+        maps[:] = [jax.block_until_ready(sj.invert(prior, image, **preset))]
+
+    edit = lambda: sj.ledits(prior, image, CONCEPT, inverted=maps[0], **preset)  # noqa: E731
+    return {"invert": invert, "edit": edit}
 
 
-def timed(invert: Callable[[], Any], edit: Callable[[Any], Any], runs: int) -> dict[str, float]:
-    """First and median seconds of both parts, in turns."""
-    there, back = [], []
+def timed(parts: dict[str, Callable[[], Any]], runs: int) -> dict[str, float]:
+    """First and median seconds of each part, in turns."""
+    took: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(1 + runs):
-        seconds, maps = full_size.clock(invert)
-        there.append(seconds)
-        back.append(full_size.clock(lambda maps=maps: edit(maps))[0])
+        for name, run in parts.items():
+            took[name].append(full_size.clock(run)[0])
     told = {}
-    for what, took in (("invert", there), ("edit", back)):
-        told[f"{what}_first_s"] = round(took[0], 2)
-        told[f"{what}_s"] = round(statistics.median(took[1:]), 3)
+    for name, seconds in took.items():
+        told[f"{name}_first_s"] = round(seconds[0], 2)
+        told[f"{name}_s"] = round(statistics.median(seconds[1:]), 3)
     return told
 
 
@@ -111,11 +127,14 @@ def table(row: dict[str, Any]) -> list[str]:
     lines = [f"{row['device']}, jax {row['jax']}; {row['peer_device']}, {row['peer']}", ""]
     lines += ["| | ours, s | first call, s | diffusers, s |", "|" + "---|" * 4]
     for what, name in ROWS:
-        first, theirs = row[f"{name.removesuffix('_s')}_first_s"], row.get(f"peer_{name}", "")
-        lines.append(f"| {what} | {row[name]} | {first} | {theirs} |")
-    both = row["leditspp_invert_s"] + row["leditspp_edit_s"]
-    theirs = row["peer_leditspp_invert_s"] + row["peer_leditspp_edit_s"]
-    return [*lines, f"| LEDITS++, an edit | {both:.3f} | | {theirs:.3f} |"]
+        if f"{name}_s" in row:
+            first, theirs = row[f"{name}_first_s"], row.get(f"peer_{name}_s", "")
+            lines.append(f"| {what} | {row[f'{name}_s']} | {first} | {theirs} |")
+    if "leditspp_edit_s" in row:
+        both = row["leditspp_invert_s"] + row["leditspp_edit_s"]
+        theirs = row["peer_leditspp_invert_s"] + row["peer_leditspp_edit_s"]
+        lines.append(f"| LEDITS++, an edit | {both:.3f} | | {theirs:.3f} |")
+    return lines
 
 
 if __name__ == "__main__":
