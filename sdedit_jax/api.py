@@ -15,7 +15,7 @@ from PIL import Image
 
 from sdedit_jax.edits.sdedit import Recorded
 from sdedit_jax.pipeline import calls, from_arrays
-from sdedit_jax.pipeline.arguments import bound, named, whole
+from sdedit_jax.pipeline.arguments import SAMPLE, bound, named
 from sdedit_jax.pipeline.base import Done, Event
 from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.pipeline.from_arrays import Ledits, Maps
@@ -366,6 +366,6 @@ def stream(
     }
     if function not in made:
         raise TypeError("stream takes edit, text_edit, invert or ledits, and their arguments")
-    whole("preview_every", preview_every)
+    SAMPLE.check(preview_every, "preview_every")
     given = bound(function, args, {**kwargs, "cancel": None})
     return calls.stream(made[function](**given), preview_every, cancel)

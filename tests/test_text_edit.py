@@ -153,7 +153,7 @@ def test_a_long_prompt_says_what_is_cut(photos, tmp_path, capsys):
         ({}, "prompt: guidance.scale 7.5 has no effect without a prompt; give prompt or negative"),
         (
             {"guidance__scale": float("nan")},
-            "guidance.scale must be in [-1000000, 1000000], got nan",
+            "guidance.scale must be a finite number, got nan",
         ),
         ({"prompts": "nowhere.json"}, "prompts: cannot read nowhere.json"),
         ({"strength": 0.5}, "strength is of the presets of diffusers; give t0, got 0.5"),

@@ -68,11 +68,25 @@ def run(
     Raises:
         ValueError, OSError: a setting or file that stops the run, named in one line.
     """
+    check_config(config, mode)
+    return run_in(target(workdir, mode, overwrite, keep, resume), config, mode)
+
+
+def check_config(config: ConfigDict, mode: str) -> None:
+    """Check the name of a mode and all fields of a config.
+
+    Raises:
+        ValueError: an unknown mode or field, or a value that is not allowed.
+    """
     one_of("mode", mode, MODES)
     bounds.check(plain(config))
-    where = target(workdir, mode, overwrite, keep, resume)
+
+
+def run_in(where: Target | None, config: ConfigDict, mode: str) -> int:
+    """Run a mode with a config that is checked, see `run`; `where` is of `target`."""
+    resumed = where is not None and where.resume
+    earlier = functools.partial(seed_of, where.folder) if resumed else lambda field: None
     with in_one_line(), holding(where, mode):
-        earlier = functools.partial(seed_of, where.folder) if resume else lambda field: None
         return entry(mode)(resolve(config, mode, earlier), where)
 
 

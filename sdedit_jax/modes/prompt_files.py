@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sdedit_jax.files import json_file, table
+from sdedit_jax.files.values import WEIGHT
 from sdedit_jax.files.wording import brief
-from sdedit_jax.priors import conditioning
 from sdedit_jax.text.spelling import hint
 
 LISTS = ("concepts", "masks")
@@ -158,7 +158,7 @@ def _entry(file: str, name: str, entry: Any, fields: Sequence[str], short: str) 
 def _value(field: str, value: Any, where: str) -> Any:
     """A field of an entry; null leaves a text open."""
     if field == "scale":
-        conditioning.check_scale(value, f"prompts: scale {where}")
+        WEIGHT.check(value, f"prompts: scale {where}")
         return value
     many = field in LISTS and isinstance(value, list)
     texts = ["" if text is None else text for text in (value if many else [value])]

@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 
 from sdedit_jax import caution
+from sdedit_jax.files.values import WEIGHT
 from sdedit_jax.files.wording import brief
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.text.spelling import hint
@@ -315,26 +316,6 @@ def remarks(prior: Prior, texts: Sequence[str | Embedded]) -> list[str]:
     return found
 
 
-LARGEST = 1e6
-"""Size of a guidance scale."""
-
-
-def check_scale(scale: float, field: str = "guidance.scale") -> None:
-    """Check that a guidance scale is a number of a size up to LARGEST.
-
-    Args:
-        field: its name in messages.
-
-    Raises:
-        ValueError: it is not.
-    """
-    number = isinstance(scale, int | float | np.number) and not isinstance(scale, bool)
-    if number and abs(scale) > LARGEST:
-        raise ValueError(f"{field} must be in [-1e6, 1e6], got {brief(scale)}")
-    if not number or scale != scale:
-        raise ValueError(f"{field} must be a finite number, got {brief(scale)}")
-
-
 def check_prompt(prompt: Prompt, field: str = "guidance.scale") -> None:
     """Check that the scale of a prompt is a number, and that scale and texts have an effect.
 
@@ -344,7 +325,7 @@ def check_prompt(prompt: Prompt, field: str = "guidance.scale") -> None:
     Raises:
         ValueError: it is not, or they have none.
     """
-    check_scale(prompt.scale, field)
+    WEIGHT.check(prompt.scale, field)
     if prompt.scale != 1 and not (prompt.prompt or prompt.negative_prompt):
         raise ValueError(
             f"prompt: {field} {prompt.scale:g} has no effect without a prompt; give prompt or"
@@ -367,6 +348,6 @@ def prompt_cond(prior: Prior, prompt: Prompt) -> CFGCond:
     Raises:
         ValueError: see `embedding`, or a scale that is not a finite number.
     """
-    check_scale(prompt.scale)
+    WEIGHT.check(prompt.scale, "guidance.scale")
     pair = (embedding(prior, text) for text in (prompt.prompt, prompt.negative_prompt))
     return CFGCond(*pair, np.float32(prompt.scale))

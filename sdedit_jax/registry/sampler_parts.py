@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import inspect
 import math
-import numbers
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -28,9 +27,10 @@ from sdedit_jax.diffusion.solvers import (
     SASolver,
     UniPC,
 )
+from sdedit_jax.files.schema import kind_of
 from sdedit_jax.files.wording import brief
-from sdedit_jax.registry.fields import NUMBER, TEXT
-from sdedit_jax.registry.names import KINDS, check_kind, pick
+from sdedit_jax.registry.fields import TEXT
+from sdedit_jax.registry.names import pick
 from sdedit_jax.text.spelling import hint
 
 Table = Mapping[str, Callable[..., Any]]
@@ -145,12 +145,10 @@ def parse(text: Any, table: Table, field: str) -> Any:
 
 def _check_value(value: Any, parameter: inspect.Parameter, field: str) -> None:
     """Raise ValueError for a value of another type, or for a number of an absurd size."""
-    kind = _kind(parameter)
-    if kind is not None:
-        check_kind(value, kind, field)
+    kind = kind_of(parameter.annotation) or kind_of(type(parameter.default))
     free = value == math.inf == parameter.default
-    if isinstance(value, numbers.Real) and not isinstance(value, bool) and not free:
-        NUMBER.check(value, field)
+    if kind and not free:
+        kind.check(value, field)
 
 
 def parameters(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -224,10 +222,3 @@ def _literal(given: ast.keyword, name: str, field: str) -> Any:
             f"{field}: {given.arg} of {name} must be a number, a string, True, False or None, got"
             f" {text}"
         ) from None
-
-
-def _kind(parameter: inspect.Parameter) -> type | None:
-    """The plain type of a parameter, by its annotation or else its default."""
-    if parameter.annotation in KINDS:
-        return parameter.annotation
-    return type(parameter.default) if type(parameter.default) in KINDS else None

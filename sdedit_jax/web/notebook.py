@@ -8,13 +8,15 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from sdedit_jax import images
+from sdedit_jax.files.values import Real
 from sdedit_jax.images import Size
-from sdedit_jax.pipeline.arguments import named, number
+from sdedit_jax.pipeline.arguments import named
 from sdedit_jax.tasks import arrays
 
 SIZE, BACKGROUND = (256, 256), "white"
 PALETTE = ("#c81e1e", "#f4c81a", "#e8731a", "#d03a7a", "#6f4aa8", "#2f6fd0", "#3c6b2a", "#8fb35a")
 PALETTE += ("#5a3212", "#f4f1ea", "#808080", "#101010")
+WIDTH = Real(1, 16_384)
 Stroke = Mapping[str, Any]
 """{"colour": "#rrggbb", "width": pixels, "points": [[x, y], ...]}."""
 
@@ -48,7 +50,7 @@ class Canvas:
             TypeError: a width that is no number. ValueError: an unknown colour, a width below 1, or
                 points that are not (x, y).
         """
-        number("width", width, 1)
+        WIDTH.check(width, "width")
         shape = np.shape(points)
         if len(shape) != 2 or shape[1] != 2 or not shape[0]:
             raise ValueError(f"points must be (x, y), one or more, got shape {shape}")
