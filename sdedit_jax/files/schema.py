@@ -1,12 +1,12 @@
 """Kinds of lists and objects, and what their parts may be; the kinds of annotations."""
 
-import numbers
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args, get_origin
 
 from sdedit_jax.files.values import (
+    NUMBER,
     Choice,
     Flag,
     Kind,
@@ -107,7 +107,7 @@ class Plain:
             kind(inside, self.most).check(value, place)
         elif isinstance(value, str):
             Text(100_000, lines=True).check(value, place)
-        elif isinstance(value, numbers.Real) and not isinstance(value, bool):
+        elif isinstance(value, NUMBER) and not isinstance(value, bool):
             self.number.check(value, place)
         elif value is not None and not isinstance(value, bool):
             raise mistyped(place, "a number, a text, true, false or null", value)

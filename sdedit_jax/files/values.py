@@ -1,7 +1,6 @@
 """Kinds of single values: each checks a value and names its place."""
 
 import math
-import numbers
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from sdedit_jax.files.wording import brief
 
 LARGE = 1e30
 """The size of a number without a narrower range; float32 holds it."""
+NUMBER = (int, float, np.integer, np.floating)
 
 
 class WrongType(TypeError, ValueError):
@@ -44,7 +44,7 @@ class Whole:
     allowed: str = ""
 
     def check(self, value: Any, place: str) -> None:
-        if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        if not isinstance(value, int | np.integer) or isinstance(value, bool):
             raise mistyped(place, self.allowed or "a whole number", value)
         if not self.low <= value <= self.high:
             end = f"at least {self.low}" if value < self.low else f"at most {self.high}"
@@ -61,7 +61,7 @@ class Real:
     below: bool = False
 
     def check(self, value: Any, place: str) -> None:
-        if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        if not isinstance(value, NUMBER) or isinstance(value, bool):
             raise mistyped(place, "a number", value)
         over = value > self.low if self.above else value >= self.low
         if not (over and (value < self.high if self.below else value <= self.high)):
@@ -128,6 +128,18 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Having:
+    """A value of Python with a method; words: what it is, for the message."""
+
+    method: str
+    words: str
+
+    def check(self, value: Any, place: str) -> None:
+        if isinstance(value, type) or not callable(getattr(value, self.method, None)):
+            raise mistyped(place, self.words, value)
+
+
+@dataclass(frozen=True)
 class Maybe:
     """A value or null."""
 
@@ -138,6 +150,7 @@ class Maybe:
             self.kind.check(value, place)
 
 
+FUNCTION = Having("__call__", "a function")
 NAME = Text(256)
 """A name."""
 WEIGHT = Real(-1e6, 1e6)

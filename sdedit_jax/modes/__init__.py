@@ -14,9 +14,11 @@ from ml_collections import ConfigDict
 from sdedit_jax import images
 from sdedit_jax.caution import in_one_line
 from sdedit_jax.files.paths import user_path
+from sdedit_jax.files.wording import brief
 from sdedit_jax.modes.config import resolve
 from sdedit_jax.modes.files import Target, kept, plain
 from sdedit_jax.modes.resume import seed_of
+from sdedit_jax.pipeline.arguments import named
 from sdedit_jax.registry import bounds, included
 from sdedit_jax.text.spelling import one_of
 from sdedit_jax.weights import lock
@@ -40,6 +42,7 @@ OPTIONAL = ("replay", "measure")
 Mode = Callable[[ConfigDict, Target | None], int]
 
 
+@named
 def run(
     config: ConfigDict,
     workdir: str | Path | None = None,
@@ -79,6 +82,8 @@ def check_config(config: ConfigDict, mode: str) -> None:
         ValueError: an unknown mode or field, or a value that is not allowed.
     """
     one_of("mode", mode, MODES)
+    if not isinstance(config, ConfigDict):
+        raise TypeError(f"config must be a ConfigDict, got {brief(config)}")
     bounds.check(plain(config))
 
 

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from sdedit_jax.files.schema import Either, Named, Plain
-from sdedit_jax.files.values import Kind, Maybe, Text, Whole, mistyped
+from sdedit_jax.files.values import FUNCTION, Having, Kind, Maybe, Text, Whole
 from sdedit_jax.registry.fields import FLAG, LEDITS, NUMBER, PROMPT, SDEDIT, STEPS
 from sdedit_jax.text.spelling import hint
 
@@ -83,18 +83,6 @@ def _check_names(
 
 
 @dataclasses.dataclass(frozen=True)
-class Having:
-    """A value with a method."""
-
-    method: str
-    words: str
-
-    def check(self, value: Any, place: str) -> None:
-        if not callable(getattr(value, self.method, None)):
-            raise mistyped(place, self.words, value)
-
-
-@dataclasses.dataclass(frozen=True)
 class Among:
     """A value or a list, in which values of a type are of a kind; others are checked where read."""
 
@@ -119,14 +107,14 @@ OF_LEDITS = ("skip", "source_scale", "target_scale", "intersect_to", "warmup", "
 OF_LEDITS += ("cooldown", "weight", "momentum", "beta", "attention")
 WORDS = ("preset", "fit", "output", "hold", "final", "noise_by", "maps", "compute")
 WORDS += ("card", "family", "name", "prediction", "dtype")
-FLAGS = ("opaque", "details", "as_pil", "check", "strict", "overwrite", "resume")
+FLAGS = ("opaque", "details", "as_pil", "check", "strict", "overwrite", "resume", "keep")
 
 CHECKS: Mapping[str, Kind] = {
     **{name: SDEDIT[name] for name in OF_SDEDIT},
     **{name: LEDITS[name] for name in OF_LEDITS},
     **dict.fromkeys(WORDS, WORD),
     **dict.fromkeys(FLAGS, FLAG),
-    **dict.fromkeys(("folder", "source", "tokenizer"), PATH),
+    **dict.fromkeys(("folder", "source", "tokenizer", "path", "workdir", "where"), PATH),
     **dict.fromkeys(("steps", "repeats"), STEPS),
     "sample": SAMPLE,
     "slots": Whole(0, 1000),
@@ -136,7 +124,7 @@ CHECKS: Mapping[str, Kind] = {
     "id": Among(str, WORD),
     **dict.fromkeys(("concepts", "prompt", "negative_prompt", "source_prompt"), Among(str, PROMPT)),
     **dict.fromkeys(("image", "mask", "strength_map"), Among((str, PurePath), PATH)),
-    "lpips": Having("__call__", "a function"),
+    "lpips": FUNCTION,
     "cancel": Having("is_set", "a value with is_set(), as threading.Event is"),
 }
 """Argument -> what it may be; None passes where it is the default."""

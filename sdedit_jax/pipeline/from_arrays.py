@@ -5,7 +5,6 @@ requests of a pipeline.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
@@ -15,6 +14,7 @@ from sdedit_jax.diffusion.noise import drawn_seed, image_key
 from sdedit_jax.edits import sdedit
 from sdedit_jax.edits.inversion import KEEPS, Inverted, Request
 from sdedit_jax.edits.sdedit import Recorded
+from sdedit_jax.files.arrays import finite
 from sdedit_jax.files.values import WEIGHT
 from sdedit_jax.files.wording import brief
 from sdedit_jax.pipeline import auto_strength, ledits_settings, settings, target
@@ -432,7 +432,7 @@ def _recorded(
         raise ValueError("noise_by: recorded noise goes by the step; leave out noise_by")
     if not isinstance(noise, tuple) or len(noise) != len(Recorded._fields):
         raise TypeError(f"noise must be a Recorded, got {brief(noise)}")
-    parts = [None if a is None else _floats("noise", a) for a in Recorded(*noise)]
+    parts = [None if a is None else finite(a, "noise") for a in Recorded(*noise)]
     plan, rows = resolved.plan, (len(items),) if many else ()
     state = ledits_settings.state_shape(resolved.prior, items[0].guide.image.shape)
     start, steps = (*rows, plan.repeats, *state), (*rows, plan.repeats, plan.n)
@@ -445,18 +445,6 @@ def _recorded(
         )
     each_row = range(len(items))
     return [Recorded(*(a if a is None or not many else a[i] for a in parts)) for i in each_row]
-
-
-def _floats(name: str, value: Any) -> jnp.ndarray:
-    """An array of finite float32.
-
-    Raises:
-        TypeError: no array of real numbers. ValueError: NaN or infinity.
-    """
-    found = arrays.array(value, name)
-    if not np.isfinite(found).all():
-        raise ValueError(f"{name}: values that are not finite (NaN or infinity)")
-    return jnp.asarray(found, jnp.float32)
 
 
 def _paired(rows: list[Any], items: Sequence[TaskInput], samples: Sequence[int]) -> list[tuple]:
@@ -588,7 +576,7 @@ def _inverted(
         count = len(maps.of) if listed else 1
         photos = counted(count, "photo")
         raise ValueError(f"inverted: the maps are of {photos}, the call has {len(items)}")
-    checked = maps._replace(x=_floats("inverted.x", maps.x), zs=_floats("inverted.zs", maps.zs))
+    checked = maps._replace(x=finite(maps.x, "inverted.x"), zs=finite(maps.zs, "inverted.zs"))
     if not all(isinstance(of, Mapping) for of in (maps.of if listed else [maps.of])):
         raise TypeError(f"inverted.of must be that of invert, got {brief(maps.of)}")
     if many and {len(checked.x), len(checked.zs)} != {len(items)}:

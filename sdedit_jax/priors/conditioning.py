@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 
 from sdedit_jax import caution
+from sdedit_jax.files.arrays import finite
 from sdedit_jax.files.values import WEIGHT
 from sdedit_jax.files.wording import brief
 from sdedit_jax.priors.prior import Prior
@@ -241,13 +242,7 @@ def _embedded(prior: Prior, name: str, value: Any) -> Embedded:
     wanted = jax.eval_shape(lambda: embedding(prior, "")).shape
     if value.shape != wanted:
         raise ValueError(f"{name}: an embedding of this prior is {wanted}, got {value.shape}")
-    array = np.asarray(value)
-    if not (array.dtype.kind in "bui" or jnp.issubdtype(array.dtype, jnp.floating)):
-        raise TypeError(f"{name}: an embedding has real numbers, got {array.dtype}")
-    array = array.astype(np.float32)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name}: the embedding has values that are not finite")
-    return Embedded(array)
+    return Embedded(finite(value, name, "an embedding of real numbers"))
 
 
 def with_clip_skip(prior: Prior, skip: int | None) -> Prior:

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from sdedit_jax import images
+from sdedit_jax.files.arrays import finite
 from sdedit_jax.files.values import Real
 from sdedit_jax.images import Size
 from sdedit_jax.pipeline.arguments import named
@@ -51,11 +52,14 @@ class Canvas:
                 points that are not (x, y).
         """
         WIDTH.check(width, "width")
-        shape = np.shape(points)
-        if len(shape) != 2 or shape[1] != 2 or not shape[0]:
-            raise ValueError(f"points must be (x, y), one or more, got shape {shape}")
-        made = {"colour": "#{:02x}{:02x}{:02x}".format(*images.color(colour)), "width": width}
-        made["points"] = [[float(x), float(y)] for x, y in points]
+        found = finite(points, "points", "(x, y), one or more")
+        if found.ndim != 2 or found.shape[1] != 2 or not len(found):
+            raise ValueError(f"points must be (x, y), one or more, got shape {found.shape}")
+        made = {
+            "colour": "#{:02x}{:02x}{:02x}".format(*images.color(colour, "colour")),
+            "width": width,
+        }
+        made["points"] = found.tolist()
         self._set([*self.strokes, made])
 
     def clear(self) -> None:
@@ -115,8 +119,9 @@ def canvas(image: Any = None, size: Size | None = None, background: str | None =
             raise ValueError("image, size, background: the last two are of a canvas without image")
         (picture,) = arrays.read(image).pictures
         return Canvas(images.flatten(picture))
-    height, width = images.check_size(size or SIZE)
-    plain = np.array(images.color(BACKGROUND if background is None else background), np.uint8)
+    height, width = images.check_size(SIZE if size is None else size)
+    color = images.color(BACKGROUND if background is None else background, "background")
+    plain = np.array(color, np.uint8)
     return Canvas(np.tile(plain, (height, width, 1)))
 
 
