@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from sdedit_jax.edits.sdedit import Recorded
+from sdedit_jax.files.wording import brief
 from sdedit_jax.pipeline import cache, calls, from_arrays
 from sdedit_jax.pipeline.arguments import SAMPLE, bound, named
 from sdedit_jax.pipeline.base import Done, Event
@@ -367,8 +368,10 @@ def stream(
         invert: from_arrays.invert_call,
         ledits: from_arrays.ledits_call,
     }
-    if function not in made:
-        raise TypeError("stream takes edit, text_edit, invert or ledits, and their arguments")
+    if not any(function is one for one in made):
+        raise TypeError(
+            f"function must be edit, text_edit, invert or ledits, got {brief(function)}"
+        )
     SAMPLE.check(preview_every, "preview_every")
     given = bound(function, args, {**kwargs, "cancel": None})
     return calls.stream(made[function](**given), preview_every, cancel)

@@ -150,6 +150,8 @@ class Maybe:
             self.kind.check(value, place)
 
 
+UTF8 = "[^\\ud800-\\udfff]*"
+"""The form of texts that hold no bytes of another encoding."""
 FUNCTION = Having("__call__", "a function")
 NAME = Text(256)
 """A name."""

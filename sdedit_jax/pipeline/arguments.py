@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from sdedit_jax.files.schema import Either, Named, Plain
-from sdedit_jax.files.values import FUNCTION, Having, Kind, Maybe, Text, Whole
+from sdedit_jax.files.values import FUNCTION, UTF8, Having, Kind, Maybe, Text, Whole
 from sdedit_jax.registry.fields import FLAG, LEDITS, NUMBER, PROMPT, SDEDIT, STEPS
 from sdedit_jax.text.spelling import hint
 
@@ -96,7 +96,7 @@ class Among:
 
 
 PATH = Text(lines=True, words="a path", path=True)
-WORD = Text(lines=True, form="[^\ud800-\udfff]*", words="a text in UTF-8")
+WORD = Text(4096, True, UTF8, "a text in UTF-8")
 SAMPLE = Whole(0, 2**31 - 1)
 CLASS = Whole(0, 2**31 - 1, "the number or the name of a class")
 LABEL = Maybe(Either(((str, WORD), (object, CLASS))))

@@ -228,8 +228,8 @@ def texts(prior: Prior, name: str, value: Any, count: int) -> list[str | Embedde
     Raises:
         TypeError: a value of another type. ValueError: another number of texts, or another shape.
     """
-    array = hasattr(value, "ndim") and not isinstance(value, str)
-    listed = isinstance(value, list | tuple) or (array and value.ndim not in (0, 2))
+    rows = isinstance(value, np.ndarray | Array) and value.ndim not in (0, 2)
+    listed = isinstance(value, list | tuple) or (rows and not isinstance(value, jax.core.Tracer))
     found = list(value) if listed else [value] * count
     if len(found) != count:
         raise ValueError(f"{name}: one for all or one for each of {count}, got {len(found)}")
@@ -237,7 +237,7 @@ def texts(prior: Prior, name: str, value: Any, count: int) -> list[str | Embedde
 
 
 def _embedded(prior: Prior, name: str, value: Any) -> Embedded:
-    if not hasattr(value, "ndim"):
+    if not isinstance(value, np.ndarray | Array):
         raise TypeError(f"{name} must be a string or an embedding [M, K], got {brief(value)}")
     wanted = jax.eval_shape(lambda: embedding(prior, "")).shape
     if value.shape != wanted:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from sdedit_jax.files.schema import PLAIN, Either, Many, Plain
-from sdedit_jax.files.values import WEIGHT, Kind, Maybe, Real, Text, Whole
+from sdedit_jax.files.values import UTF8, WEIGHT, Kind, Maybe, Real, Text, Whole
 
 Fields = Mapping[str, Kind]
 
@@ -12,7 +12,7 @@ AMOUNT = Real(0, 1e9)
 POSITIVE, POSITIVE_SHARE = Real(0, 1e9, above=True), Real(0, 1, above=True)
 FREE = Plain(256, 1, NUMBER)
 """A field of an open part."""
-PROMPT, WORD = Text(100_000, lines=True), Text(64, lines=True)
+PROMPT, WORD = Text(100_000, True, UTF8, "a text in UTF-8"), Text(64, lines=True)
 TEXTS = Either(((str, TEXT), (object, Many(TEXT, 256))))
 SHARE = Real(0, 1)
 SEED = Whole(-1, 2**64 - 1, "a whole number in [0, 2**64 - 1], or -1 to draw one")
