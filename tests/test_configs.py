@@ -147,6 +147,10 @@ def test_official_runs_a_thousand_t0_steps():
             {"rule": "ancestral(eta='big')"},
             "sampler.rule: eta of ancestral must be a number, got 'big'",
         ),
+        *(
+            ({"rule": f"ancestral(eta={deep})"}, r"eta of ancestral must be a number.* got [-xn]")
+            for deep in ("-" * 1500 + "1", "x" + "+x" * 1800, "x" + ".a" * 1900, "not " * 900 + "x")
+        ),
         ({"rule": "ddim(clip_x0=1)"}, "clip_x0 of ddim must be true or false, got 1"),
         ({"rule": 3}, "sampler.rule must be a text, got 3"),
         ({"steps": -3}, "sampler.steps must be at least 1, got -3"),

@@ -293,9 +293,10 @@ def test_patch_scale_and_errors(tmp_path):
         composite.make(path, {"patch": patch, "x": 3.0}, (20, 20), "crop")
     with pytest.raises(ValueError, match="scale must be above 0"):
         composite.make(path, {"patch": patch, "scale": 0.0}, (20, 20), "crop")
-    for scale in (1e9, np.inf):
-        with pytest.raises(ValueError, match="at most 8 times the sides of the picture, 160"):
-            composite.make(path, {"patch": patch, "scale": scale}, (20, 20), "crop")
+    with pytest.raises(ValueError, match="at most 8 times the sides of the picture, 160"):
+        composite.make(path, {"patch": patch, "scale": 1e9}, (20, 20), "crop")
+    with pytest.raises(ValueError, match="scale must be a finite number, got inf"):
+        composite.make(path, {"patch": patch, "scale": np.inf}, (20, 20), "crop")
     with pytest.raises(ValueError, match="units must be one of"):
         composite.make(path, {"patch": patch, "units": "cm"}, (20, 20), "crop")
 

@@ -29,6 +29,7 @@ from sdedit_jax.files.values import FUNCTION, Choice, Having, Maybe, mistyped
 
 FINALS = ("mean", "sample")
 SOLVER = Having("step", "a solver such as Ancestral()")
+STATE = "an array [H, W, C] of float32"
 NOISE = Having("step", "a source of noise such as SampleNoise(key)")
 
 
@@ -228,9 +229,9 @@ def _check(
         if not hasattr(hook, "before") or not hasattr(hook, "after"):
             raise mistyped(f"hooks[{i}]", "a hook with before and after", hook)
     if not isinstance(x, jax.core.Tracer):
-        x = array(x, "x", "an array [H, W, C]")
-    if x.ndim != 3:
-        raise ValueError(f"x must be [H, W, C], got shape {x.shape}")
+        x = array(x, "x", STATE)
+    if x.ndim != 3 or x.dtype not in (jnp.float32, jnp.float64):
+        raise ValueError(f"x must be {STATE}, got {x.dtype} of shape {x.shape}")
 
 
 def _reverse(

@@ -19,6 +19,7 @@ from jax import Array
 
 from sdedit_jax.diffusion.sde import PROCESS, SDE, Tabulated, level, linear_table, log_snr
 from sdedit_jax.files.values import Real
+from sdedit_jax.files.wording import brief
 
 DB = 10 / np.log(10)
 UNITS = {"sigma": Real(0), "snr_db": Real(), "step": Real(-1)}
@@ -106,7 +107,7 @@ def to_t0(
     given = {"t0": t0, "sigma": sigma, "snr_db": snr_db, "step": step}
     given = {name: value for name, value in given.items() if value is not None}
     if len(given) != 1:
-        found = " and ".join(given) or "none"
+        found = brief(given) if given else "none"
         raise ValueError(f"strength takes exactly one of t0, sigma, snr_db, step, got {found}")
     ((unit, value),) = given.items()
     PROCESS.check(process, "process")

@@ -148,10 +148,10 @@ def _entry(file: str, name: str, entry: Any, fields: Sequence[str], short: str) 
         kinds = "a text or an object" if short else "an object"
         wrong = [field for field in given if field not in fields] if isinstance(given, dict) else []
         raise ValueError(
-            f"prompts: {name!r} in {file} must be {kinds} of {list(fields)}, got {brief(entry)}"
-            f"{hint(wrong[0], fields) if wrong else ''}"
+            f"prompts: {brief(name)} in {file} must be {kinds} of {list(fields)}, got"
+            f" {brief(entry)}{hint(wrong[0], fields) if wrong else ''}"
         )
-    where = f"of {name!r} in {file}"
+    where = f"of {brief(name)} in {file}"
     return {field: _value(field, value, where) for field, value in given.items()}
 
 

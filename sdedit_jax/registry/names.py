@@ -49,7 +49,8 @@ def call(table: Mapping[str, Any], values: Mapping[str, Any], field: str, *args:
     for argument, value in rest.items():
         if argument not in known:
             raise ValueError(
-                f"{field} {values['name']!r} has no argument {argument!r}{hint(argument, known)}"
+                f"{field} {values['name']!r} has no argument {brief(argument)}"
+                f"{hint(argument, known)}"
             )
         if kind := kind_of(known[argument].annotation):
             kind.check(value, f"{field}.{argument}")

@@ -133,7 +133,7 @@ def parse(text: Any, table: Table, field: str) -> Any:
     for parameter, value in given.items():
         if parameter not in allowed:
             raise ValueError(
-                f"{field}: {name} has no parameter {parameter!r}{hint(parameter, allowed)};"
+                f"{field}: {name} has no parameter {brief(parameter)}{hint(parameter, allowed)};"
                 f" it has {sorted(allowed)}"
             )
         _check_value(value, allowed[parameter], f"{field}: {parameter} of {name}")
@@ -207,18 +207,18 @@ def _split(text: str, field: str) -> tuple[str, dict[str, Any]]:
             raise wrong
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         raise wrong from None
-    return node.func.id, {k.arg: _literal(k, node.func.id, field) for k in node.keywords}
+    return node.func.id, {k.arg: _literal(k, text, node.func.id, field) for k in node.keywords}
 
 
-def _literal(given: ast.keyword, name: str, field: str) -> Any:
+def _literal(given: ast.keyword, text: str, name: str, field: str) -> Any:
     """The value of an argument; inf is a number too."""
     if isinstance(given.value, ast.Name) and given.value.id == "inf":
         return float("inf")
     try:
         return ast.literal_eval(given.value)
     except (ValueError, TypeError, MemoryError, RecursionError):
-        text = ast.unparse(given.value)[:80]
+        shown = ast.get_source_segment(text.strip(), given.value)[:80]
         raise ValueError(
-            f"{field}: {given.arg} of {name} must be a number, a string, True, False or None, got"
-            f" {text}"
+            f"{field}: {brief(given.arg)[1:-1]} of {name} must be a number, a string, True, False"
+            f" or None, got {shown}"
         ) from None
