@@ -138,7 +138,7 @@ def test_a_drawn_seed_is_printed_and_gives_the_same_again(exact, noise, capsys):
         ({"feather": -1}, "feather must be at least 0, got -1"),
         ({"samples": 0}, "samples must be at least 1, got 0"),
         ({"sigma": 2.0, "t0": 0.3}, "exactly one"),
-        ({"snr_db": float("nan")}, "snr_db must be finite, got nan"),
+        ({"snr_db": float("nan")}, "snr_db must be a finite number, got nan"),
         ({"preset": "foo"}, "preset must be one of"),
         ({"strength": 0.5}, "strength is of the presets of diffusers"),
         ({"seed": [1, 2]}, "seed: one for all or one for each of 1, got 2"),
@@ -577,7 +577,7 @@ def test_a_cancelled_call_raises(exact, rows):
 
 
 def test_a_stream_refuses_what_it_does_not_know(exact):
-    with pytest.raises(TypeError, match="stream takes edit, text_edit, invert or ledits"):
+    with pytest.raises(TypeError, match="function must be edit, text_edit, invert or ledits"):
         sj.stream(sj.load_prior, "folder")
     with pytest.raises(TypeError, match="unexpected argument 'stpes'; did you mean 'steps'"):
         sj.stream(sj.edit, exact, known(), stpes=3)

@@ -248,7 +248,7 @@ def test_prompts_as_embeddings(photos):
         np.testing.assert_array_equal(got, wanted)
     for prompt, told in [
         (cat[1:], r"prompt: an embedding of this prior is \(8, 8\), got \(7, 8\)"),
-        (cat * np.nan, "prompt: the embedding has values that are not finite"),
+        (cat * np.nan, "prompt: values that are not finite"),
         ([cat, dog], "prompt: one for all or one for each of 1, got 2"),
     ]:
         with pytest.raises(ValueError, match=told):
