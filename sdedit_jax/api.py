@@ -373,5 +373,5 @@ def stream(
             f"function must be edit, text_edit, invert or ledits, got {brief(function)}"
         )
     SAMPLE.check(preview_every, "preview_every")
-    given = bound(function, args, {**kwargs, "cancel": None})
+    given = bound(function, args, {**kwargs, "cancel": cancel})
     return calls.stream(made[function](**given), preview_every, cancel)
