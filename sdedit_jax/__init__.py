@@ -3,7 +3,18 @@
 import importlib.metadata
 
 from sdedit_jax import signals as signals  # first: the imports below take seconds
-from sdedit_jax.api import Done, convert, edit, invert, ledits, load_prior, stream, text_edit
+from sdedit_jax.api import (
+    Done,
+    convert,
+    edit,
+    example,
+    invert,
+    ledits,
+    load_prior,
+    stream,
+    text_edit,
+    use_cache,
+)
 from sdedit_jax.diffusion.grids import Grid
 from sdedit_jax.diffusion.sampler import reverse
 from sdedit_jax.diffusion.sde import VE, VP, SubVP, Tabulated
@@ -12,11 +23,9 @@ from sdedit_jax.diffusion.strength import Strength, describe, to_t0
 from sdedit_jax.images import uncertainty
 from sdedit_jax.modes import run
 from sdedit_jax.pipeline.base import Cancelled, Event
-from sdedit_jax.pipeline.cache import use_cache
 from sdedit_jax.priors.analytic import gaussian, mixture
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.registry import included
-from sdedit_jax.registry.included import example
 from sdedit_jax.web.notebook import canvas
 
 included.register_configs()

@@ -14,18 +14,20 @@ import numpy as np
 from PIL import Image
 
 from sdedit_jax.edits.sdedit import Recorded
-from sdedit_jax.pipeline import calls, from_arrays
-from sdedit_jax.pipeline.arguments import bound, named, whole
+from sdedit_jax.files.wording import brief
+from sdedit_jax.pipeline import cache, calls, from_arrays
+from sdedit_jax.pipeline.arguments import SAMPLE, bound, named
 from sdedit_jax.pipeline.base import Done, Event
 from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.pipeline.from_arrays import Ledits, Maps
 from sdedit_jax.pipeline.target import Distance
 from sdedit_jax.priors.prior import Prior
+from sdedit_jax.registry import included
 from sdedit_jax.weights import convert as weights_convert
 from sdedit_jax.weights import load
 
-__all__ = ["Done", "Ledits", "Maps", "convert", "edit", "invert", "ledits", "load_prior", "stream"]
-__all__ += ["text_edit"]
+__all__ = ["Done", "Ledits", "Maps", "convert", "edit", "example", "invert", "ledits", "load_prior"]
+__all__ += ["stream", "text_edit", "use_cache"]
 
 Pictures = np.ndarray | Image.Image | str | Path | Sequence[Any] | Any
 """One picture or a batch, see the module."""
@@ -34,6 +36,8 @@ Texts = str | np.ndarray | Sequence[Any] | Any
 
 load_prior = named(load.load_prior)
 convert = named(weights_convert.convert)
+example = named(included.example)
+use_cache = named(cache.use_cache)
 
 
 @named
@@ -364,8 +368,10 @@ def stream(
         invert: from_arrays.invert_call,
         ledits: from_arrays.ledits_call,
     }
-    if function not in made:
-        raise TypeError("stream takes edit, text_edit, invert or ledits, and their arguments")
-    whole("preview_every", preview_every)
-    given = bound(function, args, {**kwargs, "cancel": None})
+    if not any(function is one for one in made):
+        raise TypeError(
+            f"function must be edit, text_edit, invert or ledits, got {brief(function)}"
+        )
+    SAMPLE.check(preview_every, "preview_every")
+    given = bound(function, args, {**kwargs, "cancel": cancel})
     return calls.stream(made[function](**given), preview_every, cancel)

@@ -84,7 +84,7 @@ def test_strokes_of_the_page_are_those_of_code():
 
 def test_mistakes_are_named(made):
     for args, told in (
-        (("nocolour", 5, MARK), "color must be"),
+        (("nocolour", 5, MARK), "colour must be"),
         (("red", 0, MARK), "width must be"),
         (("red", 5, []), "points must be"),
         (("red", 5, [1, 2]), "points must be"),

@@ -28,7 +28,8 @@ def test_a_file_stands_for_its_lines(tmp_path):
         ("circle", "names itself"),
         ("bytes", "is not UTF-16 text"),
         ("large", "at most 1048576 are allowed"),
-        ("doubling0", "more than 10000 arguments"),
+        ("many", "more than 10000 arguments"),
+        ("doubling0", "more than 1000 files"),
         ("deep0", "inside each other"),
     ],
 )
@@ -37,7 +38,8 @@ def test_a_wrong_flag_file_is_named(name, told, tmp_path, monkeypatch):
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     texts = {"itself": "--flagfile=itself", "circle": "--flagfile=back"}
-    texts |= {"back": "--flagfile=circle", "doubling29": "--x", "deep200": "--x"}
+    texts |= {"back": "--flagfile=circle", "doubling29": "", "deep200": "--x"}
+    texts |= {"many": "--x\n" * 10_002}
     texts |= {f"doubling{i}": f"--flagfile=doubling{i + 1}\n" * 2 for i in range(29)}
     texts |= {f"deep{i}": f"--flagfile=deep{i + 1}" for i in range(200)}
     for file, text in texts.items():

@@ -14,6 +14,7 @@ from program import ROOT, config_of, exact_prior, names, refused
 
 from sdedit_jax import images, modes
 from sdedit_jax.modes import check, command_line
+from sdedit_jax.modes.files import Target
 from sdedit_jax.tasks.common import read_options
 from sdedit_jax.tasks.recolor import Options
 
@@ -301,13 +302,19 @@ def started(capsys):
 def test_flags_reach_the_mode(started, tmp_path, monkeypatch):
     seen = []
 
-    def run(*args, **options):
-        seen.append((args[1:], options))
+    def run_in(where, config, mode):
+        seen.append((where, mode))
         return 7
 
-    monkeypatch.setattr(command_line, "run", run)
+    monkeypatch.setattr(command_line, "run_in", run_in)
     assert started(f"--workdir={tmp_path}", "--keep", "--mode=sweep") == (7, [])
-    assert seen == [((str(tmp_path), "sweep"), {"overwrite": False, "keep": True, "resume": False})]
+    assert started(f"--workdir={tmp_path}", "--overwrite") == (7, [])
+    assert started(f"--workdir={tmp_path}", "--resume") == (7, [])
+    assert seen == [
+        (Target(tmp_path, overwrite=False, resume=False), "sweep"),
+        (Target(tmp_path, overwrite=True, resume=False), "edit"),
+        (Target(tmp_path, overwrite=False, resume=True), "edit"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -328,7 +335,7 @@ def test_an_interruption_before_any_work(started, tmp_path, monkeypatch):
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_line, "run", interrupted)
+    monkeypatch.setattr(command_line, "run_in", interrupted)
     wanted = (130, ["error: interrupted; finished results are kept"])
     assert started(f"--workdir={tmp_path}") == wanted
 

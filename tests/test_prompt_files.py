@@ -92,9 +92,9 @@ def test_names_may_have_suffixes_and_folders():
 @pytest.mark.parametrize(
     ("entry", "told"),
     [
-        ({"scale": None}, "scale of 'a' in .*p.json must be a finite number, got None"),
-        ({"scale": "7"}, "scale of 'a' in .*p.json must be a finite number, got '7'"),
-        ({"scale": True}, "scale of 'a' in .*p.json must be a finite number, got True"),
+        ({"scale": None}, "scale of 'a' in .*p.json must be a number, got None"),
+        ({"scale": "7"}, "scale of 'a' in .*p.json must be a number, got '7'"),
+        ({"scale": True}, "scale of 'a' in .*p.json must be a number, got True"),
         ({"scale": float("inf")}, "cannot read .*p.json: the number Infinity is not allowed"),
         ({"prompt": 3}, "prompt of 'a' in .*p.json must be a text, got 3"),
         (None, "'a' in .*p.json must be a text or an object of .*, got None"),

@@ -130,7 +130,7 @@ def test_inversion_is_vectorised_and_traced():
         (sde.VE(0.02, 100.0), {"sigma": 200}, r"sigma must be in \[0.02, 100\], got 200"),
         (sde.VE(0.02, 100.0), {"sigma": -1}, r"sigma must be at least 0, got -1"),
         (sde.VE(0.02, 100.0), {"snr_db": 90}, r"snr_db must be in \[-40, 33.98\], got 90"),
-        (sde.VP(), {"snr_db": float("nan")}, r"snr_db must be a number, got nan"),
+        (sde.VP(), {"snr_db": float("nan")}, r"snr_db must be a finite number, got nan"),
         (sde.linear_table(), {"step": 1000}, r"step must be in \[-1, 999\], got 1000"),
     ],
 )

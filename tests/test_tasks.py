@@ -145,7 +145,7 @@ def test_a_strength_map_is_fitted_by_its_shares_above_zero(tmp_path):
 def test_unknown_and_ill_typed_options_are_named(name):
     with pytest.raises(ValueError, match=r"\['colour', 'foo'\] are unknown"):
         example(name, foo=1, colour=2)
-    with pytest.raises(ValueError, match="background must be of type str, got 3"):
+    with pytest.raises(ValueError, match="background must be a text, got 3"):
         example(name, background=3)
     with pytest.raises(ValueError, match="fit must be one of"):
         example(name, fit="zoom")
@@ -293,9 +293,10 @@ def test_patch_scale_and_errors(tmp_path):
         composite.make(path, {"patch": patch, "x": 3.0}, (20, 20), "crop")
     with pytest.raises(ValueError, match="scale must be above 0"):
         composite.make(path, {"patch": patch, "scale": 0.0}, (20, 20), "crop")
-    for scale in (1e9, np.inf):
-        with pytest.raises(ValueError, match="at most 8 times the sides of the picture, 160"):
-            composite.make(path, {"patch": patch, "scale": scale}, (20, 20), "crop")
+    with pytest.raises(ValueError, match="at most 8 times the sides of the picture, 160"):
+        composite.make(path, {"patch": patch, "scale": 1e9}, (20, 20), "crop")
+    with pytest.raises(ValueError, match="scale must be a finite number, got inf"):
+        composite.make(path, {"patch": patch, "scale": np.inf}, (20, 20), "crop")
     with pytest.raises(ValueError, match="units must be one of"):
         composite.make(path, {"patch": patch, "units": "cm"}, (20, 20), "crop")
 
@@ -733,8 +734,8 @@ def test_fills_of_the_border(tmp_path):
         ({"left": 3, "overlap": -1}, "task option overlap must be at least 0 pixels, got -1"),
         ({"left": 3, "overlap": 12}, "overlap must leave some of the picture's 8x12 .* got 12"),
         ({"left": 3, "overlap": 90}, "overlap must leave some of the picture's 8x12 .* got 90"),
-        ({"top": 2.5}, "task option top must be of type int, got 2.5"),
-        ({"left": True}, "task option left must be of type int, got True"),
+        ({"top": 2.5}, "task option top must be a whole number, got 2.5"),
+        ({"left": True}, "task option left must be a whole number, got True"),
         ({"top": 10**9}, r"\['left', .* at most 134 megapixels, got a canvas of 1000000008x12"),
         ({"left": 3, "fill": "original"}, r"fill must be one of \['smooth', .*'edge'\], got 'orig"),
         ({"left": 3}, "fit must be 'pad' or 'stretch' .* canvas of 8x15 .* at 8x12, got 'crop'"),

@@ -7,7 +7,6 @@ pytrees: their arrays may be arguments of a compiled program.
 
 import functools
 import hashlib
-import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -19,7 +18,7 @@ import numpy as np
 from jax import Array
 
 from sdedit_jax.diffusion.solvers.base import Step
-from sdedit_jax.files.wording import brief
+from sdedit_jax.files.values import Whole
 
 
 class Purpose(IntEnum):
@@ -236,10 +235,7 @@ def check_seed(seed: int, least: int = 0) -> int:
         TypeError: it is not a whole number. ValueError: it is not in [least, 2**64).
     """
     allowed = "a whole number in [0, 2**64 - 1]" + (", or -1 to draw one" if least else "")
-    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool):
-        raise TypeError(f"seed must be {allowed}, got {brief(seed)}")
-    if not least <= seed < WORD**2:
-        raise ValueError(f"seed must be {allowed}, got {brief(seed)}")
+    Whole(least, WORD**2 - 1, allowed).check(seed, "seed")
     return int(seed)
 
 

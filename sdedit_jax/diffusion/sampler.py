@@ -13,7 +13,7 @@ from jax import Array
 
 from sdedit_jax.diffusion.grids import Grid
 from sdedit_jax.diffusion.noise import SLOT, At, Noise, Purpose
-from sdedit_jax.diffusion.sde import CLEAN, SDE
+from sdedit_jax.diffusion.sde import CLEAN, PROCESS, SDE
 from sdedit_jax.diffusion.solvers.base import (
     AdaptiveSolver,
     Attempt,
@@ -23,8 +23,14 @@ from sdedit_jax.diffusion.solvers.base import (
     StatefulPredictor,
     Step,
 )
+from sdedit_jax.files.arrays import array
+from sdedit_jax.files.schema import check_list
+from sdedit_jax.files.values import FUNCTION, Choice, Having, Maybe, mistyped
 
 FINALS = ("mean", "sample")
+SOLVER = Having("step", "a solver such as Ancestral()")
+STATE = "an array [H, W, C] of float32"
+NOISE = Having("step", "a source of noise such as SampleNoise(key)")
 
 
 class Context(NamedTuple):
@@ -139,8 +145,7 @@ def advance(
     Returns:
         the carry after the steps, and what `observe` gave, with a leading axis [count].
     """
-    if final not in FINALS:
-        raise ValueError(f"final must be one of {list(FINALS)}, got {final!r}")
+    Choice(FINALS).check(final, "final")
     last, guided = len(grid.t) - 1, stateful(predict)
     adaptive = isinstance(solver, AdaptiveSolver)
 
@@ -193,12 +198,40 @@ def reverse(
     Outside of jit it compiles once for equal predictors, processes, solvers, observers and shapes.
     `Prior.predictor` gives a predictor with its parameters as arguments of the program. Those of
     another closure become its constants.
+
+    Raises:
+        TypeError: an argument of another type. ValueError: an x that is not [H, W, C], or another
+            word.
     """
+    _check(predict, process, solver, grid, noise, x, hooks)
+    Choice(FINALS).check(final, "final")
+    Maybe(FUNCTION).check(observe, "observe")
     if isinstance(x, jax.core.Tracer):
         run = _reverse
     else:
         run = _with_arguments if isinstance(predict, jax.tree_util.Partial) else _compiled
     return run(predict, process, solver, grid, noise, x, tuple(hooks), final, observe)
+
+
+def _check(
+    predict: Any, process: Any, solver: Any, grid: Any, noise: Any, x: Any, hooks: Any
+) -> None:
+    """Check the types of the parts of a loop, and the shape of its state."""
+    if not isinstance(predict, StatefulPredictor):
+        FUNCTION.check(predict, "predict")
+    PROCESS.check(process, "process")
+    SOLVER.check(solver, "solver")
+    NOISE.check(noise, "noise")
+    if not isinstance(grid, Grid):
+        raise mistyped("grid", "a Grid", grid)
+    check_list(hooks, "hooks", 0, 100)
+    for i, hook in enumerate(hooks):
+        if not hasattr(hook, "before") or not hasattr(hook, "after"):
+            raise mistyped(f"hooks[{i}]", "a hook with before and after", hook)
+    if not isinstance(x, jax.core.Tracer):
+        x = array(x, "x", STATE)
+    if x.ndim != 3 or x.dtype not in (jnp.float32, jnp.float64):
+        raise ValueError(f"x must be {STATE}, got {x.dtype} of shape {x.shape}")
 
 
 def _reverse(

@@ -23,6 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from sdedit_jax.files.arrays import array
+from sdedit_jax.files.values import Flag, Having, Real, mistyped
+
+PROCESS = Having("alpha", "a process such as VP()")
 CLEAN = -math.inf
 """The time of the clean end: alpha 1, sigma 0. It differs from t = 0, where VE has sigma_min."""
 
@@ -54,6 +58,8 @@ class VE:
     sigma_max: float = 100.0
 
     def __post_init__(self) -> None:
+        for name in ("sigma_min", "sigma_max"):
+            Real().check(getattr(self, name), name)
         if not 0 < self.sigma_min < self.sigma_max:
             raise ValueError(
                 "VE needs 0 < sigma_min < sigma_max, "
@@ -144,6 +150,11 @@ class Tabulated:
     steps: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        Flag().check(self.exploding, "exploding")
+        for name in ("log_snrs", "steps"):
+            if not isinstance(getattr(self, name), tuple):
+                raise mistyped(f"Tabulated.{name}", "a tuple", getattr(self, name))
+            array(getattr(self, name), f"Tabulated.{name}")
         if len(self.log_snrs) < 2 or not np.all(np.diff(self.log_snrs) < 0):
             raise ValueError(
                 "Tabulated.log_snrs must hold at least 2 strictly decreasing values, "
@@ -403,5 +414,7 @@ def _log_alpha_rate(process: SDE, t: Array) -> Array:
 
 
 def _check_betas(name: str, low: float, high: float) -> None:
+    for field, beta in {"beta_min": low, "beta_max": high}.items():
+        Real().check(beta, field)
     if not 0 < low < high:
         raise ValueError(f"{name} needs 0 < beta_min < beta_max, got {low} and {high}")

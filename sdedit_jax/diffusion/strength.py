@@ -9,6 +9,7 @@ different tables; the other two do not.
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -16,9 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sdedit_jax.diffusion.sde import SDE, Tabulated, level, linear_table, log_snr
+from sdedit_jax.diffusion.sde import PROCESS, SDE, Tabulated, level, linear_table, log_snr
+from sdedit_jax.files.values import Real
+from sdedit_jax.files.wording import brief
 
 DB = 10 / np.log(10)
+UNITS = {"sigma": Real(0), "snr_db": Real(), "step": Real(-1)}
+"""The values of a unit; an SNR of infinity is no noise."""
 
 
 class Strength(NamedTuple):
@@ -72,6 +77,7 @@ def describe(process: SDE, t0: float) -> Strength:
     Raises:
         ValueError: t0 is not in [0, 1].
     """
+    PROCESS.check(process, "process")
     check_t0(t0)
     if t0 == 0:
         return Strength(0.0, 0.0, float("inf"), -1.0)
@@ -101,12 +107,14 @@ def to_t0(
     given = {"t0": t0, "sigma": sigma, "snr_db": snr_db, "step": step}
     given = {name: value for name, value in given.items() if value is not None}
     if len(given) != 1:
-        raise ValueError(
-            f"strength takes exactly one of t0, sigma, snr_db, step, got {given or 'none'}"
-        )
+        found = brief(given) if given else "none"
+        raise ValueError(f"strength takes exactly one of t0, sigma, snr_db, step, got {found}")
     ((unit, value),) = given.items()
+    PROCESS.check(process, "process")
     if unit == "t0":
         return check_t0(value)
+    if not (isinstance(value, float) and value == math.inf and unit == "snr_db"):
+        UNITS[unit].check(value, unit)
     lam = {"sigma": _log_snr_of_sigma, "snr_db": _log_snr_of_db, "step": _log_snr_of_step}[unit](
         process, value
     )
@@ -119,24 +127,15 @@ def check_t0(t0: float) -> float:
     Raises:
         ValueError: t0 is not in [0, 1].
     """
-    try:
-        inside = bool(0 <= t0 <= 1)
-    except TypeError:
-        inside = False
-    if not inside:
-        raise ValueError(f"t0 must be in [0, 1], got {t0!r}")
+    Real(0, 1).check(t0, "t0")
     return float(t0)
 
 
 def _log_snr_of_sigma(process: SDE, sigma: float) -> float:
-    if not sigma >= 0:
-        raise ValueError(f"sigma must be at least 0, got {sigma}")
-    return -2 * np.log(sigma) if sigma > 0 else np.inf
+    return -2 * np.log(float(sigma)) if sigma > 0 else np.inf
 
 
 def _log_snr_of_db(process: SDE, snr_db: float) -> float:
-    if np.isnan(snr_db):
-        raise ValueError(f"snr_db must be a number, got {snr_db}")
     return snr_db / DB
 
 

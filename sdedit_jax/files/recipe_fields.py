@@ -7,6 +7,7 @@ from sdedit_jax.files.schema import Each, Fields, Many, Named, Plain, check_obje
 from sdedit_jax.files.values import (
     NAME,
     SHA256,
+    WEIGHT,
     Choice,
     Flag,
     Kind,
@@ -24,7 +25,6 @@ LONGEST = 2**22
 MOST_PICTURES = 100_000
 """Of a record."""
 STEPS, ROWS = Whole(1, 100_000), Whole(1, 65_536)
-WEIGHT = Real(-1e6, 1e6)
 PROSE = Text(100_000, lines=True)
 TASK = Text(64, form="[a-z0-9_]+", words="the name of a task")
 ID = Text(

@@ -1,11 +1,23 @@
-"""Kinds of lists and objects, and what their parts may be."""
+"""Kinds of lists and objects, and what their parts may be; the kinds of annotations."""
 
-import numbers
+import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args, get_origin
 
-from sdedit_jax.files.values import Choice, Kind, Real, Text, error, joined
+from sdedit_jax.files.values import (
+    NUMBER,
+    Choice,
+    Flag,
+    Kind,
+    Maybe,
+    Real,
+    Text,
+    Whole,
+    error,
+    joined,
+    mistyped,
+)
 from sdedit_jax.files.wording import brief
 
 
@@ -18,9 +30,7 @@ class Many:
     least: int = 0
 
     def check(self, value: Any, place: str) -> None:
-        if not isinstance(value, list | tuple) or not self.least <= len(value) <= self.most:
-            counts = self.least if self.least == self.most else f"{self.least} to {self.most}"
-            raise error(place, f"a list of {counts} values", value)
+        check_list(value, place, self.least, self.most)
         for i, one in enumerate(value):
             self.kind.check(one, f"{place}[{i}]")
 
@@ -32,8 +42,7 @@ class Each:
     kinds: tuple[Kind, ...]
 
     def check(self, value: Any, place: str) -> None:
-        if not isinstance(value, list | tuple) or len(value) != len(self.kinds):
-            raise error(place, f"a list of {len(self.kinds)} values", value)
+        check_list(value, place, len(self.kinds), len(self.kinds))
         for i, (kind, one) in enumerate(zip(self.kinds, value, strict=True)):
             kind.check(one, f"{place}[{i}]")
 
@@ -98,15 +107,15 @@ class Plain:
             kind(inside, self.most).check(value, place)
         elif isinstance(value, str):
             Text(100_000, lines=True).check(value, place)
-        elif isinstance(value, numbers.Real) and not isinstance(value, bool):
+        elif isinstance(value, NUMBER) and not isinstance(value, bool):
             self.number.check(value, place)
         elif value is not None and not isinstance(value, bool):
-            raise error(place, "a number, a text, true, false or null", value)
+            raise mistyped(place, "a number, a text, true, false or null", value)
 
 
 @dataclass(frozen=True)
 class Either:
-    """A value of one of some kinds, chosen by its JSON type; the last one names the error."""
+    """A value of one of some kinds, chosen by its type; the last one names the error."""
 
     kinds: tuple[tuple[type | tuple[type, ...], Kind], ...]
 
@@ -115,10 +124,50 @@ class Either:
         next(fitting, self.kinds[-1][1]).check(value, place)
 
 
+PLAIN: Mapping[Any, Kind] = {
+    int: Whole(-(10**9)),
+    float: Real(-1e9, 1e9),
+    bool: Flag(),
+    str: Text(lines=True, path=True),
+}
+"""Plain types of Python -> their values without a narrower range."""
+
+
+def kind_of(annotation: Any, plain: Mapping[Any, Kind] = PLAIN, most: int = 1000) -> Kind | None:
+    """The kind of an annotation: a plain type, tuple[T, ...], or such with T or None.
+
+    Args:
+        plain: the kinds of plain types. most: values of a list.
+
+    Returns:
+        None for other annotations.
+    """
+    parts = get_args(annotation)
+    if get_origin(annotation) is tuple:
+        return Many(plain[parts[0]], most)
+    if get_origin(annotation) is not types.UnionType:
+        return plain.get(annotation)
+    kinds = {one: kind_of(one, plain, most) for one in parts if one is not types.NoneType}
+    if None in kinds.values():
+        return None
+    kind, *others = kinds.values()
+    if others:  # int | tuple[int, ...]
+        kind = Either((((list, tuple), others[0]), (object, kind)))
+    return Maybe(kind) if types.NoneType in parts else kind
+
+
+def check_list(value: Any, place: str, least: int, most: int) -> None:
+    """Raise ValueError unless a value is a list of `least` to `most` values."""
+    listed = isinstance(value, list | tuple)
+    if not listed or not least <= len(value) <= most:
+        counts = str(most) if least == most else f"{least} to {most}"
+        raise (error if listed else mistyped)(place, f"a list of {counts} values", value)
+
+
 def check_object(value: Any, place: str) -> None:
     """Raise ValueError unless a value is an object."""
     if not isinstance(value, Mapping):
-        raise error(place, "an object", value)
+        raise mistyped(place, "an object", value)
 
 
 def check_some(kinds: Mapping[str, Kind], values: Any, place: str) -> None:

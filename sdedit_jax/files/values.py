@@ -1,7 +1,6 @@
 """Kinds of single values: each checks a value and names its place."""
 
 import math
-import numbers
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -14,6 +13,11 @@ from sdedit_jax.files.wording import brief
 
 LARGE = 1e30
 """The size of a number without a narrower range; float32 holds it."""
+NUMBER = (int, float, np.integer, np.floating)
+
+
+class WrongType(TypeError, ValueError):
+    """A value of another type: a wrong value where a file holds it, a wrong type in Python."""
 
 
 class Kind(Protocol):
@@ -26,7 +30,8 @@ class Kind(Protocol):
             place: the dotted name of the value, for messages.
 
         Raises:
-            ValueError: the value, or one inside it, is not allowed.
+            WrongType: the value, or one inside it, is of another type.
+            ValueError: it is not allowed.
         """
 
 
@@ -39,8 +44,8 @@ class Whole:
     allowed: str = ""
 
     def check(self, value: Any, place: str) -> None:
-        if not isinstance(value, numbers.Integral) or isinstance(value, bool):
-            raise error(place, "a whole number", value)
+        if not isinstance(value, int | np.integer) or isinstance(value, bool):
+            raise mistyped(place, self.allowed or "a whole number", value)
         if not self.low <= value <= self.high:
             end = f"at least {self.low}" if value < self.low else f"at most {self.high}"
             raise error(place, self.allowed or end, value)
@@ -56,16 +61,18 @@ class Real:
     below: bool = False
 
     def check(self, value: Any, place: str) -> None:
-        if not isinstance(value, numbers.Real) or isinstance(value, bool):
-            raise error(place, "a number", value)
+        if not isinstance(value, NUMBER) or isinstance(value, bool):
+            raise mistyped(place, "a number", value)
         over = value > self.low if self.above else value >= self.low
         if not (over and (value < self.high if self.below else value <= self.high)):
             raise error(place, self._range(value), value)
 
     def _range(self, value: Any) -> str:
         """The range for the message about a value that is outside of it."""
-        if abs(value) < math.inf and self.high >= 1e3:
-            low = f"{'above' if self.above else 'at least'} {self.low:g}"
+        if self.high >= 1e3 and not abs(value) < math.inf:
+            return "a finite number"
+        if self.high >= 1e3:
+            low = f"{'above' if self.above else 'at least'} {self.low:.16g}"
             return low if value <= self.low else f"at most {self.high:.16g}"
         ends = "(" if self.above else "[", ")" if self.below else "]"
         return f"in {ends[0]}{self.low:.16g}, {self.high:.16g}{ends[1]}"
@@ -77,27 +84,29 @@ class Flag:
 
     def check(self, value: Any, place: str) -> None:
         if not isinstance(value, bool | np.bool_):
-            raise error(place, "true or false", value)
+            raise mistyped(place, "true or false", value)
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text, or a path.
+    """A text.
 
     Attributes:
         most: characters. lines: line breaks, tabs and other control characters are allowed.
         form: a regular expression for the whole text; words: what it means, for the message.
+        path: a path of Python may stand for the text.
     """
 
     most: int = 4096
     lines: bool = False
     form: str = ""
     words: str = ""
+    path: bool = False
 
     def check(self, value: Any, place: str) -> None:
-        value = str(value) if isinstance(value, PurePath) else value
+        value = str(value) if self.path and isinstance(value, PurePath) else value
         if not isinstance(value, str):
-            raise error(place, self.words or "a text", value)
+            raise mistyped(place, self.words or "a text", value)
         if len(value) > self.most:
             raise error(place, f"a text of at most {self.most} characters", value)
         if self.form and not re.fullmatch(self.form, value, re.DOTALL):
@@ -119,6 +128,18 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Having:
+    """A value of Python with a method; words: what it is, for the message."""
+
+    method: str
+    words: str
+
+    def check(self, value: Any, place: str) -> None:
+        if isinstance(value, type) or not callable(getattr(value, self.method, None)):
+            raise mistyped(place, self.words, value)
+
+
+@dataclass(frozen=True)
 class Maybe:
     """A value or null."""
 
@@ -129,8 +150,13 @@ class Maybe:
             self.kind.check(value, place)
 
 
+UTF8 = "[^\\ud800-\\udfff]*"
+"""The form of texts that hold no bytes of another encoding."""
+FUNCTION = Having("__call__", "a function")
 NAME = Text(256)
 """A name."""
+WEIGHT = Real(-1e6, 1e6)
+"""A guidance scale, or another factor."""
 SHA256 = Text(64, form="[0-9a-f]{64}", words="a sha256 of 64 digits 0-9 and a-f")
 
 
@@ -143,6 +169,11 @@ def joined(place: str, name: str) -> str:
 def error(place: str, allowed: str, value: Any) -> ValueError:
     """The error for a value that is not allowed."""
     return ValueError(f"{place} must be {allowed}, got {brief(value)}")
+
+
+def mistyped(place: str, allowed: str, value: Any) -> WrongType:
+    """The error for a value of another type."""
+    return WrongType(*error(place, allowed, value).args)
 
 
 def _printed(sign: str) -> bool:

@@ -19,7 +19,7 @@ def brief(value: Any, longest: int = LONGEST) -> str:
         return "a number of too many digits"
     try:
         text = repr(value[: 2 * longest] if isinstance(value, str) else value)
-        text = text if text.isprintable() else " ".join(text.split())
+        text = text if text.isprintable() else escaped(" ".join(text.split()))
     except Exception as error:  # of a repr that is another program's
         text = f"{type(value).__name__} without a text ({type(error).__name__})"
     return text if len(text) <= longest else f"{text[: longest - 3]}..."

@@ -58,7 +58,7 @@ def check_size(size: Sequence[int], stride: int = 1, field: str = "size") -> Siz
         ValueError: not two whole numbers, not positive multiples of the stride, or more pixels than
             MOST_PIXELS.
     """
-    pair = tuple(size) if isinstance(size, Sequence) and not isinstance(size, str) else ()
+    pair = tuple(size) if isinstance(size, list | tuple) else ()
     whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in pair)
     if len(pair) == 2 and whole and all(n > 0 and n % stride == 0 for n in pair):
         if pair[0] * pair[1] > MOST_PIXELS:

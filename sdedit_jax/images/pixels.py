@@ -8,6 +8,9 @@ import numpy as np
 from PIL import Image, ImageColor
 
 from sdedit_jax.caution import warn
+from sdedit_jax.files.arrays import array
+from sdedit_jax.files.values import Text
+from sdedit_jax.files.wording import brief
 
 WHITE = (255, 255, 255)
 STRIP = 2**20
@@ -103,14 +106,19 @@ def to_levels(mask: np.ndarray) -> np.ndarray:
     return np.round(mask * 255).astype(np.uint8)
 
 
-def color(text: str) -> tuple[int, int, int]:
-    """A colour by hexadecimal code ("#c81e1e", "c81e1e", "#c22") or CSS name, as three levels."""
+def color(text: str, field: str = "color") -> tuple[int, int, int]:
+    """A colour by hexadecimal code ("#c81e1e", "c81e1e", "#c22") or CSS name, as three levels.
+
+    Raises:
+        TypeError: no text. ValueError: no colour; the message starts with `field`.
+    """
+    Text(lines=True, words="#rrggbb or a CSS name").check(text, field)
     text = text.strip()
     code = re.fullmatch("[0-9a-fA-F]+", text)
     try:
         return ImageColor.getrgb(f"#{text}" if code else text)[:3]
     except ValueError as error:
-        raise ValueError(f"color must be #rrggbb or a CSS name, got {text!r}") from error
+        raise ValueError(f"{field} must be #rrggbb or a CSS name, got {brief(text)}") from error
 
 
 def luminance(rgb: np.ndarray) -> np.ndarray:
@@ -180,7 +188,7 @@ def uncertainty(results: Any) -> np.ndarray:
     Raises:
         ValueError: another shape or type, or fewer than two samples.
     """
-    levels = np.asarray(results)
+    levels = array(results, "results")
     if levels.dtype != np.uint8 or levels.ndim not in (4, 5):
         shape = f"{levels.dtype} {levels.shape}"
         raise ValueError(f"results must be uint8 [samples, h, w, C], got {shape}")

@@ -14,9 +14,11 @@ from ml_collections import ConfigDict
 from sdedit_jax import images
 from sdedit_jax.caution import in_one_line
 from sdedit_jax.files.paths import user_path
+from sdedit_jax.files.wording import brief
 from sdedit_jax.modes.config import resolve
 from sdedit_jax.modes.files import Target, kept, plain
 from sdedit_jax.modes.resume import seed_of
+from sdedit_jax.pipeline.arguments import named
 from sdedit_jax.registry import bounds, included
 from sdedit_jax.text.spelling import one_of
 from sdedit_jax.weights import lock
@@ -44,6 +46,7 @@ OPTIONAL = ("replay", "measure")
 Mode = Callable[[ConfigDict, Target | None], int]
 
 
+@named
 def run(
     config: ConfigDict,
     workdir: str | Path | None = None,
@@ -72,11 +75,27 @@ def run(
     Raises:
         ValueError, OSError: a setting or file that stops the run, named in one line.
     """
+    check_config(config, mode)
+    return run_in(target(workdir, mode, overwrite, keep, resume), config, mode)
+
+
+def check_config(config: ConfigDict, mode: str) -> None:
+    """Check the name of a mode and all fields of a config.
+
+    Raises:
+        ValueError: an unknown mode or field, or a value that is not allowed.
+    """
     one_of("mode", mode, MODES)
+    if not isinstance(config, ConfigDict):
+        raise TypeError(f"config must be a ConfigDict, got {brief(config)}")
     bounds.check(plain(config))
-    where = target(workdir, mode, overwrite, keep, resume)
+
+
+def run_in(where: Target | None, config: ConfigDict, mode: str) -> int:
+    """Run a mode with a config that is checked, see `run`; `where` is of `target`."""
+    resumed = where is not None and where.resume
+    earlier = functools.partial(seed_of, where.folder) if resumed else lambda field: None
     with in_one_line(), holding(where, mode):
-        earlier = functools.partial(seed_of, where.folder) if resume else lambda field: None
         return entry(mode)(resolve(config, mode, earlier), where)
 
 

@@ -6,9 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from sdedit_jax.modes import kinds
-from sdedit_jax.modes.files import plain
 from sdedit_jax.modes.session import refuse_given
-from sdedit_jax.registry import bounds
 
 OF_A_REPLAY = ("input", "only", "prior", "devices", "cache", "trust")
 """Fields that a replay takes from its config; the others are the recipe's."""
@@ -61,13 +59,13 @@ def check(mode: str, config: ConfigDict, given: Mapping[str, Any]) -> None:
     """Check that the fields given on the command line have an effect in this mode.
 
     Args:
+        mode, config: of which `modes.check_config` has found nothing wrong.
         given: the fields of the config that the command line sets, by their dotted names. Values of
             the config file are not among them: they may give way.
 
     Raises:
         ValueError: a field that another one or the mode fixes.
     """
-    bounds.check(plain(config))
     given = {name: value for name, value in given.items() if value is not None}
     if mode == "replay":
         other = set(given) - set(OF_A_REPLAY)

@@ -14,7 +14,16 @@ from ml_collections import ConfigDict, config_flags
 
 from sdedit_jax import signals
 from sdedit_jax.files.wording import brief, one_line
-from sdedit_jax.modes import MODES, check, flag_files, listing, run, screen
+from sdedit_jax.modes import (
+    MODES,
+    check,
+    check_config,
+    flag_files,
+    listing,
+    run_in,
+    screen,
+    target,
+)
 from sdedit_jax.registry import included
 from sdedit_jax.text import spelling
 
@@ -74,9 +83,11 @@ def main(argv: Sequence[str]) -> int:
             got = brief(CONFIG.value)
             raise TypeError(f"config: get_config() must return a ConfigDict, got {got}")
         given = config_flags.get_override_values(flags.FLAGS["config"])
+        check_config(CONFIG.value, MODE.value)
         check.check(MODE.value, CONFIG.value, given)
-        options = {"overwrite": OVERWRITE.value, "keep": KEEP.value, "resume": RESUME.value}
-        return run(CONFIG.value, WORKDIR.value, MODE.value, **options)
+        options = (OVERWRITE.value, KEEP.value, RESUME.value)
+        where = target(WORKDIR.value, MODE.value, *options)
+        return run_in(where, CONFIG.value, MODE.value)
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 1

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sdedit_jax.files import json_file, table
+from sdedit_jax.files.values import WEIGHT
 from sdedit_jax.files.wording import brief
-from sdedit_jax.priors import conditioning
 from sdedit_jax.text.spelling import hint
 
 LISTS = ("concepts", "masks")
@@ -148,17 +148,17 @@ def _entry(file: str, name: str, entry: Any, fields: Sequence[str], short: str) 
         kinds = "a text or an object" if short else "an object"
         wrong = [field for field in given if field not in fields] if isinstance(given, dict) else []
         raise ValueError(
-            f"prompts: {name!r} in {file} must be {kinds} of {list(fields)}, got {brief(entry)}"
-            f"{hint(wrong[0], fields) if wrong else ''}"
+            f"prompts: {brief(name)} in {file} must be {kinds} of {list(fields)}, got"
+            f" {brief(entry)}{hint(wrong[0], fields) if wrong else ''}"
         )
-    where = f"of {name!r} in {file}"
+    where = f"of {brief(name)} in {file}"
     return {field: _value(field, value, where) for field, value in given.items()}
 
 
 def _value(field: str, value: Any, where: str) -> Any:
     """A field of an entry; null leaves a text open."""
     if field == "scale":
-        conditioning.check_scale(value, f"prompts: scale {where}")
+        WEIGHT.check(value, f"prompts: scale {where}")
         return value
     many = field in LISTS and isinstance(value, list)
     texts = ["" if text is None else text for text in (value if many else [value])]

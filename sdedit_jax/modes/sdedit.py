@@ -498,7 +498,6 @@ def _prompts(
     default = Prompt(config.prompt, config.negative_prompt, config.guidance.scale)
     entries = prompt_files.of_inputs(config.prompts, inputs, Prompt._fields, "prompt")
     own = {name: default._replace(**entry) for name, entry in entries.items()}
-    conditioning.check_scale(default.scale)
     every = [default, *own.values()]
     conditioning.warn(prior, [text for prompt in every for text in prompt[:2]])
     return {

@@ -8,9 +8,7 @@ from ml_collections import ConfigDict
 from sdedit_jax.evaluation.opening import open_lpips
 from sdedit_jax.modes.session import refuse_given
 from sdedit_jax.pipeline import settings, target
-from sdedit_jax.pipeline.target import ABOVE, Target
-
-FIELDS = tuple(ABOVE)
+from sdedit_jax.pipeline.target import FIELDS, Target
 
 
 def open_target(config: ConfigDict, beside: Mapping[str, Any]) -> Target | None:
@@ -26,8 +24,7 @@ def open_target(config: ConfigDict, beside: Mapping[str, Any]) -> Target | None:
     given = {field: config[field] for field in FIELDS if config[field] is not None}
     if not given:
         return None
-    for field, value in given.items():
-        target.check(field, value)
+    for field in given:
         settings.check_takes_t0(config.preset, config.sampler.grid, field, "sampler.")
     settings.check_one_strength({**given, **beside})
     if config.target_l2 is not None:

@@ -1,11 +1,10 @@
 """Fields of a network's configuration: types and ranges, checked before a network is built."""
 
 import dataclasses
-import math
-import numbers
-from typing import Any, get_args, get_origin
+from typing import Any
 
-from sdedit_jax.files.wording import brief
+from sdedit_jax.files.schema import PLAIN, kind_of
+from sdedit_jax.files.values import Real, Whole
 
 LARGEST = 2**20
 """Of the whole numbers: widths, vocabularies, classes."""
@@ -24,7 +23,6 @@ RANGES: dict[str, tuple[int, int]] = {
     **dict.fromkeys(("dropout", "label_dropout"), (0, 1)),
 }
 """Field -> least and largest number; of others (1, LARGEST), or (-LARGEST, LARGEST) of floats."""
-KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
 def check(field: dataclasses.Field, value: Any) -> Any:
@@ -33,50 +31,7 @@ def check(field: dataclasses.Field, value: Any) -> Any:
     Raises:
         ValueError: another type than the field's, a number out of its range, or a long list.
     """
-    kinds = get_args(field.type) if get_origin(field.type) is not tuple else ()
-    for kind in kinds or (field.type,):
-        if kind is type(None):
-            if value is None:
-                return None
-        elif get_origin(kind) is tuple:
-            if isinstance(value, list | tuple):
-                return _listed(field.name, get_args(kind)[0], value)
-        elif _is(value, kind):
-            return _ranged(field.name, kind, value)
-    raise ValueError(f"{field.name} must be {_wanted(field)}, got {brief(value)}")
-
-
-def _listed(name: str, kind: type, values: Any) -> tuple[Any, ...]:
-    if len(values) > LONGEST:
-        raise ValueError(f"{name} must have at most {LONGEST} entries, got {len(values)}")
-    for value in values:
-        if not _is(value, kind):
-            raise ValueError(f"{name} must be a list with {KINDS[kind]} each, got {brief(value)}")
-    return tuple(_ranged(name, kind, value) for value in values)
-
-
-def _is(value: Any, kind: type) -> bool:
-    if kind in (int, float):
-        right = numbers.Integral if kind is int else numbers.Real
-        return isinstance(value, right) and not isinstance(value, bool)
-    return isinstance(value, kind)
-
-
-def _ranged(name: str, kind: type, value: Any) -> Any:
-    """The value, if it is no number or within the range of its field."""
-    if kind in (bool, str):
-        return value
-    low, high = RANGES.get(name, (1, LARGEST) if kind is int else (-LARGEST, LARGEST))
-    if not low <= value <= high or not math.isfinite(value):
-        raise ValueError(f"{name} must be in [{low}, {high}], got {brief(value)}")
-    return value
-
-
-def _wanted(field: dataclasses.Field) -> str:
-    """What a field may be, for messages."""
-    kinds = get_args(field.type) if get_origin(field.type) is not tuple else ()
-    words = {type(None): "null"} | KINDS
-    return " or ".join(
-        words.get(kind) or f"a list with {KINDS[get_args(kind)[0]]} each"
-        for kind in kinds or (field.type,)
-    )
+    whole = Whole(*RANGES.get(field.name, (1, LARGEST)))
+    real = Real(*RANGES.get(field.name, (-LARGEST, LARGEST)))
+    kind_of(field.type, {**PLAIN, int: whole, float: real}, LONGEST).check(value, field.name)
+    return tuple(value) if isinstance(value, list) else value

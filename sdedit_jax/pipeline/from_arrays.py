@@ -3,10 +3,8 @@ requests of a pipeline.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral, Real
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
@@ -16,9 +14,11 @@ from sdedit_jax.diffusion.noise import drawn_seed, image_key
 from sdedit_jax.edits import sdedit
 from sdedit_jax.edits.inversion import KEEPS, Inverted, Request
 from sdedit_jax.edits.sdedit import Recorded
+from sdedit_jax.files.arrays import finite
+from sdedit_jax.files.values import WEIGHT
 from sdedit_jax.files.wording import brief
 from sdedit_jax.pipeline import auto_strength, ledits_settings, settings, target
-from sdedit_jax.pipeline.arguments import each, number, whole
+from sdedit_jax.pipeline.arguments import LABEL, WORD, each
 from sdedit_jax.pipeline.cache import default_cache
 from sdedit_jax.pipeline.calls import Call
 from sdedit_jax.pipeline.ledits import Result
@@ -35,6 +35,7 @@ from sdedit_jax.pipeline.target import Distance, Target
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.conditioning import CFGCond, Prompt
 from sdedit_jax.priors.prior import Prior
+from sdedit_jax.registry.fields import SEED
 from sdedit_jax.tasks import TaskInput, arrays
 from sdedit_jax.text.concept_parser import parse
 from sdedit_jax.text.spelling import counted, one_of
@@ -76,8 +77,8 @@ def edit_call(prior: Prior, cond: Any, against: Any, scale: float, **given: Any)
     _check_prior(prior)
     given["image"] = arrays.read(given["image"], value_range=given["value_range"])
     count = len(given["image"].pictures)
-    labels = each("cond", cond, count, (Integral, str, type(None)))
-    number("scale", scale)
+    labels = each("cond", cond, count, LABEL)
+    WEIGHT.check(scale, "scale")
     conds = [registry.condition(prior, label, against, scale) for label in labels]
     return _sdedit_call(prior, conds, 0.5, **given)
 
@@ -93,7 +94,7 @@ def text_call(
     count = len(given["image"].pictures)
     prompts = conditioning.texts(prior, "prompt", prompt, count)
     negatives = conditioning.texts(prior, "negative_prompt", negative_prompt, count)
-    scales = each("scale", scale, count, Real)
+    scales = each("scale", scale, count, WEIGHT)
     rows = [Prompt(*row) for row in zip(prompts, negatives, scales, strict=True)]
     _check_each(rows, lambda row: conditioning.check_prompt(row, "scale"))
     conditioning.warn(prior, [*prompts, *negatives])
@@ -134,8 +135,6 @@ def _sdedit_call(
         way, t0 = _way(t0, preset, given["grid"], beside), None
     t0 = _t0(prior, usual, preset, t0, others, given["grid"])
     names = ("steps", "rule", "grid", "corrector", "hold", "repeats", "final", "noise_by")
-    if strength is not None:
-        number("strength", strength, 0, 1)
     s = settings.sampling({name: given[name] for name in names}, preset, t0, strength, "")
     guided = any(isinstance(c, CFGCond) for c in conds)
     resolved = settings.resolve(registry.guided(prior) if guided else prior, s, t0)
@@ -208,7 +207,7 @@ def invert_call(
     prior = conditioning.with_clip_skip(prior, clip_skip)
     default_cache()
     numbers = {"steps": steps, "skip": skip, "t0": t0, "source_scale": source_scale}
-    resolved = ledits_settings.resolve(prior, preset, _numbers(numbers))
+    resolved = ledits_settings.resolve(prior, preset, numbers)
     items, many = _items(prior, image, None, given)
     sources = conditioning.texts(prior, "source_prompt", source_prompt, len(items))
     prompts = [Prompts(source) for source in sources]
@@ -258,7 +257,7 @@ def ledits_call(
         raise ValueError('inverted: its maps are replayed once; leave out maps="keys" and samples')
     default_cache()
     names = (*ledits_settings.OWN, *ledits_settings.SCALES, *ledits_settings.NUMBERS)
-    numbers = _numbers({name: given[name] for name in names})
+    numbers = {name: given[name] for name in names}
     resolved = ledits_settings.resolve(prior, preset, numbers, maps)
     items, many = _items(prior, image, None, given)
     prompts = _prompts(prior, len(items), source_prompt, prompt, negative_prompt, concepts)
@@ -323,7 +322,7 @@ def _items(
     maps = arrays.masks(strength_map, sizes, batch.many, "strength_map")
     ids = batch.ids
     if given["id"] is not None:
-        ids = each("id", given["id"], len(batch.pictures), str)
+        ids = each("id", given["id"], len(batch.pictures), WORD)
     rows = zip(batch.pictures, drawn, maps, ids, strict=True)
     opaque = given.get("opaque", False)
     items = [arrays.item(*row, size, given["fit"], opaque) for row in rows]
@@ -360,8 +359,6 @@ def _t0(
     """The strength in whichever unit is given; `usual` where none is."""
     found = {"t0": t0, **others}
     found = {name: value for name, value in found.items() if value is not None}
-    for name, value in found.items():
-        number(name, value)
     if settings.takes_share(preset) and found:
         name = next(iter(found))
         raise ValueError(f'{name}: preset "{preset}" takes strength instead, got {found[name]}')
@@ -389,10 +386,7 @@ def _way(t0: str, preset: str, grid: Any, beside: Mapping[str, Any]) -> str:
 
 def _samples(given: Mapping[str, Any]) -> list[int]:
     """The sample numbers of each picture."""
-    first = whole("sample", given["sample"])
-    if given["samples"] is None:
-        return [first]
-    return [first + i for i in range(whole("samples", given["samples"], 1))]
+    return [int(given["sample"]) + i for i in range(given["samples"] or 1)]
 
 
 def _keys(items: Sequence[TaskInput], samples: Sequence[int], given: Mapping[str, Any]) -> list:
@@ -407,7 +401,7 @@ def _keys(items: Sequence[TaskInput], samples: Sequence[int], given: Mapping[str
 def _seeds(given: Any, count: int) -> list[int]:
     """A seed for each picture. -1 draws one, and prints it; a single -1 draws one for all."""
     many = isinstance(given, list | tuple | np.ndarray)
-    seeds = each("seed", given, count, Integral)
+    seeds = each("seed", given, count, SEED)
     found = [drawn_seed(seed) for seed in seeds] if many else [drawn_seed(seeds[0])] * count
     if found != seeds:
         print(f"seed      {found if many else found[0]}, drawn")
@@ -415,8 +409,7 @@ def _seeds(given: Any, count: int) -> list[int]:
 
 
 def _machine(given: Mapping[str, Any]) -> dict[str, int]:
-    least = {"batch": 1, "devices": 0}
-    return {name: whole(name, given[name], low) for name, low in least.items()}
+    return {name: int(given[name]) for name in ("batch", "devices")}
 
 
 def _recorded(
@@ -439,7 +432,7 @@ def _recorded(
         raise ValueError("noise_by: recorded noise goes by the step; leave out noise_by")
     if not isinstance(noise, tuple) or len(noise) != len(Recorded._fields):
         raise TypeError(f"noise must be a Recorded, got {brief(noise)}")
-    parts = [None if a is None else _floats("noise", a) for a in Recorded(*noise)]
+    parts = [None if a is None else finite(a, "noise") for a in Recorded(*noise)]
     plan, rows = resolved.plan, (len(items),) if many else ()
     state = ledits_settings.state_shape(resolved.prior, items[0].guide.image.shape)
     start, steps = (*rows, plan.repeats, *state), (*rows, plan.repeats, plan.n)
@@ -452,18 +445,6 @@ def _recorded(
         )
     each_row = range(len(items))
     return [Recorded(*(a if a is None or not many else a[i] for a in parts)) for i in each_row]
-
-
-def _floats(name: str, value: Any) -> jnp.ndarray:
-    """An array of finite float32.
-
-    Raises:
-        TypeError: no array of real numbers. ValueError: NaN or infinity.
-    """
-    found = arrays.array(value, name)
-    if not np.isfinite(found).all():
-        raise ValueError(f"{name}: values that are not finite (NaN or infinity)")
-    return jnp.asarray(found, jnp.float32)
 
 
 def _paired(rows: list[Any], items: Sequence[TaskInput], samples: Sequence[int]) -> list[tuple]:
@@ -494,13 +475,6 @@ def _stacked(rows: list[Any]) -> Any:
 
 
 # --- LEDITS ---------------------------------------------------------------------------------------
-
-
-def _numbers(given: Mapping[str, Any]) -> dict[str, float | None]:
-    for name, value in given.items():
-        if value is not None:
-            number(name, value)
-    return dict(given)
 
 
 def _prompts(
@@ -542,7 +516,7 @@ def _slots(
     With `slots` all have them: calls with and without masks are then one program.
     """
     drawn = slots is not None or any(mask is not None for mask in masks)
-    rows = count if slots is None else max(whole("slots", slots), count)
+    rows = count if slots is None else max(int(slots), count)
     return rows, [(mask or []) if drawn else None for mask in masks]
 
 
@@ -602,7 +576,7 @@ def _inverted(
         count = len(maps.of) if listed else 1
         photos = counted(count, "photo")
         raise ValueError(f"inverted: the maps are of {photos}, the call has {len(items)}")
-    checked = maps._replace(x=_floats("inverted.x", maps.x), zs=_floats("inverted.zs", maps.zs))
+    checked = maps._replace(x=finite(maps.x, "inverted.x"), zs=finite(maps.zs, "inverted.zs"))
     if not all(isinstance(of, Mapping) for of in (maps.of if listed else [maps.of])):
         raise TypeError(f"inverted.of must be that of invert, got {brief(maps.of)}")
     if many and {len(checked.x), len(checked.zs)} != {len(items)}:

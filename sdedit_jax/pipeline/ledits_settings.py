@@ -93,8 +93,6 @@ def defaults(stored: Mapping[str, Any], preset: str, field: str) -> dict[str, fl
     known = (*OWN, *SCALES, *NUMBERS)
     if not isinstance(numbers, Mapping) or any(name not in known for name in numbers):
         raise ValueError(f"{field} must be {{preset: {{number: value}}}}, got {stored!r}")
-    if wrong := [v for v in numbers.values() if type(v) not in (int, float)]:
-        raise ValueError(f"{field}: {preset} must have numbers, got {wrong[0]!r}")
     try:
         recipe(preset, numbers)
     except ValueError as error:

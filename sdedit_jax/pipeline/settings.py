@@ -14,7 +14,7 @@ from sdedit_jax.diffusion.timesteps import TimestepGrid, Timesteps
 from sdedit_jax.edits.sdedit import NOISE_BY, SDEdit
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.registry import bounds, sampler_parts
-from sdedit_jax.registry.fields import STEPS
+from sdedit_jax.registry.fields import SDEDIT
 from sdedit_jax.registry.sampler_parts import CORRECTORS, GRIDS, SOLVERS, Scheduler, SchedulerStep
 
 
@@ -179,8 +179,6 @@ def _check(s: Sampling, prefix: str) -> None:
         )
     if getattr(s.corrector, "mixes", False):
         raise ValueError(f"{prefix}corrector: norm 'batch' mixes the pictures; give norm='image'")
-    for name in ("steps", "repeats"):
-        STEPS.check(getattr(s, name), f"{prefix}{name}")
     bounds.work(_evaluations(s, prefix), bounds.MOST_EVALUATIONS, "evaluations a picture")
     named = {"hold": masking.MODES, "final": sampler.FINALS, "noise_by": NOISE_BY}
     for name, allowed in named.items():
@@ -378,8 +376,7 @@ def _defaults() -> dict[str, Any]:
 
 
 def _check_types(values: Mapping[str, Any], prefix: str) -> None:
-    defaults = _defaults()
     for name, value in values.items():
-        default = registry.pick(defaults, name, "field of sampler")
+        registry.pick(_defaults(), name, "field of sampler")
         if name not in ("rule", "grid", "corrector") or isinstance(value, bool | int | float):
-            registry.check_kind(value, type(default), f"{prefix}{name}")
+            SDEDIT[f"sampler.{name}"].check(value, f"{prefix}{name}")

@@ -3,15 +3,18 @@
 The arrays (means, stds, weights) are in the params of a prior, so other data compile nothing.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from sdedit_jax.diffusion.sde import SDE, level
+from sdedit_jax.diffusion.sde import PROCESS, SDE, level
 from sdedit_jax.diffusion.solvers import Prediction
+from sdedit_jax.files.arrays import finite
 from sdedit_jax.priors.prior import Prior
 
 
@@ -56,10 +59,18 @@ def gaussian(process: SDE, mean: Array, std: Array | float) -> Prior:
     """The prior of data N(mean, diag(std^2)), exact, for pictures in [-1, 1].
 
     Args:
-        mean: [H, W, C]. std: [H, W, C] or a number.
+        mean: [H, W, C]. std: [H, W, C] or a number, at least 0.
+
+    Raises:
+        TypeError, ValueError: a value of another type or shape, or one that is not allowed.
     """
-    params = {"mean": jnp.asarray(mean, jnp.float32), "std": jnp.asarray(std, jnp.float32)}
-    return Prior(process, GaussianPredictor(process), params, tuple(params["mean"].shape), stride=0)
+    PROCESS.check(process, "process")
+    mean = _numbers(mean, "mean", "HWC")
+    std = _numbers(std, "std", "", "HWC", least=0)
+    if std.ndim and std.shape != mean.shape:
+        raise ValueError(f"std must be {mean.shape} as mean, got {std.shape}")
+    params = {"mean": mean, "std": std}
+    return Prior(process, GaussianPredictor(process), params, mean.shape, stride=0)
 
 
 def mixture(process: SDE, means: Array, std: Array | float, weights: Array | None = None) -> Prior:
@@ -67,13 +78,37 @@ def mixture(process: SDE, means: Array, std: Array | float, weights: Array | Non
 
     E[x0 | x_t] = sum_k r_k (mean_k + alpha std_k^2 / v_k (x - alpha mean_k)). With a small std it
     generates the pictures that are its means: a demo without weights.
+
+    Args:
+        weights: [K], at least 0; None: all the same.
+
+    Raises:
+        TypeError, ValueError: a value of another type or shape, or one that is not allowed.
     """
-    means = jnp.asarray(means, jnp.float32)
-    k = means.shape[0]
-    weights = jnp.full((k,), 1 / k) if weights is None else jnp.asarray(weights, jnp.float32)
-    params = {
-        "means": means,
-        "std": jnp.broadcast_to(jnp.asarray(std, jnp.float32), (k,)),
-        "weights": weights / jnp.sum(weights),
-    }
-    return Prior(process, MixturePredictor(process), params, tuple(means.shape[1:]), stride=0)
+    PROCESS.check(process, "process")
+    means = _numbers(means, "means", "KHWC")
+    k = len(means)
+    given = {"std": std, "weights": np.ones(k) if weights is None else weights}
+    found = {name: _numbers(value, name, "", "K", least=0) for name, value in given.items()}
+    for name, value in found.items():
+        if value.shape not in ((), (k,)):
+            raise ValueError(f"{name} must be a number or {k}, got shape {value.shape}")
+    std, weights = (jnp.broadcast_to(value, (k,)) for value in found.values())
+    params = {"means": means, "std": std, "weights": weights / jnp.sum(weights)}
+    return Prior(process, MixturePredictor(process), params, means.shape[1:], stride=0)
+
+
+def _numbers(value: Any, name: str, *axes: str, least: float = -math.inf) -> Array:
+    """An array with some of these axes, float32; one that JAX traces has its shape checked alone.
+
+    Args:
+        axes: those that it may have; "": it may be a number.
+    """
+    allowed = " or ".join(f"[{', '.join(one)}]" if one else "a number" for one in axes)
+    if not isinstance(value, jax.core.Tracer):
+        value = finite(value, name, allowed)
+        if value.size and value.min() < least:
+            raise ValueError(f"{name} must be at least {least:g}, got {value.min():g}")
+    if value.ndim not in map(len, axes) or 0 in value.shape:
+        raise ValueError(f"{name} must be {allowed}, got shape {value.shape}")
+    return jnp.asarray(value, jnp.float32)

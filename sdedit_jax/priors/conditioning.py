@@ -16,6 +16,8 @@ import numpy as np
 from jax import Array
 
 from sdedit_jax import caution
+from sdedit_jax.files.arrays import finite
+from sdedit_jax.files.values import WEIGHT
 from sdedit_jax.files.wording import brief
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.text.spelling import hint
@@ -226,8 +228,8 @@ def texts(prior: Prior, name: str, value: Any, count: int) -> list[str | Embedde
     Raises:
         TypeError: a value of another type. ValueError: another number of texts, or another shape.
     """
-    array = hasattr(value, "ndim") and not isinstance(value, str)
-    listed = isinstance(value, list | tuple) or (array and value.ndim not in (0, 2))
+    rows = isinstance(value, np.ndarray | Array) and value.ndim not in (0, 2)
+    listed = isinstance(value, list | tuple) or (rows and not isinstance(value, jax.core.Tracer))
     found = list(value) if listed else [value] * count
     if len(found) != count:
         raise ValueError(f"{name}: one for all or one for each of {count}, got {len(found)}")
@@ -235,18 +237,12 @@ def texts(prior: Prior, name: str, value: Any, count: int) -> list[str | Embedde
 
 
 def _embedded(prior: Prior, name: str, value: Any) -> Embedded:
-    if not hasattr(value, "ndim"):
+    if not isinstance(value, np.ndarray | Array):
         raise TypeError(f"{name} must be a string or an embedding [M, K], got {brief(value)}")
     wanted = jax.eval_shape(lambda: embedding(prior, "")).shape
     if value.shape != wanted:
         raise ValueError(f"{name}: an embedding of this prior is {wanted}, got {value.shape}")
-    array = np.asarray(value)
-    if not (array.dtype.kind in "bui" or jnp.issubdtype(array.dtype, jnp.floating)):
-        raise TypeError(f"{name}: an embedding has real numbers, got {array.dtype}")
-    array = array.astype(np.float32)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name}: the embedding has values that are not finite")
-    return Embedded(array)
+    return Embedded(finite(value, name, "an embedding of real numbers"))
 
 
 def with_clip_skip(prior: Prior, skip: int | None) -> Prior:
@@ -315,26 +311,6 @@ def remarks(prior: Prior, texts: Sequence[str | Embedded]) -> list[str]:
     return found
 
 
-LARGEST = 1e6
-"""Size of a guidance scale."""
-
-
-def check_scale(scale: float, field: str = "guidance.scale") -> None:
-    """Check that a guidance scale is a number of a size up to LARGEST.
-
-    Args:
-        field: its name in messages.
-
-    Raises:
-        ValueError: it is not.
-    """
-    number = isinstance(scale, int | float | np.number) and not isinstance(scale, bool)
-    if number and abs(scale) > LARGEST:
-        raise ValueError(f"{field} must be in [-1e6, 1e6], got {brief(scale)}")
-    if not number or scale != scale:
-        raise ValueError(f"{field} must be a finite number, got {brief(scale)}")
-
-
 def check_prompt(prompt: Prompt, field: str = "guidance.scale") -> None:
     """Check that the scale of a prompt is a number, and that scale and texts have an effect.
 
@@ -344,7 +320,7 @@ def check_prompt(prompt: Prompt, field: str = "guidance.scale") -> None:
     Raises:
         ValueError: it is not, or they have none.
     """
-    check_scale(prompt.scale, field)
+    WEIGHT.check(prompt.scale, field)
     if prompt.scale != 1 and not (prompt.prompt or prompt.negative_prompt):
         raise ValueError(
             f"prompt: {field} {prompt.scale:g} has no effect without a prompt; give prompt or"
@@ -367,6 +343,6 @@ def prompt_cond(prior: Prior, prompt: Prompt) -> CFGCond:
     Raises:
         ValueError: see `embedding`, or a scale that is not a finite number.
     """
-    check_scale(prompt.scale)
+    WEIGHT.check(prompt.scale, "guidance.scale")
     pair = (embedding(prior, text) for text in (prompt.prompt, prompt.negative_prompt))
     return CFGCond(*pair, np.float32(prompt.scale))

@@ -11,7 +11,7 @@ from sdedit_jax.registry.conditions import (
     condition,
     guided,
 )
-from sdedit_jax.registry.names import SDES, check_kind, pick, process
+from sdedit_jax.registry.names import SDES, pick, process
 from sdedit_jax.registry.priors import (
     EXACT,
     LATENT_PRIORS,
@@ -40,7 +40,6 @@ __all__ = [
     "SDES",
     "TASKS",
     "check_channels",
-    "check_kind",
     "check_label",
     "classes",
     "condition",

@@ -16,6 +16,7 @@ from sdedit_jax.registry.fields import (
     OPEN_IN_RUNS,
     OPTIONS,
     SDEDIT,
+    TEXT,
     TRAIN,
     TRAIN_TEXT,
     TRAIN_VAE,
@@ -106,8 +107,7 @@ def fields_of(config: Mapping[str, Any], where: str = "") -> Fields:
 def _name(config: Mapping[str, Any], field: str, default: str, where: str) -> str:
     """A field that decides which others there are."""
     name = config.get(field, default)
-    if not isinstance(name, str):
-        raise ValueError(f"{where}{field} must be of type str, got {brief(name)}")
+    TEXT.check(name, where + field)
     return name
 
 

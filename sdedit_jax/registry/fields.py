@@ -2,25 +2,23 @@
 
 from collections.abc import Mapping
 
-from sdedit_jax.files.schema import Either, Many, Plain
-from sdedit_jax.files.values import Flag, Kind, Maybe, Real, Text, Whole
+from sdedit_jax.files.schema import PLAIN, Either, Many, Plain
+from sdedit_jax.files.values import UTF8, WEIGHT, Kind, Maybe, Real, Text, Whole
 
 Fields = Mapping[str, Kind]
 
-LIMIT = 1e9
-"""The size of a number without a narrower range."""
-NUMBER, AMOUNT = Real(-LIMIT, LIMIT), Real(0, LIMIT)
-POSITIVE, POSITIVE_SHARE = Real(0, LIMIT, above=True), Real(0, 1, above=True)
+NUMBER, FLAG, TEXT = PLAIN[float], PLAIN[bool], PLAIN[str]
+AMOUNT = Real(0, 1e9)
+POSITIVE, POSITIVE_SHARE = Real(0, 1e9, above=True), Real(0, 1, above=True)
 FREE = Plain(256, 1, NUMBER)
 """A field of an open part."""
-FLAG = Flag()
-TEXT, PROMPT, WORD = Text(4096, lines=True), Text(100_000, lines=True), Text(64, lines=True)
+PROMPT, WORD = Text(100_000, True, UTF8, "a text in UTF-8"), Text(64, lines=True)
 TEXTS = Either(((str, TEXT), (object, Many(TEXT, 256))))
 SHARE = Real(0, 1)
 SEED = Whole(-1, 2**64 - 1, "a whole number in [0, 2**64 - 1], or -1 to draw one")
 SIDE, PIXELS = Whole(0, 4096), Real(0, 4096)
 ATTENTION, SAMPLES, DEVICES = Whole(1, 4096), Whole(1, 100_000), Whole(0, 65_536)
-STEPS, BATCH, WEIGHT = Whole(1, 100_000), Whole(1, 65_536), Real(-1e6, 1e6)
+STEPS, BATCH = Whole(1, 100_000), Whole(1, 65_536)
 
 
 def part(name: str, /, **fields: Kind) -> dict[str, Kind]:

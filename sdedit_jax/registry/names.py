@@ -1,13 +1,11 @@
 """Names in configs into code: one rule for all tables, and the table of processes."""
 
 import inspect
-import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from sdedit_jax.diffusion import sde
+from sdedit_jax.files.schema import kind_of
 from sdedit_jax.files.wording import brief
 from sdedit_jax.text.spelling import hint, one_of
 
@@ -32,16 +30,6 @@ def pick(table: Mapping[str, Any], name: str, field: str) -> Any:
     return table[one_of(field, name, sorted(table))]
 
 
-KINDS = {int: numbers.Integral, float: numbers.Real, str: str, bool: bool | np.bool_}
-
-
-def check_kind(value: Any, kind: type, field: str) -> None:
-    """Raise ValueError unless a value is of a kind, one of KINDS; an integer is also a float."""
-    mixed = isinstance(value, bool) and kind is not bool  # bool is an int in Python
-    if mixed or not isinstance(value, KINDS[kind]):
-        raise ValueError(f"{field} must be of type {kind.__name__}, got {brief(value)}")
-
-
 def process(values: Mapping[str, Any], field: str = "process") -> sde.SDE:
     """The process of {"name": one of SDES, ...further arguments}."""
     return call(SDES, values, field)
@@ -54,17 +42,18 @@ def call(table: Mapping[str, Any], values: Mapping[str, Any], field: str, *args:
         ValueError: no name, an unknown one, unknown arguments, or arguments of another type.
     """
     if not isinstance(values, Mapping) or "name" not in values:
-        raise ValueError(f"{field} must be an object with a name, got {values!r}")
+        raise ValueError(f"{field} must be an object with a name, got {brief(values)}")
     rest = {name: value for name, value in values.items() if name != "name"}
     make = pick(table, values["name"], f"{field}.name")
     known = inspect.signature(make).parameters
     for argument, value in rest.items():
         if argument not in known:
             raise ValueError(
-                f"{field} {values['name']!r} has no argument {argument!r}{hint(argument, known)}"
+                f"{field} {values['name']!r} has no argument {brief(argument)}"
+                f"{hint(argument, known)}"
             )
-        if known[argument].annotation in KINDS:
-            check_kind(value, known[argument].annotation, f"{field}.{argument}")
+        if kind := kind_of(known[argument].annotation):
+            kind.check(value, f"{field}.{argument}")
     try:
         return make(*args, **rest)
     except (TypeError, ValueError) as error:

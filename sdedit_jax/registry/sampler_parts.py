@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import inspect
 import math
-import numbers
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -28,9 +27,10 @@ from sdedit_jax.diffusion.solvers import (
     SASolver,
     UniPC,
 )
+from sdedit_jax.files.schema import kind_of
 from sdedit_jax.files.wording import brief
-from sdedit_jax.registry.fields import NUMBER, TEXT
-from sdedit_jax.registry.names import KINDS, check_kind, pick
+from sdedit_jax.registry.fields import TEXT
+from sdedit_jax.registry.names import pick
 from sdedit_jax.text.spelling import hint
 
 Table = Mapping[str, Callable[..., Any]]
@@ -133,7 +133,7 @@ def parse(text: Any, table: Table, field: str) -> Any:
     for parameter, value in given.items():
         if parameter not in allowed:
             raise ValueError(
-                f"{field}: {name} has no parameter {parameter!r}{hint(parameter, allowed)};"
+                f"{field}: {name} has no parameter {brief(parameter)}{hint(parameter, allowed)};"
                 f" it has {sorted(allowed)}"
             )
         _check_value(value, allowed[parameter], f"{field}: {parameter} of {name}")
@@ -145,12 +145,10 @@ def parse(text: Any, table: Table, field: str) -> Any:
 
 def _check_value(value: Any, parameter: inspect.Parameter, field: str) -> None:
     """Raise ValueError for a value of another type, or for a number of an absurd size."""
-    kind = _kind(parameter)
-    if kind is not None:
-        check_kind(value, kind, field)
+    kind = kind_of(parameter.annotation) or kind_of(type(parameter.default))
     free = value == math.inf == parameter.default
-    if isinstance(value, numbers.Real) and not isinstance(value, bool) and not free:
-        NUMBER.check(value, field)
+    if kind and not free:
+        kind.check(value, field)
 
 
 def parameters(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -209,25 +207,18 @@ def _split(text: str, field: str) -> tuple[str, dict[str, Any]]:
             raise wrong
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         raise wrong from None
-    return node.func.id, {k.arg: _literal(k, node.func.id, field) for k in node.keywords}
+    return node.func.id, {k.arg: _literal(k, text, node.func.id, field) for k in node.keywords}
 
 
-def _literal(given: ast.keyword, name: str, field: str) -> Any:
+def _literal(given: ast.keyword, text: str, name: str, field: str) -> Any:
     """The value of an argument; inf is a number too."""
     if isinstance(given.value, ast.Name) and given.value.id == "inf":
         return float("inf")
     try:
         return ast.literal_eval(given.value)
     except (ValueError, TypeError, MemoryError, RecursionError):
-        text = ast.unparse(given.value)[:80]
+        shown = ast.get_source_segment(text.strip(), given.value)[:80]
         raise ValueError(
-            f"{field}: {given.arg} of {name} must be a number, a string, True, False or None, got"
-            f" {text}"
+            f"{field}: {brief(given.arg)[1:-1]} of {name} must be a number, a string, True, False"
+            f" or None, got {shown}"
         ) from None
-
-
-def _kind(parameter: inspect.Parameter) -> type | None:
-    """The plain type of a parameter, by its annotation or else its default."""
-    if parameter.annotation in KINDS:
-        return parameter.annotation
-    return type(parameter.default) if type(parameter.default) in KINDS else None

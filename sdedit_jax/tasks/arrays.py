@@ -11,6 +11,7 @@ from PIL import Image
 
 from sdedit_jax import images
 from sdedit_jax.caution import warn
+from sdedit_jax.files import arrays
 from sdedit_jax.files.wording import brief
 from sdedit_jax.tasks import common
 from sdedit_jax.tasks.common import Size, TaskInput
@@ -121,19 +122,8 @@ def pixels(image: Any, field: str = "image", span: Span | None = None) -> images
 
 
 def array(value: Any, field: str) -> np.ndarray:
-    """A value as an array of numbers.
-
-    Raises:
-        TypeError: it is none.
-    """
-    try:
-        found = np.asarray(value)
-    except (ValueError, TypeError, OverflowError) as error:  # lists of different lengths
-        raise TypeError(f"{field} must be an array, a PIL image or a path; {error}") from None
-    real = jnp.issubdtype(found.dtype, jnp.floating) or found.dtype.kind in "bui"
-    if not real:
-        raise TypeError(f"{field} must be an array, a PIL image or a path, got {found.dtype}")
-    return found
+    """A value as an array of real numbers, see files.arrays.array."""
+    return arrays.array(value, field, "an array, a PIL image or a path")
 
 
 def _levels(image: np.ndarray, field: str, span: Span | None) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from sdedit_jax import images
 from sdedit_jax.caution import warn
 from sdedit_jax.files.paths import user_path
+from sdedit_jax.files.schema import PLAIN
 from sdedit_jax.images.guide import Guide
 from sdedit_jax.text import spelling
 
@@ -187,9 +188,7 @@ def _typed(name: str, value: object, default: object) -> object:
         return float(value)
     if isinstance(default, str) and isinstance(value, Path):
         return str(value)
-    if type(value) is not type(default):
-        kind = type(default).__name__
-        raise ValueError(f"task option {name} must be of type {kind}, got {value!r}")
+    PLAIN[type(default)].check(value, f"task option {name}")
     return value
 
 

@@ -14,7 +14,6 @@ from sdedit_jax import api, images, provenance, registry
 from sdedit_jax.diffusion import strength
 from sdedit_jax.diffusion.strength import Strength
 from sdedit_jax.pipeline import auto_strength, ledits_settings
-from sdedit_jax.pipeline.arguments import whole
 from sdedit_jax.pipeline.base import Cancelled, Done, Event
 from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.pipeline.from_arrays import Maps
@@ -22,6 +21,7 @@ from sdedit_jax.pipeline.recent import Recent
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.registry import included
+from sdedit_jax.registry.fields import SAMPLES
 from sdedit_jax.tasks import TaskInput
 from sdedit_jax.text.concept_parser import as_text
 from sdedit_jax.text.spelling import one_of
@@ -124,7 +124,7 @@ class Editor:
             ValueError: a setting out of its range, or something is not painted that the task needs.
         """
         one_of("task", settings.task, TASKS)
-        whole("samples", settings.samples, 1)
+        SAMPLES.check(settings.samples, "samples")
         check_work(settings)
         make = self._words if settings.task == LEDITS else self._pictures
         return make(settings, painted, cancel, preview_every)

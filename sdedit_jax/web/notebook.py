@@ -8,13 +8,16 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from sdedit_jax import images
+from sdedit_jax.files.arrays import finite
+from sdedit_jax.files.values import Real
 from sdedit_jax.images import Size
-from sdedit_jax.pipeline.arguments import named, number
+from sdedit_jax.pipeline.arguments import named
 from sdedit_jax.tasks import arrays
 
 SIZE, BACKGROUND = (256, 256), "white"
 PALETTE = ("#c81e1e", "#f4c81a", "#e8731a", "#d03a7a", "#6f4aa8", "#2f6fd0", "#3c6b2a", "#8fb35a")
 PALETTE += ("#5a3212", "#f4f1ea", "#808080", "#101010")
+WIDTH = Real(1, 16_384)
 Stroke = Mapping[str, Any]
 """{"colour": "#rrggbb", "width": pixels, "points": [[x, y], ...]}."""
 
@@ -48,12 +51,15 @@ class Canvas:
             TypeError: a width that is no number. ValueError: an unknown colour, a width below 1, or
                 points that are not (x, y).
         """
-        number("width", width, 1)
-        shape = np.shape(points)
-        if len(shape) != 2 or shape[1] != 2 or not shape[0]:
-            raise ValueError(f"points must be (x, y), one or more, got shape {shape}")
-        made = {"colour": "#{:02x}{:02x}{:02x}".format(*images.color(colour)), "width": width}
-        made["points"] = [[float(x), float(y)] for x, y in points]
+        WIDTH.check(width, "width")
+        found = finite(points, "points", "(x, y), one or more")
+        if found.ndim != 2 or found.shape[1] != 2 or not len(found):
+            raise ValueError(f"points must be (x, y), one or more, got shape {found.shape}")
+        made = {
+            "colour": "#{:02x}{:02x}{:02x}".format(*images.color(colour, "colour")),
+            "width": width,
+        }
+        made["points"] = found.tolist()
         self._set([*self.strokes, made])
 
     def clear(self) -> None:
@@ -113,8 +119,9 @@ def canvas(image: Any = None, size: Size | None = None, background: str | None =
             raise ValueError("image, size, background: the last two are of a canvas without image")
         (picture,) = arrays.read(image).pictures
         return Canvas(images.flatten(picture))
-    height, width = images.check_size(size or SIZE)
-    plain = np.array(images.color(BACKGROUND if background is None else background), np.uint8)
+    height, width = images.check_size(SIZE if size is None else size)
+    color = images.color(BACKGROUND if background is None else background, "background")
+    plain = np.array(color, np.uint8)
     return Canvas(np.tile(plain, (height, width, 1)))
 
 

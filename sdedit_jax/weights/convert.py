@@ -159,6 +159,8 @@ def refusing(path: Path) -> Iterator[None]:
     try:
         with np.errstate(all="ignore"):
             yield
+    except ValueError:
+        raise
     except (TypeError, AttributeError, LookupError, ArithmeticError, MemoryError) as error:
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise ValueError(

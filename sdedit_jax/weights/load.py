@@ -14,7 +14,7 @@ import platformdirs
 from sdedit_jax import images, registry
 from sdedit_jax.priors.analytic import mixture
 from sdedit_jax.priors.prior import Prior
-from sdedit_jax.registry import included, names
+from sdedit_jax.registry import included
 from sdedit_jax.weights import store
 from sdedit_jax.weights.conversion_settings import digest
 from sdedit_jax.weights.convert import convert
@@ -176,7 +176,6 @@ def exact_prior(metadata: Mapping[str, Any], folder: Path) -> Prior:
     for field in ("process", "size", "std"):
         if field not in metadata:
             raise ValueError(f"{folder}: prior.json lacks {field!r}")
-    names.check_kind(metadata["std"], float, f"{folder}: std")
     *size, channels = registry.size_of(metadata, str(folder))
     files = images.find_inputs(folder)
     pictures = [images.fit(images.flatten(images.read(f)), size)[0] for f in files]

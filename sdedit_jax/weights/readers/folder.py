@@ -220,4 +220,4 @@ def _nothing(path: Path) -> str:
     stem = STEMS[0]
     wanted = " or ".join(f"{stem}.{ending}" for ending in ENDINGS)
     here = sorted(shown(p.name) for p in path.iterdir())[:8] if path.is_dir() else []
-    return f"source: {path} holds no weights ({wanted}, here or in unet/); it holds {here}"
+    return f"source: {shown(path)} holds no weights ({wanted}, here or in unet/); it holds {here}"
