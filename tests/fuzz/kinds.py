@@ -6,7 +6,7 @@ import pkgutil
 from fuzz.case import KINDS, Random
 
 PARTS = ("pictures", "special", "jsons", "tables", "zips", "settings", "weights", "calls")
-PARTS += ("sound",)
+PARTS += ("data_sets", "evaluations", "pages", "sound")
 __all__ = ["KINDS", "Random", "spread", "warm"]
 for name in PARTS:
     importlib.import_module(f"fuzz.{name}")
