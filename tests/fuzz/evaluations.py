@@ -207,8 +207,8 @@ def damaged_shard(rng, folder):
     return Case(argv(rng), (), f"{files.lines.name}: {how.__name__} {words}", WRITES)
 
 
-WRITES = ("out/shards", "out/reference")
-"""Where missing shards are computed again."""
+WRITES = ("out/shards", "out/reference", "out/processes")
+"""Where missing shards are computed again, and a run notes that it is there."""
 
 
 def argv(rng):

@@ -12,7 +12,7 @@ from fuzz.mutate import BYTES, changed, damaged, dumps, json_bytes
 from fuzz.pictures import OTHERS
 from fuzz.zips import damaged_zip
 
-REQUESTS = 12
+REQUESTS = 30
 """Of a case, to one server."""
 SECONDS = 20
 """Of an answer. Streams may say nothing for longer."""
