@@ -175,6 +175,7 @@ class Store(NamedTuple):
             raise ValueError(self.damaged(number, counts))
         for line, data in zip(kept, records, strict=True):
             try:
+                recipe_fields.check(recipe_of(shard.header, line))
                 found = pixels(data, line["channels"])
             except ValueError as error:
                 raise ValueError(self.damaged(number, error)) from None
@@ -208,7 +209,7 @@ class Store(NamedTuple):
 
     def damaged(self, number: int, why: object) -> str:
         """The message about a shard that cannot be used."""
-        file = self.file(number, "jsonl")
+        file, why = self.file(number, "jsonl"), str(why).removeprefix("workdir: ")
         return f"workdir: the shard {file} is damaged ({why}); remove this file and run again"
 
 

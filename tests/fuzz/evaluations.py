@@ -15,12 +15,27 @@ from fuzz.mutate import changed, damaged, dumps, hostile, json_bytes
 from fuzz.pictures import packed_zeros
 from fuzz.special import base_fields, odd
 from fuzz.zips import bomb
+from sdedit_jax.evaluation import identity
 
 EVALUATION = base_fields("evaluate_strokes", "evaluate")
 EVALUATION |= {"samples": 2, "batch": 2, "shard_size": 4, "reference": "stock/photos/a"}
 EVALUATION |= {"measures__subsets": 2, "measures__subset_size": 2}
 """Eight edits in two shards, and one shard of the reference."""
 WAYS = ({}, {}, {"merge": True}, {"unpack": "all"}, {"unpack": "a/a0"}, {"retry": True})
+
+
+def begun():
+    """A finished evaluation as the workdir of a case, without its results."""
+    one_code()
+    copied("evaluated").rename("out")
+    for one in Path("out").glob("*.*"):
+        if one.name != "run.json":
+            one.unlink()
+
+
+def one_code():
+    """Let a stock that is kept belong to the code of every day."""
+    identity.code = lambda: "code"
 
 
 class Files:
@@ -188,15 +203,12 @@ def references(rng):
 
 
 def damaged_shard(rng, folder):
-    copied("evaluated").rename("out")
-    for one in Path("out").glob("*.*"):
-        if one.name != "run.json":
-            one.unlink()
+    begun()
     if rng.chance(0.1):
         value = json.loads(Path("out/run.json").read_text())
         data, words = json_bytes(rng, value)
         Path("out/run.json").write_bytes(data)
-        return Case(argv(rng), (), f"run.json: {words}", WRITES)
+        return Case(argv(rng, folder), (), f"run.json: {words}", WRITES)
     files = Files(rng, folder)
     how = missing if rng.chance(0.1) else rng.choice(CHANGES)
     words = how(rng, files)
@@ -204,12 +216,13 @@ def damaged_shard(rng, folder):
         text = "".join(dumps(row) + "\n" for row in files.rows)
         torn = rng.chance(0.05)
         files.write(damaged(rng, text.encode())[0].decode(errors="replace") if torn else None)
-    return Case(argv(rng), (), f"{files.lines.name}: {how.__name__} {words}", WRITES)
+    return Case(argv(rng, folder), (), f"{files.lines.name}: {how.__name__} {words}", WRITES)
 
 
 WRITES = ("out/shards", "out/reference", "out/processes")
 """Where missing shards are computed again, and a run notes that it is there."""
 
 
-def argv(rng):
-    return program("evaluate", "evaluate_strokes", **(EVALUATION | rng.choice(WAYS)))
+def argv(rng, folder):
+    ways = [way for way in WAYS if folder == "shards" or "unpack" not in way]
+    return program("evaluate", "evaluate_strokes", **(EVALUATION | rng.choice(ways)))

@@ -228,7 +228,9 @@ def pages(rng):
             if request is not None:
                 method, path, data, headers = request
                 told = f"{method} {path[:100]} {data[:300]!r}"
-                check(told, *asked(page.port, method, path, data, headers))
+                status, answer = asked(page.port, method, path, data, headers)
+                print(status, told[:200], answer[:200])
+                check(told, status, answer)
         page.alive()
 
     return Case([], (), f"{REQUESTS} requests", whole=True, call=call)

@@ -1,7 +1,7 @@
 """Sound input: what the other kinds damage is accepted when it is whole."""
 
 from fuzz.case import Case, edit, kind, program
-from fuzz.evaluations import EVALUATION, WAYS
+from fuzz.evaluations import EVALUATION, WAYS, begun
 from fuzz.folders import RESULTS, argv_for, copied
 from fuzz.special import base_fields, configs, mode_of
 
@@ -32,7 +32,7 @@ def runs(rng):
         yield lambda given=given: program("evaluate", "evaluate_strokes", **given)
     for way in WAYS:
         yield lambda way=way: (
-            copied("evaluated").rename("out"),
+            begun(),
             program("evaluate", "evaluate_strokes", **EVALUATION | way),
         )[1]
 

@@ -167,7 +167,9 @@ def data_sets(folder):
 
 def evaluation(folder, program):
     """A finished evaluation, with the names that cases give its files."""
-    from fuzz.evaluations import EVALUATION
+    from fuzz.evaluations import EVALUATION, one_code
+
+    one_code()
 
     with tempfile.TemporaryDirectory() as room, contextlib.chdir(room):
         Path("stock").symlink_to(folder.resolve())

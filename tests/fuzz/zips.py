@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 
 from fuzz.case import kind
-from fuzz.data_sets import read_set
+from fuzz.data_sets import SOURCES, read_set
 from fuzz.mutate import damaged
 
 NAMES = ("../../evil.png", "/etc/evil.png", "a/\0.png", "x" * 60_000 + ".png", "", "a/b/", "..")
@@ -129,4 +129,4 @@ def zips(rng):
     """As the data of a training, of an evaluation, and of a measurement."""
     data, words = damaged_zip(rng)
     Path("set.zip").write_bytes(data)
-    return read_set(rng, "set.zip", words)
+    return read_set(rng, "set.zip", words, rng.choice(SOURCES))
