@@ -5,6 +5,8 @@ import json
 import tarfile
 from pathlib import Path
 
+from tfds_files import records, write_records
+
 from fuzz.case import Case, kind, program
 from fuzz.folders import copied
 from fuzz.mutate import damaged, hostile, json_bytes
@@ -107,24 +109,6 @@ def tfds(rng):
         rows = rows * 100 if how == "many" else rows[:i]
     write_records(file, rows)
     return noted(case, f"rows: {how}")
-
-
-def records(file):
-    from array_record.python.array_record_module import ArrayRecordReader
-
-    reader = ArrayRecordReader(str(file))
-    rows = list(reader.read_all())
-    reader.close()
-    return rows
-
-
-def write_records(file, rows):
-    from array_record.python.array_record_module import ArrayRecordWriter
-
-    writer = ArrayRecordWriter(str(file), "group_size:1")
-    for row in rows:
-        writer.write(row)
-    writer.close()
 
 
 @kind

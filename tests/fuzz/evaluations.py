@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+from tfds_files import records, write_records
 
 from fuzz.case import PHOTO, Case, kind, program
-from fuzz.data_sets import records, write_records
 from fuzz.folders import copied
 from fuzz.mutate import changed, damaged, dumps, hostile, json_bytes
 from fuzz.pictures import packed_zeros
