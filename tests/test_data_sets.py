@@ -13,7 +13,7 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
-from tfds_files import prepared
+from tfds_files import prepared, records, write_records
 
 from sdedit_jax.data import LAYOUTS, celeba_hq, open_data_set, pie_bench
 from sdedit_jax.data.lmdb_file import Lmdb
@@ -168,6 +168,19 @@ def test_a_tfds_set_is_read_without_tensorflow(tmp_path, rng):
     for a, b in zip(part, (data[1], data[2]), strict=True):
         assert (a.picture.rgb == b.picture.rgb).all()
     assert "labels has no effect for the layout 'tfds'" in refused(path, labels="none")
+
+
+def test_a_damaged_picture_of_a_tfds_set_is_refused(tmp_path, rng):
+    path = prepared(tmp_path, "damaged_rows", [picture(rng) for _ in range(3)])
+    file = next(path.glob("*array_record*"))
+    rows = records(file)
+    at = rows[1].index(b"IDAT") + 12  # checksums are wrong after it
+    rows[1] = rows[1][:at] + bytes(4) + rows[1][at + 4 :]
+    write_records(file, rows)
+    data = open_data_set(path)
+    assert data[0].picture.rgb.shape == data[2].picture.rgb.shape == (8, 8, 3)
+    with pytest.raises(ValueError, match="cannot read the picture of row 1: damaged"):
+        data[1]
 
 
 # --- manifests ------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ Oracles: --mode=edit of the same pictures, numbers computed anew from the unpack
 run that was not interrupted.
 """
 
+import hashlib
 import json
 import shutil
 
@@ -173,6 +174,68 @@ def test_a_shard_with_other_lines_than_its_edits_is_refused(data, done, tmp_path
     file = out / "shards" / "00001-of-00004.jsonl"
     file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
     assert "other lines than its edits" in refused(config(data), out, "evaluate")
+
+
+def swapped(rows, features, pictures):
+    pictures[:2] = pictures[1::-1]
+
+
+def shorter(rows, features, pictures):
+    features["hand/edit"] = features["hand/edit"][1:]
+
+
+def unnamed(rows, features, pictures):
+    features["x/edit"] = features.pop("hand/edit")
+
+
+def of_another_run(rows, features, pictures):
+    rows[0]["run"] = "0" * 16
+
+
+def doubled(rows, features, pictures):
+    rows[2]["picture"] = 0
+
+
+def without_numbers(rows, features, pictures):
+    rows[1]["numbers"] = None
+
+
+TAMPERED = {
+    swapped: "has another sha256",
+    shorter: "hand/edit is float32 (3, ",
+    unnamed: "its features are ['hand/guide', 'hand/photo', 'x/edit']",
+    of_another_run: "belongs to another run",
+    doubled: "line 3.picture must be 1",
+    without_numbers: "line 2.numbers is missing",
+}
+
+
+@pytest.mark.parametrize(("change", "told"), TAMPERED.items())
+def test_shards_that_are_changed_with_their_digests_are_refused(change, told, data, done, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(done, out)
+    store = shards.Store(out / "shards", 4)
+    lines, packed, recorded = (store.file(1, e) for e in ("jsonl", "npz", "array_record"))
+    rows = [json.loads(line) for line in lines.read_text().splitlines()]
+    features, pictures = dict(np.load(packed)), [*store._records(1, rows[0])]
+    change(rows, features, pictures)
+    np.savez(packed, **features)
+    shards._write_records(recorded, pictures)
+    digests = {e: hashlib.sha256(store.file(1, e).read_bytes()).hexdigest()
+               for e in ("npz", "array_record")}  # fmt: skip
+    rows[0]["files"] = digests
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert told in refused(config(data), out, "evaluate")
+
+
+def test_a_reference_of_another_run_is_refused(data, done, tmp_path):
+    given = config(data, reference=str(data), limit=2)
+    assert run(given, tmp_path, "evaluate") == 0
+    file = tmp_path / "reference" / "00000-of-00001.jsonl"
+    head, *rest = map(json.loads, file.read_text().splitlines())
+    head["run"] = "0" * 16
+    file.write_text("".join(json.dumps(row) + "\n" for row in (head, *rest)))
+    assert "belongs to another run" in refused(given, tmp_path, "evaluate")
 
 
 def test_nothing_is_written_after_a_write_that_failed():

@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from program import ROOT, names, tiny_prior
+from program import ROOT, tiny_prior
 
 from sdedit_jax import signals
 
@@ -101,25 +101,55 @@ def test_a_program_of_others_keeps_its_handlers():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
+KILLED = {
+    "edit": [*EDIT, "--resume"],
+    "evaluate": ["--config=evaluate_strokes", "--mode=evaluate", "--config.features.prior=",
+                 "--config.limit=4", "--config.samples=2", "--config.batch=2",
+                 "--config.shard_size=2", "--config.devices=1"],
+}  # fmt: skip
+LASTING = (".png", ".npz", ".array_record")
+"""Endings of files that do not depend on time."""
+
+
 @pytest.mark.long
-def test_an_edit_that_is_killed_at_any_moment_goes_on(tmp_path):
-    """20 kills; in the end all is as in a run that was never interrupted."""
-    prior = f"--config.prior={tiny_prior()}"
-    arguments = [*EDIT, prior, "--config.sampler.steps=100", "--config.cache=", "--resume"]
+@pytest.mark.parametrize("mode", KILLED)
+def test_a_run_that_is_killed_at_any_moment_goes_on(mode, tmp_path):
+    """20 kills; nothing is lost, and in the end all is as in a run that was never interrupted.
+
+    python -m pytest -m long tests/test_signals.py
+    """
+    few = [f"--config.prior={tiny_prior()}", "--config.sampler.steps=100", "--config.cache="]
+    arguments, out, whole = [*KILLED[mode], *few], tmp_path / "out", tmp_path / "whole"
     random.seed(0)
+    before = {}
     for k in range(20):
-        process = started("main.py", *arguments, f"--workdir={tmp_path / 'out'}")
+        process = started("main.py", *arguments, f"--workdir={out}")
         time.sleep(random.uniform(0.3, 10))
         number = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT][k % 3]
         process.send_signal(number)
-        out, wrong = process.communicate(timeout=300)
+        printed, wrong = process.communicate(timeout=300)
         # -15 and -2: while Python itself starts or ends
-        assert (
-            process.returncode in (-9, 143, 130, 0, -15, -2) and "Traceback" not in out + wrong
-        ), wrong
-    assert ended(started("main.py", *arguments, f"--workdir={tmp_path / 'out'}"), 0) == []
-    whole = tmp_path / "whole"
+        assert process.returncode in (-9, 143, 130, 0, -15, -2), wrong
+        assert "Traceback" not in printed + wrong
+        now = lasting(out)
+        assert {name: now.get(name) for name in before} == before
+        before = now
+    assert ended(started("main.py", *arguments, f"--workdir={out}"), 0) == []
     assert ended(started("main.py", *arguments, f"--workdir={whole}"), 0) == []
-    assert names(tmp_path / "out") == names(whole)
-    for file in whole.glob("*.png"):
-        assert file.read_bytes() == (tmp_path / "out" / file.name).read_bytes(), file.name
+    assert every_name(out) == every_name(whole)
+    assert lasting(out) == lasting(whole)
+
+
+def every_name(folder):
+    """The files of a folder and its subfolders."""
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*"))
+
+
+def lasting(folder):
+    """The contents of the files that do not depend on time, without what is written now."""
+    files = (folder / name for name in every_name(folder))
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in files
+        if file.suffix in LASTING and not file.name.startswith(".")
+    }

@@ -272,12 +272,56 @@ def test_an_edit_that_would_keep_the_program_is_refused(fields, message):
         check_work(Settings(**fields))
 
 
-@pytest.mark.parametrize("route", ["gradio_api/upload", "gradio_api/deep_link"])
-def test_routes_that_the_page_does_not_use_are_closed(served, route):
-    request = urllib.request.Request(f"{served.url}{route}", data=b"x", method="POST")
+def answer_to(served, route, data, method="POST"):
+    """The status of a refused request, and its line."""
+    request = urllib.request.Request(f"{served.url}{route}", data=data, method=method)
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(request, timeout=30)
-    assert caught.value.code == 404
+    return caught.value.code, json.load(caught.value)["error"]
+
+
+@pytest.mark.parametrize(
+    "route", ["gradio_api/upload", "gradio_api/deep_link", "gradio_api/call/x"]
+)
+def test_routes_that_the_page_does_not_use_are_closed(served, route):
+    assert answer_to(served, route, b"x") == (404, "there is no such page")
+    assert answer_to(served, "", None, "DELETE") == (404, "there is no such page")
+
+
+EVENT = {"fn_index": 0, "data": [], "session_hash": "a"}
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"{", "event: cannot read the request: the file is not JSON"),
+        (b"[]", "event: the request must hold a JSON object"),
+        (EVENT | {"fn_index": 10**6}, "event.fn_index must be that of an event, got 1000000"),
+        (EVENT | {"fn_index": None}, "event.fn_index must be a whole number"),
+        (EVENT, "event.data must be a list of"),
+        (EVENT | {"session_hash": "../x"}, "event.session_hash must be a name of letters"),
+        (EVENT | {"event_data": 5}, "event.event_data must be an object"),
+        (EVENT | {"batched": True}, "event.batched must be False"),
+        (EVENT | {"oauth_token": "x"}, "event.oauth_token is no field"),
+    ],
+)
+@pytest.mark.parametrize("route", ["gradio_api/run/predict", "gradio_api/queue/join"])
+def test_an_event_that_the_page_does_not_send_is_one_line(served, route, body, told):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    status, line = answer_to(served, route, data)
+    assert status == 400 and told in line and "\n" not in line
+
+
+def test_values_of_another_type_name_their_component(served):
+    with urllib.request.urlopen(f"{served.url}config", timeout=30) as answer:
+        config = json.load(answer)
+    known = {one["id"]: one["props"].get("elem_id") for one in config["components"]}
+    event = next(one for one in config["dependencies"] if len(one["inputs"]) > 9)
+    names = [known[one] for one in event["inputs"]]
+    body = EVENT | {"fn_index": event["id"], "data": [None] * len(names)}
+    body["data"][names.index("seed")] = "x"
+    told = answer_to(served, "gradio_api/run/predict", json.dumps(body).encode())
+    assert told == (400, "event.data: seed must be a number, got 'x'")
 
 
 def test_a_prior_is_named_without_its_path():

@@ -1,4 +1,4 @@
-"""A small tfds set on disk, written without TensorFlow."""
+"""A small tfds set on disk, and files of array_record, written without TensorFlow."""
 
 import pytest
 from PIL import Image
@@ -26,3 +26,23 @@ def prepared(folder, called, images):
     builder = Builder(data_dir=folder / "tfds", file_format="array_record")
     builder.download_and_prepare()
     return builder.data_path
+
+
+def records(file):
+    """The rows of a file of array_record."""
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    reader = ArrayRecordReader(str(file))
+    rows = list(reader.read_all())
+    reader.close()
+    return rows
+
+
+def write_records(file, rows):
+    """Write a file of array_record."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    writer = ArrayRecordWriter(str(file), "group_size:1")
+    for row in rows:
+        writer.write(row)
+    writer.close()

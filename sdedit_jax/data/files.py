@@ -6,8 +6,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from sdedit_jax.files import door, zip_file
 from sdedit_jax.images import FORMATS, MASK_SUFFIX, Picture, decode
 
@@ -106,15 +104,10 @@ def _photo(mask: str, suffix: str) -> str | None:
     return stem.removesuffix(suffix) if stem.endswith(suffix) else None
 
 
-def to_picture(data: bytes | np.ndarray, name: str) -> Picture:
-    """A picture of a file's bytes, or of uint8 [H, W, 1 | 3 | 4].
+def to_picture(data: bytes, name: str) -> Picture:
+    """A picture of a file's bytes.
 
     Raises:
-        ValueError: it cannot be read, or is another array.
+        ValueError: it cannot be read.
     """
-    if isinstance(data, bytes):
-        return decode(data, name, READABLE)
-    if data.dtype != np.uint8 or data.ndim != 3 or data.shape[-1] not in (1, 3, 4):
-        raise ValueError(f"cannot read {name}: {data.dtype} {data.shape} is not a uint8 picture")
-    rgb = np.broadcast_to(data[..., :3], (*data.shape[:2], 3))
-    return Picture(rgb, data[..., 3] if data.shape[-1] == 4 else None)
+    return decode(data, name, READABLE)

@@ -18,7 +18,7 @@ from sdedit_jax.data.files import (
     to_picture,
 )
 from sdedit_jax.data.tfds_sets import prepared
-from sdedit_jax.images import LEAST_SHARE, fit, flatten, luminance, share, size_text
+from sdedit_jax.images import LEAST_SHARE, Picture, fit, flatten, luminance, share, size_text
 from sdedit_jax.text.spelling import counted, one_of
 
 LABELS = (None, "folder", "captions")
@@ -207,9 +207,9 @@ def _from_tfds(path: Path, split: str | None, labels: str | None, size: int | No
     return images, numbers, found.names
 
 
-def _decode(data: bytes | np.ndarray, size: int | None, name: str) -> tuple[np.ndarray, float]:
+def _decode(data: bytes | Picture, size: int | None, name: str) -> tuple[np.ndarray, float]:
     try:
-        rgb = flatten(to_picture(data, name))
+        rgb = flatten(data if isinstance(data, Picture) else to_picture(data, name))
     except ValueError as error:
         raise ValueError(f"data: {error}") from error
     if size is None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sdedit_jax.data.files import READABLE
-from sdedit_jax.files import door, json_file, picture_file
+from sdedit_jax.data.files import to_picture
+from sdedit_jax.files import door, json_file
 from sdedit_jax.files.wording import brief, reason
 
 FEATURES = "tensorflow_datasets.core.features."
@@ -19,7 +19,7 @@ class Prepared(NamedTuple):
     """A split of a prepared set.
 
     Attributes:
-        rows: {"image": uint8 [H, W, C], ..} each, decoded at each access.
+        rows: {"image": Picture, ..} each, decoded at each access.
         names: the meaning of the labels; () where there are none.
         places: (split, first row, row after the last) of the parts that the rows are.
     """
@@ -58,37 +58,38 @@ def _prepared(path: Path, here: bool, split: str) -> Prepared:
     if "image" not in builder.info.features:
         raise ValueError("it has no feature 'image'")
     _check_splits(builder)
-    rows = builder.as_data_source(split=split)
     undecoded = {"image": tfds.decode.SkipDecoding()}
     raw = builder.as_data_source(split=split, decoders=undecoded)
     features = builder.info.features
     label = features["label"] if "label" in features else None
     names = tuple(getattr(label, "names", None) or ())
-    return Prepared(Rows(rows, raw, names), names, _places(builder, split))
+    return Prepared(Rows(raw, names), names, _places(builder, split))
 
 
 class Rows(Sequence):
-    """Rows whose pictures are checked before tfds decodes them."""
+    """Rows whose pictures are decoded as those of files are."""
 
-    def __init__(self, rows: Sequence, raw: Sequence, names: Sequence[str]) -> None:
+    def __init__(self, raw: Sequence, names: Sequence[str]) -> None:
         """`raw`: the rows with undecoded pictures. `names`: of the labels."""
-        self.rows, self.raw, self.names = rows, raw, names
+        self.raw, self.names = raw, names
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.raw)
 
     def __getitem__(self, i: Any) -> dict[str, Any]:
-        raw = self._of(self.raw, i)
-        picture_file.opened(bytes(raw["image"]), f"the picture of row {i}", READABLE)
-        return self._of(self.rows, i)
+        row = self._raw(i)
+        try:
+            return {**row, "image": to_picture(bytes(row["image"]), f"the picture of row {i}")}
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"data: {reason(error)}") from error
 
     def label(self, i: int) -> int:
         """The label of a row; its picture is not decoded."""
-        return int(self._of(self.raw, i)["label"])
+        return int(self._raw(i)["label"])
 
-    def _of(self, rows: Sequence, i: int) -> dict[str, Any]:
+    def _raw(self, i: int) -> dict[str, Any]:
         try:
-            row = rows[i]
+            row = self.raw[i]
             if self.names and not 0 <= int(row["label"]) < len(self.names):
                 raise ValueError(f"label must be in [0, {len(self.names)}), got {row['label']}")
             return row

@@ -22,8 +22,8 @@ from sdedit_jax.files import array_file, door, json_file, picture_file, recipe_f
 FOLDER = "shards"
 LONGEST = 16383
 """Pixels of a side of a WebP picture."""
-MOST = 2**32
-"""Bytes of the features of a shard."""
+MOST = 2**20
+"""Bytes of the features of a picture."""
 
 
 class Shard(NamedTuple):
@@ -119,17 +119,72 @@ class Store(NamedTuple):
             raise ValueError(self.damaged(number, reason)) from None
         return Shard(rows[0], rows[1:])
 
-    def features(self, number: int, header: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """The features of a shard, by name; checked against its header."""
-        self._check(number, "npz", header)
-        file = self.file(number, "npz")
-        found = array_file.members(door.read(file, "workdir", MOST), str(file), "workdir", MOST)
-        for name, rows in found.items():
-            if rows.ndim != 2 or rows.dtype != np.float32:
-                raise ValueError(self.damaged(number, f"{name} is {rows.dtype} {rows.shape}"))
+    def of_run(self, number: int, run: str, expected: Sequence[tuple[str, int]]) -> Shard:
+        """The header and the lines of a shard of a run.
+
+        Args:
+            run: its short name. expected: id and sample of each line.
+
+        Raises:
+            ValueError: it is damaged, or belongs to another run.
+        """
+        shard = self.read(number)
+        if shard.header["run"] != run:
+            raise ValueError(
+                f"workdir: {self.file(number, 'jsonl')} belongs to another run; a host with other"
+                " code, weights, data or settings wrote it: remove it and give the command again"
+            )
+        if places(shard.lines) != list(expected):
+            raise ValueError(self.damaged(number, "it has other lines than its edits"))
+        return shard
+
+    def features(self, number: int, shard: Shard, rows: Mapping[str, int]) -> dict[str, np.ndarray]:
+        """The features of a shard, float32 [rows, D] by name.
+
+        Args:
+            rows: of each name.
+
+        Raises:
+            ValueError: they are damaged, or others.
+        """
+        self._check(number, "npz", shard.header)
+        file, most = self.file(number, "npz"), MOST * (1 + len(shard.lines))
+        try:
+            found = array_file.members(door.read(file, "workdir", most), str(file), "workdir", most)
+        except ValueError as error:
+            raise ValueError(self.damaged(number, error)) from None
+        rows = {name: count for name, count in rows.items() if count}
+        if found.keys() != rows.keys():
+            names = f"{wording.brief(sorted(found))}, not {sorted(rows)}"
+            raise ValueError(self.damaged(number, f"its features are {names}"))
+        for name, one in found.items():
+            if one.ndim != 2 or one.dtype != np.float32 or len(one) != rows[name]:
+                raise ValueError(self.damaged(number, f"{name} is {one.dtype} {one.shape}"))
         return found
 
-    def pictures(self, number: int, header: Mapping[str, Any]) -> Iterator[bytes]:
+    def pictures(self, number: int, shard: Shard) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+        """The lines of the finished edits of a shard, each with its picture, uint8 [H, W, C].
+
+        Raises:
+            ValueError: the pictures are damaged, or others.
+        """
+        kept = [line for line in shard.lines if "picture" in line]
+        records = self._records(number, shard.header)
+        if len(records) != len(kept):
+            counts = f"it has {len(records)} pictures, not {len(kept)}"
+            raise ValueError(self.damaged(number, counts))
+        for line, data in zip(kept, records, strict=True):
+            try:
+                recipe_fields.check(recipe_of(shard.header, line))
+                found = pixels(data, line["channels"])
+            except ValueError as error:
+                raise ValueError(self.damaged(number, error)) from None
+            if provenance.digest(found) != line["sha256"]:
+                wrong = f"the picture of {wording.brief(line['id'])} has another sha256"
+                raise ValueError(self.damaged(number, wrong))
+            yield line, found
+
+    def _records(self, number: int, header: Mapping[str, Any]) -> Sequence[bytes]:
         """The pictures of a shard, as WebP, in the order of its lines."""
         from array_record.python.array_record_module import ArrayRecordReader
 
@@ -137,12 +192,11 @@ class Store(NamedTuple):
         try:
             reader = ArrayRecordReader(str(self.file(number, "array_record")))
             try:
-                records = reader.read_all()
+                return reader.read_all()
             finally:
                 reader.close()
         except Exception as error:  # the reader raises many kinds for damaged files
             raise ValueError(self.damaged(number, wording.reason(error))) from None
-        yield from records
 
     def _check(self, number: int, ending: str, header: Mapping[str, Any]) -> None:
         """Raise ValueError unless a file of a shard has the sha256 in its header."""
@@ -155,7 +209,7 @@ class Store(NamedTuple):
 
     def damaged(self, number: int, why: object) -> str:
         """The message about a shard that cannot be used."""
-        file = self.file(number, "jsonl")
+        file, why = self.file(number, "jsonl"), str(why).removeprefix("workdir: ")
         return f"workdir: the shard {file} is damaged ({why}); remove this file and run again"
 
 
@@ -198,6 +252,21 @@ class Growing:
 def places(lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
     """The id and the sample of each line."""
     return [(line.get("id", ""), line.get("sample", 0)) for line in lines]
+
+
+def joined(parts: Mapping[str, Sequence[np.ndarray]]) -> dict[str, np.ndarray]:
+    """The features of all shards, by name.
+
+    Raises:
+        ValueError: the shards have features of several sizes.
+    """
+    for name, rows in parts.items():
+        if len(widths := {one.shape[1] for one in rows}) > 1:
+            raise ValueError(
+                f"workdir: the shards have {name} of several sizes, {sorted(widths)}; remove the"
+                f" folder {FOLDER} and run again"
+            )
+    return {name: np.concatenate(rows) for name, rows in parts.items()}
 
 
 def webp(picture: np.ndarray) -> bytes:

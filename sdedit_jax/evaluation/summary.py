@@ -34,29 +34,26 @@ class Collected(NamedTuple):
 
 
 def collect(
-    store: Store, run: str, expected: Callable[[int], Sequence[tuple[str, int]]]
+    store: Store,
+    run: str,
+    expected: Callable[[int], Sequence[tuple[str, int]]],
+    extractors: Sequence[str],
 ) -> Collected:
     """The contents of all shards of a run.
 
     Args:
         run: its short name. expected: number of a shard -> id and sample of each line.
+        extractors: the names of those of its features.
 
     Raises:
         ValueError: a shard is damaged, or belongs to another run.
     """
-    numbers: dict[str, list[float]] = {}
+    numbers: list[dict[str, float | None]] = []
     ids, samples, places, failed = [], [], [], []
     found: dict[str, list[np.ndarray]] = {}
     for number in range(store.count):
-        header, lines = store.read(number)
-        if header.get("run") != run:
-            raise ValueError(
-                f"workdir: {store.file(number, 'jsonl')} belongs to another run; a host with other"
-                " code, weights, data or settings wrote it: remove it and give the command again"
-            )
-        if shards.places(lines) != list(expected(number)):
-            raise ValueError(store.damaged(number, "it has other lines than its edits"))
-        for line in lines:
+        shard = store.of_run(number, run, expected(number))
+        for line in shard.lines:
             if "failed" in line:
                 given = {"id": line["id"], "sample": line.get("sample", 0)}
                 failed.append({**given, "failed": line["failed"]})
@@ -64,13 +61,19 @@ def collect(
             ids.append(line["id"])
             samples.append(line["sample"])
             places.append(number)
-            for name, value in line["numbers"].items():
-                numbers.setdefault(name, []).append(np.nan if value is None else value)
-        for name, rows in store.features(number, header).items():
+            numbers.append(line["numbers"])
+        for name, rows in store.features(number, shard, _rows(shard, extractors)).items():
             found.setdefault(name, []).append(rows)
-    columns = {name: np.array(values, np.float64) for name, values in numbers.items()}
-    sets = {name: np.concatenate(rows) for name, rows in found.items()}
-    return Collected(columns, ids, samples, places, failed, sets)
+    names = dict.fromkeys(name for one in numbers for name in one)
+    columns = {name: np.array([one.get(name) for one in numbers], np.float64) for name in names}
+    return Collected(columns, ids, samples, places, failed, shards.joined(found))
+
+
+def _rows(shard: shards.Shard, extractors: Sequence[str]) -> dict[str, int]:
+    """Name -> rows of the features of a shard: guide and photo belong to the first samples."""
+    made = [line["sample"] for line in shard.lines if "picture" in line]
+    counts = {"edit": len(made), "guide": made.count(0), "photo": made.count(0)}
+    return {f"{one}/{part}": count for one in extractors for part, count in counts.items()}
 
 
 def averages(found: Collected) -> dict[str, dict[str, float]]:

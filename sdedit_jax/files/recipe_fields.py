@@ -121,7 +121,12 @@ LEDITS = Fields(
 """A recipe of LEDITS."""
 
 
-SHARD: Mapping[str, Kind] = {"run": NAME, "recipe": Named(Plain(10_000)), "files": Named(NAME)}
+SHARD: Mapping[str, Kind] = {
+    "shard": Whole(),
+    "run": NAME,
+    "recipe": Named(Plain(10_000)),
+    "files": Fields({"array_record": SHA256, "npz": SHA256}),
+}
 """The first line of a shard of an evaluation."""
 SHARD_LINE: Mapping[str, Kind] = {
     "id": Text(100_000, lines=True),
@@ -130,10 +135,11 @@ SHARD_LINE: Mapping[str, Kind] = {
     "channels": Choice((1, 3, 4)),
     "numbers": Named(Maybe(Real())),
     "recipe": Named(Plain(10_000)),
+    "sha256": SHA256,
     "failed": Text(100_000, lines=True),
 }
 """Each other line, as far as it is read."""
-EDITED = {"picture", "channels", "numbers", "recipe"}
+EDITED = {"picture", "channels", "numbers", "recipe", "sha256"}
 """Fields of the line of an edit that was made."""
 
 
@@ -146,14 +152,25 @@ def check_shard(rows: Sequence[Any]) -> None:
     if not rows:
         raise ValueError("it is empty")
     header, *lines = rows
-    check_some(SHARD, header, "line 1")
+    _check_line(SHARD, header, {"run", "files"}, 1)
+    made = 0
     for number, line in enumerate(lines, 2):
-        check_some(SHARD_LINE, line, f"line {number}")
-        needed = {"id", "sample", *EDITED} if EDITED & line.keys() else {"id"}
-        if missing := sorted(needed - line.keys()):
-            raise ValueError(f"line {number}.{missing[0]} is missing")
-        if line.get("picture", 0) >= max(len(lines), 1):
-            raise ValueError(f"line {number}.picture must be below {len(lines)}")
+        check_object(line, f"line {number}")
+        if not EDITED & line.keys():
+            _check_line(SHARD_LINE, line, {"id"}, number)
+            continue
+        _check_line(SHARD_LINE, line, {"id", "sample", *EDITED}, number)
+        if line["picture"] != made or "failed" in line:
+            raise ValueError(f"line {number}.picture must be {made}, of an edit that did not fail")
+        made += 1
+    if made and header.get("recipe") is None:
+        raise ValueError("line 1.recipe is missing")
+
+
+def _check_line(kinds: Mapping[str, Kind], line: Any, needed: set[str], number: int) -> None:
+    check_some(kinds, line, f"line {number}")
+    if missing := sorted(name for name in needed if line.get(name) is None):
+        raise ValueError(f"line {number}.{missing[0]} is missing")
 
 
 def check(recipe: Any) -> None:

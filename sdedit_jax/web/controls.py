@@ -66,6 +66,11 @@ def number(field: str, value: Any) -> float:
     return float(value)
 
 
+def sent(event: gr.EventData) -> Mapping[str, Any]:
+    """What a component sends at an event; nothing where it is no object."""
+    return event._data if isinstance(event._data, Mapping) else {}
+
+
 def at(slider: gr.Slider, value: float) -> Any:
     """The value of a slider; the slider grows where a restored setting lies beyond its ends."""
     if slider.minimum <= value <= slider.maximum:

@@ -13,9 +13,10 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
+from sdedit_jax.pipeline.arguments import whole
 from sdedit_jax.pipeline.base import Event
 from sdedit_jax.web import canvas, general, photo, result, strength, words
-from sdedit_jax.web.controls import Wiring, beside, find, line
+from sdedit_jax.web.controls import Wiring, beside, find, line, sent
 from sdedit_jax.web.edits import Editor, Result
 from sdedit_jax.web.first import Priors, fitted
 from sdedit_jax.web.guides import Painted
@@ -353,7 +354,7 @@ class Page:
 
     def pick(self, request: gr.Request, event: gr.EventData) -> dict[Any, Any]:
         """Show a result of the strip."""
-        return self.go(request, int(event._data["at"]))
+        return self.go(request, whole("at", sent(event).get("at")))
 
     def go(self, request: gr.Request, at: int) -> dict[Any, Any]:
         """Show a result of the strip with its painting and settings."""
@@ -370,8 +371,8 @@ class Page:
         self, request: gr.Request, event: gr.EventData, text: str, *values: Any
     ) -> dict[Any, Any]:
         """Put a visitor's picture on the canvas; a result of this program restores its settings."""
-        found, kind = {**self.clear(), self.note: ""}, event._data.get("as")
-        data = canvas.file(event._data)
+        found, kind = {**self.clear(), self.note: ""}, sent(event).get("as")
+        data = canvas.file(sent(event))
         picture = canvas.opened(data)
         if kind == "picture" and canvas.is_result(data):
             settings, again = self.editor.restored(data), canvas.number(text) + 1

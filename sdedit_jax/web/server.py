@@ -15,6 +15,7 @@ from starlette.middleware import Middleware
 from sdedit_jax.registry import included
 from sdedit_jax.web import canvas
 from sdedit_jax.web.edits import Editor
+from sdedit_jax.web.gate import Gate
 from sdedit_jax.web.page import HERE, Page
 
 MOST_BODY = 2 * canvas.MOST_BYTES
@@ -22,8 +23,6 @@ MOST_BODY = 2 * canvas.MOST_BYTES
 THREADS = 40
 CLOSING = 1
 """Seconds that open connections have to end when the page closes."""
-UNUSED = ("/upload", "/upload_progress", "/deep_link", "/process_recording")
-"""Routes of gradio that the page does not use: files come as data of events."""
 THEME = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
 """Fonts of the visitor's system, so that the page works without a network."""
 USER = "The name may be any; the password is that of web.password."
@@ -53,7 +52,7 @@ def start(prior: str, compute: str, host: str, port: int, login: Any = None) -> 
     page = Page(Editor(known(prior), compute), name_of(prior)).build()
     page.queue(default_concurrency_limit=None, max_size=THREADS)
     app = fastapi.FastAPI(
-        middleware=[Middleware(Limit, most=MOST_BODY)],
+        middleware=[Middleware(Gate, page=page, most=MOST_BODY)],
         docs_url=None, redoc_url=None, openapi_url=None,
     )  # fmt: skip
     gr.mount_gradio_app(
@@ -63,7 +62,7 @@ def start(prior: str, compute: str, host: str, port: int, login: Any = None) -> 
         ssr_mode=False, mcp_server=False, enable_monitoring=False,
         theme=gr.themes.Base(**THEME), css_paths=HERE / "page.css",
     )  # fmt: skip
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=CLOSING)
+    config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=CLOSING)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
@@ -113,34 +112,3 @@ def known(prior: str) -> dict[str, Path]:
 def name_of(prior: str) -> str:
     """The name of a prior on the page: of a path its last part, so that visitors see no path."""
     return prior if prior in included.priors() else Path(prior).name
-
-
-class Limit:
-    """Refuses requests of more than `most` bytes, those without a length too."""
-
-    def __init__(self, app: Any, most: int) -> None:
-        self.app, self.most = app, most
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        seen = 0
-
-        async def counted() -> Any:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self.most:
-                raise ValueError(f"a request must be below {self.most >> 20} MiB")
-            return message
-
-        length = dict(scope.get("headers", ())).get(b"content-length", b"0")
-        refused = 0
-        if scope["type"] == "http":
-            if not length.isdigit() or int(length) > self.most:
-                refused = 413
-            if scope["path"].rstrip("/").endswith(UNUSED):
-                refused = 404
-        if refused:
-            await send({"type": "http.response.start", "status": refused, "headers": []})
-            await send({"type": "http.response.body", "body": b"refused"})
-            return
-        await self.app(scope, counted if scope["type"] == "http" else receive, send)

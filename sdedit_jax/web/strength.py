@@ -11,9 +11,10 @@ import numpy as np
 
 from sdedit_jax import images
 from sdedit_jax.edits.by_eye import DONE, LESS, MORE, Bracket
+from sdedit_jax.pipeline.arguments import whole
 from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.web import canvas
-from sdedit_jax.web.controls import Controls, Wiring, find, line, number
+from sdedit_jax.web.controls import Controls, Wiring, find, line, number, sent
 from sdedit_jax.web.edits import Editor, Result
 from sdedit_jax.web.guides import Painted
 from sdedit_jax.web.settings import AUTO, Settings, quick
@@ -118,7 +119,7 @@ class Sheets:
         self, request: gr.Request, event: gr.EventData, state: Any, text: str, *values: Any
     ) -> dict[Any, Any]:
         """A cell of a sheet becomes the setting; in a search it is the answer."""
-        row, column = int(event._data["row"]), int(event._data["column"])
+        row, column = (whole(name, sent(event).get(name)) for name in ("row", "column"))
         known = [[None] * len(ANSWERS)] if isinstance(state, Bracket) else state
         if row >= len(known) or column >= len(known[row]):
             return {}  # a click on a sheet that is gone

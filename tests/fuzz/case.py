@@ -16,6 +16,7 @@ class Case(NamedTuple):
         note: what is wrong with the input.
         writes: folders beside the usual ones in which the case may write.
         sound: whether nothing is wrong, so that the exit code must be 0.
+        whole: whether it runs to its end whatever its seed.
         call: instead of the program.
     """
 
@@ -24,6 +25,7 @@ class Case(NamedTuple):
     note: str = ""
     writes: tuple[str, ...] = ()
     sound: bool = False
+    whole: bool = False
     call: Callable[[], object] | None = None
 
 

@@ -137,7 +137,7 @@ def _child(kind, seed, place, stock):
     (place / "case.json").write_text(json.dumps(told))
     _redirect(place)
     _limit()
-    if not deep(seed):
+    if not (case.whole or deep(seed)):
         _stop_at_networks()
     return _program(case)
 

@@ -5,6 +5,14 @@ from pathlib import Path
 
 from fuzz.case import edit, program
 
+RESULTS = ("edited", "inpainted", "ledits", "swept", "swept_ledits")
+"""Folders of results with recipes."""
+
+
+def config_of(top):
+    """The config of a folder of results."""
+    return "ledits" if top.endswith("ledits") else "strokes"
+
 
 def copied(name):
     """A copy of a folder or file of the stock in the case's own folder; its path."""
@@ -22,10 +30,8 @@ def argv_for(rng, top):
 
     if top in ("exact", "tiny", "grey"):
         return edit(prior=top)
-    if top in ("edited", "inpainted", "ledits"):
-        return program(
-            "replay", "ledits" if top == "ledits" else "strokes", input=f"{top}/record.json"
-        )
+    if top in RESULTS:
+        return program("replay", config_of(top), input=f"{top}/record.json")
     if top == "text":
         name = rng.choice(("img2img", "ledits"))
         return program("edit", name, **(base_fields(name) | {"prior": top}))

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from fuzz.case import Case, kind, program
-from fuzz.folders import argv_for, copied
+from fuzz.folders import RESULTS, argv_for, config_of, copied
 from fuzz.mutate import changed, damaged, dumps, json_bytes
 from fuzz.special import base_fields, with_prompts
 
@@ -32,7 +32,7 @@ def prior_json(rng):
 @kind
 def record_json(rng):
     """The record of a run, in a replay."""
-    top = rng.choice(("edited", "inpainted", "ledits"))
+    top = rng.choice(RESULTS)
     copied(top)
     words = damage(rng, f"{top}/record.json")
     return Case(argv_for(rng, top), (), f"{top}/record.json: {words}")
@@ -160,7 +160,7 @@ def recipes(rng):
     """A recipe inside a PNG, each field replaced, or in a record."""
     from PIL import Image, PngImagePlugin
 
-    top = rng.choice(("edited", "inpainted", "ledits"))
+    top = rng.choice(RESULTS)
     copied(top)
     file = next(one for one in sorted(Path(top).glob("*.png")) if "sdedit_jax" in text_of(one))
     recipe = json.loads(text_of(file)["sdedit_jax"])
@@ -174,8 +174,7 @@ def recipes(rng):
     with Image.open(file) as image:
         image.load()
         image.save(file, pnginfo=chunks)
-    config = "ledits" if top == "ledits" else "strokes"
-    return Case(program("replay", config, input=str(file)), (), f"{top}: {words}")
+    return Case(program("replay", config_of(top), input=str(file)), (), f"{top}: {words}")
 
 
 def text_of(file):
@@ -207,8 +206,13 @@ ODD_FIELDS = {
     "config.sampler.rule": ("adaptive", "ancestral(eta=1e999)", None, "(" * 10**4),
     "config.cache": ("/dev/zero", 5, None),
     "environment": (None, [], "x", {"jax": {"a": [1]}}, 5),
-    "value": (None, {}, "x", float("nan"), -1, 2, 10**20),
-    "cut": (None, 5, "../x", "/etc/x"),
+    "value": (None, {}, "x", float("nan"), -1, 2, 10**20, 0.3),
+    "cut": (None, 5, "../x", "/etc/x", "", "_t0.3_s0"),
+    "config.sweep.t0": ([], None, 5, [10**9], ["x"], [0.1] * 10**4),
+    "config.sweep.seeds": ([], None, -1, [2**64], [[]], [0, 0]),
+    "config.sweep.scale": ([], None, [1e9], {}),
+    "config.concepts": ("", None, "+", "+a:1e999", "+a:nan", "-" * 10**4, "+a," * 2000),
+    "numbers.skip": (None, -1, 10**9, 0.5, "0"),
     "picture.sha256": (None, 5, "", "0"),
     "guide.sha256": (None, 5, "", "0"),
     "mask": (None, 5, "", [], {}, {"sha256": 5}),

@@ -6,7 +6,7 @@ import pkgutil
 from fuzz.case import KINDS, Random
 
 PARTS = ("pictures", "special", "jsons", "tables", "zips", "settings", "weights", "calls")
-PARTS += ("sound",)
+PARTS += ("data_sets", "evaluations", "pages", "sound")
 __all__ = ["KINDS", "Random", "spread", "warm"]
 for name in PARTS:
     importlib.import_module(f"fuzz.{name}")
@@ -24,11 +24,16 @@ def warm():
                 pass
 
 
+LONG = {"pages": 4}
+"""Kinds whose cases take long: one of so many is run."""
+
+
 def spread(count, first, only=()):
-    """(kind, seed) pairs: equally many of each kind, kinds in turn.
+    """(kind, seed) pairs: equally many of each kind, fewer of LONG ones, kinds in turn.
 
     Args:
         only: names of some kinds; (): all.
     """
     names = [*(only or KINDS)]
-    return [(names[i % len(names)], first + i // len(names)) for i in range(count)]
+    every = ((names[i % len(names)], i // len(names)) for i in range(count))
+    return [(name, first + i) for name, i in every if i % LONG.get(name, 1) == 0]

@@ -1,11 +1,11 @@
 """Sound input: what the other kinds damage is accepted when it is whole."""
 
 from fuzz.case import Case, edit, kind, program
-from fuzz.folders import argv_for, copied
+from fuzz.evaluations import EVALUATION, WAYS, begun
+from fuzz.folders import RESULTS, argv_for, copied
 from fuzz.special import base_fields, configs, mode_of
 
-TOPS = ("exact", "grey", "tiny", "text", "text_source", "unet2d", "lpips", "edited", "inpainted")
-TOPS += ("ledits",)
+TOPS = ("exact", "grey", "tiny", "text", "text_source", "unet2d", "lpips", *RESULTS)
 
 
 def runs(rng):
@@ -27,6 +27,19 @@ def runs(rng):
             mode, "strokes", workdir, **base_fields("strokes", mode)
         )
     yield lambda: edit(options__strength_map="stock/mask.png")
+    for top, fields in SETS.items():
+        given = base_fields("evaluate_strokes") | {"input": f"stock/{top}"} | fields
+        yield lambda given=given: program("evaluate", "evaluate_strokes", **given)
+    for way in WAYS:
+        yield lambda way=way: (
+            begun(),
+            program("evaluate", "evaluate_strokes", **EVALUATION | way),
+        )[1]
+
+
+SETS = {"lsun": {}, "tfds": {"data__split": "train"}, "imagenet": {"data__split": "train"}}
+SETS |= {"celeba_hq": {"options__mask_suffix": "_hair"}, "pie": {"data__split": "0,1"}}
+"""Data sets as published."""
 
 
 NEED_MORE = ("train_text", "train_vae", "evaluate_church", "evaluate_composite", "composite")

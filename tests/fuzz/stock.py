@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from PIL import Image
@@ -47,6 +48,8 @@ def make(folder):
     recognition(folder)
     results(folder, program)
     training(folder, program)
+    data_sets(folder)
+    evaluation(folder, program)
     (folder / DONE).touch()
 
 
@@ -128,6 +131,51 @@ def results(folder, program):
         program.run(program.small("inpaint", **masked, sampler__steps=1), folder / "inpainted")
         text = few | {"prior": str(folder / "text"), "concepts": "+red:5", "steps": 2}
         program.run(program.config_of("ledits", devices=1, **text), folder / "ledits")
+        swept = {"sweep__t0": (0.3, 0.5), "sweep__seeds": (0, 1)}
+        program.run(program.small("strokes", **exact, **swept), folder / "swept", "sweep")
+        swept = text | {"sweep__scale": (1.0, 5.0), "sweep__seeds": (0,), "samples": 1}
+        config = program.config_of("ledits", devices=1, **swept)
+        program.run(config, folder / "swept_ledits", "sweep")
+
+
+def data_sets(folder):
+    """Small sets in the layouts in which they are published."""
+    import numpy as np
+    import test_data_sets as sets
+    import tfds_files
+
+    rng, photo = np.random.default_rng(0), (folder / "photo.png").read_bytes()
+    values = {f"k{i}": photo for i in range(3)}
+    sets.lmdb_folder(folder / "lsun" / "church_outdoor_val_lmdb", values)
+    sets.imagenet(folder / "imagenet", rng)
+    first, second = sets.SYNSETS
+    for name, text in {
+        "LOC_synset_mapping.txt": f"{first} tench, Tinca\n{second} goldfish\n",
+        "LOC_val_solution.csv": f"ImageId,PredictionString\nILSVRC2012_val_00000001,{first} 1 2\n",
+        "ILSVRC2012_validation_ground_truth.txt": "449\n1\n",
+    }.items():
+        (folder / "imagenet" / name).write_text(text)
+    sets.faces(folder / "celeba_hq", rng)
+    mapped = "idx orig_idx orig_file\n0 162770 162771.jpg\n2 162771 162772.jpg\n10 5 6.jpg\n"
+    (folder / "celeba_hq" / "CelebA-HQ-to-CelebA-mapping.txt").write_text(mapped)
+    sets.pie(folder / "pie", rng, [[0, 5, 1000, 2000], []], side=16)
+    rows = [rng.integers(0, 256, (8, 8, 3), np.uint8) for _ in range(4)]
+    shutil.move(tfds_files.prepared(folder, "fuzzed", rows), folder / "made")
+    shutil.rmtree(folder / "tfds")
+    (folder / "made").rename(folder / "tfds")
+
+
+def evaluation(folder, program):
+    """A finished evaluation, with the names that cases give its files."""
+    from fuzz.evaluations import EVALUATION, one_code
+
+    one_code()
+
+    with tempfile.TemporaryDirectory() as room, contextlib.chdir(room):
+        Path("stock").symlink_to(folder.resolve())
+        with contextlib.redirect_stdout(io.StringIO()):
+            config = program.config_of("evaluate_strokes", **EVALUATION)
+            program.run(config, folder.resolve() / "evaluated", "evaluate")
 
 
 def training(folder, program):

@@ -6,9 +6,9 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from fuzz.case import Case, kind, program
+from fuzz.case import kind
+from fuzz.data_sets import SOURCES, read_set
 from fuzz.mutate import damaged
-from fuzz.special import base_fields
 
 NAMES = ("../../evil.png", "/etc/evil.png", "a/\0.png", "x" * 60_000 + ".png", "", "a/b/", "..")
 NAMES += ("a0.png", "a\\b.png", "C:\\x.png", "a/./a0.png", "\u202e.png", "a\nb.png", "~/x.png")
@@ -129,8 +129,4 @@ def zips(rng):
     """As the data of a training, of an evaluation, and of a measurement."""
     data, words = damaged_zip(rng)
     Path("set.zip").write_bytes(data)
-    mode = rng.choice(("train", "evaluate", "measure"))
-    name = {"evaluate": "evaluate_strokes"}.get(mode, mode)
-    field = {"train": "data__source", "evaluate": "input", "measure": "a"}[mode]
-    fields = base_fields(name) | {field: "set.zip"}
-    return Case(program(mode, name, **fields), (), f"{mode}: {words}")
+    return read_set(rng, "set.zip", words, rng.choice(SOURCES))

@@ -52,6 +52,14 @@ class Run(NamedTuple):
         """The id and the sample of each line of a shard."""
         return [(self.data.ids[edit.row], edit.sample) for edit in self.plan.of_shard(shard)]
 
+    def shard(self, number: int) -> shards.Shard:
+        """A finished shard.
+
+        Raises:
+            ValueError: it is damaged, or belongs to another run.
+        """
+        return self.store.of_run(number, self.digest, self.expected(number))
+
     @property
     def digest(self) -> str:
         """The short name of the run in its shards."""

@@ -100,10 +100,14 @@ def features(run: Run) -> tuple[dict[str, np.ndarray] | None, list[dict[str, Any
     found: dict[str, list[np.ndarray]] = {}
     failed: list[dict[str, Any]] = []
     for number in range(plan.shards):
-        header, lines = store.read(number)
-        failed += [line for line in lines if "failed" in line]
-        for name, rows in store.features(number, header).items():
+        expected = [(run.reference.ids[edit.row], 0) for edit in plan.of_shard(number)]
+        shard = store.of_run(number, run.digest, expected)
+        bad = [line for line in shard.lines if "failed" in line]
+        failed += bad
+        count = len(shard.lines) - len(bad)
+        rows_of = {one.name: count for one in run.measures.extractors}
+        for name, rows in store.features(number, shard, rows_of).items():
             found.setdefault(name, []).append(rows)
     if len(failed) == plan.edits:
         raise ValueError(f"reference: no picture can be read: {failed[0]['failed']}")
-    return {name: np.concatenate(rows) for name, rows in found.items()}, failed
+    return shards.joined(found), failed

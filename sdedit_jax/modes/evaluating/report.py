@@ -125,6 +125,7 @@ def _rows(
     run: Run, target: Target, found: Collected, rows: Sequence[int], shown: set[int]
 ) -> Iterator[tuple]:
     last, reader, inputs = {}, Reader(run), {id: row for row, id in enumerate(run.data.ids)}
+    wanted = {(found.ids[i], found.samples[i]) for i in shown}
     for i in rows:
         id, sample, shard = found.ids[i], found.samples[i], found.shards[i]
         numbers = {name: float(values[i]) for name, values in found.numbers.items()}
@@ -134,13 +135,12 @@ def _rows(
             yield name, None, None, (), numbers, ("", "")
             continue
         if last.get("shard") != shard:
-            header, lines = run.store.read(shard)
-            kept = [line for line in lines if "picture" in line]
-            places = {(line["id"], line["sample"]): line for line in kept}
-            records = list(run.store.pictures(shard, header))
-            last = {"shard": shard, "header": header, "places": places, "records": records}
-        line = last["places"][id, sample]
-        result = shards.pixels(last["records"][line["picture"]], line["channels"])
+            header, _ = own = run.shard(shard)
+            made = {(line["id"], line["sample"]): (line, picture) for line, picture
+                    in run.store.pictures(shard, own)
+                    if (line["id"], line["sample"]) in wanted}  # fmt: skip
+            last = {"shard": shard, "header": header, "made": made}
+        line, result = last["made"][id, sample]
         recipe = provenance.dumps(shards.recipe_of(last["header"], line), sort_keys=True, indent=1)
         given = reader.one(inputs[id])
         before, others = _inputs(given)

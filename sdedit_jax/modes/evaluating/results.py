@@ -22,7 +22,9 @@ SHOWN = 20
 
 def write(run: Run, target: Target) -> int:
     """Write the results; 1 if pictures failed. Without any edit, results.json alone."""
-    found = summary.collect(run.store, run.digest, run.expected)
+    found = summary.collect(
+        run.store, run.digest, run.expected, [one.name for one in run.measures.extractors]
+    )
     base, bad = reference.features(run)
     body = results(run, found, base, bad)
     target = target._replace(overwrite=True)
@@ -49,8 +51,7 @@ def reasons(found: Collected, bad: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def with_failures(run: Run) -> list[int]:
     """The finished shards in which edits failed."""
-    store = run.store
-    return [k for k in store.finished if any("failed" in line for line in store.read(k).lines)]
+    return [k for k in run.store.finished if any("failed" in line for line in run.shard(k).lines)]
 
 
 def results(

@@ -40,11 +40,10 @@ def _unpack(run: Run, out: Target, wanted: str, rows: dict[str, int]) -> int:
     """
     made, seen = 0, {}
     for shard in _shards(run, None if wanted == "all" else rows[wanted]):
-        header, lines = run.store.read(shard)
-        kept = [line for line in lines if "picture" in line]
-        for line, data in zip(kept, run.store.pictures(shard, header), strict=True):
+        own = run.shard(shard)
+        for line, found in run.store.pictures(shard, own):
             if line["id"] in rows:
-                made += _write(run, out, line, header, data, rows[line["id"]], seen)
+                made += _write(run, out, line, own.header, found, rows[line["id"]], seen)
     if not made:
         raise ValueError(f"unpack: no edit of {wanted!r} is finished")
     return made
@@ -61,7 +60,7 @@ def _shards(run: Run, row: int | None) -> list[int]:
 
 
 def _write(
-    run: Run, out: Target, line: dict, header: dict, data: bytes, row: int, seen: dict
+    run: Run, out: Target, line: dict, header: dict, found: np.ndarray, row: int, seen: dict
 ) -> int:
     """Write an edit, and with the first one of an id what a replay reads beside it."""
     name = file_name(line["id"])
@@ -70,7 +69,7 @@ def _write(
     if isinstance(seen[name], str):
         raise ValueError(seen[name])
     one = seen[name].input
-    picture = given_out(shards.pixels(data, line["channels"]), one.item)
+    picture = given_out(found, one.item)
     text = provenance.chunks(shards.recipe_of(header, line))
     out.png(f"{name}_{line['sample']}.png", picture, text, one.item.photo.source)
     if line["sample"] == 0:
