@@ -117,7 +117,8 @@ def load_converted(
     shapes = made.params
     arrays, tree = jax.tree.flatten(store.load(Path(folder), shapes, sha256=metadata["sha256"]))
     for i, array in enumerate(arrays):  # one by one: not all of them twice
-        arrays[i] = jax.block_until_ready(jnp.asarray(array, jnp.float32))
+        host = np.asarray(array, np.float32)  # on the host: a conversion by JAX is a program
+        arrays[i] = jax.block_until_ready(jnp.asarray(host))
     return made.replace(params=jax.tree.unflatten(tree, arrays))
 
 
