@@ -19,7 +19,7 @@ from sdedit_jax.nets.clip import Clip, ClipConfig
 from sdedit_jax.nets.functional import Network
 from sdedit_jax.nets.inception import Inception, InceptionConfig
 from sdedit_jax.nets.lpips import Lpips, LpipsConfig
-from sdedit_jax.weights import orbax_folder, published, store
+from sdedit_jax.weights import orbax_folder, published
 from sdedit_jax.weights import recognition as loading
 from sdedit_jax.weights.readers import folder as folders
 

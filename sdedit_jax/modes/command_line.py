@@ -12,9 +12,9 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from sdedit_jax import signals
+from sdedit_jax import lazy, signals
 from sdedit_jax.files.wording import brief, one_line
-from sdedit_jax.modes import MODES, check, flag_files, listing, run, screen
+from sdedit_jax.modes import MODES, flag_files, screen
 from sdedit_jax.registry import included
 from sdedit_jax.text import spelling
 
@@ -68,11 +68,15 @@ def main(argv: Sequence[str]) -> int:
         if len(argv) > 1:
             raise ValueError(f"unknown argument {argv[1]!r}; flags start with --")
         if LIST.value:
+            from sdedit_jax.modes import listing
+
             print("\n".join(listing.lines()))
             return 0
         if not isinstance(CONFIG.value, ConfigDict):
             got = brief(CONFIG.value)
             raise TypeError(f"config: get_config() must return a ConfigDict, got {got}")
+        with lazy.uncollected():
+            from sdedit_jax.modes import check, run
         given = config_flags.get_override_values(flags.FLAGS["config"])
         check.check(MODE.value, CONFIG.value, given)
         options = {"overwrite": OVERWRITE.value, "keep": KEEP.value, "resume": RESUME.value}
