@@ -1,5 +1,6 @@
 """The program: sdedit --config=NAME --workdir=FOLDER [--mode=MODE] and fields of the config."""
 
+import gc
 import importlib
 import importlib.util
 import re
@@ -12,7 +13,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from sdedit_jax import lazy, signals
+from sdedit_jax import signals
 from sdedit_jax.files.wording import brief, one_line
 from sdedit_jax.modes import MODES, flag_files, screen
 from sdedit_jax.registry import included
@@ -30,6 +31,8 @@ Edit pictures with a diffusion prior. Without --config.input, the example of the
 
 PARSING = "Error whilst parsing config file"
 """In the message of ml_collections about a config file that raises."""
+COLLECTED = 50_000
+"""New objects between two garbage collections. Imports and traces of JAX make many that stay."""
 LONGEST = 200
 """Characters of the message of an error in a config file; ml_collections writes whole configs."""
 
@@ -49,6 +52,7 @@ OWN = ("config", "workdir", "mode", "overwrite", "keep", "resume", "list")
 def start() -> None:
     """Run the program with the arguments of the command line, and exit."""
     screen.prepare()
+    gc.set_threshold(COLLECTED)
     try:
         with signals.program():
             try:
@@ -75,8 +79,8 @@ def main(argv: Sequence[str]) -> int:
         if not isinstance(CONFIG.value, ConfigDict):
             got = brief(CONFIG.value)
             raise TypeError(f"config: get_config() must return a ConfigDict, got {got}")
-        with lazy.uncollected():
-            from sdedit_jax.modes import check, run
+        from sdedit_jax.modes import check, run
+
         given = config_flags.get_override_values(flags.FLAGS["config"])
         check.check(MODE.value, CONFIG.value, given)
         options = {"overwrite": OVERWRITE.value, "keep": KEEP.value, "resume": RESUME.value}

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import platformdirs
 
@@ -117,8 +116,8 @@ def load_converted(
     shapes = made.params
     arrays, tree = jax.tree.flatten(store.load(Path(folder), shapes, sha256=metadata["sha256"]))
     for i, array in enumerate(arrays):  # one by one: not all of them twice
-        host = np.asarray(array, np.float32)  # on the host: a conversion by JAX is a program
-        arrays[i] = jax.block_until_ready(jnp.asarray(host))
+        host = np.asarray(array, np.float32)  # jnp.asarray compiles a program for each shape
+        arrays[i] = jax.block_until_ready(jax.device_put(host))
     return made.replace(params=jax.tree.unflatten(tree, arrays))
 
 
