@@ -17,6 +17,7 @@ from sdedit_jax.edits.inversion import Inversion
 from sdedit_jax.edits.sdedit import SDEdit
 from sdedit_jax.images.guide import Guide
 from sdedit_jax.pipeline import executor
+from sdedit_jax.pipeline.base import total_evaluations
 from sdedit_jax.pipeline.ledits import LEDITSPipeline
 from sdedit_jax.pipeline.sdedit import SDEditPipeline
 from sdedit_jax.priors.analytic import gaussian
@@ -116,6 +117,40 @@ def test_ledits_on_four_devices():
         pair = (getattr(done.result, name) for done in (four, one))
         np.testing.assert_allclose(*pair, rtol=0, atol=1e-6)
     np.testing.assert_allclose(four.result.reconstruction, rows.image, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["sdedit", "ledits"])
+def test_the_state_between_chunks_is_donated(kind):
+    """Every chunk writes its state over that of the chunk before."""
+    plan, request = (sdedit_case if kind == "sdedit" else ledits_case)()[:2]
+    pipeline = (SDEditPipeline if kind == "sdedit" else LEDITSPipeline)(plan)
+    rows, one = devices.stack([request]), jnp.int32(0)
+    runner = executor.Runner(pipeline, 1, [0.0])
+    given, keys = devices.spread((rows, KEY[None]), 1)
+    asked = runner("prepare", PRIOR.params, given)
+    stage = pipeline.stages[0].name
+    state = runner("init", PRIOR.params, asked, keys, None, one, stage=stage)
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    args = (PRIOR.params, asked, keys, state, None, one, one)
+    program = runner.compile("advance", args, {"stage": stage, "count": 2, "preview": False})
+    assert program.memory_analysis().alias_size_in_bytes == size > 0
+
+
+@pytest.mark.skipif(jax.default_backend() == "cpu", reason="JAX guards no transfers of the CPU")
+@pytest.mark.parametrize("kind", ["sdedit", "ledits"])
+def test_nothing_goes_to_the_host_between_chunks(kind):
+    """A second edit of a batch sends its request to the device and its result back, no more."""
+    plan, request = (sdedit_case if kind == "sdedit" else ledits_case)()[:2]
+    pipeline = (SDEditPipeline if kind == "sdedit" else LEDITSPipeline)(plan)
+    chunked(pipeline, request, 2)
+    edit = executor.Edit(
+        executor.Runner(pipeline, 1, [0.0]), PRIOR.params,
+        *devices.spread((devices.stack([request]), KEY[None]), 1),
+    )  # fmt: skip
+    with jax.transfer_guard_device_to_host("disallow"):
+        for chunk in executor._chunks(pipeline, 2):
+            edit.advance(chunk, False)
+    assert edit.evaluations == total_evaluations(pipeline)
 
 
 def test_a_plan_without_noise_makes_no_pipeline():

@@ -2,9 +2,17 @@
 
 import ast
 import functools
+import importlib
+import json
+import os
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+
+from sdedit_jax.modes import MODES
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = "sdedit_jax"
@@ -13,6 +21,7 @@ PACKAGE = "sdedit_jax"
 # line do not import each other.
 ORDER = [
     ["main", "__main__", ""],
+    ["public"],
     ["modes"],
     ["web"],
     ["api", "evaluation", "training"],
@@ -25,13 +34,14 @@ ORDER = [
     ["diffusion"],
     ["data"],
     ["images", "nets", "text"],
-    ["caution", "devices", "provenance", "signals"],
+    ["caution", "devices", "lazy", "provenance", "signals"],
     ["files"],
 ]
 # 20: data sets are a room, because training and evaluation both read them
 # 21: files is a room, because every other one reads users' files by one rule
 # 22: signals are caught before the rooms are imported, which takes seconds
-MOST_ENTRIES = 22
+# 24: `import sdedit_jax` imports its names at their first use, which is a mechanism and a list
+MOST_ENTRIES = 24
 """Entries at the top level of the package, `__init__`, `__main__` and `py.typed` not counted."""
 
 # outside library -> where it may be imported
@@ -57,6 +67,14 @@ HOMES = {
     "jinja2": ["evaluation/report.py"],
     "tensorflow": [],
 }
+SELDOM = {
+    "train": {"orbax", "grain", "array_record", "tensorboardX", "safetensors"},
+    "evaluate": {"orbax", "grain", "array_record"},
+}
+"""Modes -> the libraries, of those that few modes need, that their modules import."""
+FEW = ("orbax", "grain", "array_record", "tensorboardX", "scipy", "tokenizers", "jinja2", "torch")
+FEW += ("matplotlib", "tensorflow", "tensorflow_datasets", "gradio", "fastapi", "huggingface_hub")
+FEW += ("anywidget", "lmdb", "pandas", "transformers", "safetensors")
 PURE = ["diffusion", "guidance", "edits"]
 """Rooms of algorithms, which know jax and numpy alone."""
 
@@ -154,6 +172,58 @@ def test_libraries_stay_in_their_places(file):
         if name in HOMES:
             homes = [Path(home) for home in HOMES[name]]
             assert any(home in (inside, *inside.parents) for home in homes), f"{path}: {name}"
+
+
+def test_libraries_are_imported_where_they_are_used():
+    """One process, so each mode comes after those that need less."""
+    modes = sorted(MODES, key=lambda mode: len(SELDOM.get(mode, ())))
+    first = """
+        import importlib, json, sys
+        def known():
+            return sorted({name.split(".")[0] for name in sys.modules})
+        import sdedit_jax
+        found = {"package": known()}
+        sdedit_jax.edit
+        found["names"] = known()
+        for mode in sys.argv[1:]:
+            importlib.import_module(f"sdedit_jax.modes.{mode}")
+            found[mode] = known()
+        print(json.dumps(found))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(first), *modes]
+    env = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    found = json.loads(subprocess.check_output(command, cwd=ROOT, env=env, text=True))
+    assert not {"jax", "numpy", "flax", "absl", "PIL", *FEW} & set(found["package"])
+    assert "jax" in found["names"] and not {"flax", *FEW} & set(found["names"])
+    allowed = set()
+    for mode in modes:
+        allowed |= SELDOM.get(mode, set())
+        assert set(FEW) & set(found[mode]) <= allowed, mode
+
+
+def test_help_needs_no_jax():
+    program = (
+        "import sys; from sdedit_jax.modes import command_line as c; sys.argv = ['x', '--help']"
+    )
+    code = f"{program}\ntry: c.start()\nfinally: sys.stderr.write(str('jax' in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "--workdir" in done.stdout and done.stderr == "False"
+
+
+@pytest.mark.parametrize(
+    ("package", "home"),
+    [
+        ("sdedit_jax", "sdedit_jax.public"),
+        ("sdedit_jax.registry", "sdedit_jax.registry.tables"),
+        ("sdedit_jax.modes", "sdedit_jax.modes.running"),
+    ],
+)
+def test_packages_have_the_names_of_their_modules(package, home):
+    outer, inner = importlib.import_module(package), importlib.import_module(home)
+    assert inner.__all__ == outer.__all__
+    assert all(getattr(outer, name) is getattr(inner, name) for name in inner.__all__)
+    for name in ("Path", "importlib", "nothing", "__wrapped__"):
+        assert not hasattr(outer, name)
 
 
 def test_the_core_knows_jax_alone():

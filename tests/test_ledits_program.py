@@ -32,13 +32,13 @@ from test_replay import replayed, rewrite
 from text_prior import SIDE
 
 import sdedit_jax as sj
-from sdedit_jax import images
+from sdedit_jax import devices, images
 from sdedit_jax.edits import ledits
 from sdedit_jax.edits.ledits import PRESETS
 from sdedit_jax.guidance.sega import padded
 from sdedit_jax.modes import kinds, prompt_files
 from sdedit_jax.modes.ledits import FIELDS
-from sdedit_jax.pipeline import ledits_settings
+from sdedit_jax.pipeline import executor, ledits_settings
 from sdedit_jax.pipeline.ledits_settings import Prompts
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.prior import IDENTITY
@@ -246,7 +246,7 @@ def test_the_demo_end_to_end(golden):
     close(x0, arrays(file, "x0")[""], 2e-5)
     embed = functools.cache(lambda text: conditioning.embedding(prior, text))
     prompts = Prompts("", setting["prompt"], "", asked)
-    request = ledits_settings.request(prior, made, prompts, x0, embed)
+    request = ledits_settings.request(prior, made, prompts, x0, embed, guided=True)
     request = request._replace(noises=start["noise_t_ascending"][::-1])
     plan = ledits.plan(prior.replace(codec=IDENTITY), made)  # from latents to latents
 
@@ -282,7 +282,7 @@ def test_leditspp_of_diffusers_end_to_end(golden, case, start, skip):
     made = ledits_settings.recipe("leditspp-diffusers", numbers)
     embed = functools.cache(lambda text: conditioning.embedding(prior, text))
     prompts = Prompts(source["source_prompt"], "", p.get("negative_prompt", ""), asked)
-    request = ledits_settings.request(prior, made, prompts, first["x0"], embed)
+    request = ledits_settings.request(prior, made, prompts, first["x0"], embed, guided=True)
     plan = ledits.plan(prior.replace(codec=IDENTITY), made)
     noises = first["noise_t_ascending"][::-1]
     noises = np.concatenate([np.zeros((plan.skip, *noises.shape[1:]), np.float32), noises])
@@ -565,6 +565,7 @@ def test_prompts_and_numbers_compile_nothing(photos):
         return sj.ledits(prior, before, *prompts, **EDIT, **changes).image
 
     first = edit("+cat:7:0")
+    edit("+cat:7:0", "", "a dog")  # with a source prompt the inversion is another program
     with compiled() as parts:
         others = [
             edit("+dog:7:0"),
@@ -662,15 +663,53 @@ def test_a_stream_has_the_three_stages(photos):
     assert [(e.stage, e.step, e.steps) for e in events] == [
         (stage, step, 2) for stage in ("invert", "edit", "reconstruct") for step in (1, 2)
     ]
-    # the guidance of the inversion asks twice a step, the edit four times: prompt, negative
-    # prompt and two rows of concepts
-    assert [event.evaluations for event in events] == [2, 4, 8, 12, 14, 16]
-    assert {event.total for event in events} == {16}
+    # the edit asks four times a step: prompt, negative prompt and two rows of concepts
+    assert [event.evaluations for event in events] == [1, 2, 6, 10, 11, 12]
+    assert {event.total for event in events} == {12}
     assert [event.preview is not None for event in events] == [False, True] * 3
     assert all(event.preview.shape == (1, 10, 14, 3) for event in events[1::2])
     np.testing.assert_array_equal(
         done.result.image, sj.ledits(prior, before, "+cat:7:0", **EDIT).image
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "inversion"),
+    [({}, 1), ({"source_prompt": "a", "source_scale": 1.0}, 1), ({"source_prompt": "a"}, 2)],
+)
+def test_the_network_is_evaluated_no_more_often_than_needed(photos, given, inversion):
+    """Without guidance once a step of the inversion and of the reconstruction."""
+    prior, calls = load.load_prior(text_prior.text_prior()), []
+
+    def predict(params, x, t, cond=None, key=None):
+        jax.debug.callback(lambda _: calls.append(1), jnp.sum(cond))  # for each text of a batch
+        return prior.predict(params, x, t, cond, key)
+
+    counted = prior.replace(predict=predict)
+    before = picture(photos / "one.png")
+    events = sj.stream(sj.ledits, counted, before, "+cat:7:0", **EDIT, **given)
+    totals = [event.total for event in events if isinstance(event, sj.Event)]
+    jax.effects_barrier()
+    assert len(calls) == totals[0] == EDIT["steps"] * (inversion + 4 + inversion)
+
+
+def test_an_inversion_without_guidance_is_one_whose_guidance_does_nothing(photos):
+    """eps + s (eps - eps) = eps: both plans give the maps and the edit up to rounding."""
+    prior = load.load_prior(text_prior.text_prior())
+    resolved = ledits_settings.resolve(prior, "ledits", {"steps": 3})
+    photo = images.to_unit(picture(photos / "one.png"))
+    given = (prior, resolved.recipe, Prompts(prompt="a dog"), photo, resolved.embed)
+    made = []
+    for guided in (True, False):
+        request = ledits_settings.request(*given, guided=guided)
+        rows = devices.stack([request._replace(t0=np.float32(0.5))])
+        pipeline = resolved.pipeline(0, guided)
+        run = executor.run(pipeline, prior.params, rows, jax.random.key(0)[None], keep_maps=True)
+        made.append(executor.finish(run))
+    for name in ("image", "reconstruction"):
+        pair = (getattr(done.result, name) for done in made)
+        np.testing.assert_allclose(*pair, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(*(done.maps["invert"] for done in made), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("preset", ["ledits", "leditspp"])
@@ -723,7 +762,9 @@ def test_padded_rows_hold_what_was_asked():
     made = ledits_settings.recipe("leditspp", {})
     embed = functools.cache(lambda text: conditioning.embedding(prior, text))
     prompts = Prompts(concepts=parse("+a cat:7,-dog:threshold=0.5"))
-    wide = ledits_settings.request(prior, made, prompts, jnp.zeros((8, 8, 4)), embed, slots=4)
+    wide = ledits_settings.request(
+        prior, made, prompts, jnp.zeros((8, 8, 4)), embed, guided=False, slots=4
+    )
     many = wide.target.concepts
     np.testing.assert_array_equal(many.active, [1, 1, 0, 0])
     np.testing.assert_array_equal(many.scale[:2], [7, 5])
@@ -731,7 +772,9 @@ def test_padded_rows_hold_what_was_asked():
     np.testing.assert_array_equal(many.reverse[:2], [0, 1])
     np.testing.assert_array_equal(many.tokens.sum(1)[:2], [4, 3])  # a letter is a token here
     assert not many.tokens[:, 0].any()
-    narrow = ledits_settings.request(prior, made, prompts, jnp.zeros((8, 8, 4)), embed)
+    narrow = ledits_settings.request(
+        prior, made, prompts, jnp.zeros((8, 8, 4)), embed, guided=False
+    )
     assert text_prior.leaves_equal(padded(narrow.target.concepts, 4), many)
 
 

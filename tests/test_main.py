@@ -13,7 +13,7 @@ from ml_collections import config_flags
 from program import ROOT, config_of, exact_prior, names, refused
 
 from sdedit_jax import images, modes
-from sdedit_jax.modes import check, command_line
+from sdedit_jax.modes import check, command_line, running
 from sdedit_jax.modes.files import Target
 from sdedit_jax.tasks.common import read_options
 from sdedit_jax.tasks.recolor import Options
@@ -269,18 +269,18 @@ def test_without_a_config_the_base_is_taken(parsed):
 def test_a_workdir_that_is_a_file(tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(OSError, match=r"workdir: .*out is not a folder"):
-        modes.make_folder(tmp_path / "out")
+        running.make_folder(tmp_path / "out")
     with pytest.raises(OSError, match=r"workdir: cannot make the folder .*: Not a directory"):
-        modes.make_folder(tmp_path / "out" / "deeper")
+        running.make_folder(tmp_path / "out" / "deeper")
 
 
 def test_a_workdir_that_cannot_be_written(tmp_path, monkeypatch):
     def full(**options):  # root may write anywhere
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(modes.tempfile, "TemporaryFile", full)
+    monkeypatch.setattr(running.tempfile, "TemporaryFile", full)
     with pytest.raises(OSError, match="cannot be written"):
-        modes.make_folder(Path("/proc/self/task"))  # root may write anywhere else
+        running.make_folder(Path("/proc/self/task"))  # root may write anywhere else
 
 
 @pytest.fixture
@@ -306,7 +306,7 @@ def test_flags_reach_the_mode(started, tmp_path, monkeypatch):
         seen.append((where, mode))
         return 7
 
-    monkeypatch.setattr(command_line, "run_in", run_in)
+    monkeypatch.setattr(modes, "run_in", run_in)
     assert started(f"--workdir={tmp_path}", "--keep", "--mode=sweep") == (7, [])
     assert started(f"--workdir={tmp_path}", "--overwrite") == (7, [])
     assert started(f"--workdir={tmp_path}", "--resume") == (7, [])
@@ -335,7 +335,7 @@ def test_an_interruption_before_any_work(started, tmp_path, monkeypatch):
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_line, "run_in", interrupted)
+    monkeypatch.setattr(modes, "run_in", interrupted)
     wanted = (130, ["error: interrupted; finished results are kept"])
     assert started(f"--workdir={tmp_path}") == wanted
 

@@ -49,7 +49,7 @@ def of_ledits(sdedit):
             | {"prompts": {**texts, "concepts": ["+a:7"], "masks": ["m.png"]}}
             | {"numbers": {"steps": 4, "concept": {"scale": 7.0}}, "defaults": {"t0": 0.6}}
             | {"sampler": {"rule": "ledits", "steps": 4, "grid": "", "repeats": 1}}
-            | {"place": own["place"] | {"shapes": {"slots": 1, "masks": True}}}
+            | {"place": own["place"] | {"shapes": {"slots": 1, "masks": True, "guided": False}}}
         )
     )
 

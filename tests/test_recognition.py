@@ -19,7 +19,7 @@ from sdedit_jax.nets.clip import Clip, ClipConfig
 from sdedit_jax.nets.functional import Network
 from sdedit_jax.nets.inception import Inception, InceptionConfig
 from sdedit_jax.nets.lpips import Lpips, LpipsConfig
-from sdedit_jax.weights import orbax_folder, published, store
+from sdedit_jax.weights import orbax_folder, published
 from sdedit_jax.weights import recognition as loading
 from sdedit_jax.weights.readers import folder as folders
 
@@ -325,7 +325,7 @@ def test_trained_weights_pass(name):
     home = HERE.parent / "checkpoints"
     if name.endswith("64"):
         params = (home / name / "params").absolute()
-        tree = orbax_folder.read(params, store.stored_shapes(params))
+        tree = orbax_folder.read(params, orbax_folder.stored_shapes(params))
     else:
         tensors = folders.read_part(home / "fruits64-text" / name).tensors
         kept = {n: a for n, a in tensors.items() if a.ndim > 1 and "embedding." not in n}

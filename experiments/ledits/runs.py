@@ -174,7 +174,7 @@ class Ledits(NamedTuple):
 
     def pipeline(self, slots: int, stage: str) -> LEDITSPipeline:
         """One stage of the edit as a pipeline of its own."""
-        return self.resolved.pipeline(slots, run=(stage,))
+        return self.resolved.pipeline(slots, True, run=(stage,))
 
     def invert(self, requests: inversion.Request, keys: Array) -> Inverted:
         """The inversions of photos."""
@@ -221,7 +221,7 @@ def requests(
         ledits_settings.request(
             o.space, way.made._replace(target_scale=scale),
             Prompts(photo.caption if captioned else "", *pair, concepts),
-            state, o.embed, slots=slots,
+            state, o.embed, guided=True, slots=slots,
         )
         for photo, state, pair, scale in zip(photos, states, prompts, scales, strict=True)
     ]  # fmt: skip

@@ -254,7 +254,16 @@ def table(file: Path) -> list[str]:
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for row in rows:
         found.setdefault((row["name"], row["batch"]), {})[row["form"]] = row
-    head = ["network", "batch", "ours, s", *FORMS, "ours / best", "memory, MiB", "best's", "compile, s"]
+    head = [
+        "network",
+        "batch",
+        "ours, s",
+        *FORMS,
+        "ours / best",
+        "memory, MiB",
+        "best's",
+        "compile, s",
+    ]
     return [bars(head), bars(["---"] * len(head)), *(bars(cells(k, v)) for k, v in found.items())]
 
 

@@ -17,6 +17,7 @@ sources:
 Workflows: a target prompt alone; concepts alone (the empty prompt as target); or both.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -216,6 +217,16 @@ def request(
     )
     origin = CFGCond(source, empty, made.source_scale)
     return Request(made.t0 if t0 is None else t0, image, origin, to)
+
+
+def unguided(own: Inversion) -> Inversion:
+    """The plan for requests whose inversion has no guidance: one evaluation a step, not two."""
+    return dataclasses.replace(own, source=own.source.predict)
+
+
+def without_guidance(found: Request) -> Request:
+    """A request for a plan of `unguided`."""
+    return found._replace(source=found.source.cond)
 
 
 def concepts_of(made: Recipe, cond: Any, *, reverse: Any = False, **given: Any) -> Concepts:

@@ -10,12 +10,14 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import jinja2
 from PIL import Image
 
 from sdedit_jax.files import picture_file
+
+if TYPE_CHECKING:
+    import jinja2
 
 TEMPLATE = "report.html"
 MOST = 200
@@ -211,7 +213,9 @@ def _check(report: Report) -> None:
 
 
 @functools.cache
-def _template() -> jinja2.Template:
+def _template() -> "jinja2.Template":
+    import jinja2
+
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,

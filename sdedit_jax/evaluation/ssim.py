@@ -13,7 +13,6 @@ References:
 """
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 RADIUS = 5
 SIGMA = 1.5
@@ -45,5 +44,7 @@ def ssim_map(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _weighted(values: np.ndarray) -> np.ndarray:
     """The weighted means of the windows inside."""
+    from scipy.ndimage import gaussian_filter
+
     found = gaussian_filter(values, SIGMA, radius=RADIUS, axes=(1, 2))
     return found[:, RADIUS:-RADIUS, RADIUS:-RADIUS]

@@ -114,7 +114,7 @@ LEDITS = Fields(
         ),
         "numbers": Named(Plain(), 100),
         "sampler": Fields({"rule": NAME, "steps": STEPS, "grid": Text(0), "repeats": Whole(1, 1)}),
-        "place": place_with(Fields({"slots": Whole(0, 1000), "masks": Flag()})),
+        "place": place_with(Fields({"slots": Whole(0, 1000), "masks": Flag(), "guided": Flag()})),
     },
     {"defaults": Named(WEIGHT, 100)},
 )

@@ -1,5 +1,6 @@
 """The program: sdedit --config=NAME --workdir=FOLDER [--mode=MODE] and fields of the config."""
 
+import gc
 import importlib
 import importlib.util
 import re
@@ -14,16 +15,7 @@ from ml_collections import ConfigDict, config_flags
 
 from sdedit_jax import signals
 from sdedit_jax.files.wording import brief, one_line
-from sdedit_jax.modes import (
-    MODES,
-    check,
-    check_config,
-    flag_files,
-    listing,
-    run_in,
-    screen,
-    target,
-)
+from sdedit_jax.modes import MODES, flag_files, screen
 from sdedit_jax.registry import included
 from sdedit_jax.text import spelling
 
@@ -39,6 +31,8 @@ Edit pictures with a diffusion prior. Without --config.input, the example of the
 
 PARSING = "Error whilst parsing config file"
 """In the message of ml_collections about a config file that raises."""
+COLLECTED = 50_000
+"""New objects between two garbage collections. Imports and traces of JAX make many that stay."""
 LONGEST = 200
 """Characters of the message of an error in a config file; ml_collections writes whole configs."""
 
@@ -58,6 +52,7 @@ OWN = ("config", "workdir", "mode", "overwrite", "keep", "resume", "list")
 def start() -> None:
     """Run the program with the arguments of the command line, and exit."""
     screen.prepare()
+    gc.set_threshold(COLLECTED)
     try:
         with signals.program():
             try:
@@ -77,11 +72,15 @@ def main(argv: Sequence[str]) -> int:
         if len(argv) > 1:
             raise ValueError(f"unknown argument {argv[1]!r}; flags start with --")
         if LIST.value:
+            from sdedit_jax.modes import listing
+
             print("\n".join(listing.lines()))
             return 0
         if not isinstance(CONFIG.value, ConfigDict):
             got = brief(CONFIG.value)
             raise TypeError(f"config: get_config() must return a ConfigDict, got {got}")
+        from sdedit_jax.modes import check, check_config, run_in, target
+
         given = config_flags.get_override_values(flags.FLAGS["config"])
         check_config(CONFIG.value, MODE.value)
         check.check(MODE.value, CONFIG.value, given)

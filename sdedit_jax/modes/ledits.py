@@ -81,10 +81,12 @@ class LEDITSKind:
     def shapes(self, jobs: Sequence[Job]) -> dict[str, Any]:
         extras = [job.input.extra for job in jobs]
         slots = max((len(extra.prompts.concepts) for extra in extras), default=0)
-        return {"slots": slots, "masks": any(extra.masks for extra in extras)}
+        guided = ledits_settings.guides(self.resolved.recipe, [one.prompts for one in extras])
+        masks = any(extra.masks for extra in extras)
+        return {"slots": slots, "masks": masks, "guided": guided}
 
     def pipeline(self, shapes: Mapping[str, Any]) -> LEDITSPipeline:
-        return self.resolved.pipeline(shapes["slots"])
+        return self.resolved.pipeline(shapes["slots"], shapes["guided"])
 
     def lines(self, jobs: Sequence[Job]) -> list[str]:
         config, plan, numbers = self.config, self.resolved.plan, self._numbers()
@@ -186,7 +188,8 @@ class LEDITSKind:
             )
         found = ledits_settings.request(
             self.prior, made, prompts, job.input.item.guide.image, self.resolved.embed,
-            slots=shapes["slots"], masks=extra.masks if shapes["masks"] else None,
+            guided=shapes["guided"], slots=shapes["slots"],
+            masks=extra.masks if shapes["masks"] else None,
         )  # fmt: skip
         return found._replace(t0=np.float32(made.t0))
 

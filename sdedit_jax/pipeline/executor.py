@@ -101,7 +101,7 @@ class Edit:
 
     def advance(self, chunk: Chunk, preview: bool) -> Any:
         """Run the steps; the predicted x0 for a preview, or None."""
-        stage, index, repeat = chunk.stage, chunk.index, jnp.int32(chunk.repeat)
+        stage, index, repeat = chunk.stage, chunk.index, np.int32(chunk.repeat)
         if not index:
             self.state = self.runner(
                 "init", self.params, self.request, self.keys, self.state, repeat, stage=stage.name
@@ -109,7 +109,7 @@ class Edit:
         maps = self.tape[stage.replays][index] if stage.replays else None
         self.state, recorded, x0 = self.runner(
             "advance", self.params, self.request, self.keys, self.state, maps, repeat,
-            jnp.int32(chunk.first), stage=stage.name, count=chunk.count, preview=preview,
+            np.int32(chunk.first), stage=stage.name, count=chunk.count, preview=preview,
         )  # fmt: skip
         if stage.records:
             host = self.runner.pipeline.keep_on_host
@@ -269,7 +269,7 @@ def _dtype(a: Any) -> Any:
 
 def _host(batch: Any, size: int) -> Any:
     """Rows [size, ...] as arrays of the host."""
-    return jax.tree.map(np.asarray, parallel.gather(batch, size))
+    return parallel.gather(jax.tree.map(np.asarray, batch), size)
 
 
 def _joined(chunks: list, size: int) -> Any:

@@ -212,8 +212,9 @@ def invert_call(
     sources = conditioning.texts(prior, "source_prompt", source_prompt, len(items))
     prompts = [Prompts(source) for source in sources]
     ledits_settings.check_used(prompts, [n for n in numbers if numbers[n] is not None])
+    guided = ledits_settings.guides(resolved.recipe, prompts)
     requests = [
-        _ledits_request(resolved, item, own, None, 0)
+        _ledits_request(resolved, item, own, guided, None, 0)
         for item, own in zip(items, prompts, strict=True)
     ]
     keys = _keys(items, [0], given)
@@ -228,7 +229,7 @@ def invert_call(
         return Maps(*(np.stack(part) for part in list(zip(*made, strict=True))[:2]),
                     [m.of for m in made])  # fmt: skip
 
-    pipeline = resolved.pipeline(0, run=("invert",))
+    pipeline = resolved.pipeline(0, guided, run=("invert",))
     return Call(pipeline, prior.params, requests, keys, result, **_machine(given), keep_maps=True)
 
 
@@ -267,8 +268,9 @@ def ledits_call(
     ledits_settings.check_used(prompts, [n for n in names if given[n] is not None])
     slots, masks = _slots(slots, len(prompts[0].concepts), masks)
     samples, found = _samples(given), _inverted(inverted, resolved, preset, items, many)
+    guided = ledits_settings.guides(resolved.recipe, prompts)
     requests = [
-        _ledits_request(resolved, item, own, drawn, slots, start)
+        _ledits_request(resolved, item, own, guided, drawn, slots, start)
         for item, own, drawn, start in zip(items, prompts, masks, found, strict=True)
         for _ in samples
     ]
@@ -278,7 +280,7 @@ def ledits_call(
     def result(rows: list[Result]) -> Any:
         return _ledits_result(_paired(rows, items, samples), details, many, given)
 
-    pipeline = resolved.pipeline(slots, run=run, masks=bool(details))
+    pipeline = resolved.pipeline(slots, guided, run=run, masks=bool(details))
     return Call(pipeline, prior.params, requests, keys, result, **_machine(given))
 
 
@@ -535,6 +537,7 @@ def _ledits_request(
     resolved: ledits_settings.Resolved,
     item: TaskInput,
     prompts: Prompts,
+    guided: bool,
     masks: list[Any] | None,
     slots: int,
     inverted: Inverted | None = None,
@@ -542,7 +545,7 @@ def _ledits_request(
     ledits_settings.check_maps(resolved.prior, resolved.recipe, item.guide.image.shape)
     made = ledits_settings.request(
         resolved.prior, resolved.recipe, prompts, item.guide.image, resolved.embed,
-        slots=slots, masks=masks,
+        guided=guided, slots=slots, masks=masks,
     )  # fmt: skip
     return made._replace(t0=np.float32(made.t0), maps=inverted)
 

@@ -173,9 +173,13 @@ class Resolved(NamedTuple):
     t0: float
     defaults: Mapping[str, float] = {}
 
-    def pipeline(self, slots: int, **options: Any) -> LEDITSPipeline:
-        """The pipeline for `slots` rows of concepts; options as LEDITSPipeline."""
-        return LEDITSPipeline(self.plan, slots, **options)
+    def pipeline(self, slots: int, guided: bool, **options: Any) -> LEDITSPipeline:
+        """The pipeline for `slots` rows of concepts; options as LEDITSPipeline.
+
+        Args:
+            guided: whether the inversion has guidance, see `guides`; as in `request`.
+        """
+        return LEDITSPipeline(self.plan if guided else ledits.unguided(self.plan), slots, **options)
 
 
 def resolve(
@@ -235,6 +239,7 @@ def request(
     image: Any,
     embed: Callable[[str], Array],
     *,
+    guided: bool,
     slots: int | None = None,
     masks: Sequence[Any] | None = None,
 ) -> Request:
@@ -243,6 +248,7 @@ def request(
     Args:
         image: the photo [H, W, C] in [-1, 1].
         embed: text -> its embedding [M, K].
+        guided: as in Resolved.pipeline.
         slots: rows of the concepts, the last ones padding; None: as many as there are.
         masks: [H, W, 1] of the picture for each concept, or None of those without; None: none has.
 
@@ -254,10 +260,19 @@ def request(
     many = rows(prior, made, prompts.concepts, embed, masks, size)
     many = padded(many, len(prompts.concepts) if slots is None else slots)
     target = None if made.guidance in MASKS and not prompts.prompt else embed(prompts.prompt)
-    return ledits.request(
+    found = ledits.request(
         made, image, source=embed(prompts.source_prompt), empty=embed(""), many=many,
         target=target, against=embed(prompts.negative_prompt),
     )  # fmt: skip
+    return found if guided else ledits.without_guidance(found)
+
+
+def guides(made: Recipe, every: Iterable[Prompts]) -> bool:
+    """Whether inversion has guidance: a photo has a source prompt, and the scale is not 1.
+
+    Otherwise guidance would evaluate the network twice for the same prediction.
+    """
+    return made.source_scale != 1 and any(one.source_prompt for one in every)
 
 
 def check_maps(prior: Prior, made: Recipe, shape: tuple[int, int, int]) -> None:

@@ -3,57 +3,11 @@
 The tables are ordinary dicts. A wrong name gives one ValueError that lists the allowed names.
 """
 
-from sdedit_jax.registry.conditions import (
-    GUIDANCE,
-    NO_NULL,
-    check_label,
-    classes,
-    condition,
-    guided,
-)
-from sdedit_jax.registry.names import SDES, pick, process
-from sdedit_jax.registry.priors import (
-    EXACT,
-    LATENT_PRIORS,
-    NETS,
-    PARTS,
-    PRIORS,
-    check_channels,
-    initial_params,
-    latent_prior_of,
-    part_of,
-    prior_of,
-    size_of,
-    text_of,
-    with_attention,
-)
-from sdedit_jax.registry.tasks import TASKS, default_options, reads_mask_beside, task
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "EXACT",
-    "GUIDANCE",
-    "LATENT_PRIORS",
-    "NETS",
-    "NO_NULL",
-    "PARTS",
-    "PRIORS",
-    "SDES",
-    "TASKS",
-    "check_channels",
-    "check_label",
-    "classes",
-    "condition",
-    "default_options",
-    "guided",
-    "initial_params",
-    "latent_prior_of",
-    "part_of",
-    "pick",
-    "reads_mask_beside",
-    "prior_of",
-    "process",
-    "size_of",
-    "task",
-    "text_of",
-    "with_attention",
-]
+from sdedit_jax import lazy
+
+if TYPE_CHECKING:
+    from sdedit_jax.registry.tables import *
+
+__getattr__, __dir__ = lazy.names(__name__, "sdedit_jax.registry.tables")

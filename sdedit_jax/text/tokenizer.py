@@ -12,14 +12,15 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import tokenizers
-from tokenizers import models, normalizers, pre_tokenizers
 
 from sdedit_jax.files import json_file
 from sdedit_jax.files.wording import brief, first_line
+
+if TYPE_CHECKING:
+    import tokenizers
 
 LARGEST = 2**22
 """Entries of a vocabulary."""
@@ -59,7 +60,7 @@ class Tokenizer:
         length: number of ids of each text.
     """
 
-    bpe: tokenizers.Tokenizer
+    bpe: "tokenizers.Tokenizer"
     start: int
     end: int
     pad: int
@@ -76,7 +77,7 @@ class Tokenizer:
         ids += [self.pad] * (self.length - len(ids))
         return Tokens(np.asarray(ids, np.int32), len(own), cut, self._unseen(text, found))
 
-    def _unseen(self, text: str, found: tokenizers.Encoding) -> tuple[str, ...]:
+    def _unseen(self, text: str, found: "tokenizers.Encoding") -> tuple[str, ...]:
         """The words of several tokens, if the vocabulary is a small one, learned from captions."""
         if self.bpe.get_vocab_size() > SMALL:
             return ()
@@ -114,7 +115,7 @@ def read(folder: str | Path) -> Tokenizer:
     return Tokenizer(bpe, ids["start"], ids["end"], ids["pad"], length)
 
 
-def _bpe(folder: Path, unknown: str) -> tokenizers.Tokenizer:
+def _bpe(folder: Path, unknown: str) -> "tokenizers.Tokenizer":
     vocabulary, merges, whole = (
         folder / name for name in ("vocab.json", "merges.txt", "tokenizer.json")
     )
@@ -133,12 +134,15 @@ def _bpe(folder: Path, unknown: str) -> tokenizers.Tokenizer:
 
 def _made(
     words: Mapping[str, Any], pairs: list[tuple[str, ...]], unknown: str, file: Path
-) -> tokenizers.Tokenizer:
+) -> "tokenizers.Tokenizer":
     """CLIP's byte-pair encoding with this vocabulary and these merges.
 
     Args:
         file: that gives the vocabulary, for messages.
     """
+    import tokenizers
+    from tokenizers import models, normalizers, pre_tokenizers
+
     where = f"cannot read {file}"
     _check_model(words, pairs, where)
     with _in_one_line(where):

@@ -8,9 +8,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import tokenizers
-from tokenizers import models, pre_tokenizers, trainers
-
 from sdedit_jax.text.tokenizer import END, START, WORDS
 
 SUFFIX = "</w>"
@@ -31,6 +28,8 @@ def learn(texts: Sequence[str], size: int = LARGEST) -> tuple[dict[str, int], li
     Raises:
         ValueError: there is no text, or no room for a merge.
     """
+    from tokenizers import pre_tokenizers
+
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     single = [*letters, *(letter + SUFFIX for letter in letters)]
     room = size - len(single) - 2
@@ -46,6 +45,9 @@ def learn(texts: Sequence[str], size: int = LARGEST) -> tuple[dict[str, int], li
 
 
 def _merges(texts: Sequence[str], letters: list[str], count: int) -> list[Pair]:
+    import tokenizers
+    from tokenizers import models, pre_tokenizers, trainers
+
     bpe = tokenizers.Tokenizer(models.BPE(end_of_word_suffix=SUFFIX))
     split = pre_tokenizers.Split(tokenizers.Regex(WORDS), behavior="removed", invert=True)
     bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -42,7 +42,7 @@ from sdedit_jax.training.step import (
     make_step,
     transformation,
 )
-from sdedit_jax.weights import store
+from sdedit_jax.weights import orbax_folder, store
 
 POSITION = Fields(
     {"next_step": Whole(), "seed": Whole(0, 2**64 - 1), "batch": Whole(1), "first_step": Whole()}
@@ -417,7 +417,7 @@ def _misfit(path: Path, params: Any) -> str:
     """How stored parameters differ from those of a network, as the end of a sentence; "": not."""
     try:
         with store.silent():
-            stored = store.stored_shapes(path)["params"]
+            stored = orbax_folder.stored_shapes(path)["params"]
     except Exception:
         return ""
     return store.difference(stored, params, "this network")

@@ -215,7 +215,8 @@ class Editor:
             pictures = event.result[None]
             resolved = ledits_settings.resolve(prior, preset, {"t0": t0})
             own = recipe.of_ledits(settings, prior, item, resolved, preset, masks or ())
-            shapes = {"slots": len(parsed), "masks": masks is not None}
+            guided = bool(settings.source_prompt) and resolved.recipe.source_scale != 1
+            shapes = {"slots": len(parsed), "masks": masks is not None, "guided": guided}
             made = recipe.of_samples(
                 settings, config, own, prior, item, pictures, ["_edit"], shapes=shapes
             )

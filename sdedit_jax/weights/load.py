@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import platformdirs
 
@@ -118,7 +117,8 @@ def load_converted(
     stored = store.load(Path(folder), made.params, sha256=metadata["sha256"])
     arrays, tree = jax.tree.flatten(stored)
     for i, array in enumerate(arrays):  # one by one: not all of them twice
-        arrays[i] = jax.block_until_ready(jnp.asarray(array, jnp.float32))
+        host = np.asarray(array, np.float32)  # jnp.asarray compiles a program for each shape
+        arrays[i] = jax.block_until_ready(jax.device_put(host))
     return made.replace(params=jax.tree.unflatten(tree, arrays))
 
 

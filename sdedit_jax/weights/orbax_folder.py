@@ -1,11 +1,13 @@
-"""Folders of orbax before orbax opens them: nothing leads out or claims more than is there.
+"""Reading of folders of orbax, after a check: nothing leads out or claims more than is there.
+
+Orbax itself takes five times as long to import as tensorstore, with which it reads.
 
 A folder is a database (OCDBT): a manifest and trees of nodes, which name values by file, offset and
 length. `_METADATA` names the tensors. Without the database each tensor has a folder of its name.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ def check(folder: Path) -> int:
             out of it or behind the end of a file.
     """
     files = home.files_in(folder, "prior")
-    names = _names(folder)
+    names = [".".join(keys) for keys in _keys(folder)]
     if not (folder / MANIFEST).exists():
         _check_folders(folder, names)
     else:
@@ -39,6 +41,24 @@ def check(folder: Path) -> int:
         for place in _places(folder):
             _check_place(place, sizes)
     return sum(path.stat().st_size for path in files)
+
+
+def stored_shapes(folder: Path) -> dict[str, Any]:
+    """The tree of the shapes and dtypes of the tensors of a folder.
+
+    Raises:
+        ValueError: a tensor that cannot be opened, or that stands where others are.
+    """
+    found: dict[str, Any] = {}
+    every = _keys(folder)
+    for keys, store in zip(every, _open_all(folder, map(".".join, every)), strict=True):
+        place = found
+        for key in keys[:-1]:
+            place = place.setdefault(key, {})
+        if not isinstance(place, dict) or keys[-1] in place:
+            raise ValueError(f"_METADATA has {brief('.'.join(keys))} and a tensor in it, or twice")
+        place[keys[-1]] = jax.ShapeDtypeStruct(store.shape, store.dtype.numpy_dtype)
+    return found
 
 
 def read(folder: Path, shapes: Any) -> Any:
@@ -52,15 +72,20 @@ def read(folder: Path, shapes: Any) -> Any:
     Raises:
         ValueError: a tensor that cannot be read, or has another shape.
     """
-    third = bool(json_file.read_object(folder / "_METADATA", "prior").get("use_zarr3"))
     flat, tree = jax.tree_util.tree_flatten_with_path(shapes)
     names = [".".join(part.key for part in path) for path, _ in flat]
-    stores = [_open(folder, name, "zarr3" if third else "zarr") for name in names]
+    stores = _open_all(folder, names)
     for name, store, (_, leaf) in zip(names, stores, flat, strict=True):
         if store.shape != tuple(leaf.shape):
             raise ValueError(f"{name} has the shapes {store.shape} and {tuple(leaf.shape)}")
     started = [store.read() for store in stores]
     return jax.tree.unflatten(tree, [each.result() for each in started])
+
+
+def _open_all(folder: Path, names: Iterable[str]) -> list[ts.TensorStore]:
+    """The tensors of these names, not yet read."""
+    third = bool(json_file.read_object(folder / "_METADATA", "prior").get("use_zarr3"))
+    return [_open(folder, name, "zarr3" if third else "zarr") for name in names]
 
 
 def _open(folder: Path, name: str, driver: str) -> ts.TensorStore:
@@ -90,25 +115,27 @@ def _check_folders(folder: Path, names: list[str]) -> None:
             raise ValueError(f"it has neither {MANIFEST} nor {brief(name)}/.zarray")
 
 
-def _names(folder: Path) -> list[str]:
-    """The names of the tensors in _METADATA, none of which is a path."""
+def _keys(folder: Path) -> list[list[str]]:
+    """The keys of each tensor in _METADATA, of which none is a path."""
     if not (folder / "_METADATA").exists():
         raise ValueError("it has no _METADATA")
     found = json_file.read_object(folder / "_METADATA", "prior")
     tree = found.get("tree_metadata")
     if not isinstance(tree, Mapping) or not all(isinstance(e, Mapping) for e in tree.values()):
         raise ValueError("tree_metadata in _METADATA must be an object of objects")
-    names = []
+    found = []
     for entry in tree.values():
         keys = entry.get("key_metadata")
         if not isinstance(keys, list) or not all(isinstance(key, Mapping) for key in keys):
             raise ValueError(f"key_metadata in _METADATA must be a list, got {brief(keys)}")
+        if not keys:
+            raise ValueError("key_metadata in _METADATA must name each tensor")
         for key in keys:
             name = key.get("key")
             if not isinstance(name, str) or not name or {"/", "\\", "\0"} & {*name} or ".." in name:
                 raise ValueError(f"the name {brief(name)} of a tensor in _METADATA is not allowed")
-        names.append(".".join(key["key"] for key in keys))
-    return names
+        found.append([key["key"] for key in keys])
+    return found
 
 
 def _places(folder: Path) -> Iterator[str]:

@@ -4,7 +4,7 @@
     NAME/params/       the orbax checkpoint, a nested dict of arrays
     NAME/tokenizer/    files of the tokenizer, for a text-conditional prior
 
-Only this module and the training loop use orbax.
+Only this module and the training loop write with orbax; `orbax_folder` reads.
 """
 
 import contextlib
@@ -19,7 +19,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from sdedit_jax.files import door, json_file, prior_fields
 from sdedit_jax.files.paths import shown
@@ -80,6 +79,8 @@ def fill(
     compressed: bool = True,
 ) -> None:
     """Write the files of a prior into a folder of `whole_folder.writing`; see `save`."""
+    import orbax.checkpoint as ocp
+
     handler = ocp.PyTreeCheckpointHandler(use_compression=compressed)
     tree = jax.tree.map(np.asarray, dict(params))
     with ocp.Checkpointer(handler) as checkpointer:
@@ -182,9 +183,9 @@ def differs(path: Path, found: str, stated: str) -> str:
 
 
 def checked_shapes(path: Path) -> Params:
-    """`stored_shapes` of a folder whose files lead nowhere else and hold what they claim."""
+    """The shapes in a folder whose files lead nowhere else and hold what they claim."""
     size = orbax_folder.check(path)
-    found = stored_shapes(path)
+    found = orbax_folder.stored_shapes(path)
     orbax_folder.check_shapes(found, size)
     return found
 
@@ -208,21 +209,6 @@ def silent() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def _alone() -> ocp.options.MultiprocessingOptions:
-    """Reading by this process alone: the processes of a cluster do not wait for each other."""
-    own = jax.process_index()
-    return ocp.options.MultiprocessingOptions(own, {own}, f"process_{own}")
-
-
-def stored_shapes(path: Path) -> Params:
-    """Shapes and dtypes of the tensors of an orbax folder."""
-    with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
-        found = checkpointer.metadata(path).item_metadata
-    if found is None:
-        raise ValueError("the metadata of the checkpoint is missing or damaged")
-    return found.tree
 
 
 def difference(stored: Params, wanted: Params, network: str) -> str:
