@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
+from sdedit_jax.caution import warn
 from sdedit_jax.files import door, zip_file
+from sdedit_jax.files.paths import shown, walk
 from sdedit_jax.images import FORMATS, MASK_SUFFIX, Picture, decode
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -25,7 +25,8 @@ class Files:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.zip = zip_file.open_zip(path, "data") if path.suffix == ".zip" else None
+        is_zip = path.suffix == ".zip" and not path.is_dir()
+        self.zip = zip_file.open_zip(path, "data") if is_zip else None
 
     def __reduce__(self) -> tuple:
         return Files, (self.path,)
@@ -50,12 +51,20 @@ class Files:
 
 
 def _walk(folder: Path) -> list[str]:
-    """The paths of the files in a folder and its subfolders; links to folders are not followed."""
+    """The paths of the files in a folder and its subfolders; links to folders are not followed.
+
+    Warns:
+        UserWarning: a folder cannot be listed.
+    """
     found: list[str] = []
-    for here, _, files in os.walk(folder):
+    for here, _, files in walk(folder, _left_out):
         inside = os.path.relpath(here, folder).replace(os.sep, "/")
         found += files if inside == "." else [f"{inside}/{name}" for name in files]
     return found
+
+
+def _left_out(error: OSError) -> None:
+    warn(f"data: cannot list {shown(error.filename)}: {error.strerror}; its files are left out")
 
 
 def picture_names(names: Sequence[str]) -> list[str]:
@@ -106,15 +115,10 @@ def _photo(mask: str, suffix: str) -> str | None:
     return stem.removesuffix(suffix) if stem.endswith(suffix) else None
 
 
-def to_picture(data: bytes | np.ndarray, name: str) -> Picture:
-    """A picture of a file's bytes, or of uint8 [H, W, 1 | 3 | 4].
+def to_picture(data: bytes, name: str) -> Picture:
+    """A picture of a file's bytes.
 
     Raises:
-        ValueError: it cannot be read, or is another array.
+        ValueError: it cannot be read.
     """
-    if isinstance(data, bytes):
-        return decode(data, name, READABLE)
-    if data.dtype != np.uint8 or data.ndim != 3 or data.shape[-1] not in (1, 3, 4):
-        raise ValueError(f"cannot read {name}: {data.dtype} {data.shape} is not a uint8 picture")
-    rgb = np.broadcast_to(data[..., :3], (*data.shape[:2], 3))
-    return Picture(rgb, data[..., 3] if data.shape[-1] == 4 else None)
+    return decode(data, name, READABLE)

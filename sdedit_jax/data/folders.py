@@ -109,5 +109,6 @@ class _TfdsReader:
 
     def __call__(self, id: str, reference: str) -> Example:
         row = self.found.rows[int(reference)]
-        label = self.found.names[row["label"]] if self.found.names else ""
+        number = row.get("label", -1)
+        label = self.found.names[number] if number >= 0 else ""
         return Example(id, to_picture(row["image"], id), label=label)

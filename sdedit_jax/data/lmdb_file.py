@@ -5,7 +5,6 @@ checked. The file has pages; page 0 and 1 have the same facts, and the newer one
 lead to leaf pages, and these to keys with their values, of which large ones have their own pages.
 """
 
-import mmap
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -34,15 +33,12 @@ class Lmdb:
     """An LMDB file of a 64-bit machine with little-endian numbers, one table, and no duplicates.
 
     Raises:
-        ValueError: see door.check; or another file, or a damaged one.
+        ValueError: see door.mapped; or another file, or a damaged one.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with door.open_file(path, "data") as file:
-            if not path.stat().st_size:
-                raise self._error("the file is empty")
-            self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.data = door.mapped(path, "data")
         found = max(filter(None, map(self._facts, STARTS)), default=None)
         if found is None:
             raise self._error("it is no LMDB file, or both of its first pages are damaged")
@@ -111,13 +107,13 @@ class Lmdb:
         kind, lower, upper = struct.unpack_from("<HHH", page, 10)
         if kind not in (BRANCH, LEAF) or not HEAD < lower <= upper <= self.size or lower % 2:
             raise self._error(f"page {number} is damaged")
-        names, below = [], []
+        names, below, left = [], [], self.size
         for at in struct.unpack_from(f"<{(lower - HEAD) // 2}H", page, HEAD):
             low, high, flags, length = struct.unpack_from(
                 "<HHHH", page[at : at + 8].ljust(8, b"\0")
             )
-            name = page[at + 8 : at + 8 + length]
-            if at < upper or len(name) < length:
+            name, left = page[at + 8 : at + 8 + length], left - 8 - length
+            if at < upper or len(name) < length or left < 0:  # keys may lie on each other
                 raise self._error(f"page {number} is damaged")
             names.append(name)
             size, place = low | high << 16, start + at + 8 + length

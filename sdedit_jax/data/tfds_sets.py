@@ -1,25 +1,34 @@
 """Sets of tensorflow_datasets: prepared folders and names, read without TensorFlow."""
 
 import contextlib
+import functools
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sdedit_jax.data.files import READABLE
-from sdedit_jax.files import door, json_file, picture_file
+import numpy as np
+
+from sdedit_jax.files import door, json_file
 from sdedit_jax.files.wording import brief, reason
 
+MOST_CLASSES = 1_000_000
+"""Classes of a set."""
 FEATURES = "tensorflow_datasets.core.features."
 """Where the classes of features are; features.json names them, and tfds imports their modules."""
+
+
+TEXTS = (".json", ".txt")
+"""Endings of the files that tfds reads whole."""
 
 
 class Prepared(NamedTuple):
     """A split of a prepared set.
 
     Attributes:
-        rows: {"image": uint8 [H, W, C], ..} each, decoded at each access.
+        rows: {"image": the bytes of its file, "label": its number, -1 for none} each, read at each
+            access; without "label" where there are no names.
         names: the meaning of the labels; () where there are none.
         places: (split, first row, row after the last) of the parts that the rows are.
     """
@@ -58,39 +67,43 @@ def _prepared(path: Path, here: bool, split: str) -> Prepared:
     if "image" not in builder.info.features:
         raise ValueError("it has no feature 'image'")
     _check_splits(builder)
-    rows = builder.as_data_source(split=split)
-    undecoded = {"image": tfds.decode.SkipDecoding()}
-    raw = builder.as_data_source(split=split, decoders=undecoded)
     features = builder.info.features
-    label = features["label"] if "label" in features else None
-    names = tuple(getattr(label, "names", None) or ())
-    return Prepared(Rows(rows, raw, names), names, _places(builder, split))
+    if features["image"].np_dtype != np.uint8:
+        raise ValueError(f"its feature 'image' is {features['image'].np_dtype}, no uint8 picture")
+    names = _names(features["label"]) if "label" in features else ()
+    raw = tfds.decode.DeserializeMethod.RAW_BYTES
+    records = builder.as_data_source(split=split, deserialize_method=raw)
+    kept = {name: features[name] for name in ("image", *["label"] * bool(names))}
+    parse = tfds.features.FeaturesDict(kept).deserialize_example_np
+    undecoded = {"image": tfds.decode.SkipDecoding()}
+    rows = Rows(records, functools.partial(parse, decoders=undecoded), names)
+    return Prepared(rows, names, _places(builder, split))
+
+
+def _names(label: Any) -> tuple[str, ...]:
+    """The names of a feature's classes; () where it has none."""
+    if (getattr(label, "num_classes", None) or 0) > MOST_CLASSES:
+        raise ValueError(f"it claims {label.num_classes} classes, at most {MOST_CLASSES} may be")
+    return tuple(getattr(label, "names", None) or ())
 
 
 class Rows(Sequence):
-    """Rows whose pictures are checked before tfds decodes them."""
+    """Rows with undecoded pictures; other features than image and label are not read."""
 
-    def __init__(self, rows: Sequence, raw: Sequence, names: Sequence[str]) -> None:
-        """`raw`: the rows with undecoded pictures. `names`: of the labels."""
-        self.rows, self.raw, self.names = rows, raw, names
+    def __init__(self, records: Sequence, parse: Callable, names: Sequence[str]) -> None:
+        """`parse`: the row of a record. `names`: of the labels."""
+        self.records, self.parse, self.names = records, parse, names
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.records)
 
     def __getitem__(self, i: Any) -> dict[str, Any]:
-        raw = self._of(self.raw, i)
-        picture_file.opened(bytes(raw["image"]), f"the picture of row {i}", READABLE)
-        return self._of(self.rows, i)
-
-    def label(self, i: int) -> int:
-        """The label of a row; its picture is not decoded."""
-        return int(self._of(self.raw, i)["label"])
-
-    def _of(self, rows: Sequence, i: int) -> dict[str, Any]:
         try:
-            row = rows[i]
-            if self.names and not 0 <= int(row["label"]) < len(self.names):
-                raise ValueError(f"label must be in [0, {len(self.names)}), got {row['label']}")
+            row = self.parse(self.records[i])
+            if not isinstance(row["image"], bytes):
+                raise ValueError(f"image must be a file, got {brief(row['image'])}")
+            if self.names and not -1 <= int(row["label"]) < len(self.names):
+                raise ValueError(f"label must be in [-1, {len(self.names)}), got {row['label']}")
             return row
         except Exception as error:  # tfds raises many kinds for damaged rows
             raise ValueError(f"data: cannot read row {i}: {reason(error, 300)}") from error
@@ -112,7 +125,7 @@ def _check_folder(path: Path) -> None:
             )
     for file in path.iterdir():
         if not file.is_dir():
-            door.check(file, "data")
+            door.check(file, "data", door.TEXT if file.suffix in TEXTS else door.ANY)
 
 
 def _classes(value: Any) -> Iterator[Any]:
@@ -122,7 +135,7 @@ def _classes(value: Any) -> Iterator[Any]:
         yield from (
             value[name] for name in ("pythonClassName", "python_class_name") if name in value
         )
-        if isinstance(value.get("content"), dict | str) and "type" in value:
+        if isinstance(value.get("type"), str):  # as older versions write it
             yield value["type"]
     for one in inner:
         yield from _classes(one)

@@ -92,7 +92,8 @@ def lines(file: str | Path, field: str) -> Iterator[str]:
     """
     number, encoding = 0, ""
     with door.open_file(file, field, door.TABLE) as opened:
-        encoding = json.detect_encoding(opened.read(4))
+        with door.reading(file, field):
+            encoding = json.detect_encoding(opened.read(4) or b"")
         opened.seek(0)
         text = io.TextIOWrapper(opened, encoding, newline="")
         try:

@@ -1,6 +1,7 @@
 """Picture files by Pillow: what a picture needs is known, and limited, before it is decoded."""
 
 import io
+import re
 import struct
 import warnings
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,8 @@ from sdedit_jax.files.paths import shown
 from sdedit_jax.files.wording import reason
 
 FORMATS = ("PNG", "JPEG", "WEBP")
+JPEGS = ("JPEG", "MPO")
+"""Pillow's names of JPEG; MPO has more pictures behind the first one, as phones write it."""
 MEMORY = 2**30
 """Bytes of memory that a picture may need while it is decoded, see `needed`."""
 STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
@@ -23,12 +26,18 @@ WEBP = 14
 """Bytes for a pixel in which libwebp decodes: canvases, coded pixels and a copy."""
 MOST_RUNS = 2**24
 """Bytes, and pixels, of a BMP with run lengths, which Pillow decodes slowly."""
-MOST_EXIF = 2**26
-"""Bytes of the values of EXIF."""
+MOST_EXIF = 2**22
+"""Bytes of the values of EXIF, and of its segments in a JPEG."""
+RAW_EXIF = "Raw profile type exif"
+"""The PNG text with EXIF as hexadecimal digits behind three lines."""
 PNG_RATIO = 1032
 """Bytes of pixels for each byte of a PNG; deflate reaches no more."""
 JPEG_SHARE = 2048
 """Pixels for each byte of a JPEG: a block of 8x8 has at least one bit, and four blocks one."""
+APP1, SCAN = b"\xe1", b"\xda"
+"""Kinds of segments of a JPEG: EXIF or XMP, and the pixels."""
+EMPTY = (b"\0", b"\xc8", *(bytes([n]) for n in (*range(0xD0, 0xDA), *range(0xF0, 0x100))))
+"""Kinds without content."""
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 
@@ -45,14 +54,28 @@ def load(data: bytes, name: str, formats: Sequence[str], most: int = 0) -> Image
     """
     if not data:
         raise ValueError(f"cannot read {shown(name)}: the file is empty")
-    image = _opened(io.BytesIO(data), name, formats, most)
-    _check(image, data, name)
+    image = opened(data, name, formats, most)
     try:
         with _quiet():
             decode(image)
     except Exception as error:  # Pillow raises many kinds for damaged files
         raise _damaged(name, error) from error
+    if image.format == "PNG" and "transparency" in image.info:
+        image.info["transparency"] = _clear(image, data[24])
     return image
+
+
+def is_deep(data: bytes) -> bool:
+    """Whether the bytes of a file are those of a PNG with 16 bits per channel."""
+    return data.startswith(SIGNATURE) and data[24:25] == b"\x10"
+
+
+def _clear(image: Image.Image, depth: int) -> object:
+    """The transparent level or colour of a PNG, in 8 bits as its pixels; Pillow keeps its depth."""
+    clear = image.info["transparency"]
+    if image.mode == "L" and depth < 8:
+        return clear * 255 // (2**depth - 1)
+    return tuple(level >> 8 for level in clear) if image.mode == "RGB" and depth == 16 else clear
 
 
 def decode(image: Image.Image) -> None:
@@ -66,19 +89,20 @@ def decode(image: Image.Image) -> None:
         raise ValueError("it has no palette")
 
 
-def header(path: str | Path, formats: Sequence[str]) -> ImageFile.ImageFile:
-    """The image of a file whose pixels are not decoded, with what stands before them.
+def header(path: str | Path) -> ImageFile.ImageFile:
+    """The image of a PNG file whose pixels are not decoded, with what stands before them.
 
     Raises:
         ValueError: see door.check and `load`.
     """
     with door.open_file(path, most=door.PICTURE) as file:
-        return _opened(file, str(path), formats)
+        return _opened(file, str(path), ("PNG",))
 
 
-def opened(data: bytes, name: str, formats: Sequence[str]) -> ImageFile.ImageFile:
+def opened(data: bytes, name: str, formats: Sequence[str], most: int = 0) -> ImageFile.ImageFile:
     """The image of a file's bytes, checked and not decoded; see `load`."""
-    image = _opened(io.BytesIO(data), name, formats)
+    _check_exif(data, name)
+    image = _opened(io.BytesIO(data), name, formats, most)
     _check(image, data, name)
     return image
 
@@ -115,18 +139,41 @@ def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
 
 def exif(image: Image.Image) -> dict[int, object]:
     """The EXIF tags of an image; {} where they are damaged, for the pixels are fine."""
-    if _claimed(image.info.get("exif") or b"") > MOST_EXIF:
-        return {}
     try:
+        raw = image.info.get(RAW_EXIF, "").split("\n")[3:]
+        if _claimed(image.info.get("exif") or bytes.fromhex("".join(raw))) > MOST_EXIF:
+            return {}
         with _quiet():
             return dict(image.getexif())
     except Exception:  # Pillow raises many kinds for damaged EXIF
         return {}
 
 
+def _check_exif(data: bytes, name: str) -> None:
+    """Raise ValueError for a JPEG with too much EXIF, which Pillow reads as it opens the file."""
+    parts = (part[6:] for kind, part in _segments(data) if kind == APP1)
+    found = b"".join(part for part in parts if part)
+    if _claimed(found) > MOST_EXIF:
+        raise _damaged(name, f"its EXIF claims more than {MOST_EXIF} bytes")
+
+
+def _segments(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(kind, content) before the pixels of a JPEG; bytes between them are skipped, as by Pillow."""
+    at = 2 if data.startswith(b"\xff\xd8") else len(data)
+    while (at := data.find(b"\xff", at)) >= 0 and (kind := data[at + 1 : at + 2]) not in (
+        b"",
+        SCAN,
+    ):
+        at += 1 if kind == b"\xff" else 2
+        if kind not in EMPTY:
+            size = max(int.from_bytes(data[at : at + 2], "big"), 2)
+            yield kind, data[at + 2 : at + size]
+            at += size
+
+
 def _claimed(data: bytes) -> int:
     """Bytes of the values in the first directory of EXIF; values may lie on each other."""
-    data = data.removeprefix(b"Exif\0\0")
+    data = re.sub(rb"\A(Exif\0\0)+", b"", data)
     order = "<" if data[:2] == b"II" else ">"
     try:
         (at,) = struct.unpack_from(f"{order}I", data, 4)
@@ -145,7 +192,7 @@ def needed(image: Image.Image) -> int:
 
 def _per_pixel(mode: str, format: str | None, bands: int) -> int:
     # JPEG of several scans keeps two bytes for each level
-    decoder = {"JPEG": 2 * bands, "MPO": 2 * bands, "WEBP": WEBP}.get(format or "", 0)
+    decoder = {**dict.fromkeys(JPEGS, 2 * bands), "WEBP": WEBP}.get(format or "", 0)
     return STORED.get(mode, 4) + max(ARRAY, decoder)
 
 
@@ -179,7 +226,7 @@ def _least(image: Image.Image, data: bytes) -> int:
     if image.format == "PNG":
         channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(data[25], 1)
         return pixels * channels * data[24] // 8 // PNG_RATIO
-    return pixels // JPEG_SHARE if image.format in ("JPEG", "MPO") else 0
+    return pixels // JPEG_SHARE if image.format in JPEGS else 0
 
 
 def _opened(file: object, name: str, formats: Sequence[str], most: int = 0) -> ImageFile.ImageFile:

@@ -31,11 +31,7 @@ def mapping(path: Path) -> mmap.mmap:
     Raises:
         ValueError: see door.open_file; or the file is empty.
     """
-    with door.open_file(path, "source") as file:
-        try:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"source: cannot map {path}: {error}") from None
+    return door.mapped(path, "source")
 
 
 def contents(path: Path) -> memoryview:
