@@ -13,6 +13,8 @@ import numpy as np
 from sdedit_jax.files import door, json_file
 from sdedit_jax.files.wording import brief, reason
 
+CLASSES = ("pythonClassName", "python_class_name")
+"""Fields of features.json that name a class."""
 MOST_CLASSES = 1_000_000
 """Classes of a set."""
 FEATURES = "tensorflow_datasets.core.features."
@@ -47,17 +49,15 @@ def prepared(path: Path, split: str = "train") -> Prepared:
     """
     check_known(path)
     here = path.is_dir()
-    if here:
-        _check_folder(path)
+    for folder in [path] if here else _prepared_folders(str(path)):
+        _check_folder(folder)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # tfds prints that TensorFlow is missing
             return _prepared(path, here, split)
     except NotImplementedError as error:
         raise ValueError(f"data: {path} must be prepared as array_record: {error}") from error
     except Exception as error:  # tfds raises many kinds for damaged and unknown sets
-        raise ValueError(
-            f"data: {path} is not a folder, zip or prepared tfds set: {reason(error, 300)}"
-        ) from error
+        raise ValueError(f"data: cannot read the tfds set {path}: {reason(error, 300)}") from error
 
 
 def _prepared(path: Path, here: bool, split: str) -> Prepared:
@@ -128,17 +128,22 @@ def _check_folder(path: Path) -> None:
             door.check(file, "data", door.TEXT if file.suffix in TEXTS else door.ANY)
 
 
-def _classes(value: Any) -> Iterator[Any]:
-    """The classes that features.json names."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    if isinstance(value, dict):
-        yield from (
-            value[name] for name in ("pythonClassName", "python_class_name") if name in value
-        )
-        if isinstance(value.get("type"), str):  # as older versions write it
-            yield value["type"]
-    for one in inner:
-        yield from _classes(one)
+def _classes(features: Any) -> Iterator[Any]:
+    """The classes that features.json names, also in texts that hold JSON.
+
+    Raises:
+        ValueError: a text begins as a JSON object and is none.
+    """
+    left = [features]
+    while left:
+        value = left.pop()
+        if isinstance(value, str) and value.lstrip().startswith("{"):
+            value = json_file.parse_text(value, "a text in features.json", "data")
+        if isinstance(value, dict):
+            yield from (value[name] for name in CLASSES if name in value)
+            if isinstance(value.get("type"), str):  # as older versions write it
+                yield value["type"]
+        left += json_file.inside(value)
 
 
 def _check_splits(builder: Any) -> None:
@@ -177,7 +182,25 @@ def _is_tfds_name(name: str) -> bool:
     """Whether tfds knows a set; asking it to build another one would search the network."""
     import tensorflow_datasets as tfds
 
-    first = re.split("[/:]", name)[0]
-    folders = tfds.core.utils.file_utils.list_data_dirs()
-    known = first in tfds.list_builders(with_community_datasets=False)
-    return bool(first) and (known or any((Path(folder) / first).is_dir() for folder in folders))
+    known = _first(name) in tfds.list_builders(with_community_datasets=False)
+    return known or any(_homes(name))
+
+
+def _first(name: str) -> str:
+    """The name of a set without config and version."""
+    return re.split("[/:]", name)[0]
+
+
+def _homes(name: str) -> Iterator[Path]:
+    """The folders in which tfds keeps a set."""
+    import tensorflow_datasets as tfds
+
+    first, folders = _first(name), tfds.core.utils.file_utils.list_data_dirs()
+    return (Path(folder, first) for folder in folders if first and Path(folder, first).is_dir())
+
+
+def _prepared_folders(name: str) -> Iterator[Path]:
+    """The folders of the versions and configs of a set that tfds knows by its name."""
+    for home in _homes(name):
+        for pattern in ("*/features.json", "*/*/features.json"):
+            yield from (file.parent for file in home.glob(pattern))

@@ -5,7 +5,6 @@ Libraries that open files by themselves get paths that `check` or `check_folder`
 
 import contextlib
 import itertools
-import mmap
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -156,18 +155,6 @@ def read_head(path: str | Path, size: int, field: str = "") -> bytes:
     """The first bytes of a regular file, which may have fewer; see `read`."""
     with open_file(path, field) as file, reading(path, field):
         return file.read(size) or b""  # None: a file of /proc that has nothing now
-
-
-def mapped(path: str | Path, field: str = "") -> mmap.mmap:
-    """A regular file, memory-mapped and read-only.
-
-    Raises:
-        ValueError: see `check`; or the file is empty, or cannot be mapped.
-    """
-    with open_file(path, field) as file, reading(path, field):
-        if not os.fstat(file.fileno()).st_size:
-            raise _error(path, field, ValueError("the file is empty"))
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 @contextlib.contextmanager

@@ -31,7 +31,11 @@ def mapping(path: Path) -> mmap.mmap:
     Raises:
         ValueError: see door.open_file; or the file is empty.
     """
-    return door.mapped(path, "source")
+    with door.open_file(path, "source") as file:
+        try:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"source: cannot map {path}: {error}") from None
 
 
 def contents(path: Path) -> memoryview:
