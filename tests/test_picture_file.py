@@ -127,6 +127,17 @@ def test_exif_in_a_text_is_limited_too():
     tracemalloc.stop()
 
 
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize("kind", ["zTXt", "iTXt", "iCCP"])
+def test_a_picture_with_a_large_text_or_profile_is_read_without_them(kind, behind):
+    start = {"zTXt": b"a\0\0", "iTXt": b"a\0\1\0\0\0", "iCCP": b"a\0\0"}[kind]
+    large = chunk(kind.encode(), start + zlib.compress(bytes(2 * 10**6)))
+    pixels = chunk(b"IDAT", zlib.compress(b"\0abc"))
+    found = images.decode(png(1, 1, *((pixels, large) if behind else (large, pixels))), "x")
+    assert found.rgb.tobytes() == b"abc"
+    assert found.lost == ("text and a profile, one of them of more than 1 MiB",)
+
+
 @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
 def test_the_transparent_grey_of_a_png_has_its_depth(depth):
     """One pixel for each level; of 16 bits, 256 of them. The one of level 1 is transparent."""

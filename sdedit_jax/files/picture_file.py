@@ -40,10 +40,15 @@ EMPTY = (b"\0", b"\xc8", *(bytes([n]) for n in (*range(0xD0, 0xDA), *range(0xF0,
 """Kinds without content."""
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+LEFT_OUT = "left out"
+"""See `load`."""
 
 
 def load(data: bytes, name: str, formats: Sequence[str], most: int = 0) -> ImageFile.ImageFile:
     """The decoded image of a file's bytes.
+
+    A PNG whose texts or profile are larger than Pillow's limits is decoded without them, and has
+    LEFT_OUT in its `info`.
 
     Args:
         name: of the file, for messages. formats: the accepted ones, by Pillow's names.
@@ -52,6 +57,19 @@ def load(data: bytes, name: str, formats: Sequence[str], most: int = 0) -> Image
     Raises:
         ValueError: empty, damaged, too large or of another format.
     """
+    try:
+        return _decoded(data, name, formats, most)
+    except ValueError as error:
+        if "MAX_TEXT" not in str(error):
+            raise
+    chunks = (chunk for kind, chunk in _chunks(data, name) if kind not in (*TEXTS, b"iCCP"))
+    image = _decoded(SIGNATURE + b"".join(chunks), name, formats, most)
+    image.info[LEFT_OUT] = True
+    return image
+
+
+def _decoded(data: bytes, name: str, formats: Sequence[str], most: int) -> ImageFile.ImageFile:
+    """The image of a file's bytes, with all that they hold; see `load`."""
     if not data:
         raise ValueError(f"cannot read {shown(name)}: the file is empty")
     image = opened(data, name, formats, most)
@@ -120,7 +138,7 @@ def png_text(data: bytes, name: str) -> dict[str, str]:
     dot = io.BytesIO()
     Image.new("L", (1, 1)).save(dot, "PNG")
     end = len(dot.getvalue()) - 12
-    image = load(dot.getvalue()[:end] + texts + dot.getvalue()[end:], name, ("PNG",))
+    image = _decoded(dot.getvalue()[:end] + texts + dot.getvalue()[end:], name, ("PNG",), 0)
     return {str(key): str(value) for key, value in image.text.items()}  # type: ignore[attr-defined]
 
 

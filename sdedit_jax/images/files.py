@@ -116,6 +116,7 @@ def _beside_pixels(image: Image.Image) -> tuple[bytes | None, tuple | None, tupl
     dpi = info.get("dpi")
     right = isinstance(dpi, tuple) and len(dpi) == 2 and all(0 < d < 1e6 for d in dpi)
     names = {"xmp": "XMP", "XML:com.adobe.xmp": "XMP", "gamma": "gamma"}
+    names |= {picture_file.LEFT_OUT: "text and a profile, one of them of more than 1 MiB"}
     names |= {"chromaticity": "chromaticity", "comment": "a comment", "photoshop": "IPTC"}
     lost += dict.fromkeys(words for name, words in names.items() if name in info)
     if getattr(image, "text", None):
