@@ -4,6 +4,7 @@ import io
 import os
 import random
 import struct
+import time
 import tracemalloc
 import zlib
 
@@ -108,13 +109,24 @@ def exif_of(size, offset=8):
 def test_exif_in_many_segments_of_a_jpeg_is_refused_before_it_is_read():
     """Pillow joins the segments; bytes between them do not hide them."""
     plain, whole = encoded(kind="JPEG"), exif_of(200_000)
+    xmp = b"http://ns.adobe.com/xap/1.0/\0<x/>"
+    xmp = b"\xff\xe1" + struct.pack(">H", len(xmp) + 2) + xmp
+    assert images.decode(plain[:2] + xmp + plain[2:], "x").lost == ("XMP",)
     for between in (b"", b"\xff", b"xyz", b"\xff\0", b"\xff\xd0"):
         parts = [b"Exif\0\0" + whole[at : at + 50_000] for at in range(0, len(whole), 50_000)]
         parts[0] = b"Exif\0\0" + parts[0]
         marked = (b"\xff\xe1" + struct.pack(">H", len(p) + 2) + p + between for p in parts)
-        data = plain[:2] + b"".join(marked) + plain[20:]
+        data = plain[:2] + xmp + b"".join(marked) + plain[20:]
         with pytest.raises(ValueError, match="its EXIF claims more than"):
             images.decode(data, "x")
+
+
+def test_exif_of_many_beginnings_ends():
+    pixels = chunk(b"IDAT", zlib.compress(bytes(4)))
+    data = png(1, 1, chunk(b"eXIf", b"Exif\0\0" * 10**6), pixels)
+    start = time.monotonic()
+    assert images.decode(data, "x").rgb.shape == (1, 1, 3)
+    assert time.monotonic() - start < 5
 
 
 def test_exif_in_a_text_is_limited_too():
