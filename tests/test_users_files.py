@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import subprocess
 import tracemalloc
 import zipfile
 from itertools import chain
@@ -88,8 +89,12 @@ def test_a_member_is_read_in_pieces(tmp_path, monkeypatch, rng):
     assert most < 10**6
 
 
-def test_folders_may_lie_deep(tmp_path, monkeypatch):
-    """Deeper than Python's limit of recursion."""
+@pytest.fixture
+def deep(tmp_path, monkeypatch):
+    """The folder with "top", in which a.png lies deeper than Python's limit of recursion.
+
+    It is removed by rm, for Python's own removal is recursive.
+    """
     (tmp_path / "top").mkdir()
     monkeypatch.chdir(tmp_path / "top")
     for _ in range(1100):
@@ -97,6 +102,12 @@ def test_folders_may_lie_deep(tmp_path, monkeypatch):
         os.chdir("d")
     Path("a.png").write_bytes(b"")
     os.chdir(tmp_path)
+    yield tmp_path
+    subprocess.run(["rm", "-rf", tmp_path / "top"], check=True)
+
+
+@pytest.mark.usefixtures("deep")
+def test_folders_may_lie_deep():
     inside = "/".join(["top", *["d"] * 1100, "a.png"])
     assert [str(path) for path in door.check_folder("top")] == [inside]
     assert list(map(str, images.find_inputs("top/**/*.png"))) == [inside]
