@@ -4,7 +4,9 @@ import csv
 import hashlib
 import io
 import json
+import os
 import pickle
+import struct
 import threading
 import time
 import tracemalloc
@@ -15,8 +17,8 @@ import pytest
 from PIL import Image
 from tfds_files import prepared, records, write_records
 
-from sdedit_jax.data import LAYOUTS, celeba_hq, open_data_set, pie_bench
-from sdedit_jax.data.lmdb_file import Lmdb
+from sdedit_jax.data import LAYOUTS, celeba_hq, open_data_set, pie_bench, source
+from sdedit_jax.data.lmdb_file import MAGIC, Lmdb
 from sdedit_jax.data.tables import texts
 
 
@@ -181,6 +183,46 @@ def test_a_damaged_picture_of_a_tfds_set_is_refused(tmp_path, rng):
     assert data[0].picture.rgb.shape == data[2].picture.rgb.shape == (8, 8, 3)
     with pytest.raises(ValueError, match="cannot read the picture of row 1: damaged"):
         data[1]
+
+
+TFDS = "tensorflow_datasets.core.features."
+
+
+def older(image, kind="features_dict.FeaturesDict", **label):
+    """features.json as older versions of tfds write it."""
+    names = {"type": f"{TFDS}class_label_feature.ClassLabel", "content": label, "proto_cls": ""}
+    return {"type": TFDS + kind, "content": {"image": image, "label": names}, "proto_cls": ""}
+
+
+def image_of(dtype="uint8", kind="image_feature.Image"):
+    content = {"shape": [8, 8, 3], "dtype": dtype, "encoding_format": "png", "encoding": "none"}
+    return {"type": TFDS + kind, "content": content, "proto_cls": ""}
+
+
+def test_a_tfds_set_imports_no_module_and_claims_no_more_than_it_has(tmp_path, rng, monkeypatch):
+    path = prepared(tmp_path, "claims", [picture(rng) for _ in range(2)])
+    (tmp_path / "foreign_module.py").write_text("raise SystemExit('it ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+    foreign = "foreign_module.X"
+    hidden = {"features": {"image": {"pythonClassName": foreign}}}
+    nested = {"a": {"type": foreign, "content": {}}}
+    text = {"proto_cls": "tensorflow_datasets.FeaturesDict", "content": json.dumps(hidden)}
+    as_json = {"jsonFeature": {"json": json.dumps(nested)}}
+    features = f"{TFDS}features_dict.FeaturesDict"
+    for content, told in (
+        ({"type": foreign, "content": None}, "names the class 'foreign_module.X'; allowed are"),
+        ({"type": features, **text}, "names the class 'foreign_module.X'"),
+        ({"pythonClassName": features, **as_json}, "names the class 'foreign_module.X'"),
+        ({"pythonClassName": features, "description": "{torn"}, "cannot read a text in features"),
+        (older(image_of(), num_classes=10**12), "it claims 1000000000000 classes, at most"),
+        (older(image_of("uint16"), num_classes=2), "its feature 'image' is uint16, no uint8"),
+        (older(image_of(kind="tensor_feature.Tensor"), num_classes=2), "cannot read row 0"),
+    ):
+        (path / "features.json").write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=told):
+            open_data_set(path)[0]
+    (path / "features.json").write_text(json.dumps(older(image_of(), num_classes=2)))
+    assert sorted(one.label for one in open_data_set(path)) == ["a", "b"]
 
 
 # --- manifests ------------------------------------------------------------------------------------
@@ -381,8 +423,8 @@ def test_lsun_is_read_from_its_lmdb_folder(tmp_path, rng):
     kinds = zip(shown.items(), ("WEBP", "PNG", "WEBP"), strict=True)
     values = {key: encoded(pixels, kind) for (key, pixels), kind in kinds}
     path = lmdb_folder(tmp_path / "church_outdoor_val_lmdb", {**values, "d4": b"torn"})
-    for source, split in ((path, ""), (tmp_path, "val"), (tmp_path, "")):
-        data = open_data_set(source, split=split)
+    for where, split in ((path, ""), (tmp_path, "val"), (tmp_path, "")):
+        data = open_data_set(where, split=split)
         assert list(data.ids) == ["a1", "b2", "c3", "d4"]
         for example in data.first(3):
             np.testing.assert_array_equal(example.picture.rgb, shown[example.id])
@@ -425,6 +467,40 @@ def test_a_damaged_lmdb_file_raises_no_other_error(tmp_path, rng):
         except ValueError as error:
             errors += str(file) in str(error)
     assert errors > 50
+
+
+def test_keys_of_an_lmdb_file_do_not_lie_on_each_other(tmp_path):
+    """A page of 2000 nodes that are all the same one, with a key of 4 KiB."""
+    size, count = 8192, 2000
+    facts, leaf = bytearray(size), bytearray(size)
+    for place, kind, value in ((0, "II", (MAGIC, 1)), (24, "I", (size,)), (112, "Q", (2,))):
+        struct.pack_into(f"<{kind}", facts, 16 + place, *value)
+    first = 16 + 2 * count
+    struct.pack_into(f"<HHH{count}H", leaf, 10, 2, first, first, *[first] * count)
+    struct.pack_into("<HHHH", leaf, first, 1, 0, 0, size - first - 8)
+    (tmp_path / "data.mdb").write_bytes(facts + facts + leaf)
+    assert "page 2 is damaged" in refused(tmp_path)
+
+
+def test_an_lmdb_file_that_shrinks_while_it_is_open_is_damaged(tmp_path, rng):
+    file = lmdb_folder(tmp_path / "small", {"a": rng.bytes(30)}) / "data.mdb"
+    found = Lmdb(file)
+    os.truncate(file, 100)
+    with pytest.raises(ValueError, match="data: cannot read .*data.mdb: page . is missing"):
+        found.get(b"a")
+
+
+def test_keys_of_an_lmdb_file_are_text(tmp_path, rng):
+    lmdb = pytest.importorskip("lmdb")
+    with lmdb.open(str(tmp_path / "x_val_lmdb")) as made, made.begin(write=True) as rows:
+        rows.put(b"a\xff", b"x")
+    assert r"the id a\xff of" in refused(tmp_path / "x_val_lmdb")
+
+
+def test_a_path_that_cannot_be_looked_at_is_named():
+    assert "data: cannot read xxx" in refused("x" * 5000)
+    with pytest.raises(ValueError, match="data: cannot read xxx.*: File name too long"):
+        source("x" * 5000)
 
 
 def faces(root, rng):

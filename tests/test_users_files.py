@@ -3,12 +3,18 @@
 import io
 import os
 import struct
+import subprocess
+import tracemalloc
 import zipfile
+from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sdedit_jax.files import array_file, door, zip_file
+from sdedit_jax import images
+from sdedit_jax.data.files import Files
+from sdedit_jax.files import array_file, door, json_file, table, zip_file
 
 
 def zipped(path, **members):
@@ -56,6 +62,89 @@ def test_damaged_zips_raise_one_kind_of_error(tmp_path, rng):
                     zip_file.read(archive, name, "data", 10**6)
         except ValueError as error:
             assert str(error).startswith("data: cannot") and "\n" not in str(error)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_only_compressions_that_can_be_read_in_pieces_are_allowed(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as made:
+        made.writestr("a", b"12345")
+    with zip_file.open_zip(tmp_path / "a.zip", "data") as archive:
+        with pytest.raises(ValueError, match="its compression is not allowed; save the zip with"):
+            zip_file.read(archive, "a", "data", 10)
+
+
+def test_a_member_is_read_in_pieces(tmp_path, monkeypatch, rng):
+    """One of more bytes than the directory may have, and one with more behind its claim."""
+    monkeypatch.setattr(zip_file, "DIRECTORY", 50_000)
+    monkeypatch.setattr(door, "PIECE", 1000)
+    whole = rng.bytes(100_000)
+    with zip_file.open_zip(zipped(tmp_path / "a.zip", a=whole, b=bytes(10**7)), "data") as archive:
+        assert zip_file.read(archive, "a", "data", 10**6) == whole
+        archive.getinfo("b").file_size = 10
+        tracemalloc.start()
+        with pytest.raises(ValueError, match="CRC"):
+            zip_file.read(archive, "b", "data", 10**8)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert most < 10**6
+
+
+@pytest.fixture
+def deep(tmp_path, monkeypatch):
+    """The folder with "top", in which a.png lies deeper than Python's limit of recursion.
+
+    It is removed by rm, for Python's own removal is recursive.
+    """
+    (tmp_path / "top").mkdir()
+    monkeypatch.chdir(tmp_path / "top")
+    for _ in range(1100):
+        os.mkdir("d")
+        os.chdir("d")
+    Path("a.png").write_bytes(b"")
+    os.chdir(tmp_path)
+    yield tmp_path
+    subprocess.run(["rm", "-rf", tmp_path / "top"], check=True)
+
+
+@pytest.mark.usefixtures("deep")
+def test_folders_may_lie_deep():
+    inside = "/".join(["top", *["d"] * 1100, "a.png"])
+    assert [str(path) for path in door.check_folder("top")] == [inside]
+    assert list(map(str, images.find_inputs("top/**/*.png"))) == [inside]
+    assert Files(Path("top")).names() == [inside.removeprefix("top/")]
+
+
+def test_a_folder_that_cannot_be_listed_gives_a_warning(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "a.png").write_bytes(b"")
+    scan = os.scandir
+
+    def refuse(path):
+        if os.fspath(path).endswith("/in"):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.warns(UserWarning, match="cannot list .*/in: Permission denied; its files are"):
+        assert Files(tmp_path).names() == ["a.png"]
+
+
+def test_files_that_cannot_be_read_now_are_named():
+    """A regular file for the check; each read of it fails."""
+    for read in (lambda file: door.read_head(file, 4, "data"), door.read):
+        with pytest.raises(ValueError, match="cannot read /proc/self/mem: Input/output error"):
+            read("/proc/self/mem")
+    with pytest.raises(ValueError, match="data: cannot read /proc/self/mem: Input/output error"):
+        next(json_file.lines("/proc/self/mem", "data"))
+
+
+def test_blank_lines_before_a_table_take_no_memory():
+    blank = (line for line in ["\n"] * 10**6)
+    tracemalloc.start()
+    rows = table.rows_of(chain(blank, ["a;b\n", "1;2\n"]), "x", "data")
+    assert list(rows) == [(10**6 + 1, ["a", "b"]), (10**6 + 2, ["1", "2"])]
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()
 
 
 def npy(array, **more):

@@ -168,16 +168,27 @@ def file_set(
     """
     columns = ((id, row.reference(), place) for id, row, place in rows)
     ids, references, places = texts(columns, 3)
+    check_ids(ids, places, name)
+    return DataSet(name, ids, references, FileReader(files, mask))
+
+
+def check_ids(ids: Sequence[str], places: Sequence[str], name: str) -> None:
+    """Check the ids of a set.
+
+    Args:
+        places: of the rows, for messages. name: of the set.
+
+    Raises:
+        ValueError: there are none, one is not UTF-8, or one occurs twice.
+    """
     if not ids:
         raise ValueError(f"data: {name} has no rows")
     strange = next(filter(json_file.SURROGATE.search, ids), None)
     if strange is not None:
         raise ValueError(f"data: the id {shown(strange)} of {name} is not UTF-8; rename the file")
-    twice = repeated(ids)
-    if twice:
+    if twice := repeated(ids):
         first, second = (shown(places[row]) for row in twice)
         raise ValueError(f"data: {first} and {second} of {name} have the id {brief(ids[twice[0]])}")
-    return DataSet(name, ids, references, FileReader(files, mask))
 
 
 def repeated(ids: Sequence[str]) -> tuple[int, int] | None:

@@ -6,7 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from sdedit_jax.caution import warn
 from sdedit_jax.files import door, zip_file
+from sdedit_jax.files.paths import shown, walk
 from sdedit_jax.images import FORMATS, MASK_SUFFIX, Picture, decode
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -23,7 +25,8 @@ class Files:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.zip = zip_file.open_zip(path, "data") if path.suffix == ".zip" else None
+        is_zip = path.suffix == ".zip" and not path.is_dir()
+        self.zip = zip_file.open_zip(path, "data") if is_zip else None
 
     def __reduce__(self) -> tuple:
         return Files, (self.path,)
@@ -48,12 +51,20 @@ class Files:
 
 
 def _walk(folder: Path) -> list[str]:
-    """The paths of the files in a folder and its subfolders; links to folders are not followed."""
+    """The paths of the files in a folder and its subfolders; links to folders are not followed.
+
+    Warns:
+        UserWarning: a folder cannot be listed.
+    """
     found: list[str] = []
-    for here, _, files in os.walk(folder):
+    for here, _, files in walk(folder, _left_out):
         inside = os.path.relpath(here, folder).replace(os.sep, "/")
         found += files if inside == "." else [f"{inside}/{name}" for name in files]
     return found
+
+
+def _left_out(error: OSError) -> None:
+    warn(f"data: cannot list {shown(error.filename)}: {error.strerror}; its files are left out")
 
 
 def picture_names(names: Sequence[str]) -> list[str]:

@@ -15,6 +15,7 @@ from sdedit_jax.data.files import (
     masks_beside,
     of_split,
     picture_names,
+    to_picture,
 )
 from sdedit_jax.data.layouts import Choice
 from sdedit_jax.data.tables import texts
@@ -108,5 +109,6 @@ class _TfdsReader:
 
     def __call__(self, id: str, reference: str) -> Example:
         row = self.found.rows[int(reference)]
-        label = self.found.names[row["label"]] if self.found.names else ""
-        return Example(id, row["image"], label=label)
+        number = row.get("label", -1)
+        label = self.found.names[number] if number >= 0 else ""
+        return Example(id, to_picture(row["image"], id), label=label)

@@ -5,7 +5,7 @@ checked. The file has pages; page 0 and 1 have the same facts, and the newer one
 lead to leaf pages, and these to keys with their values, of which large ones have their own pages.
 """
 
-import mmap
+import os
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -39,10 +39,9 @@ class Lmdb:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with door.open_file(path, "data") as file:
-            if not path.stat().st_size:
-                raise self._error("the file is empty")
-            self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.file = door.open_file(path, "data")
+        if not self._end():
+            raise self._error("the file is empty")
         found = max(filter(None, map(self._facts, STARTS)), default=None)
         if found is None:
             raise self._error("it is no LMDB file, or both of its first pages are damaged")
@@ -76,13 +75,14 @@ class Lmdb:
 
     def _facts(self, start: int) -> tuple[int, int, int] | None:
         """(number of the change, size of a page, root) of a page of facts."""
-        if start + HEAD + 136 > len(self.data):
+        data = self._read(start + HEAD, 136)
+        if len(data) < 136:
             return None
-        magic, version = struct.unpack_from("<II", self.data, start + HEAD)
-        (size,) = struct.unpack_from("<I", self.data, start + HEAD + 24)
-        (table,) = struct.unpack_from("<H", self.data, start + HEAD + 76)
-        (root,) = struct.unpack_from("<Q", self.data, start + HEAD + 112)
-        (change,) = struct.unpack_from("<Q", self.data, start + HEAD + 128)
+        magic, version = struct.unpack_from("<II", data)
+        (size,) = struct.unpack_from("<I", data, 24)
+        (table,) = struct.unpack_from("<H", data, 76)
+        (root,) = struct.unpack_from("<Q", data, 112)
+        (change,) = struct.unpack_from("<Q", data, 128)
         right = (magic, version) == (MAGIC, VERSION) and size in STARTS[1:]
         if not right or start not in (0, size):
             return None
@@ -105,19 +105,19 @@ class Lmdb:
     def _nodes(self, number: int) -> tuple[bool, list[bytes], list[Any]]:
         """Whether a page is a branch; its keys; the pages below, or what `_value` takes."""
         start = number * self.size
-        page = self.data[start : start + self.size]
+        page = self._read(start, self.size)
         if len(page) < self.size:
             raise self._error(f"page {number} is missing")
         kind, lower, upper = struct.unpack_from("<HHH", page, 10)
         if kind not in (BRANCH, LEAF) or not HEAD < lower <= upper <= self.size or lower % 2:
             raise self._error(f"page {number} is damaged")
-        names, below = [], []
+        names, below, left = [], [], self.size
         for at in struct.unpack_from(f"<{(lower - HEAD) // 2}H", page, HEAD):
             low, high, flags, length = struct.unpack_from(
                 "<HHHH", page[at : at + 8].ljust(8, b"\0")
             )
-            name = page[at + 8 : at + 8 + length]
-            if at < upper or len(name) < length:
+            name, left = page[at + 8 : at + 8 + length], left - 8 - length
+            if at < upper or len(name) < length or left < 0:  # keys may lie on each other
                 raise self._error(f"page {number} is damaged")
             names.append(name)
             size, place = low | high << 16, start + at + 8 + length
@@ -128,13 +128,22 @@ class Lmdb:
         """The value after its key, or on its own pages."""
         end = (number + 1) * self.size
         if flags == LARGE and place + 8 <= end:
-            (page,) = struct.unpack_from("<Q", self.data, place)
-            place, end = page * self.size + HEAD, len(self.data)
+            page = int.from_bytes(self._read(place, 8), "little")
+            place, end = page * self.size + HEAD, self._end()
         elif flags:
             raise self._error(f"page {number} has values of an unknown kind")
         if place + size > end or size > door.PICTURE:
             raise self._error(f"a value on page {number} claims {size} bytes")
-        return self.data[place : place + size]
+        return self._read(place, size)
+
+    def _end(self) -> int:
+        """Bytes of the file."""
+        return os.fstat(self.file.fileno()).st_size
+
+    def _read(self, start: int, size: int) -> bytes:
+        """Bytes of the file, fewer at its end. Threads may share it, and it may change."""
+        with door.reading(self.path, "data"):
+            return os.pread(self.file.fileno(), size, start) if start < self._end() else b""
 
     def _error(self, reason: str) -> ValueError:
         return ValueError(f"data: cannot read {self.path}: {reason}")

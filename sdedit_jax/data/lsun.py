@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from sdedit_jax.data.examples import DataSet, Example
+from sdedit_jax.data.examples import DataSet, Example, check_ids
 from sdedit_jax.data.files import to_picture
 from sdedit_jax.data.layouts import Choice, Layout
 from sdedit_jax.data.lmdb_file import Lmdb
@@ -39,8 +39,7 @@ def lsun(path: Path, choice: Choice) -> DataSet:
         raise ValueError(f"data: {folder} is not the split {choice.split!r} by its name")
     reader = _Reader(folder, (found and found["category"]) or "")
     (ids,) = texts(((key,) for key in reader.keys()), 1)
-    if not ids:
-        raise ValueError(f"data: {folder} has no rows")
+    check_ids(ids, ids, str(folder))
     return DataSet(folder.name, ids, ids, reader)
 
 

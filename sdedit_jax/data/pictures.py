@@ -18,7 +18,9 @@ from sdedit_jax.data.files import (
     to_picture,
 )
 from sdedit_jax.data.tfds_sets import prepared
-from sdedit_jax.images import LEAST_SHARE, Picture, fit, flatten, luminance, share, size_text
+from sdedit_jax.files import door
+from sdedit_jax.files.paths import user_path
+from sdedit_jax.images import LEAST_SHARE, fit, flatten, luminance, share, size_text
 from sdedit_jax.text.spelling import counted, one_of
 
 LABELS = (None, "folder", "captions")
@@ -82,11 +84,11 @@ def source(
             sizes, no label.
     """
     one_of("labels", labels, LABELS)
-    path = Path(path)
-    if path.suffix == ".zip" or (path.is_dir() and not (path / "dataset_info.json").exists()):
-        images, numbers, names = _from_files(path, split, labels, size)
-    else:
-        images, numbers, names = _from_tfds(path, split, labels, size)
+    path = user_path(path)
+    with door.reading(path, "data"):
+        plain = path.is_dir() and not (path / "dataset_info.json").exists()
+        read = _from_files if path.suffix == ".zip" or plain else _from_tfds
+        images, numbers, names = read(path, split, labels, size)
     if len(images) == 0:
         raise ValueError(f"data: no picture ({', '.join(PICTURES)}) in {path}, split {split!r}")
     images = replace(images, channels=channels)
@@ -203,13 +205,15 @@ def _from_tfds(path: Path, split: str | None, labels: str | None, size: int | No
         return images, None, ()
     if not found.names:
         raise ValueError(f"data: the tfds set {path} has no labels")
-    numbers = np.array([found.rows.label(i) for i in range(len(found.rows))], np.int32)
+    numbers = np.array([found.rows[i]["label"] for i in range(len(found.rows))], np.int32)
+    if numbers.min(initial=0) < 0:
+        raise ValueError(f"data: row {numbers.argmin()} of the tfds set {path} has no label")
     return images, numbers, found.names
 
 
-def _decode(data: bytes | Picture, size: int | None, name: str) -> tuple[np.ndarray, float]:
+def _decode(data: bytes, size: int | None, name: str) -> tuple[np.ndarray, float]:
     try:
-        rgb = flatten(data if isinstance(data, Picture) else to_picture(data, name))
+        rgb = flatten(to_picture(data, name))
     except ValueError as error:
         raise ValueError(f"data: {error}") from error
     if size is None:

@@ -8,6 +8,7 @@ from sdedit_jax.data.folders import folder, tfds_set
 from sdedit_jax.data.layouts import Choice, Layout
 from sdedit_jax.data.manifest import ENDINGS, manifest
 from sdedit_jax.data.tfds_sets import check_known
+from sdedit_jax.files import door
 from sdedit_jax.files.paths import user_path
 from sdedit_jax.images import MASK_SUFFIX
 from sdedit_jax.text.spelling import one_of
@@ -56,11 +57,12 @@ def open_data_set(
     """
     one_of("layout", layout, ["auto", *LAYOUTS])
     path = user_path(source)
-    name = _detected(path) if layout == "auto" else layout
-    _check_exists(path, name)
-    choice = Choice(split, labels, mask_suffix)
-    _check_options(choice, name)
-    return LAYOUTS[name].open(path, choice)
+    with door.reading(path, "data"):
+        name = _detected(path) if layout == "auto" else layout
+        _check_exists(path, name)
+        choice = Choice(split, labels, mask_suffix)
+        _check_options(choice, name)
+        return LAYOUTS[name].open(path, choice)
 
 
 def _detected(path: Path) -> str:

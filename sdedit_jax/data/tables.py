@@ -18,7 +18,7 @@ def json_rows(lines: Iterable[str], name: str) -> Iterator[tuple[int, Mapping[st
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        row = json_file.parse(line.encode(), f"line {number} of {name}", "data")
+        row = json_file.parse_text(line, f"line {number} of {name}", "data")
         if not isinstance(row, dict):
             raise ValueError(f"data: line {number} of {name} must hold a JSON object")
         yield number, row

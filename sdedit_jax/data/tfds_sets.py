@@ -1,25 +1,36 @@
 """Sets of tensorflow_datasets: prepared folders and names, read without TensorFlow."""
 
 import contextlib
+import functools
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sdedit_jax.data.files import to_picture
+import numpy as np
+
 from sdedit_jax.files import door, json_file
 from sdedit_jax.files.wording import brief, reason
 
+CLASSES = ("pythonClassName", "python_class_name")
+"""Fields of features.json that name a class."""
+MOST_CLASSES = 1_000_000
+"""Classes of a set."""
 FEATURES = "tensorflow_datasets.core.features."
 """Where the classes of features are; features.json names them, and tfds imports their modules."""
+
+
+TEXTS = (".json", ".txt")
+"""Endings of the files that tfds reads whole."""
 
 
 class Prepared(NamedTuple):
     """A split of a prepared set.
 
     Attributes:
-        rows: {"image": Picture, ..} each, decoded at each access.
+        rows: {"image": the bytes of its file, "label": its number, -1 for none} each, read at each
+            access; without "label" where there are no names.
         names: the meaning of the labels; () where there are none.
         places: (split, first row, row after the last) of the parts that the rows are.
     """
@@ -38,17 +49,15 @@ def prepared(path: Path, split: str = "train") -> Prepared:
     """
     check_known(path)
     here = path.is_dir()
-    if here:
-        _check_folder(path)
+    for folder in [path] if here else _prepared_folders(str(path)):
+        _check_folder(folder)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # tfds prints that TensorFlow is missing
             return _prepared(path, here, split)
     except NotImplementedError as error:
         raise ValueError(f"data: {path} must be prepared as array_record: {error}") from error
     except Exception as error:  # tfds raises many kinds for damaged and unknown sets
-        raise ValueError(
-            f"data: {path} is not a folder, zip or prepared tfds set: {reason(error, 300)}"
-        ) from error
+        raise ValueError(f"data: cannot read the tfds set {path}: {reason(error, 300)}") from error
 
 
 def _prepared(path: Path, here: bool, split: str) -> Prepared:
@@ -58,40 +67,43 @@ def _prepared(path: Path, here: bool, split: str) -> Prepared:
     if "image" not in builder.info.features:
         raise ValueError("it has no feature 'image'")
     _check_splits(builder)
-    undecoded = {"image": tfds.decode.SkipDecoding()}
-    raw = builder.as_data_source(split=split, decoders=undecoded)
     features = builder.info.features
-    label = features["label"] if "label" in features else None
-    names = tuple(getattr(label, "names", None) or ())
-    return Prepared(Rows(raw, names), names, _places(builder, split))
+    if features["image"].np_dtype != np.uint8:
+        raise ValueError(f"its feature 'image' is {features['image'].np_dtype}, no uint8 picture")
+    names = _names(features["label"]) if "label" in features else ()
+    raw = tfds.decode.DeserializeMethod.RAW_BYTES
+    records = builder.as_data_source(split=split, deserialize_method=raw)
+    kept = {name: features[name] for name in ("image", *["label"] * bool(names))}
+    parse = tfds.features.FeaturesDict(kept).deserialize_example_np
+    undecoded = {"image": tfds.decode.SkipDecoding()}
+    rows = Rows(records, functools.partial(parse, decoders=undecoded), names)
+    return Prepared(rows, names, _places(builder, split))
+
+
+def _names(label: Any) -> tuple[str, ...]:
+    """The names of a feature's classes; () where it has none."""
+    if (getattr(label, "num_classes", None) or 0) > MOST_CLASSES:
+        raise ValueError(f"it claims {label.num_classes} classes, at most {MOST_CLASSES} may be")
+    return tuple(getattr(label, "names", None) or ())
 
 
 class Rows(Sequence):
-    """Rows whose pictures are decoded as those of files are."""
+    """Rows with undecoded pictures; other features than image and label are not read."""
 
-    def __init__(self, raw: Sequence, names: Sequence[str]) -> None:
-        """`raw`: the rows with undecoded pictures. `names`: of the labels."""
-        self.raw, self.names = raw, names
+    def __init__(self, records: Sequence, parse: Callable, names: Sequence[str]) -> None:
+        """`parse`: the row of a record. `names`: of the labels."""
+        self.records, self.parse, self.names = records, parse, names
 
     def __len__(self) -> int:
-        return len(self.raw)
+        return len(self.records)
 
     def __getitem__(self, i: Any) -> dict[str, Any]:
-        row = self._raw(i)
         try:
-            return {**row, "image": to_picture(bytes(row["image"]), f"the picture of row {i}")}
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"data: {reason(error)}") from error
-
-    def label(self, i: int) -> int:
-        """The label of a row; its picture is not decoded."""
-        return int(self._raw(i)["label"])
-
-    def _raw(self, i: int) -> dict[str, Any]:
-        try:
-            row = self.raw[i]
-            if self.names and not 0 <= int(row["label"]) < len(self.names):
-                raise ValueError(f"label must be in [0, {len(self.names)}), got {row['label']}")
+            row = self.parse(self.records[i])
+            if not isinstance(row["image"], bytes):
+                raise ValueError(f"image must be a file, got {brief(row['image'])}")
+            if self.names and not -1 <= int(row["label"]) < len(self.names):
+                raise ValueError(f"label must be in [-1, {len(self.names)}), got {row['label']}")
             return row
         except Exception as error:  # tfds raises many kinds for damaged rows
             raise ValueError(f"data: cannot read row {i}: {reason(error, 300)}") from error
@@ -113,20 +125,25 @@ def _check_folder(path: Path) -> None:
             )
     for file in path.iterdir():
         if not file.is_dir():
-            door.check(file, "data")
+            door.check(file, "data", door.TEXT if file.suffix in TEXTS else door.ANY)
 
 
-def _classes(value: Any) -> Iterator[Any]:
-    """The classes that features.json names."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    if isinstance(value, dict):
-        yield from (
-            value[name] for name in ("pythonClassName", "python_class_name") if name in value
-        )
-        if isinstance(value.get("content"), dict | str) and "type" in value:
-            yield value["type"]
-    for one in inner:
-        yield from _classes(one)
+def _classes(features: Any) -> Iterator[Any]:
+    """The classes that features.json names, also in texts that hold JSON.
+
+    Raises:
+        ValueError: a text begins as a JSON object and is none.
+    """
+    left = [features]
+    while left:
+        value = left.pop()
+        if isinstance(value, str) and value.lstrip().startswith("{"):
+            value = json_file.parse_text(value, "a text in features.json", "data")
+        if isinstance(value, dict):
+            yield from (value[name] for name in CLASSES if name in value)
+            if isinstance(value.get("type"), str):  # as older versions write it
+                yield value["type"]
+        left += json_file.inside(value)
 
 
 def _check_splits(builder: Any) -> None:
@@ -165,7 +182,25 @@ def _is_tfds_name(name: str) -> bool:
     """Whether tfds knows a set; asking it to build another one would search the network."""
     import tensorflow_datasets as tfds
 
-    first = re.split("[/:]", name)[0]
-    folders = tfds.core.utils.file_utils.list_data_dirs()
-    known = first in tfds.list_builders(with_community_datasets=False)
-    return bool(first) and (known or any((Path(folder) / first).is_dir() for folder in folders))
+    known = _first(name) in tfds.list_builders(with_community_datasets=False)
+    return known or any(_homes(name))
+
+
+def _first(name: str) -> str:
+    """The name of a set without config and version."""
+    return re.split("[/:]", name)[0]
+
+
+def _homes(name: str) -> Iterator[Path]:
+    """The folders in which tfds keeps a set."""
+    import tensorflow_datasets as tfds
+
+    first, folders = _first(name), tfds.core.utils.file_utils.list_data_dirs()
+    return (Path(folder, first) for folder in folders if first and Path(folder, first).is_dir())
+
+
+def _prepared_folders(name: str) -> Iterator[Path]:
+    """The folders of the versions and configs of a set that tfds knows by its name."""
+    for home in _homes(name):
+        for pattern in ("*/features.json", "*/*/features.json"):
+            yield from (file.parent for file in home.glob(pattern))

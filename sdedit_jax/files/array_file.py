@@ -16,6 +16,8 @@ KINDS = "biuf"
 """Kinds of numbers: bool, int, uint, float."""
 HEADER = 10_000
 """Characters of a header."""
+HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+"""Version -> reader of its header."""
 
 
 def read(path: str | Path, field: str, most: int = door.ANY) -> np.ndarray:
@@ -57,8 +59,9 @@ def _array(file: BinaryIO, size: int, name: str, field: str) -> np.ndarray:
     file.seek(0)
     try:
         version = npy.read_magic(file)
-        header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
-        shape, _, dtype = header(file, max_header_size=HEADER)
+        if version not in HEADERS:
+            raise ValueError(f"its version is {version}, one of {list(HEADERS)} is allowed")
+        shape, _, dtype = HEADERS[version](file, max_header_size=HEADER)
         count = math.prod(shape)
         if dtype.kind not in KINDS or min(shape, default=0) < 0:
             raise ValueError(f"it has the shape {shape} and the type {dtype}, no numbers")

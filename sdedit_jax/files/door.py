@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO
 
-from sdedit_jax.files.paths import shown, user_path
+from sdedit_jax.files.paths import shown, user_path, walk
 
 PICTURE = 2**30
 """Bytes of a picture file."""
@@ -88,10 +88,8 @@ def open_file(path: str | Path, field: str = "", most: int = ANY) -> BinaryIO:
     A named pipe that takes the place of the file after the check does not block.
     """
     path = check(path, field, most)
-    try:
+    with reading(path, field):
         number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
-    except (OSError, ValueError) as error:
-        raise _error(path, field, error) from None
     file = os.fdopen(number, "rb")
     try:
         _check(os.fstat(number), path, field, most)
@@ -155,11 +153,21 @@ def copy(path: str | Path, target: str | Path, field: str = "", most: int = TABL
 
 def read_head(path: str | Path, size: int, field: str = "") -> bytes:
     """The first bytes of a regular file, which may have fewer; see `read`."""
-    with open_file(path, field) as file:
-        try:
-            return file.read(size) or b""  # None: a file of /proc that has nothing now
-        except OSError as error:
-            raise _error(file.name, field, error) from None
+    with open_file(path, field) as file, reading(path, field):
+        return file.read(size) or b""  # None: a file of /proc that has nothing now
+
+
+@contextlib.contextmanager
+def reading(path: str | Path, field: str = "") -> Iterator[None]:
+    """While active, an error of the system is one about this path.
+
+    Raises:
+        ValueError: the error.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _error(path, field, error) from None
 
 
 def check_inside(path: Path, folder: Path, field: str = "", also: Sequence[Path] = ()) -> Path:
@@ -212,7 +220,7 @@ def _walk(folder: Path, field: str) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise _error(error.filename or folder, field, error)
 
-    for here, folders, files in os.walk(folder, onerror=refuse):
+    for here, folders, files in walk(folder, refuse):
         linked = (name for name in folders if os.path.islink(os.path.join(here, name)))
         yield from (Path(here, name) for name in (*files, *linked))
 

@@ -92,7 +92,8 @@ def lines(file: str | Path, field: str) -> Iterator[str]:
     """
     number, encoding = 0, ""
     with door.open_file(file, field, door.TABLE) as opened:
-        encoding = json.detect_encoding(opened.read(4))
+        with door.reading(file, field):
+            encoding = json.detect_encoding(opened.read(4) or b"")
         opened.seek(0)
         text = io.TextIOWrapper(opened, encoding, newline="")
         try:
@@ -186,7 +187,7 @@ def _check(value: Any) -> None:
     for _ in range(DEEPEST):
         if any(SURROGATE.search(text) for text in _texts(level)):
             raise ValueError("a text holds half of a surrogate pair")
-        level = [inner for outer in level for inner in _inside(outer)]
+        level = [inner for outer in level for inner in inside(outer)]
         if not level:
             return
     raise ValueError(f"its JSON is nested too deeply: more than {DEEPEST} levels")
@@ -200,7 +201,7 @@ def _texts(level: Iterable[Any]) -> Iterator[str]:
             yield from value
 
 
-def _inside(value: Any) -> Iterable[Any]:
+def inside(value: Any) -> Iterable[Any]:
     """The values in an object or a list; none for other values."""
     if isinstance(value, dict):
         return value.values()

@@ -1,7 +1,9 @@
 """Paths of users: "~" is the home folder; names that are not UTF-8."""
 
+import itertools
 import os
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sdedit_jax.files.wording import escaped
@@ -31,3 +33,19 @@ def shown(path: str | Path) -> str:
 def expand(text: str) -> str:
     """The value of a field with the home folder in each of its paths, which commas separate."""
     return HOME.sub(lambda found: found[1] + found[2] + os.path.expanduser(found[3]), text)
+
+
+def walk(
+    top: str | Path, onerror: Callable[[OSError], object] | None = None, links: bool = False
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """os.walk without recursion, so that folders may lie deep.
+
+    Args:
+        links: links to folders are followed.
+    """
+    left = [os.fspath(top)]
+    while left:
+        for here, folders, files in itertools.islice(os.walk(left.pop(), onerror=onerror), 1):
+            yield here, folders, files
+            inside = (os.path.join(here, name) for name in reversed(folders))
+            left += [path for path in inside if links or not os.path.islink(path)]

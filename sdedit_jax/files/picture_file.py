@@ -13,6 +13,8 @@ from sdedit_jax.files.paths import shown
 from sdedit_jax.files.wording import reason
 
 FORMATS = ("PNG", "JPEG", "WEBP")
+JPEGS = ("JPEG", "MPO")
+"""Pillow's names of JPEG; MPO has more pictures behind the first one, as phones write it."""
 MEMORY = 2**30
 """Bytes of memory that a picture may need while it is decoded, see `needed`."""
 STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
@@ -23,18 +25,31 @@ WEBP = 14
 """Bytes for a pixel in which libwebp decodes: canvases, coded pixels and a copy."""
 MOST_RUNS = 2**24
 """Bytes, and pixels, of a BMP with run lengths, which Pillow decodes slowly."""
-MOST_EXIF = 2**26
+MOST_EXIF = 2**22
 """Bytes of the values of EXIF."""
+EXIF = b"Exif\0\0"
+"""The beginning of EXIF in a JPEG."""
+RAW_EXIF = "Raw profile type exif"
+"""The PNG text with EXIF as hexadecimal digits behind three lines."""
 PNG_RATIO = 1032
 """Bytes of pixels for each byte of a PNG; deflate reaches no more."""
 JPEG_SHARE = 2048
 """Pixels for each byte of a JPEG: a block of 8x8 has at least one bit, and four blocks one."""
+APP1, SCAN = b"\xe1", b"\xda"
+"""Kinds of segments of a JPEG: EXIF or XMP, and the pixels."""
+EMPTY = (b"\0", b"\xc8", *(bytes([n]) for n in (*range(0xD0, 0xDA), *range(0xF0, 0x100))))
+"""Kinds without content."""
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+LEFT_OUT = "left out"
+"""See `load`."""
 
 
 def load(data: bytes, name: str, formats: Sequence[str], most: int = 0) -> ImageFile.ImageFile:
     """The decoded image of a file's bytes.
+
+    A PNG whose texts or profile are larger than Pillow's limits is decoded without them, and has
+    LEFT_OUT in its `info`.
 
     Args:
         name: of the file, for messages. formats: the accepted ones, by Pillow's names.
@@ -43,16 +58,43 @@ def load(data: bytes, name: str, formats: Sequence[str], most: int = 0) -> Image
     Raises:
         ValueError: empty, damaged, too large or of another format.
     """
+    try:
+        return _decoded(data, name, formats, most)
+    except ValueError as error:
+        if "MAX_TEXT" not in str(error):
+            raise
+    chunks = (chunk for kind, chunk in _chunks(data, name) if kind not in (*TEXTS, b"iCCP"))
+    image = _decoded(SIGNATURE + b"".join(chunks), name, formats, most)
+    image.info[LEFT_OUT] = True
+    return image
+
+
+def _decoded(data: bytes, name: str, formats: Sequence[str], most: int) -> ImageFile.ImageFile:
+    """The image of a file's bytes, with all that they hold; see `load`."""
     if not data:
         raise ValueError(f"cannot read {shown(name)}: the file is empty")
-    image = _opened(io.BytesIO(data), name, formats, most)
-    _check(image, data, name)
+    image = opened(data, name, formats, most)
     try:
         with _quiet():
             decode(image)
     except Exception as error:  # Pillow raises many kinds for damaged files
         raise _damaged(name, error) from error
+    if image.format == "PNG" and "transparency" in image.info:
+        image.info["transparency"] = _clear(image, data[24])
     return image
+
+
+def is_deep(data: bytes) -> bool:
+    """Whether the bytes of a file are those of a PNG with 16 bits per channel."""
+    return data.startswith(SIGNATURE) and data[24:25] == b"\x10"
+
+
+def _clear(image: Image.Image, depth: int) -> object:
+    """The transparent level or colour of a PNG, in 8 bits as its pixels; Pillow keeps its depth."""
+    clear = image.info["transparency"]
+    if image.mode == "L" and depth < 8:
+        return clear * 255 // (2**depth - 1)
+    return tuple(level >> 8 for level in clear) if image.mode == "RGB" and depth == 16 else clear
 
 
 def decode(image: Image.Image) -> None:
@@ -66,19 +108,20 @@ def decode(image: Image.Image) -> None:
         raise ValueError("it has no palette")
 
 
-def header(path: str | Path, formats: Sequence[str]) -> ImageFile.ImageFile:
-    """The image of a file whose pixels are not decoded, with what stands before them.
+def header(path: str | Path) -> ImageFile.ImageFile:
+    """The image of a PNG file whose pixels are not decoded, with what stands before them.
 
     Raises:
         ValueError: see door.check and `load`.
     """
     with door.open_file(path, most=door.PICTURE) as file:
-        return _opened(file, str(path), formats)
+        return _opened(file, str(path), ("PNG",))
 
 
-def opened(data: bytes, name: str, formats: Sequence[str]) -> ImageFile.ImageFile:
+def opened(data: bytes, name: str, formats: Sequence[str], most: int = 0) -> ImageFile.ImageFile:
     """The image of a file's bytes, checked and not decoded; see `load`."""
-    image = _opened(io.BytesIO(data), name, formats)
+    _check_exif(data, name)
+    image = _opened(io.BytesIO(data), name, formats, most)
     _check(image, data, name)
     return image
 
@@ -96,7 +139,7 @@ def png_text(data: bytes, name: str) -> dict[str, str]:
     dot = io.BytesIO()
     Image.new("L", (1, 1)).save(dot, "PNG")
     end = len(dot.getvalue()) - 12
-    image = load(dot.getvalue()[:end] + texts + dot.getvalue()[end:], name, ("PNG",))
+    image = _decoded(dot.getvalue()[:end] + texts + dot.getvalue()[end:], name, ("PNG",), 0)
     return {str(key): str(value) for key, value in image.text.items()}  # type: ignore[attr-defined]
 
 
@@ -115,18 +158,44 @@ def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
 
 def exif(image: Image.Image) -> dict[int, object]:
     """The EXIF tags of an image; {} where they are damaged, for the pixels are fine."""
-    if _claimed(image.info.get("exif") or b"") > MOST_EXIF:
-        return {}
     try:
+        raw = image.info.get(RAW_EXIF, "").split("\n")[3:]
+        if _claimed(image.info.get("exif") or bytes.fromhex("".join(raw))) > MOST_EXIF:
+            return {}
         with _quiet():
             return dict(image.getexif())
     except Exception:  # Pillow raises many kinds for damaged EXIF
         return {}
 
 
+def _check_exif(data: bytes, name: str) -> None:
+    """Raise ValueError for a JPEG with too much EXIF, which Pillow reads as it opens the file."""
+    parts = (part for kind, part in _segments(data) if kind == APP1)
+    found = b"".join(part[len(EXIF) :] for part in parts if part.startswith(EXIF))
+    if _claimed(found) > MOST_EXIF:
+        raise _damaged(name, f"its EXIF claims more than {MOST_EXIF} bytes")
+
+
+def _segments(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(kind, content) before the pixels of a JPEG; bytes between them are skipped, as by Pillow."""
+    at = 2 if data.startswith(b"\xff\xd8") else len(data)
+    while (at := data.find(b"\xff", at)) >= 0:
+        kind = data[at + 1 : at + 2]
+        if kind in (b"", SCAN):
+            return
+        at += 1 if kind == b"\xff" else 2
+        if kind not in EMPTY:
+            size = max(int.from_bytes(data[at : at + 2], "big"), 2)
+            yield kind, data[at + 2 : at + size]
+            at += size
+
+
 def _claimed(data: bytes) -> int:
     """Bytes of the values in the first directory of EXIF; values may lie on each other."""
-    data = data.removeprefix(b"Exif\0\0")
+    for _ in range(2):  # some programs write it twice
+        data = data.removeprefix(EXIF)
+    if data.startswith(EXIF):  # Pillow removes each, in a time that grows with the square
+        return MOST_EXIF + 1
     order = "<" if data[:2] == b"II" else ">"
     try:
         (at,) = struct.unpack_from(f"{order}I", data, 4)
@@ -145,7 +214,7 @@ def needed(image: Image.Image) -> int:
 
 def _per_pixel(mode: str, format: str | None, bands: int) -> int:
     # JPEG of several scans keeps two bytes for each level
-    decoder = {"JPEG": 2 * bands, "MPO": 2 * bands, "WEBP": WEBP}.get(format or "", 0)
+    decoder = {**dict.fromkeys(JPEGS, 2 * bands), "WEBP": WEBP}.get(format or "", 0)
     return STORED.get(mode, 4) + max(ARRAY, decoder)
 
 
@@ -179,7 +248,7 @@ def _least(image: Image.Image, data: bytes) -> int:
     if image.format == "PNG":
         channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(data[25], 1)
         return pixels * channels * data[24] // 8 // PNG_RATIO
-    return pixels // JPEG_SHARE if image.format in ("JPEG", "MPO") else 0
+    return pixels // JPEG_SHARE if image.format in JPEGS else 0
 
 
 def _opened(file: object, name: str, formats: Sequence[str], most: int = 0) -> ImageFile.ImageFile:

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, repeat
 
 from sdedit_jax.files import door
 
@@ -31,14 +31,14 @@ def rows_of(lines: Iterable[str], name: str, field: str) -> Iterator[tuple[int, 
     Args:
         lines: with their line ends.
     """
-    lines, start = iter(lines), []
-    for line in lines:
-        start.append(line)
-        if line.strip():
+    lines, blank, first = iter(lines), 0, ""
+    for first in lines:
+        if first.strip():
             break
-    first = "".join(start).strip()
-    delimiter = min((sign for sign in DELIMITERS if sign in first), key=first.index, default=",")
-    whole = chain(start, lines)
+        blank += 1
+    text = first.strip()
+    delimiter = min((sign for sign in DELIMITERS if sign in text), key=text.index, default=",")
+    whole = chain(repeat("\n", blank), [first], lines)
     csv.field_size_limit(door.LINE)
     found = csv.reader(whole, delimiter=delimiter, skipinitialspace=True, strict=True)
     try:

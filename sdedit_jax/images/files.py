@@ -17,7 +17,8 @@ from sdedit_jax.caution import warn
 from sdedit_jax.files import door, picture_file
 from sdedit_jax.files.json_file import SURROGATE
 from sdedit_jax.files.paths import shown, user_path
-from sdedit_jax.files.picture_file import FORMATS
+from sdedit_jax.files.picture_file import FORMATS, JPEGS
+from sdedit_jax.files.wording import reason
 from sdedit_jax.images.fitting import mask_at
 from sdedit_jax.images.pixels import Picture, flatten, from_levels, luminance
 
@@ -70,8 +71,8 @@ def decode(data: bytes, name: str, formats: Sequence[str] = FORMATS, most: int =
         ValueError: empty, damaged, too large or of another format.
     """
     found = _picture(picture_file.load(data, name, formats, most))
-    deep = data[:4] == b"\x89PNG" and data[24:25] == b"\x10"
-    return found._replace(lost=("16 bits per channel", *found.lost)) if deep else found
+    deep = ("16 bits per channel",) * picture_file.is_deep(data)
+    return found._replace(lost=(*deep, *found.lost))
 
 
 def from_pil(image: Image.Image, name: str = "image") -> Picture:
@@ -88,7 +89,7 @@ def from_pil(image: Image.Image, name: str = "image") -> Picture:
     try:
         picture_file.decode(image)
     except Exception as error:  # Pillow raises many kinds for damaged files
-        raise ValueError(f"{name}: damaged or truncated ({error})") from error
+        raise ValueError(f"{name}: damaged or truncated ({reason(error)})") from error
     return _picture(image)
 
 
@@ -115,6 +116,7 @@ def _beside_pixels(image: Image.Image) -> tuple[bytes | None, tuple | None, tupl
     dpi = info.get("dpi")
     right = isinstance(dpi, tuple) and len(dpi) == 2 and all(0 < d < 1e6 for d in dpi)
     names = {"xmp": "XMP", "XML:com.adobe.xmp": "XMP", "gamma": "gamma"}
+    names |= {picture_file.LEFT_OUT: "text and a profile, one of them of more than 1 MiB"}
     names |= {"chromaticity": "chromaticity", "comment": "a comment", "photoshop": "IPTC"}
     lost += dict.fromkeys(words for name, words in names.items() if name in info)
     if getattr(image, "text", None):
@@ -154,7 +156,8 @@ def _from_deep(image: Image.Image) -> Picture:
     alpha = None if clear is None else np.empty(rgb.shape[:2], np.uint8)
     for rows, part in _strips(image):
         values = np.asarray(part).astype(np.int64)
-        grey = values if labels else (np.clip(values, 0, 65535) + 128) // 257
+        levels = np.clip(values, 0, 65535)
+        grey = levels if labels else (levels + 128) // 257
         rgb[rows] = grey.astype(np.uint8)[..., None]
         if alpha is not None:
             alpha[rows] = np.where(values == clear, 0, 255)
@@ -228,7 +231,7 @@ def pure_ends(grey: np.ndarray, format: str | None, name: str = "mask") -> np.nd
     Raises:
         ValueError: all levels of JPEG data are near black, as in a label map.
     """
-    if format != "JPEG":
+    if format not in JPEGS:
         return grey
     if 0 < grey.max(initial=0) <= NEAR:
         raise ValueError(
@@ -293,9 +296,10 @@ def read_region(
             colour.
     """
     with door.naming("mask"):
-        image = picture_file.load(_bytes(path), str(path), FORMATS)
-    if image.format == "JPEG" or image.mode.startswith("I"):
-        what = "JPEG" if image.format == "JPEG" else "16-bit"
+        data = _bytes(path)
+        image = picture_file.load(data, str(path), FORMATS)
+    if image.format in JPEGS or picture_file.is_deep(data):
+        what = "JPEG" if image.format in JPEGS else "16-bit"
         raise ValueError(f"segmentation map {path} is {what}; save it as 8-bit PNG")
     rgb = flatten(_picture(image), (0, 0, 0))
     where = (rgb == np.array(color, np.uint8)).all(axis=-1)
@@ -327,7 +331,7 @@ def read_head(path: str | Path) -> dict[str, str]:
     Raises:
         ValueError: it is no PNG file, or damaged.
     """
-    info = picture_file.header(path, ("PNG",)).info
+    info = picture_file.header(path).info
     return {str(key): str(value) for key, value in info.items() if isinstance(value, str)}
 
 
@@ -338,7 +342,7 @@ PART = "sdedit_jax part"
 def is_own(path: Path) -> bool:
     """Whether a picture was written beside results by an earlier run."""
     try:
-        return PART in picture_file.header(path, FORMATS).info
+        return PART in read_head(path)
     except ValueError:
         return False
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sdedit_jax.files import door
-from sdedit_jax.files.paths import real, user_path
+from sdedit_jax.files.paths import real, user_path, walk
 from sdedit_jax.files.wording import brief
 from sdedit_jax.images.files import is_own
 
@@ -51,12 +51,12 @@ def list_inputs(pattern: str | Path, mask_suffix: str = MASK_SUFFIX) -> Listing:
     path = user_path(pattern)
     if os.path.isfile(path):
         return Listing([path], [])
-    names = path.iterdir() if os.path.isdir(path) else _matches(path)
+    names = _listed(path) if os.path.isdir(path) else _matches(path)
     found = sorted(name for name in names if _is_picture(name))
     if not found:
         kind = "in the folder" if os.path.isdir(path) else "matches"
         raise ValueError(f"input: no PNG, JPEG or WebP picture {kind} {brief(str(pattern))}")
-    beside = (file for folder in {path.parent for path in found} for file in folder.iterdir())
+    beside = (file for folder in {path.parent for path in found} for file in _listed(folder))
     stems = {file.with_suffix("") for file in beside if _is_picture(file)}
     masks = [path for path in found if _is_mask_of_one(path, stems, mask_suffix)]
     chosen = set(masks)
@@ -67,10 +67,20 @@ def named(folder: Path, stem: str) -> list[Path]:
     """The pictures of a folder with this stem; subfolders are not searched, no pattern matched.
 
     Raises:
-        ValueError, OSError: the folder cannot be listed.
+        ValueError: the folder cannot be listed.
     """
-    files = door.pass_guard(folder, "input").iterdir()
+    files = _listed(door.pass_guard(folder, "input"))
     return sorted(file for file in files if file.stem == stem and _is_picture(file))
+
+
+def _listed(folder: Path, field: str = "input") -> list[Path]:
+    """What lies in a folder.
+
+    Raises:
+        ValueError: it cannot be listed.
+    """
+    with door.reading(folder, field):
+        return list(folder.iterdir())
 
 
 def _is_mask_of_one(path: Path, stems: set[Path], suffix: str) -> bool:
@@ -90,7 +100,7 @@ def mask_beside(path: str | Path, mask_suffix: str = MASK_SUFFIX) -> Path | None
     if not mask_suffix or not os.path.isdir(path.parent):
         return None
     stem = path.stem + mask_suffix
-    found = sorted(f for f in path.parent.iterdir() if f.stem == stem and _is_picture(f))
+    found = sorted(f for f in _listed(path.parent) if f.stem == stem and _is_picture(f))
     found = [file for file in found if not is_own(file)]
     if len(found) > 1:
         raise ValueError(f"mask: {path} has several masks beside it: {[f.name for f in found]}")
@@ -105,36 +115,43 @@ def _matches(pattern: Path) -> Iterator[Path]:
             break
         beginning /= part
     rest = pattern.parts[len(beginning.parts) :]
-    return map(Path, set(_expanded(beginning, rest)))
+    return map(Path, _expanded(beginning, (*rest, "*") if rest[-1:] == ("**",) else rest))
 
 
-def _expanded(beginning: Path, parts: Sequence[str]) -> Iterator[str]:
+def _expanded(beginning: Path, parts: Sequence[str]) -> Iterable[str]:
     """The matches of a pattern below a folder; "**" enters each folder once, whatever links do."""
-    at = list(parts).index("**") if "**" in parts else len(parts)
-    found = glob.glob(str(Path(glob.escape(str(beginning)), *parts[:at])))
-    if at == len(parts):
-        yield from found
-        return
-    for folder in _folders(filter(os.path.isdir, found)):
-        yield from _expanded(Path(folder), parts[at + 1 :] or ("*",))
+    found: Iterable[str] = [str(beginning)]
+    for part in parts:
+        if part == "**":
+            found = set(_folders(filter(os.path.isdir, sorted(found))))
+        else:
+            found = {one for top in found for one in glob.glob(_below(top, part))}
+    return found
+
+
+def _below(folder: str, pattern: str) -> str:
+    """The pattern of what lies in a folder."""
+    return os.path.join(glob.escape(folder), pattern)
 
 
 def _folders(tops: Iterable[str]) -> Iterator[str]:
     """Folders and the folders below them, without hidden ones."""
-    seen: set[str] = set()
+    seen: set[tuple[int, int]] = set()
     for top in tops:
-        for here, inside, _ in os.walk(top, followlinks=True):
-            real = os.path.realpath(here)
-            inside[:] = [name for name in inside if name[0] != "." and real not in seen]
-            if real not in seen:
+        for here, inside, _ in walk(top, links=True):
+            found = os.stat(here)
+            new = (found.st_dev, found.st_ino) not in seen
+            inside[:] = [name for name in inside if name[0] != "." and new]
+            if new:
                 yield here
-            seen.add(real)
+            seen.add((found.st_dev, found.st_ino))
 
 
 def _is_picture(path: Path) -> bool:
     """Whether a path is a picture by its name; a link that leads nowhere counts, and is named."""
-    there = os.path.isfile(path) or (os.path.islink(path) and not os.path.exists(path))
-    return path.suffix.lower() in SUFFIXES and path.name[0] != "." and there
+    named = path.suffix.lower() in SUFFIXES and path.name[0] != "."
+    dead = named and os.path.islink(path) and not os.path.exists(path)
+    return dead or (named and os.path.isfile(path))
 
 
 def output_names(paths: Sequence[Path]) -> list[str]:
@@ -179,7 +196,8 @@ def paired(where: str | Path, path: str | Path, name: str, suffix: str = "") -> 
     where, stem = door.pass_guard(where, name), Path(path).stem
     if not os.path.isdir(where):
         return where
-    files = sorted(file for file in where.iterdir() if _is_picture(file))
+    stems = {stem, stem + suffix}
+    files = sorted(f for f in _listed(where, name) if f.stem in stems and _is_picture(f))
     found = [file for file in files if suffix and file.stem == stem + suffix]
     found = found or [f for f in files if f.stem == stem and real(f) != real(path)]
     if len(found) != 1:
