@@ -180,9 +180,9 @@ def load(
 
 def checked_shapes(path: Path) -> Params:
     """`stored_shapes` of a folder whose files lead nowhere else and hold what they claim."""
-    size = orbax_folder.check(path)
+    sizes = orbax_folder.check(path)
     found = stored_shapes(path)
-    orbax_folder.check_shapes(found, size)
+    orbax_folder.check_shapes(found, sizes)
     return found
 
 
