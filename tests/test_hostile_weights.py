@@ -70,6 +70,19 @@ def test_sources_and_architectures_are_regular_files(kind, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("head", [b"", b"junk" * 100, save({"w": np.ones(3, np.float32)})])
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_large_file_of_nothing_is_not_read(head, folder, tmp_path):
+    path = tmp_path / "source"
+    if folder:
+        shutil.copytree(ROOT / "checkpoints" / "fruits64-text", path)
+        path = path / "more.bin"
+    path.write_bytes(head)
+    os.truncate(path, 2**42)
+    line = refused(convert, tmp_path / "source", tmp_path / "new", check=False)
+    assert ("more.bin: of its" in line) == folder and not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("kind", [*STRANGE, "folder", "outside"])
 def test_files_of_a_folder_stay_in_it(kind, tmp_path):
     source = tmp_path / "source"

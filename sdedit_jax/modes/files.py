@@ -82,7 +82,7 @@ def kept(workdir: Path) -> Path:
 
 def _holds_files(folder: Path) -> bool:
     files = folder.iterdir() if folder.is_dir() else ()
-    return any(file.name != lock.NAME or lock.held(file) for file in files)
+    return any(not file.name.startswith(lock.NAME) or lock.held(file) for file in files)
 
 
 def refuse_own_folder(config: ConfigDict, workdir: Path) -> None:

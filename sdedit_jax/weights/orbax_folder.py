@@ -27,6 +27,8 @@ SPARE = 2**20
 """Bytes by which a chunk may be larger than its tensor, compressed or by its headers."""
 CHUNKS = 100_000
 """Chunks of a tensor."""
+CACHE = {"cache_pool": {"total_bytes_limit": 2**24}}
+"""The tensors share a cache of the database's nodes."""
 
 
 class Sizes(NamedTuple):
@@ -74,7 +76,8 @@ def read(folder: Path, shapes: Any) -> Any:
     third = bool(json_file.read_object(folder / "_METADATA", "prior").get("use_zarr3"))
     flat, tree = jax.tree_util.tree_flatten_with_path(shapes)
     names = [".".join(part.key for part in path) for path, _ in flat]
-    stores = [_open(folder, name, "zarr3" if third else "zarr") for name in names]
+    context = ts.Context(CACHE)
+    stores = [_open(folder, name, "zarr3" if third else "zarr", context) for name in names]
     for name, store, (_, leaf) in zip(names, stores, flat, strict=True):
         if store.shape != tuple(leaf.shape):
             raise ValueError(f"{name} has the shapes {store.shape} and {tuple(leaf.shape)}")
@@ -83,14 +86,15 @@ def read(folder: Path, shapes: Any) -> Any:
     return jax.tree.unflatten(tree, [each.result() for each in started])
 
 
-def _open(folder: Path, name: str, driver: str) -> ts.TensorStore:
+def _open(folder: Path, name: str, driver: str, context: ts.Context) -> ts.TensorStore:
     """One tensor of a folder."""
     if (folder / MANIFEST).exists():
         base = {"driver": "file", "path": f"{folder}/"}
         place = {"driver": "ocdbt", "base": base, "path": f"{name}/"}
     else:
         place = {"driver": "file", "path": f"{folder}/{name}/"}
-    return ts.open({"driver": driver, "kvstore": place}, open=True, read=True).result()
+    spec = {"driver": driver, "kvstore": place}
+    return ts.open(spec, open=True, read=True, context=context).result()
 
 
 def check_shapes(shapes: Any, sizes: Sizes) -> None:
