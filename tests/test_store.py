@@ -127,6 +127,8 @@ def test_structure_must_be_the_networks(saved):
 
 
 def test_missing(tmp_path, copy):
+    with pytest.raises(ValueError, match=r"prior: n+/prior.json does not exist"):
+        store.read_metadata("n" * 300)
     with pytest.raises(ValueError, match=r"prior: .*nowhere/prior.json does not exist"):
         store.read_metadata(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"prior: .*nowhere/params does not exist"):
@@ -162,6 +164,27 @@ def test_not_finite(tmp_path):
     store.save(tmp_path / "bad", tree, {})
     with pytest.raises(ValueError, match=r"prior: a/w in .* holds values that are not finite"):
         store.load(tmp_path / "bad", shapes(tree))
+
+
+def test_a_link_to_a_folder_is_written_through(tmp_path):
+    """Twice: what is replaced leaves nothing that the next one meets."""
+    (tmp_path / "link").symlink_to("prior")
+    for name in "ab":
+        store.save(tmp_path / "link", params(), {"name": name})
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "prior"]
+        assert store.read_metadata(tmp_path / "prior")["name"] == name
+        assert (tmp_path / "link").is_symlink()
+
+
+def test_a_file_is_not_replaced_by_a_folder_and_left_parts_are_removed(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="workdir: .*file is not a folder"):
+        store.save(tmp_path / "file", params(), {"name": "a"})
+    (tmp_path / ".prior.sdedit_jax-partial").write_text("a file")
+    (tmp_path / ".prior.sdedit_jax-old").symlink_to("file")
+    store.save(tmp_path / "prior", params(), {"name": "a"})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "prior"]
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_only_a_folder_of_its_kind_is_replaced(tmp_path):

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -126,7 +127,7 @@ def read_metadata(folder: str | Path) -> dict[str, Any]:
         ValueError: no such folder, no prior.json, not a JSON object, or a wrong field.
     """
     file = Path(folder) / "prior.json"
-    if not file.is_file():
+    if not os.path.isfile(file):  # False for names that no file can have
         priors = (found.parent for found in Path(folder).parent.glob("*/prior.json"))
         known = included.priors()
         near = spelling.hint_path(folder, priors) or spelling.hint(Path(folder).name, known)
