@@ -34,6 +34,10 @@ class Settings(NamedTuple):
         own["tokenizer"] = Path(self.tokenizer).name if self.tokenizer else ""
         return {**self._asdict(), **own}
 
+    def made_from(self, path: Path) -> dict[str, Any]:
+        """The settings and the source of a conversion, for prior.json."""
+        return {"settings": self.plain(), "sha256": digest(path)}
+
 
 def finished(folder: Path, made: Mapping[str, Any]) -> dict[str, Any]:
     """The metadata of a finished prior.

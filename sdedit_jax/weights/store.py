@@ -7,14 +7,11 @@
 Only this module and the training loop use orbax.
 """
 
-import contextlib
 import hashlib
 import json
-import logging
 import os
 import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +24,7 @@ from sdedit_jax.files.paths import shown
 from sdedit_jax.files.wording import first_line
 from sdedit_jax.registry import included
 from sdedit_jax.text import spelling
-from sdedit_jax.weights import orbax_folder, whole_folder
+from sdedit_jax.weights import orbax_folder, quiet, whole_folder
 
 Params = Mapping[str, Any]
 
@@ -189,23 +186,11 @@ def checked_shapes(path: Path) -> Params:
 
 def _reading(path: Path, read: Callable[[Path], Params]) -> Params:
     try:
-        with silent():
+        with quiet.libraries():
             return read(path)
     except Exception as error:  # orbax and tensorstore raise many kinds for damaged files
         reason = first_line(error).removeprefix("prior: ")
         raise ValueError(f"prior: cannot read {path}: {reason}") from None
-
-
-@contextlib.contextmanager
-def silent() -> Iterator[None]:
-    """No warnings and logs of orbax and its threads, whose errors are raised as well."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _alone() -> ocp.options.MultiprocessingOptions:
