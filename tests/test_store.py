@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -164,6 +165,23 @@ def test_not_finite(tmp_path):
     store.save(tmp_path / "bad", tree, {})
     with pytest.raises(ValueError, match=r"prior: a/w in .* holds values that are not finite"):
         store.load(tmp_path / "bad", shapes(tree))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_an_error_between_the_renames_leaves_the_old_folder(error, tmp_path, monkeypatch):
+    store.save(tmp_path / "prior", params(), {"name": "a"})
+    rename = Path.rename
+
+    def fails(path, target):
+        if path.name == ".prior.sdedit_jax-partial":
+            raise error
+        return rename(path, target)
+
+    with monkeypatch.context() as patched, pytest.raises(error):
+        patched.setattr(Path, "rename", fails)
+        store.save(tmp_path / "prior", params(), {"name": "b"})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["prior"]
+    assert store.read_metadata(tmp_path / "prior")["name"] == "a"
 
 
 def test_a_link_to_a_folder_is_written_through(tmp_path):

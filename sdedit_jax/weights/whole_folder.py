@@ -30,9 +30,7 @@ def writing(folder: str | Path, field: str = "workdir") -> Iterator[Path]:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{field}: {folder} is not a folder")
     with lock.locked(lock.file_of(folder, inside=False), field):
-        old = folder.with_name(OLD.format(folder.name))
-        if _is_folder(old) and not folder.exists():  # killed between the two renames
-            old.rename(folder)
+        _restore(folder)
         aside = beside(folder, "partial")
         try:
             with disk.naming(folder, field):
@@ -97,10 +95,20 @@ def beside(folder: Path, kind: str) -> Path:
 def replace(aside: Path, folder: Path) -> None:
     """Move the finished folder `aside` to `folder`, which may exist."""
     old = beside(folder, "old")
-    if folder.exists():
-        folder.rename(old)
-    aside.rename(folder)
+    try:
+        if folder.exists():
+            folder.rename(old)
+        aside.rename(folder)
+    finally:
+        _restore(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _restore(folder: Path) -> None:
+    """Put the old folder back, where an error or a kill came between the two renames."""
+    old = folder.with_name(OLD.format(folder.name))
+    if _is_folder(old) and not folder.exists():
+        old.rename(folder)
 
 
 def _is_folder(path: Path) -> bool:
