@@ -73,6 +73,16 @@ def test_tasks_of_the_libraries_fail_quietly_and_others_do_not(file, seen, caplo
     assert len(caplog.records) == seen
 
 
+def test_an_inner_block_that_ends_leaves_the_outer_one_quiet():
+    log = logging.getLogger("absl")
+    record = log.makeRecord("absl", logging.ERROR, "/a/orbax/b.py", 1, "failed", (), None)
+    with disk.naming("x"):
+        with quiet.libraries():
+            assert not log.filter(record)
+        assert not log.filter(record)
+    assert log.filter(record)
+
+
 @pytest.mark.parametrize("path", ["file", "file/x", "n" * 300, "a/" + "n" * 300, "loop", "x\0y"])
 @pytest.mark.parametrize("mode", ["edit", "train", "convert"])
 def test_a_workdir_that_cannot_be_is_found_before_any_work(path, mode, tmp_path):

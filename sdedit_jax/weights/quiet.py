@@ -29,6 +29,7 @@ def begin() -> Callable[[], None]:
     good.
     """
     thread, other, log = threading.excepthook, sys.unraisablehook, logging.getLogger("absl")
+    filters = list(log.filters)
 
     def of_thread(found: threading.ExceptHookArgs) -> None:
         if type(found.thread).__module__.partition(".")[0] not in LIBRARIES:
@@ -40,7 +41,7 @@ def begin() -> Callable[[], None]:
 
     def restore() -> None:
         threading.excepthook, sys.unraisablehook = thread, other
-        log.removeFilter(_is_other)
+        log.filters = filters
 
     threading.excepthook, sys.unraisablehook = of_thread, of_native
     log.addFilter(_is_other)
