@@ -1,5 +1,6 @@
 """A full disk is one OSError that names the path, and libraries print nothing."""
 
+import logging
 import subprocess
 import sys
 import threading
@@ -7,7 +8,7 @@ import threading
 import pytest
 from program import ROOT, config_of, names, refused, small
 
-from sdedit_jax.weights import disk
+from sdedit_jax.weights import disk, quiet
 
 SAVE = """
 import resource, sys
@@ -52,6 +53,34 @@ def test_other_errors_stay(error):
     with pytest.raises(type(error)) as caught, disk.naming("x"):
         raise error
     assert caught.value is error and (threading.excepthook, sys.unraisablehook) == hooks
+
+
+def failing(file):
+    """The error of a function that stands in a file."""
+    found = {}
+    exec(compile("def fail():\n    raise ValueError('failed')", file, "exec"), found)
+    with pytest.raises(ValueError) as caught:
+        found["fail"]()
+    return caught.value
+
+
+@pytest.mark.parametrize(("file", "seen"), [("/a/orbax/b.py", 0), ("/a/tasks/b.py", 1)])
+def test_tasks_of_the_libraries_fail_quietly_and_others_do_not(file, seen, caplog):
+    """Python reports a failed task when it is deleted, which may be later."""
+    with quiet.libraries():
+        pass
+    logging.getLogger("asyncio").error("a task failed", exc_info=failing(file))
+    assert len(caplog.records) == seen
+
+
+def test_an_inner_block_that_ends_leaves_the_outer_one_quiet():
+    log = logging.getLogger("absl")
+    record = log.makeRecord("absl", logging.ERROR, "/a/orbax/b.py", 1, "failed", (), None)
+    with disk.naming("x"):
+        with quiet.libraries():
+            assert not log.filter(record)
+        assert not log.filter(record)
+    assert log.filter(record)
 
 
 @pytest.mark.parametrize("path", ["file", "file/x", "n" * 300, "a/" + "n" * 300, "loop", "x\0y"])

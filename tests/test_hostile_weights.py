@@ -19,7 +19,7 @@ from safetensors.numpy import save
 from sdedit_jax.nets.adm import ADMConfig
 from sdedit_jax.nets.functional import network
 from sdedit_jax.registry.priors import NETS
-from sdedit_jax.weights import load, readers, store
+from sdedit_jax.weights import load, readers, store, zstd_size
 from sdedit_jax.weights.convert import convert
 from sdedit_jax.weights.readers import averages, hub, pickles, tensors
 
@@ -68,6 +68,19 @@ def test_sources_and_architectures_are_regular_files(kind, tmp_path):
     line = refused(convert, good, tmp_path / "new", architecture=path, starts="architecture: ")
     assert "strange" in line
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("head", [b"", b"junk" * 100, save({"w": np.ones(3, np.float32)})])
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_large_file_of_nothing_is_not_read(head, folder, tmp_path):
+    path = tmp_path / "source"
+    if folder:
+        shutil.copytree(ROOT / "checkpoints" / "fruits64-text", path)
+        path = path / "more.bin"
+    path.write_bytes(head)
+    os.truncate(path, 2**42)
+    line = refused(convert, tmp_path / "source", tmp_path / "new", check=False)
+    assert ("more.bin: of its" in line) == folder and not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("kind", [*STRANGE, "folder", "outside"])
@@ -491,6 +504,136 @@ def test_shapes_claim_what_is_on_disk(tmp_path):
     ts.open(spec, create=True, dtype=ts.float32, shape=[10**12]).result()
     shapes = {"w": np.broadcast_to(np.float32(0), (10**12,))}
     assert "claim" in refused(store.load, tmp_path, shapes, starts="prior: ")
+
+
+def block(size, kind, content=b"", last=False):
+    """A block of zstandard: kind 0 is raw, 1 one byte many times, 2 compressed."""
+    return (last | kind << 1 | size << 3).to_bytes(3, "little") + content
+
+
+def zstd(*blocks):
+    """A frame of zstandard with a window of 128 KiB."""
+    return b"\x28\xb5\x2f\xfd\x00\x38" + b"".join(blocks)
+
+
+def repeated(times):
+    """A frame of `times` * 128 KiB zeros in 4 bytes each."""
+    zeros = [block(2**17, 1, b"\0") for _ in range(times - 1)]
+    return zstd(*zeros, block(2**17, 1, b"\0", last=True))
+
+
+def test_the_size_of_zstandard_data_is_their_content_or_more(tmp_path):
+    """Against tensorstore, which has the compressor."""
+    import tensorstore as ts
+
+    for i, size in enumerate((0, 1, 1000, 2**17, 2**17 + 1, 10**6)):
+        for a in (np.zeros(size, np.uint8), np.random.default_rng(0).bytes(size)):
+            metadata = {"compressor": {"id": "zstd", "level": 1}, "chunks": [max(size, 1)]}
+            place = {"driver": "file", "path": f"{tmp_path}/{i}{type(a).__name__}/"}
+            spec = {"driver": "zarr", "kvstore": place, "metadata": metadata}
+            options = {"store_data_equal_to_fill_value": True}
+            stored = ts.open(spec | options, create=True, dtype=ts.uint8, shape=[size]).result()
+            stored.write(np.frombuffer(a, np.uint8)).result()
+            for key in stored.kvstore.list().result():
+                if key == b"0":
+                    found = zstd_size.expanded(stored.kvstore.read(key).result().value)
+                    assert size <= found <= size + 2**17
+    assert zstd_size.expanded(repeated(1000)) == 1000 * 2**17
+    assert zstd_size.expanded(b"\x50\x2a\x4d\x18\x03\0\0\0abc" + repeated(1)) == 2**17
+    for bad in (b"a", b"abcd", repeated(3)[:-1], repeated(3)[:7], zstd(), zstd(block(5, 0, b"a"))):
+        with pytest.raises(ValueError, match="zstandard data are"):
+            zstd_size.expanded(bad)
+
+
+def folder_of(params, metadata, chunk, shape=(4,), key="0"):
+    """An orbax folder of one tensor "w" without a database."""
+    keys = [{"key": "w", "key_type": 2}]
+    value = {"value_type": "np.ndarray", "skip_deserialize": False}
+    entries = {"('w',)": {"key_metadata": keys, "value_metadata": value}}
+    (params / "w").mkdir(parents=True)
+    (params / "_METADATA").write_text(json.dumps({"tree_metadata": entries, "use_zarr3": False}))
+    zarray = {"zarr_format": 2, "shape": shape, "chunks": shape, "dtype": "<f4", "order": "C"}
+    zarray |= {"compressor": {"id": "zstd", "level": 1}, "fill_value": None, "filters": None}
+    (params / "w" / ".zarray").write_text(json.dumps(zarray | metadata))
+    (params / "w" / key).write_bytes(chunk)
+    return {"w": np.zeros(shape, np.float32)}
+
+
+GOOD = zstd(block(16, 0, np.arange(4, dtype=np.float32).tobytes(), last=True))
+CHUNKS = {
+    "bomb": ({}, repeated(100_000)),
+    "bombs in a row": ({}, repeated(50_000) + repeated(50_000)),
+    "compressed bomb": ({}, zstd(*[block(1, 2, b"\0")] * 100_000, block(0, 0, last=True))),
+    "cut off": ({}, GOOD[:-1]),
+    "larger file": ({"compressor": None}, bytes(10**8)),
+    "blosc": ({"compressor": {"id": "blosc"}}, GOOD),
+    "zlib": ({"compressor": {"id": "zlib", "level": 1}}, GOOD),
+    "bz2": ({"compressor": {"id": "bz2", "level": 1}}, GOOD),
+    "large chunk": ({"chunks": [2**31]}, repeated(65536)),
+    "no chunk": ({"chunks": [0]}, GOOD),
+    "complex": ({"dtype": "<c8"}, GOOD),
+    "texts": ({"dtype": "|S4"}, GOOD),
+    "flags": ({"dtype": "|b1"}, GOOD),
+    "large description": ({"a": "b" * 10**6}, GOOD),
+}
+
+
+@pytest.mark.parametrize("kind", CHUNKS)
+def test_chunks_expand_to_their_tensors(kind, tmp_path):
+    shapes = folder_of(tmp_path / "params", *CHUNKS[kind])
+    refused(store.load, tmp_path, shapes, starts="prior: ")
+
+
+def test_chunks_are_few(tmp_path):
+    shapes = folder_of(tmp_path / "params", {"chunks": [1]}, GOOD, shape=(2**25,))
+    assert "chunks" in refused(store.load, tmp_path, shapes, starts="prior: ")
+
+
+def test_an_ordinary_chunk_is_read(tmp_path):
+    shapes = folder_of(tmp_path / "params", {}, GOOD)
+    assert store.load(tmp_path, shapes)["w"].tolist() == [0, 1, 2, 3]
+
+
+def node_of(content, version=b"\0", compression=b"\1", magic=b"\x0c\xdb\x3a\x2a"):
+    size = 4 + 8 + 2 + len(content) + 4
+    return magic + size.to_bytes(8, "little") + version + compression + content + bytes(4)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        node_of(repeated(100_000)),
+        node_of(repeated(1), version=b"\x80\0"),
+        node_of(repeated(1), compression=b"\2"),
+        node_of(b"abc"),
+        node_of(b""),
+        b"",
+        b"\x0c",
+    ],
+    ids=range(7),
+)
+def test_nodes_of_the_database_expand_to_little(node, prior):
+    (prior / "params" / "manifest.ocdbt").write_bytes(node)
+    refused(load.load_prior, prior, starts="prior: ")
+
+
+@pytest.mark.parametrize("key", [b"all_modules.0.W/0", b"all_modules.0.W/.zarray"])
+def test_values_of_a_database_expand_to_their_tensors(key, prior):
+    import tensorstore as ts
+
+    place = {"driver": "file", "path": f"{prior}/params/"}
+    data = ts.KvStore.open({"driver": "ocdbt", "base": place}).result()
+    data.write(key, repeated(100_000)).result()
+    assert "bytes" in refused(load.load_prior, prior, starts="prior: ")
+
+
+@pytest.mark.parametrize("name", ["_sharding", "_CHECKPOINT_METADATA", "manifest.ocdbt", "x/y"])
+def test_large_descriptions_are_not_read(name, prior):
+    file = prior / "params" / name
+    file.parent.mkdir(exist_ok=True)
+    with open(file, "wb") as stream:
+        stream.truncate(2**40)
+    assert "bytes" in refused(load.load_prior, prior, starts="prior: ")
 
 
 # --- configurations -------------------------------------------------------------------------------

@@ -40,6 +40,20 @@ def test_attention_chooses_the_pieces_on_cpu_alone():
     np.testing.assert_allclose(got, softmax_formula(q, k, v), atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize(("d", "e"), [(8, 8), (5, 5), (8, 4)])
+def test_every_dtype_and_size_is_the_formula_and_has_gradients(d, e, dtype):
+    """JAX traces the code of all platforms: none of it may need a GPU."""
+    q, k, v = (jnp.asarray(a, dtype) for a in drawn((1, 500, 2, d), (1, 400, 2, d), (1, 400, 2, e)))
+    got = jax.jit(attention.attend)(q, k, v)
+    assert got.dtype == dtype
+    np.testing.assert_allclose(
+        np.asarray(got, np.float64), softmax_formula(q, k, v), atol=4 * float(jnp.finfo(dtype).eps)
+    )
+    total = jax.jit(jax.grad(lambda *a: attention.attend(*a).astype(jnp.float32).sum(), (0, 1, 2)))
+    assert all(np.isfinite(np.asarray(g, np.float32)).all() for g in total(q, k, v))
+
+
 def test_large_logits_do_not_overflow():
     q, k, v = drawn(*[(1, 1100, 1, 8)] * 3)
     got = jax.jit(attention._in_pieces)(100 * q, 100 * k, v)

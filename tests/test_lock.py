@@ -123,6 +123,14 @@ def test_locks_of_dead_processes_of_this_host_are_replaced(file):
         assert names(file.parent) == []
 
 
+def test_a_living_process_whose_start_is_hidden_keeps_its_lock(file, monkeypatch):
+    """/proc may hide the processes of other users (hidepid=2)."""
+    file.write_text(json.dumps(holder()))
+    monkeypatch.setattr(lock, "_start", lambda pid: "")
+    with pytest.raises(ValueError, match=f"process {os.getpid()} on"), lock.locked(file):
+        pass
+
+
 def test_a_process_that_is_killed_leaves_a_lock_that_is_replaced(file):
     code = "import os, sys; from pathlib import Path; from sdedit_jax.weights import lock\n"
     code += "lock._create(Path(sys.argv[1])); os.kill(os.getpid(), 9)"
@@ -164,4 +172,7 @@ def test_the_lock_of_an_ended_process_is_no_earlier_result(tmp_path):
     lock.file_of(tmp_path, inside=True).write_text(
         json.dumps({"host": socket.gethostname(), "pid": 2**22 + 5, "since": "", "start": "1"})
     )
+    assert kept(tmp_path) == tmp_path
+    aside = tmp_path / f"{lock.NAME}.{2**22 + 5}-0a1b2c3d"  # of one killed while it locked
+    aside.write_bytes(lock.file_of(tmp_path, inside=True).read_bytes())
     assert kept(tmp_path) == tmp_path

@@ -95,6 +95,19 @@ def test_without_the_input_the_guide_beside_the_result_is_used(made, capsys):
     assert "the input of apple_0.png was not found" in told and "apple_guide.png" in told
 
 
+@pytest.mark.parametrize("name", ["n" * 300, "a\tb", "~nobody/x", "photos/*.png", "file:///x", "."])
+def test_an_input_that_no_file_can_be_is_only_not_found(name, made, capsys):
+    """The pictures beside the result serve."""
+
+    def moved(recipe):
+        recipe["config"]["input"] = name
+        return recipe
+
+    rewrite(made / "apple_0.png", recipe=moved)
+    code, told = replayed(made / "apple_0.png", capsys)
+    assert code == 0 and "bit-equal" in told
+
+
 def test_a_strength_map_is_kept_beside_the_result(made, capsys, tmp_path):
     """With the inputs, from the pictures beside the result, and not with another map."""
     levels = np.tile(np.linspace(0, 255, 100).astype(np.uint8), (100, 1))

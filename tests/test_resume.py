@@ -220,6 +220,33 @@ def test_files_of_others_are_refused_and_stay(kind, name, photos, tmp_path):
     assert names(out) == [name]
 
 
+@pytest.mark.parametrize("option", ["resume", "overwrite"])
+@pytest.mark.parametrize("name", ["record.json", "sheet.png", "report.html", "b_1.png"])
+def test_a_folder_in_the_place_of_a_file_is_found_before_any_work(
+    name, option, photos, tmp_path, monkeypatch
+):
+    out = tmp_path / "out"
+    assert run(edits(photos), out) == 0
+    for gone in (name, "a_0.png"):
+        (out / gone).unlink(missing_ok=True)
+    (out / name).mkdir()
+    monkeypatch.setattr(executor, "run", lambda *_, **__: pytest.fail("work was done"))
+    assert f"{name} is no file" in refused(edits(photos), out, **{option: True})
+
+
+PICTURES = [3, None, [3], [{}], [{"file": []}], [{"file": {}}], [{"file": "a_0.png"}], {"a": 1}]
+
+
+@pytest.mark.parametrize("pictures", PICTURES, ids=range(len(PICTURES)))
+def test_a_damaged_record_is_written_again(pictures, photos, tmp_path):
+    config, out = edits(photos), tmp_path / "out"
+    assert run(config, out) == 0
+    whole = noted(out)
+    (out / "record.json").write_text(json.dumps({**whole, "pictures": pictures}))
+    assert run(config, out, resume=True) == 0
+    assert timeless({**noted(out)}) == timeless(whole)
+
+
 @pytest.mark.parametrize("field", ["l2", "strength", "file", "seed", None])
 @pytest.mark.parametrize("value", ["x", [], {}, None, 10**400])
 def test_a_damaged_entry_is_refused(field, value, photos, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -127,6 +128,8 @@ def test_structure_must_be_the_networks(saved):
 
 
 def test_missing(tmp_path, copy):
+    with pytest.raises(ValueError, match=r"prior: n+/prior.json does not exist"):
+        store.read_metadata("n" * 300)
     with pytest.raises(ValueError, match=r"prior: .*nowhere/prior.json does not exist"):
         store.read_metadata(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"prior: .*nowhere/params does not exist"):
@@ -162,6 +165,44 @@ def test_not_finite(tmp_path):
     store.save(tmp_path / "bad", tree, {})
     with pytest.raises(ValueError, match=r"prior: a/w in .* holds values that are not finite"):
         store.load(tmp_path / "bad", shapes(tree))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_an_error_between_the_renames_leaves_the_old_folder(error, tmp_path, monkeypatch):
+    store.save(tmp_path / "prior", params(), {"name": "a"})
+    rename = Path.rename
+
+    def fails(path, target):
+        if path.name == ".prior.sdedit_jax-partial":
+            raise error
+        return rename(path, target)
+
+    with monkeypatch.context() as patched, pytest.raises(error):
+        patched.setattr(Path, "rename", fails)
+        store.save(tmp_path / "prior", params(), {"name": "b"})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["prior"]
+    assert store.read_metadata(tmp_path / "prior")["name"] == "a"
+
+
+def test_a_link_to_a_folder_is_written_through(tmp_path):
+    """Twice: what is replaced leaves nothing that the next one meets."""
+    (tmp_path / "link").symlink_to("prior")
+    for name in "ab":
+        store.save(tmp_path / "link", params(), {"name": name})
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "prior"]
+        assert store.read_metadata(tmp_path / "prior")["name"] == name
+        assert (tmp_path / "link").is_symlink()
+
+
+def test_a_file_is_not_replaced_by_a_folder_and_left_parts_are_removed(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="workdir: .*file is not a folder"):
+        store.save(tmp_path / "file", params(), {"name": "a"})
+    (tmp_path / ".prior.sdedit_jax-partial").write_text("a file")
+    (tmp_path / ".prior.sdedit_jax-old").symlink_to("file")
+    store.save(tmp_path / "prior", params(), {"name": "a"})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "prior"]
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_only_a_folder_of_its_kind_is_replaced(tmp_path):

@@ -7,7 +7,6 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from logging import CRITICAL, getLogger
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -112,7 +111,6 @@ def parse(argv: Sequence[str]) -> list[str]:
         sys.argv = argv = with_config(argv)  # ml_collections reads the fields from sys.argv
         name_configs()
         logging.set_verbosity(logging.ERROR)  # orbax logs much below; --verbosity changes it
-        getLogger("asyncio").setLevel(CRITICAL)  # failed tasks of orbax, which it raises too
         return flags.FLAGS(argv)
     except KeyboardInterrupt:
         raise

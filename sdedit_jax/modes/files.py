@@ -82,7 +82,7 @@ def kept(workdir: Path) -> Path:
 
 def _holds_files(folder: Path) -> bool:
     files = folder.iterdir() if folder.is_dir() else ()
-    return any(file.name != lock.NAME or lock.held(file) for file in files)
+    return any(not file.name.startswith(lock.NAME) or lock.held(file) for file in files)
 
 
 def refuse_own_folder(config: ConfigDict, workdir: Path) -> None:
@@ -105,11 +105,12 @@ def refuse_existing(
         resumes: whether the mode takes --resume.
 
     Raises:
-        ValueError: a file exists and overwrite is off, or it is one of those `needed`.
+        ValueError: a file exists and overwrite is off, or it is one of those `needed` or no file.
     """
     there = [file for file in files if file.exists()]
     own = {real(path) for path in needed}
     for file in there:
+        check_file(file)
         if real(file) in own:
             raise ValueError(
                 f"workdir: the result {file} would replace an input; give another --workdir"
@@ -122,6 +123,12 @@ def refuse_existing(
             + "--resume (finishes an interrupted run), " * resumes
             + "--keep (writes to a new folder), or --overwrite"
         )
+
+
+def check_file(file: Path) -> None:
+    """Raise ValueError where a folder, or what else is no file, is in the place of a result."""
+    if file.exists() and not file.is_file():
+        raise ValueError(f"workdir: {file} is no file, where a result belongs; move it away")
 
 
 def needed(config: ConfigDict, inputs: Sequence[Path]) -> list[Path]:

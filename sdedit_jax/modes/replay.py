@@ -54,7 +54,7 @@ def replay(config: ConfigDict, target: Target | None) -> int:
 def _replay(config: ConfigDict, target: Target | None, path: Path, reach: Reach) -> int:
     results = results_of(path, config.only)
     if target:
-        files = [target.folder / result.path.name for result in results]
+        files = [target.folder / result.file for result in results]
         refuse_existing(files, target.overwrite, [result.path for result in results])
     alone = len(results) == 1
     codes, failed = replay_all(config, results, target, alone, reach)
@@ -69,6 +69,11 @@ class Result(NamedTuple):
 
     path: Path
     recipe: dict[str, Any]
+
+    @property
+    def file(self) -> str:
+        """The name of the replayed file, a PNG whatever a record names."""
+        return f"{self.path.name.removesuffix('.png')}.png"
 
 
 class Ready(NamedTuple):
@@ -209,7 +214,7 @@ def judged(one: Ready, made: Done | Failed, target: Target | None) -> int:
         text = provenance.chunks(made.recipe)
         item = made.job.input.item
         picture = given_out(made.made.output.picture, item)
-        path = target.png(one.result.path.name, picture, text, item.photo.source)
+        path = target.png(one.result.file, picture, text, item.photo.source)
         print(f"replayed  {path}")
     return verdict(one.before, made.made.output.picture, one.result.recipe, one.kind)
 

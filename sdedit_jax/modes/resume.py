@@ -10,7 +10,7 @@ from sdedit_jax import images, provenance
 from sdedit_jax.diffusion.noise import check_seed
 from sdedit_jax.files import door, json_file
 from sdedit_jax.modes import jobs as batches
-from sdedit_jax.modes.files import Target
+from sdedit_jax.modes.files import Target, check_file
 from sdedit_jax.modes.jobs import Done
 from sdedit_jax.modes.session import Input, Job, Kind, Made
 from sdedit_jax.pipeline import recipes
@@ -101,8 +101,7 @@ def readable(file: Path, mark: str) -> np.ndarray | None:
     Raises:
         ValueError: it is no result.
     """
-    if not file.is_file():
-        raise ValueError(f"workdir: {file} is no file, where a result belongs; move it away")
+    check_file(file)
     if not file.stat().st_size:
         return None
     if mark not in images.read_head(file):

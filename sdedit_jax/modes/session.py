@@ -374,7 +374,8 @@ def own_files(config: ConfigDict, id: str, result: Path) -> list[Path]:
     the replay refuses is among them, and refused when it is read.
     """
     where, found = user_path(config.input), []
-    for folder in (where if where.is_dir() else where.parent, result.parent):
+    home = where if os.path.isdir(where) else where.parent  # False for names that no file can have
+    for folder in (home, result.parent):
         try:
             found += images.named(folder, id)
         except ValueError:

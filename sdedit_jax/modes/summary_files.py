@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from sdedit_jax import images, provenance
-from sdedit_jax.files import json_file
-from sdedit_jax.modes.files import Target, plain
+from sdedit_jax.files import json_file, recipe_fields
+from sdedit_jax.modes.files import Target, check_file, plain
 from sdedit_jax.modes.session import Job, Kind
 
 SUMMARY = ("sheet{}.png", "record{}.json", "report{}.html")
@@ -27,11 +27,17 @@ def ending(target: Target, run: str) -> str:
     """What the names of a run's sheet, record and report end in: "", or "-2", "-3" ..
 
     An interrupted run keeps its own.
+
+    Raises:
+        ValueError: a folder is in the place of one of these files.
     """
     for number in range(1, 100_000):
         end = f"-{number}" if number > 1 else ""
-        there = any((target.folder / name.format(end)).exists() for name in SUMMARY)
+        files = [target.folder / name.format(end) for name in SUMMARY]
+        there = any(file.exists() for file in files)
         if target.overwrite or not there or (target.resume and _is_of(target.folder, end, run)):
+            for file in files:
+                check_file(file)
             return end
     raise ValueError(f"workdir: {target.folder} holds too many runs")
 
@@ -44,7 +50,7 @@ def complete(target: Target, run: str, jobs: Sequence[Job], ends: Sequence[str])
     """
     end = ending(target, run)
     record = _record(target.folder / SUMMARY[1].format(end))
-    files = {entry.get("file") for entry in record.get("pictures", []) if isinstance(entry, dict)}
+    files = {entry["file"] for entry in record.get("pictures", [])}
     further = [target.folder / f"{job.input.name}{name}.png" for job in jobs for name in ends]
     own = record.get("run") == run and files == {f"{job.name}.png" for job in jobs}
     return own and all(file.is_file() for file in further)
@@ -63,6 +69,8 @@ def _is_of(folder: Path, end: str, run: str) -> bool:
 def _record(file: Path) -> dict[str, Any]:
     """A record; empty if it is missing or damaged."""
     try:
-        return json_file.read_object(file, "workdir") if file.is_file() else {}
+        found = json_file.read_object(file, "workdir")
+        recipe_fields.check_pictures(found)
     except ValueError:
         return {}
+    return found

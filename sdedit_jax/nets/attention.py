@@ -18,6 +18,8 @@ SMALL = 2**17
 """Attention of at most this many weights a head is computed at once."""
 CUDNN = (jnp.bfloat16, jnp.float16)
 """Dtypes that cuDNN's attention takes."""
+AMPERE = 8.0
+"""The least compute capability of a GPU for cuDNN's attention."""
 
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None) -> jax.Array:
@@ -27,7 +29,7 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = No
 
     Args:
         q: [B,N,heads,d]; k: [B,M,heads,d]; v: [B,M,heads,e].
-        mask: [N,M], True where n attends to m.
+        mask: [N,M], True where n attends to m; each n attends to one m at least.
 
     Returns:
         [B,N,heads,e] in the dtype of v.
@@ -53,17 +55,22 @@ def attend_weighed(
 
 
 def _at_once(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-    return jax.nn.dot_product_attention(q, k.astype(q.dtype), v.astype(q.dtype)).astype(v.dtype)
+    return attend_weighed(q, k, v)[0]
 
 
 def _fused(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-    """By cuDNN, for the dtypes and head sizes that it takes."""
+    """By cuDNN, for the GPUs, dtypes and head sizes that it takes."""
     d, e = q.shape[-1], v.shape[-1]
-    if not (
-        q.dtype == k.dtype == v.dtype and q.dtype in CUDNN and d == e and d % 8 == 0 <= d <= 128
-    ):
+    sizes = d == e and d % 8 == 0 and d <= 128
+    if not (_has_cudnn() and sizes and q.dtype == k.dtype == v.dtype and q.dtype in CUDNN):
         return _at_once(q, k, v)
     return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
+
+
+def _has_cudnn() -> bool:
+    """Whether there is a GPU for cuDNN's attention; JAX traces `_fused` on every platform."""
+    capability = str(getattr(jax.local_devices()[0], "compute_capability", ""))
+    return capability.replace(".", "").isdigit() and float(capability) >= AMPERE
 
 
 # --- in pieces ------------------------------------------------------------------------------------

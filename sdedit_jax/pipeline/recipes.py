@@ -82,13 +82,13 @@ def of_record(
     Args:
         files: names of pictures; None: all.
     """
-    every, configs = provenance.recipes_of(record, name), []
+    every, checked = provenance.recipes_of(record, name), set[int]()
     for file in every if files is None else files:
         of = f"{file} of {name}"
         provenance.checked(every[file], of, FORMAT)
-        known = any(every[file]["config"] is config for config in configs)
-        check_settings(every[file], of, known)
-        configs += [] if known else [every[file]["config"]]
+        config = id(every[file]["config"])  # most share one
+        check_settings(every[file], of, config in checked)
+        checked.add(config)
     return every
 
 

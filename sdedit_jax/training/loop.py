@@ -42,7 +42,7 @@ from sdedit_jax.training.step import (
     make_step,
     transformation,
 )
-from sdedit_jax.weights import orbax_folder, store
+from sdedit_jax.weights import orbax_folder, quiet, store
 
 POSITION = Fields(
     {"next_step": Whole(), "seed": Whole(0, 2**64 - 1), "batch": Whole(1), "first_step": Whole()}
@@ -344,7 +344,7 @@ def _manager(folder: Path, keep: int) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(
         max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
     )
-    with store.silent():
+    with quiet.libraries():
         return ocp.CheckpointManager(folder, options=options)
 
 
@@ -403,7 +403,7 @@ def _restore(
     folder = _folder(manager, last)
     try:
         args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
-        with store.silent():
+        with quiet.libraries():
             return manager.restore(last, args=args).state
     except Exception as error:  # orbax raises many kinds for damaged files
         reason = _misfit(folder / "state", params) or f"cannot be read: {first_line(error)}"
@@ -416,7 +416,7 @@ def _restore(
 def _misfit(path: Path, params: Any) -> str:
     """How stored parameters differ from those of a network, as the end of a sentence; "": not."""
     try:
-        with store.silent():
+        with quiet.libraries():
             stored = orbax_folder.stored_shapes(path)["params"]
     except Exception:
         return ""

@@ -77,11 +77,14 @@ def tokens_of(folder: Path, captions: tuple[str, ...], length: int, most: int) -
     Args:
         length: tokens of a text.
         most: the largest size of the vocabulary.
+
+    Raises:
+        ValueError: the folder holds other files, or another process writes it.
     """
+    whole_folder.check_target(folder, "workdir", "vocab.json")
     if not (folder / "vocab.json").exists():
-        aside = whole_folder.beside(folder, "partial")
-        vocabulary.write(aside, captions, length, most)
-        whole_folder.replace(aside, folder)
+        with whole_folder.writing(folder) as aside:
+            vocabulary.write(aside, captions, length, most)
     return tokenizer.read(folder)
 
 

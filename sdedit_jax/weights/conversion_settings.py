@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from sdedit_jax import provenance
 from sdedit_jax.files import door, json_file
 from sdedit_jax.files.paths import user_path
-from sdedit_jax.weights import store, whole_folder
-from sdedit_jax.weights.readers import home
+from sdedit_jax.weights import published, store, whole_folder
+from sdedit_jax.weights.readers import files, home
 
 
 class Settings(NamedTuple):
@@ -33,6 +33,10 @@ class Settings(NamedTuple):
         own = {"architecture": provenance.short(given) if given else None}
         own["tokenizer"] = Path(self.tokenizer).name if self.tokenizer else ""
         return {**self._asdict(), **own}
+
+    def made_from(self, path: Path) -> dict[str, Any]:
+        """The settings and the source of a conversion, for prior.json."""
+        return {"settings": self.plain(), "sha256": digest(path)}
 
 
 def finished(folder: Path, made: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,16 +71,18 @@ def check_folder(folder: Path, overwrite: bool) -> None:
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file, or of the names and contents of a folder's files."""
+    """sha256 of a checkpoint's file, or of the names and contents of a folder's files.
+
+    Raises:
+        ValueError: the file is no checkpoint, by its first bytes; or a file cannot be read.
+    """
+    if not path.is_dir():
+        files.detect(path)
+        return published.sha256_of(path)
     total = hashlib.sha256()
-    for file in _files(path):
-        if path.is_dir():
-            total.update(file.relative_to(path).as_posix().encode())
-        with door.open_file(file, "source") as stream:
+    for file in home.files_in(path):
+        total.update(file.relative_to(path).as_posix().encode())
+        with door.open_file(home.check_stored(file), "source") as stream:
             while block := stream.read(1 << 20):
                 total.update(block)
     return total.hexdigest()
-
-
-def _files(path: Path) -> list[Path]:
-    return home.files_in(path) if path.is_dir() else [path]

@@ -25,7 +25,7 @@ from sdedit_jax.weights import (
     whole_folder,
 )
 from sdedit_jax.weights.catalogue import Card
-from sdedit_jax.weights.conversion_settings import Settings, check_folder, digest, finished
+from sdedit_jax.weights.conversion_settings import Settings, check_folder, finished
 from sdedit_jax.weights.families import Family, family_of, others
 from sdedit_jax.weights.readers import hub
 from sdedit_jax.weights.selfcheck import Verdict
@@ -107,11 +107,10 @@ def convert(
     settings = Settings(
         card, architecture, family, name or folder.name, prediction, tokenizer, dtype, check, strict
     )
-    made = {"settings": settings.plain(), "sha256": digest(path)}
     if resume and (folder / "prior.json").is_file():
-        return Report(folder, finished(folder, made), None, False)
+        return Report(folder, finished(folder, settings.made_from(path)), None, False)
     with whole_folder.writing(folder) as aside:
-        verdict = _convert(path, aside, made, settings)
+        verdict = _convert(path, aside, settings.made_from(path), settings)
     return Report(folder, store.read_metadata(folder), verdict)
 
 

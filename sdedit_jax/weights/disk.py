@@ -2,18 +2,15 @@
 
 import contextlib
 import errno
-import logging
 import os
 import re
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+
+from sdedit_jax.weights import quiet
 
 NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 """Errors of a disk that is full, broken or cannot be written."""
-LIBRARIES = ("orbax", "tensorstore")
-"""Libraries whose threads fail too, and print it."""
 
 
 @contextlib.contextmanager
@@ -26,7 +23,7 @@ def naming(folder: str | Path, field: str = "workdir") -> Iterator[None]:
     Raises:
         OSError: the disk is full or cannot be written.
     """
-    restore = _quiet()
+    restore = quiet.begin()
     try:
         yield
     except Exception as error:  # orbax and tensorstore raise many kinds
@@ -53,27 +50,3 @@ def _number(error: BaseException | None) -> int | None:
             return number
         error = error.__cause__
     return None
-
-
-def _quiet() -> Callable[[], None]:
-    """Let LIBRARIES print no tracebacks, by threads or logs; a function that undoes it."""
-    thread, other, log = threading.excepthook, sys.unraisablehook, logging.getLogger("absl")
-
-    def of_thread(found: threading.ExceptHookArgs) -> None:
-        if type(found.thread).__module__.partition(".")[0] not in LIBRARIES:
-            thread(found)
-
-    def of_native(found: "sys.UnraisableHookArgs") -> None:
-        if str(found.exc_value) != "Event loop is closed":  # tensorstore, when orbax has given up
-            other(found)
-
-    def wanted(record: logging.LogRecord) -> bool:
-        return not any(f"/{name}/" in record.pathname for name in LIBRARIES)
-
-    def restore() -> None:
-        threading.excepthook, sys.unraisablehook = thread, other
-        log.removeFilter(wanted)
-
-    threading.excepthook, sys.unraisablehook = of_thread, of_native
-    log.addFilter(wanted)
-    return restore

@@ -122,11 +122,12 @@ def _dead(holder: Holder) -> bool:
         return True
     except OSError:  # alive, of another user
         pass
-    return _start(pid) != holder.get("start")
+    start = _start(pid)  # of another user, some systems hide it
+    return start != "" and start != holder.get("start")
 
 
 def _start(pid: int) -> str:
-    """When a process started, in ticks since the boot; "" on systems without /proc."""
+    """When a process started, in ticks since the boot; "" where /proc does not show it."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
     except (OSError, IndexError):

@@ -2,45 +2,66 @@
 
 Orbax itself takes five times as long to import as tensorstore, with which it reads.
 
-A folder is a database (OCDBT): a manifest and trees of nodes, which name values by file, offset and
-length. `_METADATA` names the tensors. Without the database each tensor has a folder of its name.
+`_METADATA` names the tensors. Their chunks are values of a database, see orbax_database; without
+one, each tensor has a folder of its name.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import tensorstore as ts
 
 from sdedit_jax.files import json_file
 from sdedit_jax.files.wording import brief
+from sdedit_jax.weights import orbax_database, zstd_size
+from sdedit_jax.weights.orbax_database import MANIFEST, SMALL
 from sdedit_jax.weights.readers import home
 
-MANIFEST = "manifest.ocdbt"
-NODES = 100_000
-"""Nodes of the trees."""
+DESCRIPTION = 2**26
+"""Bytes of a file that describes the tensors."""
 RATIO, ANYWAY = 64, 2**28
 """Bytes of tensors for each byte on disk (zeros are small), and the bytes allowed anyway."""
+SPARE = 2**20
+"""Bytes by which a chunk may be larger than its tensor, compressed or by its headers."""
+CHUNKS = 100_000
+"""Chunks of a tensor."""
+CACHE = {"cache_pool": {"total_bytes_limit": 2**24}}
+"""The tensors share a cache of the database's nodes."""
 
 
-def check(folder: Path) -> int:
+class Sizes(NamedTuple):
+    """Bytes of all files of a folder, and of the largest chunk as it is stored."""
+
+    total: int
+    largest: int
+
+
+def check(folder: Path) -> Sizes:
     """The bytes on disk, after a check of the files, and of what they name.
 
     Raises:
-        ValueError: a file that is no regular one, a link out of the folder, or a name that leads
-            out of it or behind the end of a file.
+        ValueError: a file that is no regular one or too large, a link out of the folder, or a name
+            that leads out of it or behind the end of a file.
     """
     files = home.files_in(folder, "prior")
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
     names = [".".join(keys) for keys in _keys(folder)]
-    if not (folder / MANIFEST).exists():
-        _check_folders(folder, names)
+    if MANIFEST in sizes:
+        data = {path for path in sizes if "d" in path.split("/")[:-1]}
+        largest = orbax_database.largest_value(folder, sizes)
     else:
-        sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-        for place in _places(folder):
-            _check_place(place, sizes)
-    return sum(path.stat().st_size for path in files)
+        _check_folders(folder, names)
+        data = {path for path in sizes if path.split("/")[0] in names and path[-1].isdigit()}
+        largest = max((sizes[path] for path in data), default=0)
+    for path in sizes.keys() - data:
+        most = SMALL if path.split("/")[0] in names else DESCRIPTION
+        if sizes[path] > most:
+            raise ValueError(f"{brief(path)} has {sizes[path]} bytes, at most {most} are allowed")
+    return Sizes(sum(sizes.values()), largest)
 
 
 def stored_shapes(folder: Path) -> dict[str, Any]:
@@ -70,7 +91,7 @@ def read(folder: Path, shapes: Any) -> Any:
         shapes: their tree, of string keys.
 
     Raises:
-        ValueError: a tensor that cannot be read, or has another shape.
+        ValueError: a tensor that cannot be read, has another shape, or expands to more than it.
     """
     flat, tree = jax.tree_util.tree_flatten_with_path(shapes)
     names = [".".join(part.key for part in path) for path, _ in flat]
@@ -78,6 +99,7 @@ def read(folder: Path, shapes: Any) -> Any:
     for name, store, (_, leaf) in zip(names, stores, flat, strict=True):
         if store.shape != tuple(leaf.shape):
             raise ValueError(f"{name} has the shapes {store.shape} and {tuple(leaf.shape)}")
+        _check_chunks(name, store)
     started = [store.read() for store in stores]
     return jax.tree.unflatten(tree, [each.result() for each in started])
 
@@ -85,27 +107,85 @@ def read(folder: Path, shapes: Any) -> Any:
 def _open_all(folder: Path, names: Iterable[str]) -> list[ts.TensorStore]:
     """The tensors of these names, not yet read."""
     third = bool(json_file.read_object(folder / "_METADATA", "prior").get("use_zarr3"))
-    return [_open(folder, name, "zarr3" if third else "zarr") for name in names]
+    context = ts.Context(CACHE)
+    return [_open(folder, name, "zarr3" if third else "zarr", context) for name in names]
 
 
-def _open(folder: Path, name: str, driver: str) -> ts.TensorStore:
+def _open(folder: Path, name: str, driver: str, context: ts.Context) -> ts.TensorStore:
     """One tensor of a folder."""
     if (folder / MANIFEST).exists():
         base = {"driver": "file", "path": f"{folder}/"}
         place = {"driver": "ocdbt", "base": base, "path": f"{name}/"}
     else:
         place = {"driver": "file", "path": f"{folder}/{name}/"}
-    return ts.open({"driver": driver, "kvstore": place}, open=True, read=True).result()
+    spec = {"driver": driver, "kvstore": place}
+    return ts.open(spec, open=True, read=True, context=context).result()
 
 
-def check_shapes(shapes: Any, size: int) -> None:
-    """Raise ValueError where tensors claim far more bytes than their folder has."""
+def check_shapes(shapes: Any, sizes: Sizes) -> None:
+    """Raise ValueError where tensors claim far more bytes than their folder has, or far fewer."""
     leaves = jax.tree.leaves(shapes)
     if not all(hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves):
         raise ValueError("it holds values that are no tensors")
-    claimed = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
-    if claimed > max(RATIO * size, ANYWAY):
-        raise ValueError(f"its tensors claim {claimed} bytes, the folder has {size}")
+    if wrong := [leaf.dtype for leaf in leaves if not _is_real(leaf.dtype)]:
+        raise ValueError(f"it holds values of dtype {wrong[0]}")
+    claimed = [math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves]
+    if sum(claimed) > max(RATIO * sizes.total, ANYWAY):
+        raise ValueError(f"its tensors claim {sum(claimed)} bytes, the folder has {sizes.total}")
+    if sizes.largest > _allowed(max(claimed, default=0)):
+        raise ValueError(f"it has a value of {sizes.largest} bytes, more than any tensor")
+
+
+def _is_real(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
+
+
+# --- chunks ---------------------------------------------------------------------------------------
+
+
+def _check_chunks(name: str, store: ts.TensorStore) -> None:
+    """Check the chunks of a tensor, which are expanded before they are compared with its shape.
+
+    Raises:
+        ValueError: too many or too large ones, or a compression that orbax does not write.
+    """
+    shape, chunk = store.shape, store.chunk_layout.read_chunk.shape or ()  # None: a scalar
+    sides = list(zip(shape, chunk, strict=True))
+    count = math.prod(math.ceil(whole / part) for whole, part in sides)
+    if count > CHUNKS or any(part > max(whole, 1) for whole, part in sides):
+        raise ValueError(f"{name} of shape {shape} has chunks of shape {chunk}")
+    if not _is_compressed(name, store.spec().to_json()["metadata"]):
+        return
+    most = _allowed(math.prod(chunk) * store.dtype.numpy_dtype.itemsize)
+    for key in store.kvstore.list().result():
+        if key[-1:].isdigit():
+            size = zstd_size.expanded(store.kvstore.read(key).result().value)
+            if size > most:
+                raise ValueError(
+                    f"{name} of shape {shape} has a chunk that expands to {size} bytes"
+                )
+
+
+def _allowed(size: int) -> int:
+    """The bytes that a chunk of a size may take: zstandard's blocks give a bound, not the size."""
+    return 2 * size + SPARE
+
+
+def _is_compressed(name: str, metadata: Mapping[str, Any]) -> bool:
+    """Whether chunks are compressed by zstandard.
+
+    Raises:
+        ValueError: they are compressed by something else, or in shards.
+    """
+    codecs: Sequence[Any] = metadata.get("codecs", [metadata.get("compressor")])
+    kinds = [codec.get("name", codec.get("id")) for codec in codecs if codec]
+    other = [kind for kind in kinds if kind not in ("bytes", "transpose", "zstd")]
+    if other or metadata.get("filters"):
+        raise ValueError(f"{name} is compressed by {(other or ['filters'])[0]}, allowed is zstd")
+    return "zstd" in kinds
+
+
+# --- names ----------------------------------------------------------------------------------------
 
 
 def _check_folders(folder: Path, names: list[str]) -> None:
@@ -136,41 +216,3 @@ def _keys(folder: Path) -> list[list[str]]:
                 raise ValueError(f"the name {brief(name)} of a tensor in _METADATA is not allowed")
         found.append([key["key"] for key in keys])
     return found
-
-
-def _places(folder: Path) -> Iterator[str]:
-    """The places "KIND:FOLDER:FILE:OFFSET:LENGTH" that the manifest and its trees name."""
-    base = ts.KvStore.open({"driver": "file", "path": f"{folder}/"}).result()
-    todo: list[Any] = [ts.ocdbt.dump(base).result()]
-    count = 0
-    while todo:
-        for place in _named(todo.pop()):
-            yield place
-            if not place.startswith("value:"):
-                todo.append(ts.ocdbt.dump(base, place).result())
-            count += 1
-            if count > NODES:
-                raise ValueError(f"it has more than {NODES} nodes and values")
-
-
-def _named(node: Any) -> Iterator[str]:
-    """The places in a node, at any depth."""
-    if isinstance(node, Mapping):
-        for name, value in node.items():
-            if name in ("location", "indirect_value") and isinstance(value, str):
-                yield value
-            else:
-                yield from _named(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _named(value)
-
-
-def _check_place(place: str, sizes: Mapping[str, int]) -> None:
-    """Raise ValueError unless a place is within a file of the folder."""
-    parts = place.split(":")
-    path = "".join(parts[1:-2])
-    if len(parts) != 5 or path not in sizes:
-        raise ValueError(f"it names {brief(place)}, which is no file in it")
-    if int(parts[-2]) + int(parts[-1]) > sizes[path]:
-        raise ValueError(f"it names {brief(place)}, the file has {sizes[path]} bytes")

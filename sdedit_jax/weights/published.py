@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from sdedit_jax.files import door
+from sdedit_jax.weights.readers import home
 
 PUBLISHED: dict[str, frozenset[str]] = {
     "inception": frozenset({"6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"}),
@@ -58,5 +59,5 @@ def sha256_of(path: Path) -> str:
     Raises:
         ValueError: the file cannot be read.
     """
-    with door.open_file(path, "source") as file:
+    with door.open_file(home.check_stored(door.check(path, "source")), "source") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,13 +7,11 @@
 Only this module and the training loop write with orbax; `orbax_folder` reads.
 """
 
-import contextlib
 import hashlib
 import json
-import logging
+import os
 import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ from sdedit_jax.files.paths import shown
 from sdedit_jax.files.wording import first_line
 from sdedit_jax.registry import included
 from sdedit_jax.text import spelling
-from sdedit_jax.weights import orbax_folder, whole_folder
+from sdedit_jax.weights import orbax_folder, quiet, whole_folder
 
 Params = Mapping[str, Any]
 
@@ -127,7 +125,7 @@ def read_metadata(folder: str | Path) -> dict[str, Any]:
         ValueError: no such folder, no prior.json, not a JSON object, or a wrong field.
     """
     file = Path(folder) / "prior.json"
-    if not file.is_file():
+    if not os.path.isfile(file):  # False for names that no file can have
         priors = (found.parent for found in Path(folder).parent.glob("*/prior.json"))
         known = included.priors()
         near = spelling.hint_path(folder, priors) or spelling.hint(Path(folder).name, known)
@@ -184,31 +182,19 @@ def differs(path: Path, found: str, stated: str) -> str:
 
 def checked_shapes(path: Path) -> Params:
     """The shapes in a folder whose files lead nowhere else and hold what they claim."""
-    size = orbax_folder.check(path)
+    sizes = orbax_folder.check(path)
     found = orbax_folder.stored_shapes(path)
-    orbax_folder.check_shapes(found, size)
+    orbax_folder.check_shapes(found, sizes)
     return found
 
 
 def _reading(path: Path, read: Callable[[Path], Params]) -> Params:
     try:
-        with silent():
+        with quiet.libraries():
             return read(path)
     except Exception as error:  # orbax and tensorstore raise many kinds for damaged files
         reason = first_line(error).removeprefix("prior: ")
         raise ValueError(f"prior: cannot read {path}: {reason}") from None
-
-
-@contextlib.contextmanager
-def silent() -> Iterator[None]:
-    """No warnings and logs of orbax and its threads, whose errors are raised as well."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        logging.disable(before)
 
 
 def difference(stored: Params, wanted: Params, network: str) -> str:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from sdedit_jax.files.paths import real
 from sdedit_jax.weights import disk, lock
 
 OLD = ".{}.sdedit_jax-old"
@@ -15,20 +16,21 @@ OLD = ".{}.sdedit_jax-old"
 def writing(folder: str | Path, field: str = "workdir") -> Iterator[Path]:
     """An empty folder that takes the place of `folder` at the end; other processes are locked out.
 
-    An error, or a kill, leaves the old folder or none.
+    An error, or a kill, leaves the old folder or none. Of a link, the folder that it leads to is
+    replaced.
 
     Args:
         field: the setting that names the folder, for messages.
 
     Raises:
-        ValueError: another process writes the folder.
+        ValueError: another process writes the folder, or it is another kind of file.
         OSError: the disk is full or cannot be written; the message names the folder.
     """
-    folder = Path(folder).absolute()
+    folder = real(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{field}: {folder} is not a folder")
     with lock.locked(lock.file_of(folder, inside=False), field):
-        old = folder.with_name(OLD.format(folder.name))
-        if old.exists() and not folder.exists():  # killed between the two renames
-            old.rename(folder)
+        _restore(folder)
         aside = beside(folder, "partial")
         try:
             with disk.naming(folder, field):
@@ -83,14 +85,31 @@ def check_target(folder: str | Path, field: str, mark: str, workdir: str | Path 
 def beside(folder: Path, kind: str) -> Path:
     """A hidden sibling of a folder, for unfinished or replaced files; an old one is removed."""
     path = folder.with_name(f".{folder.name}.sdedit_jax-{kind}")
-    shutil.rmtree(path, ignore_errors=True)
+    if _is_folder(path):
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
     return path
 
 
 def replace(aside: Path, folder: Path) -> None:
     """Move the finished folder `aside` to `folder`, which may exist."""
     old = beside(folder, "old")
-    if folder.exists():
-        folder.rename(old)
-    aside.rename(folder)
+    try:
+        if folder.exists():
+            folder.rename(old)
+        aside.rename(folder)
+    finally:
+        _restore(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _restore(folder: Path) -> None:
+    """Put the old folder back, where an error or a kill came between the two renames."""
+    old = folder.with_name(OLD.format(folder.name))
+    if _is_folder(old) and not folder.exists():
+        old.rename(folder)
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()

@@ -36,7 +36,7 @@ def read_file(path: str | Path) -> Source:
             code, or it contains no weights. The message names what it looks like.
     """
     path = door.check(path, "source")
-    found = _read(path, _format(path))
+    found = _read(path, detect(path))
     tensors.check(found.tensors, path, path.stat().st_size)
     return found
 
@@ -59,8 +59,12 @@ def _read(path: Path, kind: str) -> Source:
     return msgpack_file.read(path)
 
 
-def _format(path: Path) -> str:
-    """torch, pickle, safetensors or msgpack."""
+def detect(path: Path) -> str:
+    """The format of a file by its first bytes: torch, pickle, safetensors or msgpack.
+
+    Raises:
+        ValueError: the file cannot be read, or it has none of them.
+    """
     head = door.read_head(path, 512, "source")
     if head.startswith(b"PK\x03\x04"):
         return _zip(path)

@@ -10,6 +10,8 @@ from sdedit_jax.files import door
 
 FILES = 50_000
 """Files of a folder of weights."""
+SPARSE, LARGE = 64, 2**30
+"""Bytes of a file for each byte on the disk, and the size up to which every file may be read."""
 
 
 def files_in(folder: Path, field: str = "source") -> list[Path]:
@@ -32,6 +34,22 @@ def file_in(path: Path, folder: Path, field: str, most: int) -> Path:
         ValueError: see `files_in`; or the file has more than `most` bytes.
     """
     return door.check(door.check_inside(path, folder, field, _blobs(folder)), field, most)
+
+
+def check_stored(path: Path, field: str = "source") -> Path:
+    """The path of a file, after a check that its bytes are on the disk, so that reading ends.
+
+    Raises:
+        ValueError: most of a large file is a hole.
+    """
+    found = path.stat()
+    stored = 512 * getattr(found, "st_blocks", found.st_size)  # Windows does not count blocks
+    if found.st_size > max(LARGE, SPARSE * stored):
+        raise ValueError(
+            f"{field}: cannot read {path}: of its {found.st_size} bytes {stored} are on the disk"
+            " (an incomplete download?)"
+        )
+    return path
 
 
 def _blobs(folder: Path) -> list[Path]:
