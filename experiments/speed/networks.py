@@ -127,8 +127,8 @@ def compared(mine: Callable, theirs: Callable, runs: int) -> dict[str, Any]:
 
 def middle(runs: list[Run]) -> dict[str, float]:
     """The median of each field, and the range of the wall times."""
-    found = {field: round(statistics.median(column), 3)
-             for field, column in zip(Run._fields, zip(*runs, strict=True), strict=True)}  # fmt: skip
+    columns = zip(Run._fields, zip(*runs, strict=True), strict=True)
+    found = {field: round(statistics.median(column), 3) for field, column in columns}
     walls = [run.wall for run in runs]
     return found | {"least": round(min(walls), 3), "most": round(max(walls), 3)}
 
@@ -274,8 +274,8 @@ def bars(cells: list[str]) -> str:
 
 def cells(key: tuple[str, int], forms: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The cells of one network and batch; each form's ratio is of runs in turns."""
-    ratios = {form: row["ours"]["wall"] / row["theirs"]["wall"]
-              for form, row in forms.items() if "theirs" in row}  # fmt: skip
+    both = {form: row for form, row in forms.items() if "theirs" in row}
+    ratios = {form: row["ours"]["wall"] / row["theirs"]["wall"] for form, row in both.items()}
     best = max(ratios, key=ratios.get, default="")
     ours = statistics.median(row["ours"]["wall"] for row in forms.values())
     memory = statistics.median(row["ours"]["memory"] for row in forms.values())
