@@ -300,7 +300,6 @@ EVENT = {"fn_index": 0, "data": [], "session_hash": "a"}
         (EVENT | {"fn_index": None}, "event.fn_index must be a whole number"),
         (EVENT, "event.data must be a list of"),
         (EVENT | {"session_hash": "../x"}, "event.session_hash must be a name of letters"),
-        (EVENT | {"event_data": 5}, "event.event_data must be an object"),
         (EVENT | {"batched": True}, "event.batched must be False"),
         (EVENT | {"oauth_token": "x"}, "event.oauth_token is no field"),
     ],
