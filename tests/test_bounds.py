@@ -159,3 +159,15 @@ def test_the_released_sdedit_and_a_study_are_allowed():
     """500 steps x 3 repeats; 10,000 evaluations of each picture of LSUN's validation set."""
     assert 500 * 3 < bounds.MOST_EVALUATIONS and 10_000 < bounds.MOST_EVALUATIONS
     assert 300 * 10_000 * 100 < bounds.MOST_TOTAL
+
+
+@pytest.mark.parametrize("name", ["strokes", "ledits", "evaluate_strokes"])
+def test_a_config_without_its_empty_fields_is_completed(name):
+    whole = config_of(name).to_dict()
+
+    def without_nulls(values):
+        kept = {n: one for n, one in values.items() if one is not None}
+        return {n: without_nulls(v) if isinstance(v, dict) else v for n, v in kept.items()}
+
+    few = without_nulls(whole)
+    assert few != whole and bounds.completed(few) == whole

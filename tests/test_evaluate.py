@@ -217,7 +217,7 @@ def test_shards_that_are_changed_with_their_digests_are_refused(change, told, da
     store = shards.Store(out / "shards", 4)
     lines, packed, recorded = (store.file(1, e) for e in ("jsonl", "npz", "array_record"))
     rows = [json.loads(line) for line in lines.read_text().splitlines()]
-    features, pictures = dict(np.load(packed)), [*store._records(1, rows[0])]
+    features, pictures = dict(np.load(packed)), [*store._records(1, rows[0], 2**30)]
     change(rows, features, pictures)
     np.savez(packed, **features)
     shards._write_records(recorded, pictures)

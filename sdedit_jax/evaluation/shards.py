@@ -147,8 +147,8 @@ class Store(NamedTuple):
         Raises:
             ValueError: they are damaged, or others.
         """
-        self._check(number, "npz", shard.header)
         file, most = self.file(number, "npz"), MOST * (1 + len(shard.lines))
+        self._check(number, "npz", shard.header, most)
         try:
             found = array_file.members(door.read(file, "workdir", most), str(file), "workdir", most)
         except ValueError as error:
@@ -169,7 +169,7 @@ class Store(NamedTuple):
             ValueError: the pictures are damaged, or others.
         """
         kept = [line for line in shard.lines if "picture" in line]
-        records = self._records(number, shard.header)
+        records = self._records(number, shard.header, door.PICTURE * (1 + len(kept)))
         if len(records) != len(kept):
             counts = f"it has {len(records)} pictures, not {len(kept)}"
             raise ValueError(self.damaged(number, counts))
@@ -184,11 +184,11 @@ class Store(NamedTuple):
                 raise ValueError(self.damaged(number, wrong))
             yield line, found
 
-    def _records(self, number: int, header: Mapping[str, Any]) -> Sequence[bytes]:
+    def _records(self, number: int, header: Mapping[str, Any], most: int) -> Sequence[bytes]:
         """The pictures of a shard, as WebP, in the order of its lines."""
         from array_record.python.array_record_module import ArrayRecordReader
 
-        self._check(number, "array_record", header)
+        self._check(number, "array_record", header, most)
         try:
             reader = ArrayRecordReader(str(self.file(number, "array_record")))
             try:
@@ -198,10 +198,10 @@ class Store(NamedTuple):
         except Exception as error:  # the reader raises many kinds for damaged files
             raise ValueError(self.damaged(number, wording.reason(error))) from None
 
-    def _check(self, number: int, ending: str, header: Mapping[str, Any]) -> None:
-        """Raise ValueError unless a file of a shard has the sha256 in its header."""
+    def _check(self, number: int, ending: str, header: Mapping[str, Any], most: int) -> None:
+        """Raise ValueError unless a file of at most so many bytes has the sha256 in its header."""
         try:
-            found = _sha256(self.file(number, ending))
+            found = _sha256(self.file(number, ending), most)
         except (ValueError, OSError) as error:
             raise ValueError(self.damaged(number, error)) from None
         if found != (header.get("files") or {}).get(ending):
@@ -288,8 +288,8 @@ def recipe_of(header: Mapping[str, Any], line: Mapping[str, Any]) -> dict[str, A
     return {**header["recipe"], **line["recipe"]}
 
 
-def _sha256(path: Path) -> str:
-    with door.open_file(path, "workdir") as file:
+def _sha256(path: Path, most: int = door.ANY) -> str:
+    with door.open_file(path, "workdir", most) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -26,6 +26,7 @@ from sdedit_jax.pipeline import recipes
 from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.pipeline.outputs import given_out
 from sdedit_jax.pipeline.recipes import digests
+from sdedit_jax.registry import bounds
 from sdedit_jax.text.spelling import counted, one_of
 from sdedit_jax.weights import load
 
@@ -223,7 +224,7 @@ def recipe_config(
     config: ConfigDict, recipe: Mapping[str, Any], path: Path, reach: Reach
 ) -> ConfigDict:
     """The recipe's config with the machine's fields of the present one, all settings resolved."""
-    then = ConfigDict(recipe["config"])
+    then = ConfigDict(bounds.completed(recipe["config"]))
     then.prompts, then.cache = "", config.cache
     used = recipe["place"]["devices"]
     then.devices = config.devices or (used if used <= jax.local_device_count() else 0)

@@ -1,5 +1,6 @@
 """Bounds of all values of a config, and of the work that they ask for."""
 
+import copy
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -72,6 +73,19 @@ def check(config: Mapping[str, Any], where: str = "") -> None:
     for name, kind in fields.items():
         if name not in found and not isinstance(kind, Maybe) and name.partition(".")[0] not in free:
             raise ValueError(f"{where}{name}: the config lacks this field")
+
+
+def completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A checked config with null for each absent field that may be null."""
+    made = copy.deepcopy(dict(config))
+    for name, kind in fields_of(config).items():
+        *parts, last = name.split(".")
+        inner = made
+        for part in parts:
+            inner = inner.setdefault(part, {})
+        if isinstance(kind, Maybe):
+            inner.setdefault(last, None)
+    return made
 
 
 def _unknown(name: str, config: Mapping[str, Any], fields: Fields) -> str:

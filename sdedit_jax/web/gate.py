@@ -120,6 +120,8 @@ class Gate:
         parts, seen, more = [], 0, True
         while more:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Refused(400, "the request ended before its body")
             parts.append(message.get("body", b""))
             seen += len(parts[-1])
             more = message.get("more_body", False)

@@ -62,7 +62,7 @@ def start(prior: str, compute: str, host: str, port: int, login: Any = None) -> 
         ssr_mode=False, mcp_server=False, enable_monitoring=False,
         theme=gr.themes.Base(**THEME), css_paths=HERE / "page.css",
     )  # fmt: skip
-    config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=CLOSING)
+    config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=CLOSING)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
