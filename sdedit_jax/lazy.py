@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from sdedit_jax import signals
+
 SPECIAL = ("__all__", "__version__")
 """Names with underscores that a package may take from its module."""
 
@@ -28,7 +30,7 @@ def names(package: str, home: str) -> tuple[Callable[[str], Any], Callable[[], l
     def get(name: str) -> Any:
         special = name.startswith("__")
         if not special and importlib.util.find_spec(f"{package}.{name}"):
-            return importlib.import_module(f"{package}.{name}")
+            return imported(f"{package}.{name}")
         if special and name not in SPECIAL:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module = imported(home)
@@ -46,7 +48,7 @@ def names(package: str, home: str) -> tuple[Callable[[str], Any], Callable[[], l
 
 def imported(home: str) -> Any:
     """A module by its full name."""
-    with uncollected():
+    with signals.importing(), uncollected():
         return importlib.import_module(home)
 
 

@@ -82,6 +82,17 @@ def program() -> Iterator[None]:
         signal.set_wakeup_fd(before)
 
 
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Within it, a signal ends the program at once: an import that is cut off may crash the exit.
+
+    The signals of other programs, and those of `catch`, stay as they are.
+    """
+    own = signal.getsignal(signal.SIGTERM) is _interrupt
+    with _handled(end) if own else contextlib.nullcontext():
+        yield
+
+
 def end(number: int, frame: FrameType | None = None) -> NoReturn:
     """End the process at once, with one line."""
     del frame

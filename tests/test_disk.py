@@ -73,8 +73,9 @@ def test_tasks_of_the_libraries_fail_quietly_and_others_do_not(file, seen, caplo
     assert len(caplog.records) == seen
 
 
-def test_an_inner_block_that_ends_leaves_the_outer_one_quiet():
+def test_an_inner_block_that_ends_leaves_the_outer_one_quiet(monkeypatch):
     log = logging.getLogger("absl")
+    monkeypatch.setattr(log, "filters", [])  # a disk that was full leaves one
     record = log.makeRecord("absl", logging.ERROR, "/a/orbax/b.py", 1, "failed", (), None)
     with disk.naming("x"):
         with quiet.libraries():
@@ -90,7 +91,7 @@ def test_a_workdir_that_cannot_be_is_found_before_any_work(path, mode, tmp_path)
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     converts = config_of("convert", source=str(tmp_path / "file"))
     config = converts if mode == "convert" else small("strokes")
-    assert refused(config, str(tmp_path / path), mode).startswith("workdir: ")
+    assert refused(config, str(tmp_path / path), mode).startswith("workdir")
     assert (tmp_path / "file").read_text() == "mine"
 
 

@@ -11,7 +11,7 @@ import pytest
 from program import config_of, exact_prior, home, refused, run, small, tiny_prior
 
 from sdedit_jax import devices, modes
-from sdedit_jax.modes import doctor, jobs, kinds
+from sdedit_jax.modes import doctor, jobs, kinds, running
 from sdedit_jax.modes.files import list_inputs
 from sdedit_jax.modes.session import Job
 from sdedit_jax.pipeline import executor, known_answer
@@ -336,4 +336,4 @@ def test_a_cache_that_cannot_be_written_is_a_warning(own, answered, capsys, monk
 
 
 def test_the_mode_is_one_of_the_program():
-    assert "doctor" in modes.MODES and modes.entry("doctor") is doctor.doctor
+    assert "doctor" in modes.MODES and running.entry("doctor") is doctor.doctor

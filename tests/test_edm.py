@@ -613,7 +613,7 @@ def test_arguments_without_names(tmp_path):
         (SongConfig, {"resample_filter": [1, 2, 1]}, "even length"),
         (SongConfig, {"model_channels": 18}, "multiple of 4"),
         (SongConfig, {"img_resolution": 12}, "multiple of 8"),
-        (DhariwalConfig, {"num_blocks": 0}, "num_blocks must be in"),
+        (DhariwalConfig, {"num_blocks": 0}, "num_blocks must be at least 1"),
         (DhariwalConfig, {"num_block": 1}, "unknown network fields"),
     ],
 )

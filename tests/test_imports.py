@@ -34,7 +34,8 @@ ORDER = [
     ["diffusion"],
     ["data"],
     ["images", "nets", "text"],
-    ["caution", "devices", "lazy", "provenance", "signals"],
+    ["caution", "devices", "lazy", "provenance"],
+    ["signals"],
     ["files"],
 ]
 # 20: data sets are a room, because training and evaluation both read them

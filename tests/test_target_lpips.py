@@ -125,7 +125,7 @@ def one(results, guides, mask):
         ({"preset": "diffusers"}, 'preset "diffusers" has no t0; target_lpips needs'),
         ({"target_lpips": 0.0}, "target_lpips must be above 0, got 0.0"),
         ({"target_lpips": -0.1}, "target_lpips must be above 0, got -0.1"),
-        ({"target_lpips": np.inf}, "target_lpips must be finite, got inf"),
+        ({"target_lpips": np.inf}, "target_lpips must be a finite number, got inf"),
         ({"target_lpips": 5.0}, r"target_lpips: no strength gives 5; image reaches 0.\d+ to"),
         ({"lpips": one}, r"target_lpips: the distances must be of shape \(\d+,\), got \(\)"),
     ],

@@ -48,7 +48,7 @@ def main() -> int:
     parser.add_argument("--batches", default="1,4")
     parser.add_argument("--forms", default=",".join(FORMS), help='"" for ours alone')
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="cores of a CPU; 0: all")
     parser.add_argument("--compute", default="float32")
     parser.add_argument("--out", type=Path, default=HERE / "networks.jsonl")
     parser.add_argument("--table", action="store_true", help="print the results as a table")
@@ -57,7 +57,8 @@ def main() -> int:
     if args.table:
         print("\n".join(table(args.out)))
         return 0
-    limit_threads(args.threads)  # before the first import of jax and torch
+    if args.threads:
+        limit_threads(args.threads)  # before the first import of jax and torch
     if args.child:
         measure(args)
         return 0
@@ -82,7 +83,8 @@ def measure(args: argparse.Namespace) -> None:
     import originals
     import torch
 
-    torch.set_num_threads(args.threads)
+    if args.threads:
+        torch.set_num_threads(args.threads)
     name = args.child
     made = originals.make(name, args.checkouts)
     device = jax.devices()[0]
@@ -95,7 +97,7 @@ def measure(args: argparse.Namespace) -> None:
         mine = compiled(ours, inputs)
         row = {"name": name, "batch": batch, **mine.facts, "load": os.getloadavg()[0], **where}
         for form in filter(None, args.forms.split(",")):
-            theirs = in_form(made, form, inputs)
+            theirs = in_form(made, form, inputs, args.compute)
             row |= {"form": form, **compared(mine.run, theirs, args.runs)}
             write(args.out, row)
         if not args.forms:
@@ -229,18 +231,21 @@ def compiled(ours: tuple[Callable, Any], inputs: tuple) -> Compiled:
 # --- theirs ---------------------------------------------------------------------------------------
 
 
-def in_form(made: Any, form: str, inputs: tuple) -> Callable[[], np.ndarray]:
+def in_form(made: Any, form: str, inputs: tuple, compute: str) -> Callable[[], np.ndarray]:
     """The original's evaluation: as it is, with channels last, or compiled by torch."""
     import torch
 
-    kind = torch.channels_last if form != "eager" else torch.contiguous_format
-    net = made.net.to(memory_format=kind)
-    x = inputs[0].contiguous(memory_format=kind)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    kind = torch.channels_last if form == "channels_last" else torch.contiguous_format
+    net = made.net.to(device, memory_format=kind)
+    x, *rest = [value.to(device) for value in inputs]
+    x = x.contiguous(memory_format=kind)
     call = torch.compile(made.call) if form == "compile" else made.call
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = compute != "float32"
 
     def run() -> np.ndarray:
-        with torch.no_grad():
-            return call(net, x, *inputs[1:]).numpy()
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16, compute == "bfloat16"):
+            return call(net, x, *rest).float().cpu().numpy()
 
     return run
 
@@ -249,11 +254,12 @@ def in_form(made: Any, form: str, inputs: tuple) -> Callable[[], np.ndarray]:
 
 
 def table(file: Path) -> list[str]:
-    """A row for each network and batch: the last measurement of each form."""
+    """A row for each network, compute mode and batch: the last measurement of each form."""
     rows = [json.loads(line) for line in file.read_text().splitlines()]
-    found: dict[tuple[str, int], dict[str, Any]] = {}
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in rows:
-        found.setdefault((row["name"], row["batch"]), {})[row["form"]] = row
+        key = row["name"], row["compute"], str(row["batch"])
+        found.setdefault(key, {})[row["form"]] = row
     head = [
         "network",
         "batch",
@@ -272,7 +278,7 @@ def bars(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def cells(key: tuple[str, int], forms: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def cells(key: tuple[str, ...], forms: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The cells of one network and batch; each form's ratio is of runs in turns."""
     both = {form: row for form, row in forms.items() if "theirs" in row}
     ratios = {form: row["ours"]["wall"] / row["theirs"]["wall"] for form, row in both.items()}
@@ -283,7 +289,7 @@ def cells(key: tuple[str, int], forms: Mapping[str, Mapping[str, Any]]) -> list[
     last = next(reversed(forms.values()))
     own = [f"{ratios[best]:.2f}", f"{memory:,.0f}"] if best else ["", f"{memory:,.0f}"]
     theirs = f"{forms[best]['theirs']['memory']:,.0f}" if best else ""
-    return [key[0], str(key[1]), f"{ours:.2f}", *walls, *own, theirs, f"{last['compile']:.0f}"]
+    return [*key, f"{ours:.2f}", *walls, *own, theirs, f"{last['compile']:.0f}"]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import importlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from sdedit_jax import images
+from sdedit_jax import images, lazy
 from sdedit_jax.caution import in_one_line
 from sdedit_jax.files.paths import user_path
 from sdedit_jax.files.wording import brief
@@ -182,4 +181,4 @@ def check_path(workdir: str | Path) -> None:
 
 def entry(name: str) -> Mode:
     """The function of the module of the same name in this package, imported only now."""
-    return getattr(importlib.import_module(f"sdedit_jax.modes.{name}"), name)
+    return getattr(lazy.imported(f"sdedit_jax.modes.{name}"), name)

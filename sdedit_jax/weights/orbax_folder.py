@@ -64,14 +64,17 @@ def check(folder: Path) -> Sizes:
     return Sizes(sum(sizes.values()), largest)
 
 
-def stored_shapes(folder: Path) -> dict[str, Any]:
+def stored_shapes(folder: Path, part: str = "") -> dict[str, Any]:
     """The tree of the shapes and dtypes of the tensors of a folder.
+
+    Args:
+        part: the only key of the first level whose tensors are looked at; "": all.
 
     Raises:
         ValueError: a tensor that cannot be opened, or that stands where others are.
     """
     found: dict[str, Any] = {}
-    every = _keys(folder)
+    every = [keys for keys in _keys(folder) if not part or keys[0] == part]
     for keys, store in zip(every, _open_all(folder, map(".".join, every)), strict=True):
         place = found
         for key in keys[:-1]:
