@@ -262,6 +262,7 @@ def table(file: Path) -> list[str]:
         found.setdefault(key, {})[row["form"]] = row
     head = [
         "network",
+        "compute",
         "batch",
         "ours, s",
         *FORMS,
