@@ -6,13 +6,14 @@ import copy
 def places(value, entries=None, before=()):
     """The path of each value inside an object or a list; of lists the first `entries` (None: all).
 
-    The path of an object or a list comes before those inside it.
+    The path of an object or a list comes before those inside it. Other values have none.
     """
-    items = value.items() if isinstance(value, dict) else list(enumerate(value))[:entries]
+    items = []
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else list(enumerate(value))[:entries]
     for name, inner in items:
         yield (*before, name)
-        if isinstance(inner, dict | list):
-            yield from places(inner, entries, (*before, name))
+        yield from places(inner, entries, (*before, name))
 
 
 def put(values, path, value):
