@@ -103,7 +103,7 @@ MISTAKES = (
     *("def get_config(:", "x = 1", "def get_config(): return 5", "def get_config(): return None"),
     *("raise SystemExit(0)", "import sys; sys.exit('bye')", "raise KeyboardInterrupt", "1/0"),
     *("import nothing_of_this_name", "def get_config(): raise RuntimeError('a\\nb')", "\0", ""),
-    *("def get_config(): return get_config()", "raise MemoryError", "raise RecursionError"),
+    *("def get_config(): return get_config()", "raise OverflowError", "raise RecursionError"),
     *("def get_config(x): return x", "get_config = 5", "raise BaseException('x')", "yield 1"),
     *(
         "class E(Exception):\n def __str__(self): raise ValueError\nraise E()",
