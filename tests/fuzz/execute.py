@@ -135,15 +135,16 @@ def _child(kind, seed, place, stock):
     told = {name: value for name, value in case._asdict().items() if name != "call"}
     told["before"] = snapshot(place)
     (place / "case.json").write_text(json.dumps(told))
-    _redirect(place)
+    _redirect(place, b"done\n" * 100 if "--mode=search" in case.argv else b"")
     _limit()
     if not (case.whole or deep(seed)):
         _stop_at_networks()
     return _program(case)
 
 
-def _redirect(place):
-    read, _ = os.pipe()  # an input that never comes and never ends
+def _redirect(place, answers):
+    read, write = os.pipe()  # an input that never ends, and without answers never comes
+    os.write(write, answers)
     os.dup2(read, 0)
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(place / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
