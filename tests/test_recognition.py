@@ -325,7 +325,7 @@ def test_trained_weights_pass(name):
     home = HERE.parent / "checkpoints"
     if name.endswith("64"):
         params = (home / name / "params").absolute()
-        tree = orbax_folder.read(params, orbax_folder.stored_shapes(params))
+        tree = orbax_folder.read(orbax_folder.opened(params))
     else:
         tensors = folders.read_part(home / "fruits64-text" / name).tensors
         kept = {n: a for n, a in tensors.items() if a.ndim > 1 and "embedding." not in n}

@@ -417,7 +417,7 @@ def _misfit(path: Path, params: Any) -> str:
     """How stored parameters differ from those of a network, as the end of a sentence; "": not."""
     try:
         with quiet.libraries():
-            stored = orbax_folder.stored_shapes(path, "params")["params"]
+            stored = orbax_folder.opened(path, "params")["params"]
     except Exception:
         return ""
     return store.difference(stored, params, "this network")

@@ -7,12 +7,14 @@ one, each tensor has a folder of its name.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import tensorstore as ts
 
 from sdedit_jax.files import json_file
@@ -49,7 +51,7 @@ def check(folder: Path) -> Sizes:
     """
     files = home.files_in(folder, "prior")
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-    names = [".".join(keys) for keys in _keys(folder)]
+    names = [".".join(keys) for keys in _keys(_metadata(folder))]
     if MANIFEST in sizes:
         data = {path for path in sizes if "d" in path.split("/")[:-1]}
         largest = orbax_database.largest_value(folder, sizes)
@@ -64,8 +66,24 @@ def check(folder: Path) -> Sizes:
     return Sizes(sum(sizes.values()), largest)
 
 
-def stored_shapes(folder: Path, part: str = "") -> dict[str, Any]:
-    """The tree of the shapes and dtypes of the tensors of a folder.
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor that is opened and not yet read: a leaf of a tree."""
+
+    name: str
+    store: ts.TensorStore
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.store.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.store.dtype.numpy_dtype
+
+
+def opened(folder: Path, part: str = "") -> dict[str, Any]:
+    """The tree of the tensors of a folder, of which no values are read.
 
     Args:
         part: the only key of the first level whose tensors are looked at; "": all.
@@ -73,45 +91,33 @@ def stored_shapes(folder: Path, part: str = "") -> dict[str, Any]:
     Raises:
         ValueError: a tensor that cannot be opened, or that stands where others are.
     """
-    found: dict[str, Any] = {}
-    every = [keys for keys in _keys(folder) if not part or keys[0] == part]
-    for keys, store in zip(every, _open_all(folder, map(".".join, every)), strict=True):
-        place = found
+    metadata, found = _metadata(folder), {}
+    driver, context = "zarr3" if metadata.get("use_zarr3") else "zarr", ts.Context(CACHE)
+    for keys in _keys(metadata):
+        if part and keys[0] != part:
+            continue
+        name, place = ".".join(keys), found
+        store = _open(folder, name, driver, context)
         for key in keys[:-1]:
             place = place.setdefault(key, {})
         if not isinstance(place, dict) or keys[-1] in place:
-            raise ValueError(f"_METADATA has {brief('.'.join(keys))} and a tensor in it, or twice")
-        place[keys[-1]] = jax.ShapeDtypeStruct(store.shape, store.dtype.numpy_dtype)
+            raise ValueError(f"_METADATA has {brief(name)} and a tensor in it, or twice")
+        place[keys[-1]] = Tensor(name, store)
     return found
 
 
-def read(folder: Path, shapes: Any) -> Any:
-    """The tensors of a folder that was checked.
+def read(tensors: Any) -> Any:
+    """The arrays of a tree of tensors of a folder that was checked.
 
     Orbax reads in threads, whose errors go to the terminal; this reads with its library alone.
 
-    Args:
-        shapes: their tree, of string keys.
-
     Raises:
-        ValueError: a tensor that cannot be read, has another shape, or expands to more than it.
+        ValueError: a tensor that cannot be read, or expands to more than its shape.
     """
-    flat, tree = jax.tree_util.tree_flatten_with_path(shapes)
-    names = [".".join(part.key for part in path) for path, _ in flat]
-    stores = _open_all(folder, names)
-    for name, store, (_, leaf) in zip(names, stores, flat, strict=True):
-        if store.shape != tuple(leaf.shape):
-            raise ValueError(f"{name} has the shapes {store.shape} and {tuple(leaf.shape)}")
-        _check_chunks(name, store)
-    started = [store.read() for store in stores]
-    return jax.tree.unflatten(tree, [each.result() for each in started])
-
-
-def _open_all(folder: Path, names: Iterable[str]) -> list[ts.TensorStore]:
-    """The tensors of these names, not yet read."""
-    third = bool(json_file.read_object(folder / "_METADATA", "prior").get("use_zarr3"))
-    context = ts.Context(CACHE)
-    return [_open(folder, name, "zarr3" if third else "zarr", context) for name in names]
+    for one in jax.tree.leaves(tensors):
+        _check_chunks(one.name, one.store)
+    started = jax.tree.map(lambda one: one.store.read(), tensors)
+    return jax.tree.map(lambda each: each.result(), started)
 
 
 def _open(folder: Path, name: str, driver: str, context: ts.Context) -> ts.TensorStore:
@@ -198,12 +204,16 @@ def _check_folders(folder: Path, names: list[str]) -> None:
             raise ValueError(f"it has neither {MANIFEST} nor {brief(name)}/.zarray")
 
 
-def _keys(folder: Path) -> list[list[str]]:
-    """The keys of each tensor in _METADATA, of which none is a path."""
+def _metadata(folder: Path) -> Mapping[str, Any]:
+    """What _METADATA holds."""
     if not (folder / "_METADATA").exists():
         raise ValueError("it has no _METADATA")
-    found = json_file.read_object(folder / "_METADATA", "prior")
-    tree = found.get("tree_metadata")
+    return json_file.read_object(folder / "_METADATA", "prior")
+
+
+def _keys(metadata: Mapping[str, Any]) -> list[list[str]]:
+    """The keys of each tensor in _METADATA, of which none is a path."""
+    tree = metadata.get("tree_metadata")
     if not isinstance(tree, Mapping) or not all(isinstance(e, Mapping) for e in tree.values()):
         raise ValueError("tree_metadata in _METADATA must be an object of objects")
     found = []

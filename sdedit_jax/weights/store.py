@@ -165,12 +165,12 @@ def load(
     path = Path(folder).absolute() / "params"
     if not path.is_dir():
         raise ValueError(f"prior: {path} does not exist")
-    stored = _reading(path, checked_shapes)
+    stored = _reading(path, checked)
     if found := difference(stored, shapes, network):
         raise ValueError(f"prior: {path} {found}")
-    params = _reading(path, lambda path: orbax_folder.read(path, stored))
-    if sha256 is not None and digest(params) != sha256:
-        raise ValueError(differs(path, digest(params), sha256))
+    params = _reading(path, lambda _: orbax_folder.read(stored))
+    if sha256 is not None and (found := digest(params)) != sha256:
+        raise ValueError(differs(path, found, sha256))
     _check_finite(path, params)
     return params
 
@@ -180,10 +180,10 @@ def differs(path: Path, found: str, stated: str) -> str:
     return f"prior: weights in {path} have sha256 {found}, prior.json says {stated}"
 
 
-def checked_shapes(path: Path) -> Params:
-    """The shapes in a folder whose files lead nowhere else and hold what they claim."""
+def checked(path: Path) -> Params:
+    """The opened tensors of a folder whose files lead nowhere else and hold what they claim."""
     sizes = orbax_folder.check(path)
-    found = orbax_folder.stored_shapes(path)
+    found = orbax_folder.opened(path)
     orbax_folder.check_shapes(found, sizes)
     return found
 
