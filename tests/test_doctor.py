@@ -11,7 +11,7 @@ import pytest
 from program import config_of, exact_prior, home, refused, run, small, tiny_prior
 
 from sdedit_jax import devices, modes
-from sdedit_jax.modes import doctor, jobs, kinds, running
+from sdedit_jax.modes import doctor, files, jobs, kinds, running
 from sdedit_jax.modes.files import list_inputs
 from sdedit_jax.modes.session import Job
 from sdedit_jax.pipeline import executor, known_answer
@@ -326,7 +326,7 @@ def test_a_cache_that_cannot_be_written_is_a_warning(own, answered, capsys, monk
 
     cache = tmp_path / "cache"
     before = jax.config.jax_compilation_cache_dir
-    monkeypatch.setattr(doctor.tempfile, "TemporaryFile", full)
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", full)
     try:
         code, lines, errors = looked(capsys, cache=str(cache))
     finally:

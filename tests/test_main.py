@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from absl import flags
@@ -13,7 +12,7 @@ from ml_collections import config_flags
 from program import ROOT, config_of, exact_prior, names, refused
 
 from sdedit_jax import images, modes
-from sdedit_jax.modes import check, command_line, running
+from sdedit_jax.modes import check, command_line, files, running
 from sdedit_jax.modes.files import Target
 from sdedit_jax.tasks.common import read_options
 from sdedit_jax.tasks.recolor import Options
@@ -278,9 +277,9 @@ def test_a_workdir_that_cannot_be_written(tmp_path, monkeypatch):
     def full(**options):  # root may write anywhere
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(running.tempfile, "TemporaryFile", full)
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", full)
     with pytest.raises(OSError, match="cannot be written"):
-        running.make_folder(Path("/proc/self/task"))  # root may write anywhere else
+        running.make_folder(tmp_path)
 
 
 @pytest.fixture

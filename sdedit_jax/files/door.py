@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sdedit_jax.files.paths import shown, user_path, walk
+from sdedit_jax.files.wording import of_system
 
 PICTURE = 2**30
 """Bytes of a picture file."""
@@ -240,7 +241,7 @@ def _too_large(most: int, size: int = 0) -> str:
 
 def _error(path: str | Path, field: str, error: Exception) -> ValueError:
     """The error for a file that cannot be read."""
-    reason = getattr(error, "strerror", None) or str(error)
+    reason = of_system(error)
     if isinstance(error, FileNotFoundError):
         reason = "no such file"
         if os.path.islink(path):

@@ -50,6 +50,11 @@ def first_line(error: BaseException) -> str:
     return lines[0][:300] if lines else type(error).__name__
 
 
+def of_system(error: BaseException) -> str:
+    """What the system says of an error, without its number and path; the error's text elsewhere."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 def reason(error: BaseException | str, longest: int = 200) -> str:
     """The text of an error in one line, cut off; the kind of the error where it has none."""
     return " ".join(str(error).split())[:longest] or type(error).__name__

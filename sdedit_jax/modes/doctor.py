@@ -4,7 +4,6 @@ import math
 import platform
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from sdedit_jax.files.paths import shown
 from sdedit_jax.files.wording import one_line
 from sdedit_jax.images import size_text
 from sdedit_jax.modes import jobs, kinds, listing
-from sdedit_jax.modes.files import Target, list_inputs
+from sdedit_jax.modes.files import Target, check_writable, list_inputs
 from sdedit_jax.modes.session import Job, Kind, check_work, device_errors, header
 from sdedit_jax.pipeline import known_answer
 from sdedit_jax.pipeline.base import Finished
@@ -117,9 +116,9 @@ def cache_text(folder: Path) -> str:
     sizes = [file.stat().st_size for file in folder.iterdir() if file.is_file()]
     own = f"{shown(folder)}, {counted(len(sizes), 'file')}, {bytes_text(sum(sizes))}"
     try:
-        tempfile.TemporaryFile(dir=folder).close()  # root has all permissions, and yet may fail
+        check_writable(folder, "cache")
     except OSError as error:
-        warn(f"cache: {shown(folder)} cannot be written: {error.strerror}")
+        warn(str(error))
         return f"{own}, not writable"
     return f"{own}, writable, {free_text(folder)}"
 

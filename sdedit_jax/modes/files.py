@@ -1,6 +1,7 @@
 """Result files: names, existing results, inputs that must not be replaced, sheets' scale."""
 
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -9,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict, config_dict
 
 from sdedit_jax import images, provenance
-from sdedit_jax.files.paths import real
+from sdedit_jax.files.paths import real, shown
 from sdedit_jax.weights import lock
 
 Item = TypeVar("Item")
@@ -123,6 +124,21 @@ def refuse_existing(
             + "--resume (finishes an interrupted run), " * resumes
             + "--keep (writes to a new folder), or --overwrite"
         )
+
+
+def check_writable(folder: Path, field: str) -> None:
+    """Check that a file can be made in a folder; root has all permissions, and yet may fail.
+
+    Args:
+        field: the setting that names the folder.
+
+    Raises:
+        OSError: it cannot.
+    """
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(f"{field}: {shown(folder)} cannot be written: {error.strerror}") from None
 
 
 def check_file(file: Path) -> None:

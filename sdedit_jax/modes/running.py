@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from sdedit_jax.modes.facts import (
     SHARED,
     WITHOUT,
 )
-from sdedit_jax.modes.files import Target, kept, plain
+from sdedit_jax.modes.files import Target, check_writable, kept, plain
 from sdedit_jax.modes.resume import seed_of
 from sdedit_jax.pipeline.arguments import named
 from sdedit_jax.registry import bounds, included
@@ -157,10 +156,7 @@ def make_folder(folder: Path) -> None:
         raise OSError(f"workdir: {folder} is not a folder") from None
     except OSError as error:
         raise OSError(f"workdir: cannot make the folder {folder}: {error.strerror}") from None
-    try:
-        tempfile.TemporaryFile(dir=folder).close()  # root has all permissions, and yet may fail
-    except OSError as error:
-        raise OSError(f"workdir: {folder} cannot be written: {error.strerror}") from None
+    check_writable(folder, "workdir")
 
 
 def check_path(workdir: str | Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 
 from sdedit_jax.files.paths import shown, user_path
+from sdedit_jax.files.wording import of_system
 from sdedit_jax.weights.load import cache_folder
 
 VARIABLE = "SDEDIT_CACHE"
@@ -61,8 +62,8 @@ def _folder(where: str | Path | None, field: str) -> str | None:
         str(folder).encode()  # JAX takes no other names
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ValueError(f"{field}: cannot make the folder {shown(folder)}: {reason}") from None
+        what = f"{field}: cannot make the folder {shown(folder)}"
+        raise ValueError(f"{what}: {of_system(error)}") from None
     return str(folder)
 
 

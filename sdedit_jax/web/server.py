@@ -12,6 +12,7 @@ import gradio as gr
 import uvicorn
 from starlette.middleware import Middleware
 
+from sdedit_jax.files.wording import of_system
 from sdedit_jax.registry import included
 from sdedit_jax.web import canvas
 from sdedit_jax.web.edits import Editor
@@ -92,9 +93,9 @@ def listen(host: str, port: int) -> socket.socket:
         one.bind((host, port))
     except (OSError, OverflowError, UnicodeError, TypeError) as error:
         one.close()
-        reason = getattr(error, "strerror", None) or error
         raise OSError(
-            f"web.port: cannot serve on {host}:{port}: {reason}; give another port or host"
+            f"web.port: cannot serve on {host}:{port}: {of_system(error)}; give another port or"
+            " host"
         ) from None
     return one
 
