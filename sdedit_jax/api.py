@@ -16,7 +16,7 @@ from PIL import Image
 from sdedit_jax.edits.sdedit import Recorded
 from sdedit_jax.files.wording import brief
 from sdedit_jax.pipeline import cache, calls, from_arrays
-from sdedit_jax.pipeline.arguments import SAMPLE, bound, named
+from sdedit_jax.pipeline.arguments import INT32, bound, named
 from sdedit_jax.pipeline.base import Done, Event
 from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.pipeline.from_arrays import Ledits, Maps
@@ -372,6 +372,6 @@ def stream(
         raise TypeError(
             f"function must be edit, text_edit, invert or ledits, got {brief(function)}"
         )
-    SAMPLE.check(preview_every, "preview_every")
+    INT32.check(preview_every, "preview_every")
     given = bound(function, args, {**kwargs, "cancel": cancel})
     return calls.stream(made[function](**given), preview_every, cancel)

@@ -97,7 +97,8 @@ class Among:
 
 PATH = Text(lines=True, words="a path", path=True)
 WORD = Text(4096, True, UTF8, "a text in UTF-8")
-SAMPLE = Whole(0, 2**31 - 1)
+INT32 = Whole(0, 2**31 - 1)
+"""A number, from 0, that compiled programs and keys can hold."""
 CLASS = Whole(0, 2**31 - 1, "the number or the name of a class")
 LABEL = Maybe(Either(((str, WORD), (object, CLASS))))
 
@@ -117,7 +118,7 @@ CHECKS: Mapping[str, Kind] = {
     **dict.fromkeys(("folder", "source", "tokenizer", "path", "workdir"), PATH),
     "where": Maybe(PATH),
     **dict.fromkeys(("steps", "repeats"), STEPS),
-    "sample": SAMPLE,
+    "sample": INT32,
     "slots": Whole(0, 1000),
     "t0": Either(((str, WORD), (object, NUMBER))),
     "against": LABEL,

@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from sdedit_jax.pipeline.arguments import SAMPLE
+from sdedit_jax.pipeline.arguments import INT32
 from sdedit_jax.pipeline.base import Event
 from sdedit_jax.web import canvas, general, photo, result, strength, words
 from sdedit_jax.web.controls import Wiring, beside, find, line, sent
@@ -355,7 +355,7 @@ class Page:
     def pick(self, request: gr.Request, event: gr.EventData) -> dict[Any, Any]:
         """Show a result of the strip."""
         at = sent(event).get("at")
-        SAMPLE.check(at, "at")
+        INT32.check(at, "at")
         return self.go(request, at)
 
     def go(self, request: gr.Request, at: int) -> dict[Any, Any]:

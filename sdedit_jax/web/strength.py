@@ -11,7 +11,7 @@ import numpy as np
 
 from sdedit_jax import images
 from sdedit_jax.edits.by_eye import DONE, LESS, MORE, Bracket
-from sdedit_jax.pipeline.arguments import SAMPLE
+from sdedit_jax.pipeline.arguments import INT32
 from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.web import canvas
 from sdedit_jax.web.controls import Controls, Wiring, find, line, number, sent
@@ -120,8 +120,8 @@ class Sheets:
     ) -> dict[Any, Any]:
         """A cell of a sheet becomes the setting; in a search it is the answer."""
         row, column = (sent(event).get(name) for name in ("row", "column"))
-        SAMPLE.check(row, "row")
-        SAMPLE.check(column, "column")
+        INT32.check(row, "row")
+        INT32.check(column, "column")
         known = [[None] * len(ANSWERS)] if isinstance(state, Bracket) else state
         if row >= len(known) or column >= len(known[row]):
             return {}  # a click on a sheet that is gone
