@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdedit_jax.nets import attention, kernels, resample
+from sdedit_jax.nets import attention, kernels, resample, winograd
 
 
 def drawn(*shapes):
@@ -89,6 +89,57 @@ def test_convolution_by_columns_is_the_convolution(size):
     x, kernel = drawn((2, *size, 6), (3, 3, 6, 5))
     direct, columns = (f(x, kernel, None) for f in (kernels._direct, kernels._by_columns))
     np.testing.assert_allclose(columns, direct, atol=2e-6 * 9 * 6)
+
+
+def in_float64(x, kernel):
+    """The convolution of 3 x 3 as nine products."""
+    x, kernel = (np.asarray(a, np.float64) for a in (x, kernel))
+    wide = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    h, w = x.shape[1:3]
+    return sum(wide[:, i : i + h, j : j + w] @ kernel[i, j] for i in range(3) for j in range(3))
+
+
+@pytest.mark.parametrize("strip", [winograd.STRIP, 20_000])
+@pytest.mark.parametrize("shape", [(1, 8, 8), (2, 14, 6), (3, 2, 10)])
+def test_convolution_by_tiles_is_the_convolution(shape, strip, monkeypatch):
+    """With and without strips, also where the last strip overlaps the one before.
+
+    The error is at most twice that of XLA's convolution, plus one rounding of the largest value.
+    """
+    monkeypatch.setattr(winograd, "STRIP", strip)
+    x, kernel = drawn((*shape, 64), (3, 3, 64, 48))
+    wanted = in_float64(x, kernel)
+    got = np.abs(jax.jit(winograd.conv3x3)(x, kernel) - wanted).max()
+    direct = np.abs(kernels._direct(x, kernel, None) - wanted).max()
+    assert got <= 2 * direct + np.abs(wanted).max() * np.finfo(np.float32).eps
+
+
+def test_convolutions_by_tiles_have_the_gradients_of_the_direct_ones():
+    x, kernel, weight = drawn((1, 16, 16, 256), (3, 3, 256, 256), (1, 16, 16, 256))
+    assert winograd.takes(x, kernel)
+    both = [
+        jax.jit(jax.grad(lambda *a, f=f: (f(*a) * weight).sum(), (0, 1)))(x, kernel)
+        for f in (kernels.conv3x3, lambda *a: kernels._direct(*a, None))
+    ]
+    for got, wanted in zip(*both, strict=True):
+        np.testing.assert_allclose(got, wanted, atol=2e-6 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "dtype", "taken"),
+    [
+        ((1, 16, 16), (256, 256), jnp.float32, True),
+        ((1, 16, 16), (255, 256), jnp.float32, False),
+        ((1, 16, 16), (256, 64), jnp.float32, False),
+        ((1, 14, 16), (256, 256), jnp.float32, False),
+        ((4, 17, 16), (256, 256), jnp.float32, False),
+        ((1, 16, 16), (256, 256), jnp.bfloat16, False),
+    ],
+)
+def test_tiles_are_for_many_channels_even_sides_and_float32(shape, channels, dtype, taken):
+    x, kernel = jnp.zeros((*shape, channels[0]), dtype), jnp.zeros((3, 3, *channels), dtype)
+    products = jax.jit(kernels.conv3x3).lower(x, kernel).compile().as_text().count(" dot(")
+    assert winograd.takes(x, kernel) == taken == (products > 0)
 
 
 @pytest.mark.parametrize("size", [(4, 4), (3, 5)])

@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from sdedit_jax.nets import winograd
 from sdedit_jax.nets.resample import naive_downsample_2d, naive_upsample_2d
 
 NHWC = ("NHWC", "HWIO", "NHWC")
-FEW, LARGE = 512, 2**23
+FEW, LARGE = 512, 2**22
 """On CPU, at most FEW pixels are convolved with a kernel of at least LARGE numbers by one product.
 
 The convolution of XLA reads such a kernel, which no cache holds, more than once.
@@ -48,14 +49,23 @@ def group_norm(
 
 
 def _plain_conv(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:
-    direct, columns = (partial(f, precision=precision) for f in (_direct, _by_columns))
-    if x.shape[0] * x.shape[1] * x.shape[2] > FEW or kernel.size < LARGE:
-        return direct(x, kernel)
-    return lax.platform_dependent(x, kernel, cpu=columns, default=direct)
+    direct, columns, tiles = (
+        partial(f, precision=precision) for f in (_direct, _by_columns, _by_tiles)
+    )
+    if x.shape[0] * x.shape[1] * x.shape[2] <= FEW and kernel.size >= LARGE:
+        return lax.platform_dependent(x, kernel, cpu=columns, default=direct)
+    if winograd.takes(x, kernel):
+        return lax.platform_dependent(x, kernel, cpu=tiles, default=direct)
+    return direct(x, kernel)
 
 
 def _direct(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:
     return _padded(x, kernel, "SAME", precision)
+
+
+def _by_tiles(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:
+    with jax.default_matmul_precision(precision):
+        return winograd.conv3x3(x, kernel)
 
 
 def _by_columns(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:
