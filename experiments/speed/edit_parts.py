@@ -71,12 +71,13 @@ def staged(form: Form, params: Any, keys: Any) -> Timed:
 
 
 def stages(name: str, form: Form, params: Any, keys: Any) -> Callable[[], Seconds]:
-    """A measurement of the stages of an edit, under "NAME/STAGE"."""
+    """A measurement of the stages of an edit, under "NAME/STAGE"; the mean over some edits."""
     staged(form, params, keys)
+    edits = machine.repeats(sum(staged(form, params, keys).seconds.values()))
 
     def measure() -> Seconds:
-        found = staged(form, params, keys).seconds
-        return {f"{name}/{stage}": seconds for stage, seconds in found.items()}
+        found = sum((staged(form, params, keys).seconds for _ in range(edits)), Counter())
+        return {f"{name}/{stage}": seconds / edits for stage, seconds in found.items()}
 
     return measure
 

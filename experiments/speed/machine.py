@@ -12,6 +12,9 @@ from typing import Any
 Seconds = dict[str, float]
 """Name of what was timed -> wall seconds."""
 
+LEAST = 0.1
+"""Seconds of each measurement; shorter calls are repeated."""
+
 
 def limit_threads(count: int) -> None:
     """Bind this process to `count` cores, 0: all of them.
@@ -44,8 +47,13 @@ def clock(run: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
-def steady(name: str, run: Callable[[], Any], least: float = 0.1) -> Callable[[], Seconds]:
-    """A measurement of one call of `run`: the mean over as many calls as take `least` seconds.
+def repeats(seconds: float) -> int:
+    """How many calls of this length are timed together, so that they take LEAST seconds."""
+    return max(1, math.ceil(LEAST / max(seconds, 1e-6)))
+
+
+def steady(name: str, run: Callable[[], Any]) -> Callable[[], Seconds]:
+    """A measurement of one call of `run`: the mean over as many calls as take LEAST seconds.
 
     Two calls come before, which are not counted. A CPU waits for each call, since it may run two of
     them at once. Other devices wait for the last one.
@@ -53,7 +61,7 @@ def steady(name: str, run: Callable[[], Any], least: float = 0.1) -> Callable[[]
     import jax
 
     clock(run)
-    calls = max(1, math.ceil(least / max(clock(run)[0], 1e-9)))
+    calls = repeats(clock(run)[0])
     wait = jax.block_until_ready if jax.default_backend() == "cpu" else lambda found: found
 
     def many() -> Any:

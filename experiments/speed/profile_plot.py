@@ -36,7 +36,7 @@ def draw_parts(axes: Any, row: Row) -> None:
     axes.set(xscale="log", xlabel=f"seconds of an edit of {pictures}, {row['steps']} steps")
     axes.set(title=f"{row['prior']}, {row['compute']}, {row['device']}, {row['cores']} cores")
     axes.set_yticks(range(len(names)), names)
-    axes.margins(x=0.35)
+    axes.set_xlim(right=50 * row["edit"])
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
 
@@ -44,17 +44,17 @@ def draw_parts(axes: Any, row: Row) -> None:
 def draw_rates(axes: Any, row: Row) -> None:
     """GFLOP/s of the network and of each product; lines at the best matrix and convolution."""
     rates = row["gflops"]
-    kinds = [peaks.CONVOLUTION if name.startswith(peaks.CONVOLUTION) else name for name in rates]
-    kinds = [peaks.MATRIX if kind.startswith(peaks.MATRIX) else kind for kind in kinds]
+    kinds = [name.split()[0] for name in rates]
     colours = {"evaluation": COLOURS[1], "edit": COLOURS[1], peaks.MATRIX: COLOURS[3]}
     shown = [colours.get(kind, COLOURS[2]) for kind in kinds]
     bars = axes.barh(list(rates), list(rates.values()), color=shown)
     axes.bar_label(bars, fmt="%.0f", padding=3, fontsize="small")
-    for kind, style in ((peaks.MATRIX, "--"), (peaks.CONVOLUTION, ":")):
+    words = []
+    for kind, style, word in ((peaks.MATRIX, "--", "dashed"), (peaks.CONVOLUTION, ":", "dotted")):
         best = max(rate for rate, one in zip(rates.values(), kinds, strict=True) if one == kind)
-        axes.axvline(best, color="0.3", ls=style, label=f"best {kind}: {best:.0f}")
-    axes.set(xlabel="GFLOP/s", title=f"rates beside the peaks, jax {row['jax']}")
+        axes.axvline(best, color="0.3", ls=style)
+        words.append(f"best {kind} {best:.0f} ({word})")
+    axes.set(xlabel=f"GFLOP/s, jax {row['jax']}", title=", ".join(words))
     axes.margins(x=0.15)
     axes.invert_yaxis()
-    axes.legend(fontsize="small", loc="lower right")
     axes.grid(axis="x", alpha=0.3)
