@@ -62,6 +62,11 @@ def sides() -> tuple[int, ...]:
     return (512, 1024, 2048) if jax.default_backend() == "cpu" else (2048, 4096, 8192, 16384)
 
 
+def large() -> Convolution:
+    """LARGE, with more pictures on other devices than CPUs."""
+    return LARGE if jax.default_backend() == "cpu" else LARGE._replace(rows=256)
+
+
 def product(side: int, compute: str) -> Peak:
     """A product of two square matrices."""
     a, b = _normal((2, side, side), compute)

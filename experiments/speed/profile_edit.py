@@ -96,7 +96,7 @@ def profile(prior: Any, batch: int, steps: int | None, compute: str, runs: int) 
     whole, row["first"] = edit_parts.first(form, params, keys)
     network = edit_parts.evaluation(pipeline, params, request)
     found = peaks.convolutions(network.fn, *network.args)
-    convs = [peaks.convolution(c, compute) for c in [*peaks.levels(found), peaks.LARGE]]
+    convs = [peaks.convolution(c, compute) for c in [*peaks.levels(found), peaks.large()]]
     products = [*convs, *(peaks.product(side, compute) for side in peaks.sides())]
     reduced = edit_parts.without(form)
     measures = [
