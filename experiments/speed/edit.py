@@ -16,6 +16,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+from machine import cores, limit_threads
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDES, SAMPLES = 4, 4
@@ -30,16 +33,14 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="of each warm measurement")
     parser.add_argument("--child", default="", help=argparse.SUPPRESS)  # the cache folder
     args = parser.parse_args()
-    if hasattr(os, "sched_setaffinity"):  # XLA takes as many threads as it may use
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
+    limit_threads(args.threads)
     os.chdir(ROOT)
     if args.child:
         print(json.dumps(edit_once(args.prior, args.compute, args.child)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else "?"
         load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-        print(f"{cores} core(s) usable, load {load} at the start")
+        print(f"{cores()} core(s) usable, load {load} at the start")
         tell_library([child(args, folder) for _ in range(1 + args.runs)])
         tell_program([program(args, Path(folder), i) for i in range(1 + args.runs)])
 
@@ -62,29 +63,17 @@ def environment() -> dict[str, str]:
 def edit_once(prior_folder: str, compute: str, cache: str) -> dict:
     """Compile and run the default edit of GUIDES x SAMPLES pictures."""
     import jax
-    import numpy as np
 
-    from sdedit_jax.edits.sdedit import Request
-    from sdedit_jax.images.guide import Guide
-    from sdedit_jax.pipeline import executor, settings
+    from sdedit_jax.pipeline import executor
     from sdedit_jax.pipeline.base import Finished
     from sdedit_jax.pipeline.cache import use_cache
-    from sdedit_jax.pipeline.sdedit import SDEditPipeline
     from sdedit_jax.weights import load
 
     use_cache(cache)
-    prior = load.load_prior(prior_folder, compute)
-    plan = settings.resolve(prior, settings.sampling({}), 0.5).plan
-    rows, rng = GUIDES * SAMPLES, np.random.default_rng(0)
-    guide = Guide(
-        rng.uniform(-1, 1, (rows, *prior.shape)).astype(np.float32),
-        np.ones((rows, *prior.shape[:2], 1), np.float32),
-    )
-    request = Request(np.full(rows, 0.5, np.float32), guide)
-    keys = jax.random.split(jax.random.key(0), rows)
+    prior, rows = load.load_prior(prior_folder, compute), GUIDES * SAMPLES
+    pipeline, request, keys = default_edit(prior, rows)
 
     def run() -> Finished:
-        pipeline = SDEditPipeline(plan)
         return executor.finish(
             executor.run(pipeline, prior.params, request, keys, devices=1, listen=False)
         )
@@ -96,9 +85,31 @@ def edit_once(prior_folder: str, compute: str, cache: str) -> dict:
         "compile": done[0].compile_seconds,
         "first": seconds[0] / rows,
         "edit": statistics.median(seconds[1:]) / rows,
-        "evaluations": rows * plan.nfe / statistics.median(seconds[1:]),
+        "steps": pipeline.plan.nfe,
+        "evaluations": rows * pipeline.plan.nfe / statistics.median(seconds[1:]),
         "memory": peak_memory(jax.devices()[0]) / 2**20,
     }
+
+
+def default_edit(prior: Any, rows: int, steps: int | None = None) -> tuple[Any, Any, Any]:
+    """The pipeline, request and keys of the default edit at strength 0.5, with random guides.
+
+    Args:
+        rows: pictures. steps: None: the default.
+    """
+    import jax
+    import numpy as np
+
+    from sdedit_jax.edits.sdedit import Request
+    from sdedit_jax.images.guide import Guide
+    from sdedit_jax.pipeline import settings
+    from sdedit_jax.pipeline.sdedit import SDEditPipeline
+
+    plan = settings.resolve(prior, settings.sampling({"steps": steps}), 0.5).plan
+    image = np.random.default_rng(0).uniform(-1, 1, (rows, *prior.shape)).astype(np.float32)
+    guide = Guide(image, np.ones((rows, *prior.shape[:2], 1), np.float32))
+    request = Request(np.full(rows, 0.5, np.float32), guide)
+    return SDEditPipeline(plan), request, jax.random.split(jax.random.key(0), rows)
 
 
 def peak_memory(device: object) -> int:
@@ -128,7 +139,10 @@ def tell_library(results: list[dict]) -> None:
     middle = {
         name: statistics.median(r[name] for r in warm) for name in warm[0] if name != "device"
     }
-    print(f"device {cold['device']}, {GUIDES} guides x {SAMPLES} samples, 20 evaluations each")
+    print(
+        f"device {cold['device']}, {GUIDES} guides x {SAMPLES} samples, "
+        f"{cold['steps']} evaluations each"
+    )
     print(f"| | cold | warm, median of {len(warm)} |\n|---|---|---|")
     for name, label, unit in (
         ("compile", "compile", "s"),

@@ -12,7 +12,6 @@ is a process of its own. Needs torch, and diffusers for its networks.
 import argparse
 import contextlib
 import ctypes
-import json
 import os
 import statistics
 import subprocess
@@ -26,6 +25,8 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
+
+from machine import limit_threads, rows, write  # noqa: E402
 
 FORMS = ("eager", "channels_last", "compile")
 WITHOUT_BATCHES = ("SD 1.5 U-Net", "SD 1.5 VAE encoder", "SD 1.5 VAE decoder")
@@ -57,8 +58,7 @@ def main() -> int:
     if args.table:
         print("\n".join(table(args.out)))
         return 0
-    if args.threads:
-        limit_threads(args.threads)  # before the first import of jax and torch
+    limit_threads(args.threads)  # before the first import of jax and torch
     if args.child:
         measure(args)
         return 0
@@ -69,12 +69,6 @@ def main() -> int:
         command = [sys.executable, __file__, *sys.argv[1:], f"--child={name}"]
         done |= subprocess.run(command).returncode
     return done
-
-
-def limit_threads(count: int) -> None:
-    """Bind this process to `count` cores: XLA and torch take as many threads as they may use."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
 
 
 def measure(args: argparse.Namespace) -> None:
@@ -103,13 +97,6 @@ def measure(args: argparse.Namespace) -> None:
         if not args.forms:
             runs = [timed(mine.run) for _ in range(args.runs + 1)][1:]
             write(args.out, row | {"form": "", "ours": middle(runs)})
-
-
-def write(file: Path, row: Mapping[str, Any]) -> None:
-    """Append a line to the results, and print it."""
-    with file.open("a") as out:
-        out.write(json.dumps(row) + "\n")
-    print(json.dumps(row), flush=True)
 
 
 def compared(mine: Callable, theirs: Callable, runs: int) -> dict[str, Any]:
@@ -255,9 +242,8 @@ def in_form(made: Any, form: str, inputs: tuple, compute: str) -> Callable[[], n
 
 def table(file: Path) -> list[str]:
     """A row for each network, compute mode and batch: the last measurement of each form."""
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
     found: dict[tuple[str, ...], dict[str, Any]] = {}
-    for row in rows:
+    for row in rows(file):
         key = row["name"], row["compute"], str(row["batch"])
         found.setdefault(key, {})[row["form"]] = row
     head = [
