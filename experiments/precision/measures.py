@@ -66,11 +66,13 @@ def distances(
 ) -> dict[str, dict[str, list[float]]]:
     """KID of each set to the photos, and of the others to float32, with standard errors.
 
-    Pairs of a guide with itself are left out, since an edit is like its own photo.
+    Features are in units of the standard deviations of the float32 edits: those of the photos are
+    near 0 where all have one background. Pairs of a guide with itself are left out, since an edit
+    is like its own photo.
     """
-    base = features_of(photos)
-    sets = {name: features.standardised(features_of(own), base) for name, own in made.items()}
-    base, first = features.standardised(base, base), sets["float32"]
+    found = {name: features_of(own) for name, own in {"photos": photos, **made}.items()}
+    sets = {name: features.standardised(own, found["float32"]) for name, own in found.items()}
+    base, first = sets.pop("photos"), sets["float32"]
     return {
         "photos": {name: kid(own, base, len(photos)) for name, own in sets.items()},
         "float32": {name: kid(sets[name], first, len(photos)) for name in OTHERS},

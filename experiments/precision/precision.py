@@ -31,7 +31,7 @@ DATA = ("flowers64=examples/flowers/photos",)
 GUIDES, COLORS, BATCH = 64, 6, 32
 MASKED = 16
 """Edits with a mask."""
-SHOWN, STRONGER = 8, 16
+SHOWN, STRONGER = 8, 64
 """Columns of the sheet, and the factor of the differences there."""
 
 
