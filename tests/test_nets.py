@@ -13,6 +13,7 @@ import pytest
 from conftest import golden_folder
 from flax import nnx
 from jax import jit
+from jaxprs import products
 from nets_goldens import load_case
 
 from sdedit_jax.nets import kernels, layers, resample
@@ -325,17 +326,10 @@ def test_steps_in_a_scan_are_the_steps_of_a_loop():
 # ---- compute modes, dropout, classes
 
 
-def products(jaxpr):
-    """(precision, dtype) of every product in a jaxpr, the inner ones too."""
-    for eqn in jaxpr.eqns:
-        if eqn.primitive.name in ("dot_general", "conv_general_dilated"):
-            yield eqn.params["precision"], eqn.invars[0].aval.dtype
-        for inner in jax.tree.leaves(
-            list(eqn.params.values()), is_leaf=lambda a: hasattr(a, "eqns") or hasattr(a, "jaxpr")
-        ):
-            inner = getattr(inner, "jaxpr", inner)
-            if hasattr(inner, "eqns"):
-                yield from products(inner)
+def kinds(program, *args):
+    """(precision, dtype) of every product of a program, the inner ones too."""
+    found = products(jax.make_jaxpr(program)(*args).jaxpr)
+    return [(eqn.params["precision"], eqn.invars[0].aval.dtype) for eqn in found]
 
 
 SDEDIT = {"ch": 32, "image_size": 8, "ch_mult": (1, 2)}
@@ -346,7 +340,7 @@ def test_float32_means_full_precision_forward_and_backward(model):
     net = tiny(**model)
     x, label = pictures()
     loss = jax.grad(lambda p: jnp.sum(net.apply(p, x, label) ** 2))
-    found = list(products(jax.make_jaxpr(loss)(net.params).jaxpr))
+    found = kinds(loss, net.params)
     highest = (jax.lax.Precision.HIGHEST,) * 2
     assert len(found) > 60
     assert all(p == highest and d == jnp.float32 for p, d in found)
@@ -355,7 +349,7 @@ def test_float32_means_full_precision_forward_and_backward(model):
 def test_tf32_asks_for_tensorfloat():
     """Where the hardware has none, as here, the products are those of float32."""
     net, (x, label) = tiny("tf32"), pictures()
-    found = list(products(jax.make_jaxpr(net.apply)(net.params, x, label).jaxpr))
+    found = kinds(net.apply, net.params, x, label)
     high = (jax.lax.Precision.HIGH,) * 2  # on GPUs of one pass, TensorFloat-32
     assert len(found) > 20 and all(p == high and d == jnp.float32 for p, d in found)
 
@@ -367,7 +361,7 @@ def test_other_compute_modes_are_near(compute, low, high):
     out = net.run(net.params, x, label)
     error = relative(out, exact.run(exact.params, x, label))
     assert out.dtype == jnp.float32 and low <= error < high
-    dtypes = [d for _, d in products(jax.make_jaxpr(net.apply)(net.params, x, label).jaxpr)]
+    dtypes = [d for _, d in kinds(net.apply, net.params, x, label)]
     narrow = dtypes.count(jnp.bfloat16)
     assert narrow > len(dtypes) / 2 if compute == "bfloat16" else narrow == 0
 

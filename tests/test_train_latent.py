@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxprs import is_program
 from PIL import Image
 from program import config_of, refused, run
 
@@ -276,10 +277,6 @@ def constants(jaxpr):
         for value in jax.tree.leaves(list(eqn.params.values()), is_leaf=is_program):
             if is_program(value):
                 yield from constants(value)
-
-
-def is_program(value):
-    return hasattr(value, "eqns") or hasattr(value, "jaxpr")
 
 
 def test_programs_hold_no_weights(photos, tokens):

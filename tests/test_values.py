@@ -10,6 +10,7 @@ import numpy as np
 import pure
 import pytest
 from hooks import Hook
+from jaxprs import equations
 
 import sdedit_jax as sj
 from sdedit_jax.diffusion import correctors, grids, sampler, sde, solvers, timesteps
@@ -260,13 +261,8 @@ def test_equal_plans_share_the_programs_of_the_executor():
 
 def arrays_in(jaxpr):
     """Shapes of all values that a program computes, inner programs included."""
-    for equation in jaxpr.eqns:
-        yield from (v.aval.shape for v in equation.outvars if hasattr(v.aval, "shape"))
-        for value in equation.params.values():
-            for inner in value if isinstance(value, list | tuple) else [value]:
-                inner = getattr(inner, "jaxpr", inner)
-                if hasattr(inner, "eqns"):
-                    yield from arrays_in(inner)
+    values = (v.aval for equation in equations(jaxpr) for v in equation.outvars)
+    return [value.shape for value in values if hasattr(value, "shape")]
 
 
 def paths_in(function, *args, state=SHAPE):

@@ -43,8 +43,8 @@ class Network:
         config: its configuration, frozen and hashable.
         compute: "float32" (full float32 products on every backend), "tf32" (float32 activations,
             TensorFloat-32 products where the hardware has them) or "bfloat16" (activations and
-            products in bfloat16; norms, softmax, embeddings and output in float32). Parameters
-            are float32 in each.
+            products in bfloat16; norms, softmax, embeddings and both ends in float32). Parameters
+            are float32, or in the dtype to which it converts them.
     """
 
     module: Callable[..., nnx.Module]

@@ -1,7 +1,7 @@
 """Small parts that the networks share: products, group norm, embeddings, attention, dropout.
 
-Each layer computes in the dtype of its input and keeps float32 parameters; norms and softmax always
-compute in float32. Images are [B,H,W,C].
+Each layer computes in the dtype of its input, to which it converts its parameters; norms and
+softmax always compute in float32. Images are [B,H,W,C].
 """
 
 import dataclasses

@@ -14,7 +14,7 @@ from sdedit_jax import images, registry
 from sdedit_jax.priors.analytic import mixture
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.registry import included
-from sdedit_jax.weights import store
+from sdedit_jax.weights import dtypes, store
 from sdedit_jax.weights.conversion_settings import digest
 from sdedit_jax.weights.convert import convert
 from sdedit_jax.weights.readers import folder as diffusers_folder
@@ -33,7 +33,8 @@ def load_prior(folder: str | Path, compute: str = "float32", attention: int | No
     Args:
         folder: a path, or the name of an included prior or of one in the user's prior folder; see
             registry.included.
-        compute: "float32", "tf32" or "bfloat16".
+        compute: "float32", "tf32" or "bfloat16", see nets.functional.Network. Parameters that
+            every use converts to bfloat16 are held in it, the others in float32.
         attention: for priors that read texts: sides of the latent over sides of the attention maps
             from which LEDITS++ makes its masks; None: as in prior.json (4; small ones 2).
 
@@ -116,9 +117,10 @@ def load_converted(
     made = described(metadata, folder, compute)
     stored = store.load(Path(folder), made.params, sha256=metadata["sha256"])
     arrays, tree = jax.tree.flatten(stored)
-    for i, array in enumerate(arrays):  # one by one: not all of them twice
-        host = np.asarray(array, np.float32)  # jnp.asarray compiles a program for each shape
-        arrays[i] = jax.block_until_ready(jax.device_put(host))
+    kinds = jax.tree.leaves(dtypes.held(made, compute))
+    for i, (array, kind) in enumerate(zip(arrays, kinds, strict=True)):
+        host = np.asarray(array, kind)  # one by one: not all of them twice
+        arrays[i] = jax.block_until_ready(jax.device_put(host))  # jnp.asarray compiles programs
     return made.replace(params=jax.tree.unflatten(tree, arrays))
 
 
