@@ -49,7 +49,7 @@ def of_batch(cost: Cost, batch: int, evaluations: int, shared: float = 1.0) -> f
     """Seconds of one batch on each device.
 
     Args:
-        shared: devices that share one core.
+        shared: devices for each core, below 1 where a device has several.
     """
     second = shared * (cost.launch + cost.evaluate * batch)
     return cost.begin + cost.transfer * batch + evaluations * second

@@ -4,8 +4,9 @@
     python experiments/scale/devices.py --table [--out=devices.jsonl]
 
 Each number of devices has a process of its own. On a CPU the devices are virtual, and a process has
-as many cores as devices, or all there are. Another process measures batches of several sizes and
-steps on one device, to which the model is fitted.
+as many cores as devices, or all there are. The last process has one device with the threads of all
+cores. The first one measures batches of several sizes and steps on one device with one core, to
+which the model is fitted.
 """
 
 import argparse
@@ -20,14 +21,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cost
+import report
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 STEPS = (4, 16)
-LARGE, MANY = (1, 2, 4, 8, 16, 32, 64), 10_000
-"""Devices and pictures of the model's own table."""
-
 Row = dict[str, Any]
 
 
@@ -40,7 +38,7 @@ def main() -> None:
         return
     if not args.table:
         args.out.write_text("".join(json.dumps(row) + "\n" for row in measure(args)))
-    tell([json.loads(line) for line in args.out.read_text().splitlines()])
+    report.tell([json.loads(line) for line in args.out.read_text().splitlines()])
 
 
 def arguments() -> argparse.Namespace:
@@ -79,6 +77,9 @@ def measure(args: argparse.Namespace) -> list[Row]:
     rows = child("batches", 1, cpu)
     for count in sorted({1, *counts}):
         rows += child("job", count, cpu)
+    if cpu:  # one device with the threads of all cores
+        cores = usable()
+        rows += child("job", 1, cpu, f"--cores={cores}", f"--batch={args.batch * cores}")
     return [{**row, "load": load} for row in rows]
 
 
@@ -87,14 +88,14 @@ def powers(most: int) -> tuple[int, ...]:
     return tuple(sorted({most, *(2**k for k in range(most.bit_length()))}))
 
 
-def child(name: str, devices: int, cpu: bool) -> list[Row]:
-    """What one process measures."""
+def child(name: str, devices: int, cpu: bool, *more: str) -> list[Row]:
+    """What one process measures; `more` replaces options."""
     line = [sys.executable, __file__, *sys.argv[1:], f"--child={name}", f"--devices={devices}"]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     if cpu:
         env |= {"JAX_NUM_CPU_DEVICES": str(devices)}
         line += [f"--cores={devices}"]
-    done = subprocess.run(line, capture_output=True, text=True, env=env, cwd=ROOT)
+    done = subprocess.run([*line, *more], capture_output=True, text=True, env=env, cwd=ROOT)
     if done.returncode:
         raise SystemExit(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
@@ -106,14 +107,18 @@ def pin(cores: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
 
 
+def usable() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def about(args: argparse.Namespace) -> Row:
     """The machine and the settings of a row."""
     import jax
 
     first = jax.local_devices()[0]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     made = {"device": first.device_kind, "platform": first.platform, "devices": args.devices}
-    return {**made, "cores": cores, "prior": args.prior, "compute": args.compute}
+    return {**made, "cores": usable(), "prior": args.prior, "compute": args.compute}
 
 
 def ask(args: argparse.Namespace) -> list[Row]:
@@ -141,17 +146,19 @@ def job(args: argparse.Namespace) -> list[Row]:
     edit, evaluations = editor(args, args.devices * args.batch, args.steps)
     compiled = edit().compile_seconds
     passes = [once(edit, args) for _ in range(args.runs)]
-    seconds, write = (statistics.median(column) for column in zip(*passes, strict=True))
+    seconds, write, cpu = (statistics.median(column) for column in zip(*passes, strict=True))
     more = {"batch": args.batch, "evaluations": evaluations, "pictures": args.pictures}
     more |= {"compile": compiled, "write": write, "seconds": compiled + seconds}
+    more |= {"busy": cpu / seconds / usable()}
     return [{"kind": "job", **about(args), **more, "edits_per_second": args.pictures / seconds}]
 
 
-def once(edit: Callable[[], Any], args: argparse.Namespace) -> tuple[float, float]:
-    """Seconds of all pictures without compiling, and of writing them."""
+def once(edit: Callable[[], Any], args: argparse.Namespace) -> tuple[float, float, float]:
+    """Seconds of all pictures without compiling, those of writing them, and those of all cores."""
     from sdedit_jax import images
 
-    rows, writing, begun = args.devices * args.batch, 0.0, time.perf_counter()
+    rows, writing = args.devices * args.batch, 0.0
+    begun, used = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         for first in range(0, args.pictures, rows):
             made = edit().result.image[: args.pictures - first]
@@ -159,7 +166,7 @@ def once(edit: Callable[[], Any], args: argparse.Namespace) -> tuple[float, floa
             for i, image in enumerate(made, first):
                 images.write_png(Path(folder) / f"{i}.png", images.from_unit(image))
             writing += time.perf_counter() - start
-    return time.perf_counter() - begun, writing
+    return time.perf_counter() - begun, writing, time.process_time() - used
 
 
 def editor(args: argparse.Namespace, rows: int, steps: int) -> tuple[Callable[[], Any], int]:
@@ -181,58 +188,6 @@ def editor(args: argparse.Namespace, rows: int, steps: int) -> tuple[Callable[[]
     given = (SDEditPipeline(plan), prior.params, request, jax.random.split(keys, rows))
     options = {"devices": args.devices, "rows": rows, "listen": False}
     return lambda: executor.finish(executor.run(*given, **options)), plan.nfe
-
-
-# --- the tables -----------------------------------------------------------------------------------
-
-
-def tell(rows: list[Row]) -> None:
-    """The measurements beside the model, and the model on many devices."""
-    jobs = [row for row in rows if row["kind"] == "job"]
-    model = fitted(rows)
-    first = rows[0]
-    print(f"{first['device']}, {first['prior']}, {first['compute']}, load {first['load']}\n")
-    print(f"Largest error of the fit: {100 * error(rows, model):.1f} %.\n")
-    print("| " + " | ".join(f"{name}, s" for name in model._fields) + " |")
-    print("|---:" * len(model) + "|\n| " + " | ".join(f"{value:.3g}" for value in model) + " |\n")
-    print("| devices | cores | seconds | model | edits/s | device-seconds a picture | model |")
-    print("|---:|---:|---:|---:|---:|---:|---:|")
-    for row in jobs:
-        print(job_line(row, model))
-    last = jobs[-1]
-    print(f"\nThe model, {MANY:,} pictures, {last['batch']} at a time on a device:\n")
-    print("| devices | seconds | device-seconds a picture |\n|---:|---:|---:|")
-    for devices in LARGE:
-        seconds = cost.of_job(model, MANY, devices, last["batch"], last["evaluations"])
-        print(f"| {devices} | {seconds:,.0f} | {cost.of_picture(seconds, devices, MANY):.3g} |")
-
-
-def fitted(rows: list[Row]) -> cost.Cost:
-    """The model, from one device alone."""
-    one = next(row for row in rows if row["kind"] == "job" and row["devices"] == 1)
-    write = one["write"] / one["pictures"]
-    return cost.fit(points(rows))._replace(compile=one["compile"], write=write)
-
-
-def points(rows: list[Row]) -> list[tuple[int, int, float]]:
-    """(batch, evaluations, seconds) of the batches on one device."""
-    names = ("batch", "evaluations", "seconds")
-    return [tuple(row[name] for name in names) for row in rows if row["kind"] == "batch"]
-
-
-def error(rows: list[Row], model: cost.Cost) -> float:
-    """The largest relative error of the model for these batches."""
-    return max(abs(cost.of_batch(model, b, e) / seconds - 1) for b, e, seconds in points(rows))
-
-
-def job_line(row: Row, model: cost.Cost) -> str:
-    """A row of the table of jobs."""
-    devices, pictures, cpu = row["devices"], row["pictures"], row["platform"] == "cpu"
-    shared = max(devices / row["cores"], 1.0) if cpu else 1.0
-    wanted = cost.of_job(model, pictures, devices, row["batch"], row["evaluations"], shared)
-    found = [f"{row['seconds']:.3g}", f"{wanted:.3g}", f"{row['edits_per_second']:.3g}"]
-    found += [f"{cost.of_picture(s, devices, pictures):.3g}" for s in (row["seconds"], wanted)]
-    return f"| {devices} | {row['cores'] if cpu else ''} | " + " | ".join(found) + " |"
 
 
 if __name__ == "__main__":
