@@ -27,8 +27,8 @@ SHARED = HERE.parent.parent / "shared"
 FIRST = [  # the longest files, so that the workers end together
     "notebooks", "fuzz", "train_latent", "nets", "selfcheck", "inversion", "train",
     "ledits_program", "text_edit", "img2img", "goldens", "ledits", "guidance", "sega", "adm",
-    "edit_mode", "sdedit", "solvers", "train_mode", "docs", "net_sizes", "single_file", "flowers",
-    "zero_snr", "patch",
+    "programs", "edit_mode", "sdedit", "solvers", "train_mode", "docs", "net_sizes", "single_file",
+    "flowers", "zero_snr", "patch",
 ]  # fmt: skip
 
 

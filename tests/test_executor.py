@@ -148,7 +148,7 @@ def test_nothing_goes_to_the_host_between_chunks(kind):
         *devices.spread((devices.stack([request]), KEY[None]), 1),
     )  # fmt: skip
     with jax.transfer_guard_device_to_host("disallow"):
-        for chunk in executor._chunks(pipeline, 2):
+        for chunk in executor.chunks(pipeline, 2):
             edit.advance(chunk, False)
     assert edit.evaluations == total_evaluations(pipeline)
 

@@ -122,7 +122,8 @@ class Edit:
         """Whether the stage has ended early in all rows, so that this chunk need not run."""
         if not chunk.index or not chunk.stage.early:
             return False
-        return bool(jnp.all(self.runner.pipeline.idle(self.state)))
+        # the host joins the flags: a reduction on the devices would be their only communication
+        return bool(np.all(jax.device_get(self.runner.pipeline.idle(self.state))))
 
     def finish(self, size: int, keep_maps: bool) -> tuple[Any, dict[str, Any]]:
         """The results of the first `size` rows, and the recorded arrays if they are wanted."""
