@@ -141,7 +141,7 @@ def evaluate_step(name: str, folder: Path) -> dict[str, Any]:
     import jax
     import numpy as np
 
-    from sdedit_jax import registry
+    from sdedit_jax import devices, registry
     from sdedit_jax.weights import load
 
     load_s, prior = clock(lambda: load.load_prior(folder / "prior"))
@@ -149,7 +149,9 @@ def evaluate_step(name: str, folder: Path) -> dict[str, Any]:
     cond = 0 if known is not None and known.count else None
     x = np.random.default_rng(0).standard_normal(prior.shape, np.float32)
     predict = jax.jit(lambda params, x, t: prior.predict(params, x, t, cond).eps)
-    compile_s, run = clock(lambda: predict.lower(prior.params, x, np.float32(0.5)).compile())
+    compile_s, run = clock(
+        lambda: devices.compiled(predict.lower(prior.params, x, np.float32(0.5)))
+    )
     call = lambda: jax.block_until_ready(run(prior.params, x, np.float32(0.5)))  # noqa: E731
     first_s, eps = clock(call)
     again_s = clock(call)[0] if first_s < 20 else math.inf

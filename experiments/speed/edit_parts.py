@@ -159,7 +159,7 @@ def evaluation(pipeline: Any, params: Any, request: Any) -> Evaluation:
     predict = pipeline.plan.prior.predict
     fn = jax.vmap(lambda params, x, t: predict(params, x, t).eps, (None, 0, 0))
     args = jax.device_put((params, request.guide.image, request.t0))
-    return Evaluation(fn, jax.jit(fn).lower(*args).compile(), args)
+    return Evaluation(fn, devices.compiled(jax.jit(fn).lower(*args)), args)
 
 
 def work(form: Form, whole: Timed, free: Timed, network: Any) -> dict[str, Any]:

@@ -202,11 +202,13 @@ def compiled(ours: tuple[Callable, Any], inputs: tuple) -> Compiled:
     """Our network compiled for these inputs, whose pictures are turned to [B, H, W, C]."""
     import jax
 
+    from sdedit_jax import devices
+
     apply, params = ours
     x, *rest = [value.numpy() for value in inputs]
     given = (jax.device_put(x.transpose(0, 2, 3, 1).copy()), *map(jax.device_put, rest))
     start = time.perf_counter()
-    program = jax.jit(apply).lower(params, *given).compile()
+    program = devices.compiled(jax.jit(apply).lower(params, *given))
     seconds = time.perf_counter() - start
     cost, memory = program.cost_analysis() or {}, program.memory_analysis()
     facts = {"compile": round(seconds, 1), "gflop": round(cost.get("flops", 0) / 1e9, 1)}

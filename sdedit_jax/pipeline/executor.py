@@ -78,7 +78,8 @@ class Runner(NamedTuple):
         axes = parallel.axes_of_leaves(axes, args)
         fn = functools.partial(getattr(self.pipeline, part), **static)
         rows = jax.vmap(lambda *given: fn(*given), axes, axis_name="batch")
-        return parallel.mapped(rows, axes, self.devices, donated).lower(*args).compile()
+        mapped = parallel.mapped(rows, axes, self.devices, donated)
+        return parallel.compiled(mapped.lower(*args))
 
 
 class Chunk(NamedTuple):
