@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -397,7 +398,20 @@ def test_padding_stays_within_the_batch():
 
 def test_several_devices_take_powers_of_two(monkeypatch):
     monkeypatch.setattr(jax, "local_device_count", lambda: 8)
-    assert [executor.devices_for(size) for size in (1, 2, 3, 5, 8, 20)] == [1, 2, 4, 8, 8, 8]
+    chosen = [executor.devices_for(size, {"w": np.ones(3)}) for size in (1, 2, 3, 5, 8, 20)]
+    assert chosen == [1, 2, 4, 8, 8, 8]
+
+
+@pytest.mark.parametrize(("large", "shared", "chosen"), [(0, 1, 8), (1, 1, 1), (1, 0, 8)])
+def test_large_parameters_are_copied_to_no_other_device_of_a_cpu(
+    large, shared, chosen, monkeypatch
+):
+    devices_there = [SimpleNamespace(platform="cpu" if shared else "gpu")] * 8
+    monkeypatch.setattr(jax, "local_device_count", lambda: 8)
+    monkeypatch.setattr(jax, "local_devices", lambda: devices_there)
+    params = {"w": np.broadcast_to(np.int8(0), executor.LARGE - 1 + large)}
+    assert executor.devices_for(16, params) == chosen
+    assert executor.devices_for(16, params, devices=2) == 2  # who asks for two gets them
 
 
 def test_parameters_are_sent_to_several_devices_once(exact):

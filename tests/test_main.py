@@ -77,6 +77,25 @@ def test_a_stdout_that_cannot_be_written_is_no_traceback(flag, to):
     assert (done.returncode, done.stderr) == ((1, wrong) if to == "full" else (0, ""))
 
 
+@pytest.mark.parametrize(
+    ("cores", "given", "options", "devices"),
+    [
+        (1, None, "", "1"),
+        (6, None, "", "4"),
+        (8, None, "", "8"),
+        (8, "3", "", "3"),
+        (8, None, "--xla_force_host_platform_device_count=2", None),
+    ],
+)
+def test_a_cpu_is_a_device_for_each_core(cores, given, options, devices, monkeypatch):
+    """The power of two below their number; who sets a number gets it."""
+    own = {"XLA_FLAGS": options} | ({command_line.NUMBER_OF_DEVICES: given} if given else {})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    monkeypatch.setattr(os, "environ", own)
+    command_line.share_cores()
+    assert own.get(command_line.NUMBER_OF_DEVICES) == devices
+
+
 def test_a_name_on_the_screen_moves_no_cursor(tmp_path):
     for name in ("a\x1b[2Jb", "\u202eb", "é"):
         (tmp_path / name).mkdir()

@@ -4,7 +4,7 @@ import math
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from sdedit_jax.images import size_text
 from sdedit_jax.modes import jobs, kinds, listing
 from sdedit_jax.modes.files import Target, check_writable, list_inputs
 from sdedit_jax.modes.session import Job, Kind, check_work, device_errors, header
-from sdedit_jax.pipeline import known_answer
+from sdedit_jax.pipeline import executor, known_answer
 from sdedit_jax.pipeline.base import Finished
 from sdedit_jax.pipeline.cache import use_cache
 from sdedit_jax.pipeline.memory import needs
@@ -181,7 +181,7 @@ def answers(config: ConfigDict) -> Lines:
 
 def an_edit(config: ConfigDict) -> Lines:
     """The first input of the config: the memory of its edit, and the edit twice."""
-    free = devices.memory(devices.count(config.devices))
+    free = {count: devices.memory(count) for count in {1, devices.count(config.devices)}}
     paths = list_inputs(config).inputs
     kind = kinds.open_kind(config, paths)
     check_work(kind, {"samples": 1})
@@ -194,8 +194,12 @@ def an_edit(config: ConfigDict) -> Lines:
     yield from twice(kind, job)
 
 
-def memory(kind: Kind, job: Job, free: devices.Memory | None) -> Lines:
-    """The memory of an edit by the compiler, and the largest batch that fits."""
+def memory(kind: Kind, job: Job, known: Mapping[int, devices.Memory | None]) -> Lines:
+    """The memory of an edit by the compiler, and the largest batch that fits.
+
+    Args:
+        known: number of devices -> their memory, for one and for all that the config allows.
+    """
     shapes = kind.shapes([job])
     with device_errors(kind, 2):
         request, key = kind.request(job, shapes), jobs.keys([job])[0]
@@ -205,10 +209,12 @@ def memory(kind: Kind, job: Job, free: devices.Memory | None) -> Lines:
         return
     few, more = (f"batch {rows} needs {bytes_text(n)}" for rows, n in found.measured.items())
     yield f"memory    {few}, {more}, each further picture {bytes_text(found.each)}"
+    large = executor.devices_for(bounds.MOST_PIXELS, kind.prior.params, kind.config.devices) == 1
+    count, batch = 1 if large else max(known), kind.config.batch
+    free = known[count]
     if free is None:
         yield "batch     not known: the device does not tell its memory"
         return
-    count, batch = devices.count(kind.config.devices), kind.config.batch
     most = count * found.most(free.free)
     limit = max(bounds.MOST_PIXELS // math.prod(kind.size), 1)
     space = f"{bytes_text(free.free)}{' on each device' if count > 1 else ''}"

@@ -79,7 +79,7 @@ def places(kind: Kind, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
     if not ready:
         return [None] * len(jobs)
     rows = min(kind.config.batch, len(ready))
-    used = executor.devices_for(rows, kind.config.devices)
+    used = executor.devices_for(rows, kind.prior.params, kind.config.devices)
     shared = {"rows": rows, "devices": used, "shapes": kind.shapes(ready)}
     numbers = itertools.count()
     return [None if job.failed else {**shared, "row": next(numbers) % rows} for job in jobs]
@@ -114,10 +114,10 @@ def events(
 ) -> Iterator[Event | Finished]:
     """The events of one batch; see executor.run."""
     requests = devices.stack([kind.request(job, shapes) for job in batch])
+    params, given = kind.prior.params, kind.config.devices
     return executor.run(
-        kind.pipeline(shapes), kind.prior.params, requests, keys(batch),
-        devices=executor.devices_for(rows, kind.config.devices), rows=rows, cancel=cancel,
-        listen=listen,
+        kind.pipeline(shapes), params, requests, keys(batch), rows=rows, cancel=cancel,
+        devices=executor.devices_for(rows, params, given), listen=listen,
     )  # fmt: skip
 
 

@@ -223,7 +223,8 @@ class SDEditKind:
             return target.find(
                 self.pipeline({}), self.prior.params, [self.request(job, {}) for job in jobs], keys,
                 self.goal, items, feather=config.feather, batch=config.batch,
-                devices=devices_for(config.batch, config.devices), cancel=cancel,
+                devices=devices_for(config.batch, self.prior.params, config.devices),
+                cancel=cancel,
             )  # fmt: skip
 
     def request(self, job: Job, shapes: Mapping[str, Any]) -> Request:
@@ -299,7 +300,8 @@ class SDEditKind:
             found, t0s = auto_strength.applied(
                 self.prior, items, list(inputs), [self.cond_of(one) for one in inputs.values()],
                 config.auto_t0, batch=config.batch,
-                devices=devices_for(config.batch, config.devices), cancel=cancel,
+                devices=devices_for(config.batch, self.prior.params, config.devices),
+                cancel=cancel,
             )  # fmt: skip
         return {
             name: {"input": inputs[name]._replace(item=item), "value": t0}

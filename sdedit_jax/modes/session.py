@@ -274,7 +274,7 @@ def parse_size(text: str, field: str) -> Size:
 def header(kind: Kind, rows: int) -> list[str]:
     """Device and prior, for the screen."""
     config, device = kind.config, jax.local_devices()[0]
-    count = devices_for(rows, config.devices)
+    count = devices_for(rows, kind.prior.params, config.devices)
     return [
         f"device    {count} x {device.device_kind} ({device.platform}), {config.compute}",
         f"prior     {config.prior}, sha256 {kind.prior.metadata.get('sha256', '')[:16]}",

@@ -28,6 +28,7 @@ from sdedit_jax.pipeline.base import (
 from sdedit_jax.pipeline.recent import Recent
 
 KEPT_PROGRAMS = 64
+LARGE = 2**27
 EARLY = 10
 """The most steps between two looks at whether a stage has ended early."""
 
@@ -167,7 +168,7 @@ def run(
     if cancel is not None and cancel.is_set():
         return
     size, begun = keys.shape[0], time.perf_counter()
-    n = devices_for(size, devices)
+    n = devices_for(size, params, devices)
     runner, ran = Runner(pipeline, n, [0.0]), padded(size, n, rows, most)
     given, keys = parallel.spread(_filled((request, keys), size, ran), n)
     edit = Edit(runner, parallel.replicate(params, n), given, keys)
@@ -211,9 +212,17 @@ def finish(events: Iterator[Event | Finished]) -> Finished:
     raise Cancelled(f"the edit was stopped{at}")
 
 
-def devices_for(size: int, devices: int = 0) -> int:
-    """The devices that run a batch of this size; 0: all, but no more than padded rows."""
-    return parallel.count(devices) if devices else min(parallel.count(0), _power_of_two(size))
+def devices_for(size: int, params: Any, devices: int = 0) -> int:
+    """The devices that run a batch of this size; 0: all, but no more than padded rows.
+
+    Devices of a CPU share its cores. With parameters of LARGE bytes one device keeps them all busy,
+    and the others would only hold copies: 0 is then one device.
+    """
+    if devices:
+        return parallel.count(devices)
+    large = sum(leaf.nbytes for leaf in jax.tree.leaves(params)) >= LARGE
+    shared = jax.local_devices()[0].platform == "cpu"
+    return 1 if large and shared else min(parallel.count(0), _power_of_two(size))
 
 
 def padded(size: int, devices: int, rows: int = 0, most: int = 0) -> int:

@@ -67,7 +67,7 @@ def of_samples(
     shapes: Mapping[str, Any] | None = None,
 ) -> tuple[Mapping[str, Any], ...]:
     """The recipe of each sample; cuts: what their names add to that of the input."""
-    devices = executor.devices_for(len(cuts))
+    devices = executor.devices_for(len(cuts), prior.params)
     place = {"rows": len(cuts), "devices": devices, "shapes": dict(shapes or {})}
     return tuple(
         recipes.recipe(

@@ -179,7 +179,7 @@ class Editor(NamedTuple):
             finished = next(events, None)
         if finished is None:
             return None
-        used = executor.devices_for(rows, kind.config.devices)
+        used = executor.devices_for(rows, kind.prior.params, kind.config.devices)
         words = np.asarray(jax.random.key_data(batches.keys(given)))
         return Edited(
             loaded,
