@@ -15,7 +15,7 @@ from jax import lax
 
 LEAST_CHANNELS, LEAST_PIXELS = 256, 256
 """With fewer of either, XLA's own convolution is as fast."""
-STRIP = 2**26
+STRIP = 3 * 2**25
 """Bytes of the tiles that are in memory at once."""
 
 Grid = list[list[jax.Array]]
