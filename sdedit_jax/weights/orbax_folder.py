@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 import tensorstore as ts
 
-from sdedit_jax.files import json_file
+from sdedit_jax.files import json_file, zstd_size
 from sdedit_jax.files.wording import brief
-from sdedit_jax.weights import orbax_database, zstd_size
+from sdedit_jax.weights import orbax_database
 from sdedit_jax.weights.orbax_database import MANIFEST, SMALL
 from sdedit_jax.weights.readers import home
 
