@@ -20,6 +20,7 @@ from tfds_files import prepared, records, write_records
 from sdedit_jax.data import LAYOUTS, celeba_hq, open_data_set, pie_bench, source
 from sdedit_jax.data.lmdb_file import MAGIC, Lmdb
 from sdedit_jax.data.tables import texts
+from sdedit_jax.files import array_record_file
 
 
 def picture(rng, size=(8, 8)):
@@ -183,6 +184,22 @@ def test_a_damaged_picture_of_a_tfds_set_is_refused(tmp_path, rng):
     assert data[0].picture.rgb.shape == data[2].picture.rgb.shape == (8, 8, 3)
     with pytest.raises(ValueError, match="row 'train_000001' of .*: damaged or truncated"):
         data[1]
+
+
+def test_a_record_of_a_tfds_set_expands_to_little(tmp_path, rng, monkeypatch):
+    path = prepared(tmp_path, "large_rows", [picture(rng) for _ in range(3)])
+    file = next(path.glob("*array_record*"))
+    rows = records(file)
+    write_records(file, [rows[0], rows[1] + bytes(2**23), rows[2]])
+    monkeypatch.setattr(array_record_file, "ANYWAY", 2**22)
+    data = open_data_set(path, split="train[1:]")
+    assert data[1].picture.rgb.shape == (8, 8, 3)
+    with pytest.raises(ValueError, match="cannot read row 0: .*its chunk at .* expands from"):
+        data[0]
+    (path / "dataset_info.json").write_text(
+        (path / "dataset_info.json").read_text().replace("array_record", "parquet")
+    )
+    assert "must be prepared as array_record: it is parquet" in refused(path)
 
 
 TFDS = "tensorflow_datasets.core.features."

@@ -16,10 +16,11 @@ import test_edm
 from program import ROOT, tiny_params, tiny_prior
 from safetensors.numpy import save
 
+from sdedit_jax.files import zstd_size
 from sdedit_jax.nets.adm import ADMConfig
 from sdedit_jax.nets.functional import network
 from sdedit_jax.registry.priors import NETS
-from sdedit_jax.weights import load, readers, store, zstd_size
+from sdedit_jax.weights import load, readers, store
 from sdedit_jax.weights.convert import convert
 from sdedit_jax.weights.readers import averages, hub, pickles, tensors
 

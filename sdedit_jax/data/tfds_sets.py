@@ -1,8 +1,10 @@
 """Sets of tensorflow_datasets: prepared folders and names, read without TensorFlow."""
 
+import bisect
 import contextlib
 import functools
 import io
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sdedit_jax.files import door, json_file
+from sdedit_jax.files import array_record_file, door, json_file
 from sdedit_jax.files.wording import brief, reason
 
 CLASSES = ("pythonClassName", "python_class_name")
@@ -64,6 +66,8 @@ def _prepared(path: Path, here: bool, split: str) -> Prepared:
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(path) if here else tfds.builder(str(path))
+    if builder.info.file_format is not tfds.core.FileFormat.ARRAY_RECORD:
+        raise NotImplementedError(f"it is {builder.info.as_proto.file_format or 'another format'}")
     if "image" not in builder.info.features:
         raise ValueError("it has no feature 'image'")
     _check_splits(builder)
@@ -76,8 +80,32 @@ def _prepared(path: Path, here: bool, split: str) -> Prepared:
     kept = {name: features[name] for name in ("image", *["label"] * bool(names))}
     parse = tfds.features.FeaturesDict(kept).deserialize_example_np
     undecoded = {"image": tfds.decode.SkipDecoding()}
-    rows = Rows(records, functools.partial(parse, decoders=undecoded), names)
+    parts = [(f.filename, f.skip, f.take) for f in builder.info.splits[split].file_instructions]
+    rows = Rows(Bounded(records, parts), functools.partial(parse, decoders=undecoded), names)
     return Prepared(rows, names, _places(builder, split))
+
+
+class Bounded(Sequence):
+    """Records of files, each checked before its chunk is expanded."""
+
+    def __init__(self, records: Sequence, parts: Sequence[tuple[str, int, int]]) -> None:
+        """`parts`: (file, first record, records) of all records in their order."""
+        self.records, self.parts = records, parts
+        self.ends = list(itertools.accumulate(count for _, _, count in parts))
+        self.indices: dict[str, array_record_file.Index] = {}
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, i: Any) -> bytes:
+        part = bisect.bisect_right(self.ends, i)
+        if 0 <= i < len(self) and part < len(self.parts):
+            file, first, count = self.parts[part]
+            if file not in self.indices:
+                self.indices[file] = array_record_file.index(file, "data")
+            number = first + i - (self.ends[part] - count)
+            array_record_file.check_record(file, self.indices[file], number, "data")
+        return self.records[i]
 
 
 def _names(label: Any) -> tuple[str, ...]:
@@ -106,7 +134,8 @@ class Rows(Sequence):
                 raise ValueError(f"label must be in [-1, {len(self.names)}), got {row['label']}")
             return row
         except Exception as error:  # tfds raises many kinds for damaged rows
-            raise ValueError(f"data: cannot read row {i}: {reason(error, 300)}") from error
+            why = reason(error, 300).removeprefix("data: ")
+            raise ValueError(f"data: cannot read row {i}: {why}") from error
 
 
 def _check_folder(path: Path) -> None:

@@ -17,7 +17,15 @@ import numpy as np
 from PIL import Image
 
 from sdedit_jax import images, provenance
-from sdedit_jax.files import array_file, door, json_file, picture_file, recipe_fields, wording
+from sdedit_jax.files import (
+    array_file,
+    array_record_file,
+    door,
+    json_file,
+    picture_file,
+    recipe_fields,
+    wording,
+)
 
 FOLDER = "shards"
 LONGEST = 16383
@@ -188,9 +196,11 @@ class Store(NamedTuple):
         """The pictures of a shard, as WebP, in the order of its lines."""
         from array_record.python.array_record_module import ArrayRecordReader
 
+        file = self.file(number, "array_record")
         self._check(number, "array_record", header, most)
         try:
-            reader = ArrayRecordReader(str(self.file(number, "array_record")))
+            array_record_file.check(file, "workdir", most)
+            reader = ArrayRecordReader(str(file))
             try:
                 return reader.read_all()
             finally:

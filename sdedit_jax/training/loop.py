@@ -8,6 +8,7 @@ Networks, sampling and the published format of weights are the caller's: `predic
 """
 
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
@@ -43,11 +45,14 @@ from sdedit_jax.training.step import (
     transformation,
 )
 from sdedit_jax.weights import orbax_folder, quiet, store
+from sdedit_jax.weights.readers import home
 
 POSITION = Fields(
     {"next_step": Whole(), "seed": Whole(0, 2**64 - 1), "batch": Whole(1), "first_step": Whole()}
 )
 """What a checkpoint says of its place in the data."""
+STATE = "state"
+"""The folder of a checkpoint that holds its tensors."""
 
 
 class Run(NamedTuple):
@@ -257,6 +262,7 @@ def newest(workdir: str | Path, params: Any, optimizer: Optimizer, run: Run) -> 
     """
     folder = Path(workdir).absolute() / "checkpoints"
     options = ocp.CheckpointManagerOptions(read_only=True)
+    _check_files(folder)
     if folder.is_dir():
         with ocp.CheckpointManager(folder, options=options) as manager:
             _position(manager, run)
@@ -339,7 +345,26 @@ def _bar(run: Run, n: int) -> tqdm:
     return tqdm(total=total, initial=done, unit="img", unit_scale=True, mininterval=often)
 
 
+def _check_files(folder: Path) -> None:
+    """Check the files of all checkpoints before orbax lists them.
+
+    Raises:
+        ValueError: links that lead out of the workdir, files that are not regular, too many, or
+            descriptions that are too large.
+    """
+    if not os.path.lexists(folder):
+        return
+    door.check_inside(folder, folder.parent, "workdir")
+    for path in door.check_folder(folder, "workdir", count=home.FILES):
+        parts = path.relative_to(folder).parts
+        if not any(
+            part.startswith(STATE) for part in parts
+        ):  # these are checked when they are read
+            door.check(path, "workdir", orbax_folder.SMALL)
+
+
 def _manager(folder: Path, keep: int) -> ocp.CheckpointManager:
+    _check_files(folder)
     # synchronous: the next step donates the arrays that a background save would still read
     options = ocp.CheckpointManagerOptions(
         max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
@@ -364,7 +389,7 @@ def _position(manager: ocp.CheckpointManager, run: Run) -> dict[str, int]:
     last = manager.latest_step()
     if last is None:
         return {}
-    file = _folder(manager, last) / "data" / "metadata"
+    file = Path(manager.directory) / str(last) / "data" / "metadata"
     found = json_file.read_object(file, "workdir")
     POSITION.check(found, f"workdir: {file}: data")
     for name in ("batch", "seed"):
@@ -377,17 +402,6 @@ def _position(manager: ocp.CheckpointManager, run: Run) -> dict[str, int]:
     return found
 
 
-def _folder(manager: ocp.CheckpointManager, step: int) -> Path:
-    """The folder of a checkpoint.
-
-    Raises:
-        ValueError: it has links out of it, or files that are no regular ones.
-    """
-    folder = Path(manager.directory) / str(step)
-    door.check_folder(folder, "workdir")
-    return folder
-
-
 def _restore(
     manager: ocp.CheckpointManager,
     params: Any,
@@ -395,32 +409,41 @@ def _restore(
     whole: Any,
     longer: tuple[float, ...],
 ) -> State | None:
+    """The state of the newest checkpoint; None without one. It is read as weights of a prior are.
+
+    Raises:
+        ValueError: the checkpoint is damaged, claims more than it has, or belongs to another
+            network or optimizer.
+    """
     last = manager.latest_step()
     if last is None:
         return None
     shapes = jax.eval_shape(lambda p: init(p, tx, longer=longer), params)
-    target = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=whole), shapes)
-    folder = _folder(manager, last)
     try:
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
         with quiet.libraries():
-            return manager.restore(last, args=args).state
-    except Exception as error:  # orbax raises many kinds for damaged files
-        reason = _misfit(folder / "state", params) or f"cannot be read: {first_line(error)}"
+            found = _read(Path(manager.directory) / str(last) / STATE, params, shapes)
+    except Exception as error:  # tensorstore raises many kinds for damaged files
+        found = f"cannot be read: {first_line(error).removeprefix('prior: ')}"
+    if isinstance(found, State) and int(found.step) != last:
+        found = f"holds step {found.step}"
+    if isinstance(found, str):
         raise ValueError(
-            f"training: checkpoint {last} in {manager.directory} {reason}; give their fields as"
-            " they were, remove it to go on from an earlier one, or give another --workdir"
-        ) from None
+            f"training: checkpoint {last} in {manager.directory} {found}; give their fields as they"
+            " were, remove it to go on from an earlier one, or give another --workdir"
+        )
+    return jax.device_put(found, whole)
 
 
-def _misfit(path: Path, params: Any) -> str:
-    """How stored parameters differ from those of a network, as the end of a sentence; "": not."""
-    try:
-        with quiet.libraries():
-            stored = orbax_folder.opened(path, "params")["params"]
-    except Exception:
-        return ""
-    return store.difference(stored, params, "this network")
+def _read(path: Path, params: Any, shapes: State) -> State | str:
+    """The state in a folder, with the structure and dtypes of `shapes`; or how it differs."""
+    stored = store.checked(path)
+    reason = store.difference(stored.get("params", {}), params, "this network")
+    if reason := reason or store.difference(stored, shapes, "this training"):
+        return reason
+    found = dict(store.leaves(orbax_folder.read(stored)))
+    return jax.tree_util.tree_map_with_path(
+        lambda place, a: jnp.array(found[store.leaf_name(place)], a.dtype), shapes
+    )
 
 
 def _check(run: Run, data: Source) -> None:

@@ -9,9 +9,8 @@ from typing import Any
 
 import tensorstore as ts
 
-from sdedit_jax.files import door
+from sdedit_jax.files import door, zstd_size
 from sdedit_jax.files.wording import brief
-from sdedit_jax.weights import zstd_size
 
 MANIFEST = "manifest.ocdbt"
 NODES = 100_000

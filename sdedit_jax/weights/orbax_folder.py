@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 import tensorstore as ts
 
-from sdedit_jax.files import json_file
+from sdedit_jax.files import json_file, zstd_size
 from sdedit_jax.files.wording import brief
-from sdedit_jax.weights import orbax_database, zstd_size
+from sdedit_jax.weights import orbax_database
 from sdedit_jax.weights.orbax_database import MANIFEST, SMALL
 from sdedit_jax.weights.readers import home
 
@@ -82,11 +82,8 @@ class Tensor:
         return self.store.dtype.numpy_dtype
 
 
-def opened(folder: Path, part: str = "") -> dict[str, Any]:
+def opened(folder: Path) -> dict[str, Any]:
     """The tree of the tensors of a folder, of which no values are read.
-
-    Args:
-        part: the only key of the first level whose tensors are looked at; "": all.
 
     Raises:
         ValueError: a tensor that cannot be opened, or that stands where others are.
@@ -94,8 +91,6 @@ def opened(folder: Path, part: str = "") -> dict[str, Any]:
     metadata, found = _metadata(folder), {}
     driver, context = "zarr3" if metadata.get("use_zarr3") else "zarr", ts.Context(CACHE)
     for keys in _keys(metadata):
-        if part and keys[0] != part:
-            continue
         name, place = ".".join(keys), found
         store = _open(folder, name, driver, context)
         for key in keys[:-1]:
@@ -212,7 +207,10 @@ def _metadata(folder: Path) -> Mapping[str, Any]:
 
 
 def _keys(metadata: Mapping[str, Any]) -> list[list[str]]:
-    """The keys of each tensor in _METADATA, of which none is a path."""
+    """The keys of each tensor in _METADATA, of which none is a path.
+
+    Entries for parts of a tree that hold no tensors are left out.
+    """
     tree = metadata.get("tree_metadata")
     if not isinstance(tree, Mapping) or not all(isinstance(e, Mapping) for e in tree.values()):
         raise ValueError("tree_metadata in _METADATA must be an object of objects")
@@ -227,5 +225,7 @@ def _keys(metadata: Mapping[str, Any]) -> list[list[str]]:
             name = key.get("key")
             if not isinstance(name, str) or not name or {"/", "\\", "\0"} & {*name} or ".." in name:
                 raise ValueError(f"the name {brief(name)} of a tensor in _METADATA is not allowed")
-        found.append([key["key"] for key in keys])
+        value = entry.get("value_metadata")
+        if not (isinstance(value, Mapping) and value.get("skip_deserialize") is True):
+            found.append([key["key"] for key in keys])
     return found

@@ -34,7 +34,13 @@ DTYPES = {"float32": "float32", "bfloat16": "bfloat16", "float16": "float16"}
 def leaves(params: Params) -> list[tuple[str, Any]]:
     """(path, array) of every leaf, sorted by path; names in a path are joined by "/"."""
     flat = jax.tree_util.tree_flatten_with_path(params)[0]
-    return sorted((_name(path), leaf) for path, leaf in flat) if flat else []
+    return sorted((leaf_name(path), leaf) for path, leaf in flat) if flat else []
+
+
+def leaf_name(path: tuple[Any, ...]) -> str:
+    """The keys, numbers or fields that lead to a leaf, joined by "/"."""
+    kinds = ("key", "idx", "name")
+    return "/".join(str(next(getattr(p, k) for k in kinds if hasattr(p, k))) for p in path)
 
 
 def digest(params: Params) -> str:
@@ -219,7 +225,3 @@ def _check_finite(path: Path, params: Params) -> None:
     for name, leaf in leaves(params):
         if not np.isfinite(np.asarray(leaf, np.float32)).all():
             raise ValueError(f"prior: {name} in {path} holds values that are not finite")
-
-
-def _name(path: tuple[Any, ...]) -> str:
-    return "/".join(str(getattr(p, "key", getattr(p, "idx", p))) for p in path)

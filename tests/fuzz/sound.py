@@ -1,10 +1,14 @@
 """Sound input: what the other kinds damage is accepted when it is whole."""
 
+import importlib.util
+
 from fuzz.case import Case, edit, kind, program
 from fuzz.evaluations import EVALUATION, WAYS, begun
 from fuzz.folders import RESULTS, argv_for, copied
 from fuzz.special import base_fields, configs, mode_of
 
+TORCH_FILE = "tiny.pth" if importlib.util.find_spec("torch") else "tiny.msgpack"
+"""The seeds mean the same runs without torch, but for this file."""
 TOPS = ("exact", "grey", "tiny", "text", "text_source", "unet2d", "lpips", *RESULTS)
 
 
@@ -18,13 +22,14 @@ def runs(rng):
             yield lambda name=name, workdir=workdir: program(
                 mode_of(name), name, workdir, **base_fields(name)
             )
-    for name in ("tiny.pth", "tiny.msgpack"):
+    for name in (TORCH_FILE, "tiny.msgpack"):
         fields = {"source": f"stock/{name}", "architecture": "stock/arch.json", "check": False}
         yield lambda fields=fields: program("convert", "convert", "./out/prior", **fields, cache="")
     for mode in ("sweep", "search", "calibrate", "replay"):
         workdir = "" if mode == "calibrate" else "out"
-        yield lambda mode=mode, workdir=workdir: program(
-            mode, "strokes", workdir, **base_fields("strokes", mode)
+        given = base_fields("strokes", mode) | ({"trust": True} if mode == "replay" else {})
+        yield lambda mode=mode, workdir=workdir, given=given: program(
+            mode, "strokes", workdir, **given
         )
     yield lambda: edit(options__strength_map="stock/mask.png")
     for top, fields in SETS.items():
