@@ -365,7 +365,8 @@ def assemble(
         kept: what stays where the mask is 0, uint8 [H, W, 3]; None: the photo.
     """
     mask = bounded(mask, photo.strength_map)
-    wide = np.ones(photo.size, np.float32) if mask is None else mask.astype(np.float32)
+    ones = np.broadcast_to(np.float32(1), photo.size)  # a view of one number
+    wide = ones if mask is None else mask.astype(np.float32)
     if not wide.any():
         both = "mask keeps" if photo.strength_map is None else "mask and strength map keep"
         raise ValueError(f"{path or 'image'}: its {both} everything: nothing may change")
