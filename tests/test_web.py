@@ -802,7 +802,7 @@ def test_a_phone_shows_the_page_without_scrolling_sideways_and_draws_by_touch(vi
     one = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     assert one.page.evaluate("document.documentElement.scrollWidth") <= 390
     before = one.drawn()
-    one.page.touchscreen.tap(*one.spot(0.5, 0.5))
+    one.page.locator("#canvas .sd-stage").tap()  # waits until the page no longer moves
     one.page.wait_for_function("window.sdedit?.number >= 1")
     one.answered()
     assert (one.drawn() != before).any()
