@@ -22,10 +22,8 @@ from sdedit_jax.files import door
 
 MEMINFO, CONTROL_GROUP = "/proc/meminfo", "/sys/fs/cgroup"
 """Linux's numbers of the memory of the machine, and the folder of those of the container."""
-
-
-ORDER = "xla_cpu_scheduler_type"
-"""XLA's option for the order of operations."""
+LITTLE_MEMORY = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+"""XLA's option for the order of operations on CPU."""
 
 
 class Memory(NamedTuple):
@@ -47,15 +45,20 @@ def count(devices: int = 0) -> int:
     return devices or there
 
 
+def on_cpu() -> bool:
+    """Whether the local devices are a CPU, whose cores and memory they share."""
+    return jax.local_devices()[0].platform == "cpu"
+
+
 def memory(devices: int) -> Memory | None:
     """The memory of each of the first `devices` local devices, by the fullest; None: not known.
 
     CPU devices share the memory of the host.
     """
-    own = jax.local_devices()[:devices]
-    if own[0].platform == "cpu":
+    if on_cpu():
         host = host_memory()
         return host and Memory(host.free // devices, host.total // devices)
+    own = jax.local_devices()[:devices]
     try:
         found = [device.memory_stats() for device in own]
         return min(Memory(f["bytes_limit"] - f["bytes_in_use"], f["bytes_limit"]) for f in found)
@@ -188,8 +191,7 @@ def compiled(lowered: Any) -> Any:
     On CPU the operations are ordered for little memory: XLA's own order makes all that depends on
     the parameters alone at the start and keeps it.
     """
-    own = jax.local_devices()[0].platform == "cpu"
-    return lowered.compile({ORDER: "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"} if own else None)
+    return lowered.compile(LITTLE_MEMORY if on_cpu() else None)
 
 
 def axes_of_leaves(axes: tuple[int | None, ...], args: tuple[Any, ...]) -> tuple[Any, ...]:

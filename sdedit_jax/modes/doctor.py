@@ -209,9 +209,8 @@ def memory(kind: Kind, job: Job, known: Mapping[int, devices.Memory | None]) -> 
         return
     few, more = (f"batch {rows} needs {bytes_text(n)}" for rows, n in found.measured.items())
     yield f"memory    {few}, {more}, each further picture {bytes_text(found.each)}"
-    large = executor.devices_for(bounds.MOST_PIXELS, kind.prior.params, kind.config.devices) == 1
-    count, batch = 1 if large else max(known), kind.config.batch
-    free = known[count]
+    count = executor.allowed(kind.prior.params, kind.config.devices)
+    free, batch = known[count], kind.config.batch
     if free is None:
         yield "batch     not known: the device does not tell its memory"
         return

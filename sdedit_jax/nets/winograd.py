@@ -39,7 +39,7 @@ def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """
     b, h, w, _ = x.shape
     wide = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    # a transformed kernel takes memory: it is not made before its picture is there
+    # without it the 16 places would each compute the padded picture
     wide, kernel = lax.optimization_barrier((wide, kernel))
     kernels = _transform(KERNEL, [[kernel[i, j] for j in range(3)] for i in range(3)])
     count = math.ceil(16 * b * h * w * sum(kernel.shape[2:]) / STRIP)

@@ -29,6 +29,7 @@ from sdedit_jax.pipeline.recent import Recent
 
 KEPT_PROGRAMS = 64
 LARGE = 2**27
+"""Bytes of parameters that several devices of a CPU do not copy."""
 EARLY = 10
 """The most steps between two looks at whether a stage has ended early."""
 
@@ -212,17 +213,22 @@ def finish(events: Iterator[Event | Finished]) -> Finished:
     raise Cancelled(f"the edit was stopped{at}")
 
 
-def devices_for(size: int, params: Any, devices: int = 0) -> int:
-    """The devices that run a batch of this size; 0: all, but no more than padded rows.
+def allowed(params: Any, devices: int = 0) -> int:
+    """The devices that edits with these parameters may use; 0: all.
 
     Devices of a CPU share its cores. With parameters of LARGE bytes one device keeps them all busy,
     and the others would only hold copies: 0 is then one device.
     """
-    if devices:
+    if devices or not parallel.on_cpu():
         return parallel.count(devices)
     large = sum(leaf.nbytes for leaf in jax.tree.leaves(params)) >= LARGE
-    shared = jax.local_devices()[0].platform == "cpu"
-    return 1 if large and shared else min(parallel.count(0), _power_of_two(size))
+    return 1 if large else parallel.count(0)
+
+
+def devices_for(size: int, params: Any, devices: int = 0) -> int:
+    """The devices that run a batch of this size; 0: all allowed, but no more than padded rows."""
+    most = allowed(params, devices)
+    return most if devices else min(most, _power_of_two(size))
 
 
 def padded(size: int, devices: int, rows: int = 0, most: int = 0) -> int:

@@ -356,10 +356,8 @@ def _check_files(folder: Path) -> None:
         return
     door.check_inside(folder, folder.parent, "workdir")
     for path in door.check_folder(folder, "workdir", count=home.FILES):
-        parts = path.relative_to(folder).parts
-        if not any(
-            part.startswith(STATE) for part in parts
-        ):  # these are checked when they are read
+        # the files of the state are checked when they are read
+        if not any(part.startswith(STATE) for part in path.relative_to(folder).parts):
             door.check(path, "workdir", orbax_folder.SMALL)
 
 
