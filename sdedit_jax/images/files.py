@@ -18,7 +18,7 @@ from sdedit_jax.files import door, picture_file
 from sdedit_jax.files.json_file import SURROGATE
 from sdedit_jax.files.paths import shown, user_path
 from sdedit_jax.files.picture_file import FORMATS, JPEGS
-from sdedit_jax.files.wording import reason
+from sdedit_jax.files.wording import of_system, reason
 from sdedit_jax.images.fitting import mask_at
 from sdedit_jax.images.pixels import Picture, flatten, from_levels, luminance
 
@@ -417,7 +417,7 @@ def write_bytes(path: str | Path, data: bytes, overwrite: bool = False) -> None:
     except FileExistsError:
         raise FileExistsError(_EXISTS.format(path)) from None
     except OSError as error:
-        raise OSError(f"cannot write {path}: {error.strerror or error}") from error
+        raise OSError(f"cannot write {path}: {of_system(error)}") from error
 
 
 def remove_parts(folder: Path) -> None:
