@@ -13,9 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from sdedit_jax.nets import winograd
-from sdedit_jax.nets.resample import naive_downsample_2d, naive_upsample_2d
+from sdedit_jax.nets.resample import NHWC, naive_downsample_2d, naive_upsample_2d
 
-NHWC = ("NHWC", "HWIO", "NHWC")
 FEW, LARGE = 512, 2**22
 """On CPU, at most FEW pixels are convolved with a kernel of at least LARGE numbers by one product.
 
@@ -49,13 +48,13 @@ def group_norm(
 
 
 def _plain_conv(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:
-    direct, columns, tiles = (
-        partial(f, precision=precision) for f in (_direct, _by_columns, _by_tiles)
+    direct, columns, fewer = (
+        partial(f, precision=precision) for f in (_direct, _by_columns, _by_fewer_products)
     )
     if x.shape[0] * x.shape[1] * x.shape[2] <= FEW and kernel.size >= LARGE:
         return lax.platform_dependent(x, kernel, cpu=columns, default=direct)
-    if winograd.takes(x, kernel):
-        return lax.platform_dependent(x, kernel, cpu=tiles, default=direct)
+    if any(winograd.forms(x, kernel)):
+        return lax.platform_dependent(x, kernel, cpu=fewer, default=direct)
     return direct(x, kernel)
 
 
@@ -63,9 +62,9 @@ def _direct(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array
     return _padded(x, kernel, "SAME", precision)
 
 
-def _by_tiles(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:
+def _by_fewer_products(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:
     with jax.default_matmul_precision(precision):
-        return winograd.conv3x3(x, kernel)
+        return winograd.conv3x3(x, kernel, winograd.forms(x, kernel))
 
 
 def _by_columns(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:

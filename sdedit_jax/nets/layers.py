@@ -16,6 +16,7 @@ from flax import nnx
 from jax import lax
 
 from sdedit_jax.nets import attention, fields, kernels
+from sdedit_jax.nets.resample import NHWC
 
 Activation = Callable[[jax.Array], jax.Array]
 Config = TypeVar("Config")
@@ -233,9 +234,7 @@ def conv(
     kernel = kernel.astype(x.dtype)
     if stride == 1 and padding == "SAME" and kernel.shape[:2] == (3, 3):
         return kernels.conv3x3(x, kernel)
-    return lax.conv_general_dilated(
-        x, kernel, (stride,) * 2, padding, dimension_numbers=kernels.NHWC
-    )
+    return lax.conv_general_dilated(x, kernel, (stride,) * 2, padding, dimension_numbers=NHWC)
 
 
 def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:

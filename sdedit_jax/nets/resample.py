@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+NHWC = ("NHWC", "HWIO", "NHWC")
+"""The layout of a convolution's input, kernel and output."""
 Kernel = Sequence[float] | None
 
 
@@ -148,5 +150,4 @@ def _slice(x: jax.Array, start: int, stop: int, stride: int, axis: int) -> jax.A
 
 
 def _conv(x: jax.Array, w: jax.Array, **kwargs: object) -> jax.Array:
-    dims = ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(x, w.astype(x.dtype), dimension_numbers=dims, **kwargs)
+    return lax.conv_general_dilated(x, w.astype(x.dtype), dimension_numbers=NHWC, **kwargs)

@@ -1,88 +1,144 @@
-"""Convolutions of 3 x 3 with 16 products in place of 36, for a CPU in float32.
+"""Convolutions of 3 x 3 with fewer products, for a CPU in float32.
 
-Lavin and Gray (CVPR 2016), F(2x2, 3x3): a tile d of 4 x 4 input pixels and a kernel g give 2 x 2
-output pixels Y = A^T [(G g G^T) * (B^T d B)] A. The middle is a product over channels for each of
-the 16 places of a tile. Rounding errors are as large as those of the direct sum.
+Winograd's F(m, 3) gives m neighbouring outputs y of a kernel g of 3 from m + 2 inputs d with m + 2
+products in place of 3 m: y = A^T [(G g) * (B^T d)] (Lavin and Gray, CVPR 2016). Along the rows of a
+picture, the columns, or both, the products are convolutions along the other side, or products over
+channels.
 """
 
 import functools
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-LEAST_CHANNELS, LEAST_PIXELS = 256, 256
-"""With fewer of either, XLA's own convolution is as fast."""
-STRIP = 3 * 2**25
-"""Bytes of the tiles that are in memory at once."""
+from sdedit_jax.nets.resample import NHWC
 
-Grid = list[list[jax.Array]]
-
-INPUT = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])  # B^T
-KERNEL = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])  # G
-OUTPUT = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])  # A^T
+LEAST_CHANNELS, LEAST_PIXELS, LARGE = 128, 256, 128**2
+STRIP = 2**26
+"""Bytes of transformed inputs and products that are in memory at once."""
 
 
-def takes(x: jax.Array, kernel: jax.Array) -> bool:
-    """Whether this convolution gains by fewer products: x [B,H,W,I], kernel [3,3,I,O]."""
-    b, h, w, _ = x.shape
-    even = h % 2 == w % 2 == 0 and x.dtype == kernel.dtype == jnp.float32
-    return even and min(kernel.shape[2:]) >= LEAST_CHANNELS and b * h * w >= LEAST_PIXELS
+class Form(NamedTuple):
+    """The matrices of F(m, 3)."""
+
+    inputs: np.ndarray
+    """B^T [m+2,m+2]."""
+    kernel: np.ndarray
+    """G [m+2,3]."""
+    outputs: np.ndarray
+    """A^T [m,m+2]."""
 
 
-def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """x [B,H,W,I] with kernel [3,3,I,O], stride 1, zero padding -> [B,H,W,O]; H and W even.
+Forms = tuple[Form | None, Form | None]
+"""Those of the height and the width of a picture."""
 
-    Large pictures go in strips of rows, so that the tiles need about STRIP bytes.
+
+def _form(*points: float) -> Form:
+    """The form by values at points and at infinity (Toom and Cook); its rounding depends on them.
+
+    A polynomial of m + 2 coefficients is known by as many values. The transposed product of
+    polynomials is the convolution.
+    """
+    n, m = len(points) + 1, len(points) - 1
+    inputs, kernel, outputs = np.zeros((n, n)), np.zeros((n, 3)), np.zeros((m, n))
+    for i, p in enumerate(points):
+        others = [q for q in points if q != p]
+        inputs[i, :-1] = np.poly(others)[::-1]
+        kernel[i] = p ** np.arange(3) / np.prod([p - q for q in others])
+        outputs[:, i] = p ** np.arange(m)
+    inputs[-1], kernel[-1, -1], outputs[-1, -1] = np.poly(points)[::-1], 1, 1
+    return Form(inputs, kernel, outputs)
+
+
+BY_TWO, BY_FOUR = _form(0, 1, -1), _form(0, 0.75, -0.75, 1.5, -1.5)
+
+
+def forms(x: jax.Array, kernel: jax.Array) -> Forms:
+    """Those with which x [B,H,W,I] * kernel [3,3,I,O] is fastest; (None, None): XLA's own is.
+
+    Measured on CPUs. Memory limits large pictures: half the products, and few arrays. Smaller ones
+    are in the cache: 16 of 36 products. Fewer channels gain little, and every form takes time to
+    compile.
     """
     b, h, w, _ = x.shape
-    wide = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    # without it the 16 places would each compute the padded picture
-    wide, kernel = lax.optimization_barrier((wide, kernel))
-    kernels = _transform(KERNEL, [[kernel[i, j] for j in range(3)] for i in range(3)])
-    count = math.ceil(16 * b * h * w * sum(kernel.shape[2:]) / STRIP)
-    if count == 1:
-        return _strip(wide, kernels)
-    rows = 2 * math.ceil(h / count / 2)
-    kernels = lax.optimization_barrier(kernels)
+    many = min(kernel.shape[2:]) >= LEAST_CHANNELS and b * h * w >= LEAST_PIXELS
+    if many and x.dtype == kernel.dtype == jnp.float32:
+        if h * w >= LARGE and h % 4 == 0:
+            return BY_FOUR, None
+        if h * w < LARGE and h % 2 == w % 2 == 0:
+            return BY_TWO, BY_TWO
+    return None, None
 
-    def step(i: jax.Array, y: jax.Array) -> jax.Array:
+
+def conv3x3(x: jax.Array, kernel: jax.Array, forms: Forms) -> jax.Array:
+    """x [B,H,W,I] with kernel [3,3,I,O], stride 1, zero padding -> [B,H,W,O], by these forms.
+
+    A side with a form is a multiple of its m. Large pictures go in strips of rows, so that about
+    STRIP bytes are needed.
+    """
+    b, h, w, n_in = x.shape
+    n_out = kernel.shape[3]
+    growth = math.prod(len(form.inputs) / len(form.outputs) for form in forms if form)
+    count = math.ceil(growth * x.dtype.itemsize * b * h * w * (n_in + n_out) / STRIP)
+    step = len(forms[0].outputs) if forms[0] else h
+    rows = step * math.ceil(h / count / step)
+    pads = [(0, 0), *((int(form is not None),) * 2 for form in forms), (0, 0)]
+    if rows >= h:
+        return _along(_padded(x, pads), kernel, forms)
+    pads[1] = (0, 0)
+
+    def lines(first: jax.Array, count: int) -> jax.Array:
+        return lax.dynamic_slice_in_dim(x, first, count, 1)
+
+    def edge(row: jax.Array) -> jax.Array:
+        return jnp.where((row >= 0) & (row < h), lines(row, 1), 0)
+
+    def strip(i: jax.Array, y: jax.Array) -> jax.Array:
         first = jnp.minimum(i * rows, h - rows)  # the last strip may repeat rows of the one before
-        part = lax.dynamic_slice_in_dim(wide, first, rows + 2, 1)
-        return lax.dynamic_update_slice_in_dim(y, _strip(part, kernels), first, 1)
+        part = [edge(first - 1), lines(first, rows), edge(first + rows)]
+        part = _along(_padded(jnp.concatenate(part, 1), pads), kernel, forms)
+        return lax.dynamic_update_slice_in_dim(y, part, first, 1)
 
-    return lax.fori_loop(0, math.ceil(h / rows), step, jnp.zeros((b, h, w, kernel.shape[3])))
+    # every row is written: zeros would be one array for all convolutions, and a copy for each
+    y = jnp.broadcast_to(x[0, 0, 0, 0], (b, h, w, n_out))
+    return lax.fori_loop(0, math.ceil(h / rows), strip, y)
 
 
-def _strip(wide: jax.Array, kernels: Grid) -> jax.Array:
-    """Padded rows [B,H+2,W+2,I] with the 16 transformed kernels [I,O] -> [B,H,W,O]."""
-    b, h, w, n_in = wide.shape[0], wide.shape[1] - 2, wide.shape[2] - 2, wide.shape[3]
-    pixels = [[wide[:, i : i + h - 1 : 2, j : j + w - 1 : 2] for j in range(4)] for i in range(4)]
-    tiles = _transform(INPUT, pixels)
-    products = [
-        [jnp.dot(tile.reshape(-1, n_in), k) for tile, k in zip(*line, strict=True)]
-        for line in zip(tiles, kernels, strict=True)
+def _padded(x: jax.Array, pads: list[tuple[int, int]]) -> jax.Array:
+    # without the barrier every transformed input would compute the padded picture
+    return lax.optimization_barrier(jnp.pad(x, pads))
+
+
+def _along(wide: jax.Array, kernel: jax.Array, forms: Forms, axis: int = 1) -> jax.Array:
+    """The convolution of a picture that is padded where it has a form: this side, then the next."""
+    if axis == 3:
+        if kernel.shape[:2] == (1, 1):
+            rows = wide.reshape(-1, wide.shape[3])
+            return jnp.dot(rows, kernel[0, 0]).reshape(*wide.shape[:3], -1)
+        return lax.conv_general_dilated(wide, kernel, (1, 1), "SAME", dimension_numbers=NHWC)
+    form = forms[axis - 1]
+    if form is None:
+        return _along(wide, kernel, forms, axis + 1)
+    m = len(form.outputs)
+    last = wide.shape[axis] - m - 1  # the first input of the last m outputs, and one
+    starts = [lax.slice_in_dim(wide, i, last + i, m, axis) for i in range(m + 2)]
+    inputs = _combine(form.inputs, starts)
+    kernels = _combine(form.kernel, jnp.split(kernel, 3, axis - 1))
+    products = [_along(d, g, forms, axis + 1) for d, g in zip(inputs, kernels, strict=True)]
+    y = jnp.stack(_combine(form.outputs, products), axis + 1)
+    return y.reshape(*y.shape[:axis], -1, *y.shape[axis + 2 :])
+
+
+def _combine(matrix: np.ndarray, arrays: list[jax.Array]) -> list[jax.Array]:
+    """matrix @ arrays; terms of factor zero are left out."""
+    return [
+        functools.reduce(
+            jnp.add,
+            [a if f == 1 else a * np.float32(f) for f, a in zip(row, arrays, strict=True) if f],
+        )
+        for row in matrix
     ]
-    lines = [
-        jnp.stack([y.reshape(b, h // 2, w // 2, -1) for y in line], 3)
-        for line in _transform(OUTPUT, products)
-    ]
-    return jnp.stack(lines, 2).reshape(b, h, w, -1)
-
-
-def _transform(matrix: np.ndarray, grid: Grid) -> Grid:
-    """matrix grid matrix^T, for a square grid of arrays."""
-    return [[_sum(np.outer(a, b), grid) for b in matrix] for a in matrix]
-
-
-def _sum(factors: np.ndarray, grid: Grid) -> jax.Array:
-    """The sum of the arrays of a grid times their factors; those of factor zero are left out."""
-    terms = [
-        array * np.float32(factor)
-        for line, row in zip(grid, factors, strict=True)
-        for array, factor in zip(line, row, strict=True)
-        if factor
-    ]
-    return functools.reduce(jnp.add, terms)
