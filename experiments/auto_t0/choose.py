@@ -35,26 +35,26 @@ def main() -> None:
     prior = sj.load_prior(args.prior)
     photos = pictures.held_out(args.data, prior.shape[0], args.photos)
     few = spread(photos, args.guides)
-    tell(args.out, prior, "photos", photos)
+    write_strengths(args.out, prior, "photos", photos)
     for name in pictures.STROKES:
-        tell(args.out, prior, name, pictures.strokes(few, name))
-    tell_scribbles(args.out, prior, pictures.scribbles(few))
+        write_strengths(args.out, prior, name, pictures.strokes(few, name))
+    write_scribbles(args.out, prior, pictures.scribbles(few))
 
 
-def tell(out: Path, prior: sj.Prior, name: str, guides: list[np.ndarray]) -> None:
+def write_strengths(out: Path, prior: sj.Prior, name: str, guides: list[np.ndarray]) -> None:
     """The strengths of a set."""
     t0 = np.array([pictures.found(prior, guide).t0 for guide in guides])
     sigma = np.where(t0 > 0, noise_to_signal(prior.process, np.maximum(t0, 1e-6)), 0)
     write(out, prior, {"set": name, "t0": rounded(t0), "sigma": rounded(sigma)})
 
 
-def tell_scribbles(out: Path, prior: sj.Prior, guides: list[pictures.Scribble]) -> None:
+def write_scribbles(out: Path, prior: sj.Prior, guides: list[pictures.Scribble]) -> None:
     """How well maps find scribbles."""
     iou, t0 = [], []
     for picture, mask in guides:
         made = pictures.found(prior, picture, "map")
-        told = np.zeros_like(mask) if made.shares is None else made.shares > 0
-        iou.append((told & mask).sum() / (told | mask).sum())
+        marked = np.zeros_like(mask) if made.shares is None else made.shares > 0
+        iou.append((marked & mask).sum() / (marked | mask).sum())
         t0.append(made.t0)
     write(out, prior, {"set": "scribbles", "iou": rounded(iou), "t0": rounded(t0)})
 

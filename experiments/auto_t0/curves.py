@@ -46,18 +46,18 @@ def main() -> None:
         return {name: own for name, own in every(shown).items() if name not in args.without}
 
     photos = pictures.held_out(args.data, prior.shape[0], args.guides)
-    tell(args.out, prior, {"kid_of": "photos"}, measure(np.stack(photos)))
+    write_kid(args.out, prior, {"kid_of": "photos"}, measure(np.stack(photos)))
     for name in args.sets:
         guides = np.stack(pictures.strokes(photos, name))
         about = {"set": name, "steps": args.steps, "guides": len(guides)}
-        tell(args.out, prior, {"kid_of": "guides", **about}, measure(guides))
+        write_kid(args.out, prior, {"kid_of": "guides", **about}, measure(guides))
         ids = [str(k) for k in range(len(guides))]
         for t0 in ["auto", *args.t0]:
             made = sj.edit(prior, guides, t0=t0, steps=args.steps, id=ids)
-            tell(args.out, prior, {"kid_of": "edits", **about, "at": t0}, measure(made))
+            write_kid(args.out, prior, {"kid_of": "edits", **about, "at": t0}, measure(made))
 
 
-def tell(out: Path, prior: sj.Prior, about: dict, found: dict) -> None:
+def write_kid(out: Path, prior: sj.Prior, about: dict, found: dict) -> None:
     """Print, and put into the file."""
     numbers = {name: {k: round(v, 4) for k, v in f._asdict().items()} for name, f in found.items()}
     choose.write(out, prior, {**about, "kid": numbers})

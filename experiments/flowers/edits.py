@@ -42,14 +42,14 @@ def main() -> None:
     prior = sj.load_prior(args.prior)
     known, held_out = (source(args.data, s, size=prior.shape[0]) for s in ("train", "test"))
     measure = measure_against(known, sj.load_prior(args.network))
-    tell(args.out, {"set": "photos"}, measure(held_out.images))
+    write_kid(args.out, {"set": "photos"}, measure(held_out.images))
     for colors in args.colors:
         guides = np.stack([simulate(photo, colors) for photo in held_out.images])
-        tell(args.out, {"set": "guides", "colors": colors}, measure(guides))
+        write_kid(args.out, {"set": "guides", "colors": colors}, measure(guides))
         for t0 in args.t0:
             made = edits(prior, guides, t0, args.edits, args.steps)
-            told = {"set": "edits", "colors": colors, "t0": t0, "prior": Path(args.prior).name}
-            tell(args.out, told, measure(made))
+            about = {"set": "edits", "colors": colors, "t0": t0, "prior": Path(args.prior).name}
+            write_kid(args.out, about, measure(made))
 
 
 def edits(prior: sj.Prior, guides: np.ndarray, t0: float, count: int, steps: int) -> np.ndarray:
@@ -82,7 +82,7 @@ def measure_against(photos: Source, network: sj.Prior) -> Measure:
     return measure
 
 
-def tell(out: Path, about: dict, found: dict[str, kid.Kid]) -> None:
+def write_kid(out: Path, about: dict, found: dict[str, kid.Kid]) -> None:
     """Print, and append to the file."""
     numbers = {name: {k: round(v, 4) for k, v in f._asdict().items()} for name, f in found.items()}
     line = json.dumps({**about, **numbers})

@@ -31,8 +31,8 @@ def main() -> None:
         small = Image.fromarray(np.asarray(photo))
         small.save(args.out / file.name, lossless=True, quality=100, method=6)
     credits_ = (args.data / "CREDITS.tsv").read_text(encoding="utf-8").splitlines()
-    told = [head(), *(renamed(line) for line in credits_ if line.startswith("test/"))]
-    (args.out / "CREDITS.tsv").write_text("\n".join(told) + "\n", encoding="utf-8")
+    lines = [head(), *(renamed(line) for line in credits_ if line.startswith("test/"))]
+    (args.out / "CREDITS.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     classes = [f"{file.name},{file.parent.name}" for file in files]
     (args.out / "captions.csv").write_text("\n".join(["path,caption", *classes]) + "\n")
 

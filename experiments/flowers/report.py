@@ -45,7 +45,7 @@ def main() -> None:
     prior = sj.load_prior(args.prior)
     side = prior.shape[0]
     known, held_out = (source(args.data, s, "folder", size=side) for s in ("train", "test"))
-    tell(errors(prior, known, held_out))
+    print_errors(errors(prior, known, held_out))
     drawn = [sample(prior, k, args.steps) for k in range(SAMPLES)]
     found = nearest(drawn, known.images)
     tell_distances(found, nearest(spread(held_out, SAMPLES), known.images))
@@ -59,13 +59,13 @@ def errors(prior: sj.Prior, known: Source, held_out: Source) -> dict[str, list[f
     for name, data in (("held-out", held_out), ("training", known)):
         rows = np.linspace(0, len(data) - 1, len(held_out)).astype(int)
         x0, labels = batch_of(data, rows)
-        for told, label in (("no class", None), ("class", labels)):
+        for kind, label in (("no class", None), ("class", labels)):
             found = error(prior.params, x0, label, jax.random.key(0))
-            table[f"{name}, {told}"] = [float(e) for e in found]
+            table[f"{name}, {kind}"] = [float(e) for e in found]
     return table
 
 
-def tell(table: dict[str, list[float]]) -> None:
+def print_errors(table: dict[str, list[float]]) -> None:
     """Print the errors, a row for each level, with the share of the blur's error."""
     print("RMSE of x0 in [-1, 1] units")
     print("| sigma | best blur | " + " | ".join(table) + " | held-out, no class / blur |")

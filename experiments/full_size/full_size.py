@@ -188,10 +188,10 @@ def peak_memory() -> int:
     """Peak MiB: of the device where it keeps count, else of this process, mapped files included."""
     import jax
 
-    told = jax.devices()[0].memory_stats() or {}
+    memory = jax.devices()[0].memory_stats() or {}
     kilo = 1 if sys.platform == "darwin" else 1024
     process = kilo * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round((told.get("peak_bytes_in_use") or process) / 2**20)
+    return round((memory.get("peak_bytes_in_use") or process) / 2**20)
 
 
 # --- the results ----------------------------------------------------------------------------------

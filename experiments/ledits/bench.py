@@ -34,14 +34,14 @@ class Bench:
         return results.ordered(results.fitting(results.read(self.out), **self.key))
 
     def measure(
-        self, key: Mapping[str, Any], edit: Callable[[], np.ndarray], **told: Any
+        self, key: Mapping[str, Any], edit: Callable[[], np.ndarray], **more: Any
     ) -> results.Row:
         """The row of an edit; `edit` gives its latents, and is called where the row is lacking.
-        What else is told stands in the row."""
+        What else is given stands in the row."""
 
         def make() -> results.Row:
             made = runs.pictures(self.o, edit())
-            return {**told, **results.of_pictures(self.images, made, self.fruits)}
+            return {**more, **results.of_pictures(self.images, made, self.fruits)}
 
         return results.once(self.out, {**self.key, **key}, make)
 
@@ -62,7 +62,7 @@ def cells(row: results.Row, plain: results.Row, change: str) -> list[str]:
         100 * np.array(results.success(row, change)),
         *(100 * np.array(row[name]) for name in ("rms", "ms_ssim", "ground")),
     )
-    return [results.told(value) for value in values]
+    return [results.mean_and_error(value) for value in values]
 
 
 def parser(doc: str, out: str, photos: int) -> argparse.ArgumentParser:

@@ -161,8 +161,8 @@ def by_scale(rows: Sequence[results.Row], plain: results.Row) -> str:
     for row in rows:
         change = row.get("change", "")
         if "," not in change:
-            told = [row["method"], change or "nothing", str(row.get("strength", ""))]
-            lines.append(told + (cells(row, plain, change) if change else nothing(row, plain)))
+            edit = [row["method"], change or "nothing", str(row.get("strength", ""))]
+            lines.append(edit + (cells(row, plain, change) if change else nothing(row, plain)))
     return results.table(("method", "change", "strength", *COLUMNS), lines)
 
 
@@ -181,7 +181,7 @@ def order(rows: Sequence[results.Row], plain: results.Row) -> str:
             continue
         rho = orders(found, plain, change)
         share = 100 * np.mean(np.array(rho) > 1 - 1e-9)
-        lines.append([method, change, results.told(rho, 2), f"{share:.0f}"])
+        lines.append([method, change, results.mean_and_error(rho, 2), f"{share:.0f}"])
     columns = ("method", "change", "Spearman's rho", "photos in perfect order, %")
     return results.table(columns, lines)
 
@@ -199,10 +199,12 @@ def isolation(rows: Sequence[results.Row], plain: results.Row) -> str:
     lines, usual = [], functools.partial(results.fitting, rows, method="ledits", strength=USUAL)
     for row in usual():
         moved = np.array(row["lab"]) - plain["lab"]
-        lines.append([row["change"], *map(results.told, moved.T)])
+        lines.append([row["change"], *map(results.mean_and_error, moved.T)])
     for pair in PAIRS:
         alone = [np.array(next(usual(change=change))["lab"]) - plain["lab"] for change in pair]
-        lines.append([f"sum of {pair[0]} and {pair[1]} alone", *map(results.told, sum(alone).T)])
+        lines.append(
+            [f"sum of {pair[0]} and {pair[1]} alone", *map(results.mean_and_error, sum(alone).T)]
+        )
     return results.table(("concepts", "L*", "a*", "b*"), lines)
 
 

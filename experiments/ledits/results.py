@@ -38,8 +38,8 @@ def ordered(rows: Iterable[Row]) -> list[Row]:
 
     def place(row: Row) -> tuple[int, bool, float]:
         strength = row.get("strength", 0)
-        told = isinstance(strength, str)
-        return ways.index(tuple(row.get(n) for n in names)), told, 0 if told else strength
+        found = isinstance(strength, str)
+        return ways.index(tuple(row.get(n) for n in names)), found, 0 if found else strength
 
     return sorted(rows, key=place)
 
@@ -102,7 +102,7 @@ def success(row: Row, change: str) -> list[float]:
     return [float(measure.reached(change, at)) for at in row["lab"]]
 
 
-def told(values: Sequence[float], digits: int = 1) -> str:
+def mean_and_error(values: Sequence[float], digits: int = 1) -> str:
     """Mean +- standard error."""
     mean, error = measure.mean_error(values)
     return f"{mean:.{digits}f} ± {error:.{digits}f}"

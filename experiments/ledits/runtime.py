@@ -2,7 +2,7 @@
 
     python experiments/ledits/runtime.py [--runs=3]
 
-Compiled programs are not kept: what is told of compilation is the whole of it.
+Compiled programs are not kept: every compilation is measured.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> None:
     """Measure what is lacking, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--prior", default="checkpoints/fruits64-text")
-    parser.add_argument("--runs", type=int, default=3, help="of which the median is told")
+    parser.add_argument("--runs", type=int, default=3, help="of which the median is given")
     parser.add_argument("--out", type=Path, default=FOLDER / "runtime.jsonl")
     args = parser.parse_args()
     o = runs.opened(args.prior)

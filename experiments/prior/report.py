@@ -33,14 +33,14 @@ def main() -> None:
     prior = sj.load_prior(args.prior)
     known, held_out = source(args.data, "train"), source(args.data, "test")
     chosen = np.unique(np.linspace(0, len(held_out) - 1, args.pictures).astype(int))
-    tell(errors(prior, known, batch_of(held_out, chosen)[0]), len(chosen))
+    print_errors(errors(prior, known, batch_of(held_out, chosen)[0]), len(chosen))
     args.out.mkdir(parents=True, exist_ok=True)
     images.write_png(args.out / "prior_samples.png", samples(prior, held_out), overwrite=True)
     sheet = edits(prior, images.find_inputs(args.strokes), held_out)
     images.write_png(args.out / "prior_edits.png", sheet, overwrite=True)
 
 
-def tell(table: dict[str, list[float]], count: int) -> None:
+def print_errors(table: dict[str, list[float]], count: int) -> None:
     """Print the errors, a row for each level."""
     print(f"RMSE of x0 in [-1, 1] units, {count} held-out pictures")
     print("| sigma | " + " | ".join(table) + " |\n|---|" + "---|" * len(table))

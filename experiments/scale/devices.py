@@ -38,7 +38,7 @@ def main() -> None:
         return
     if not args.table:
         args.out.write_text("".join(json.dumps(row) + "\n" for row in measure(args)))
-    report.tell([json.loads(line) for line in args.out.read_text().splitlines()])
+    report.print_tables([json.loads(line) for line in args.out.read_text().splitlines()])
 
 
 def arguments() -> argparse.Namespace:

@@ -13,7 +13,7 @@ COLUMNS += ("edits / model", "edits/s")
 Row = dict[str, Any]
 
 
-def tell(rows: list[Row]) -> None:
+def print_tables(rows: list[Row]) -> None:
     """The measurements beside the model, and the model on many devices."""
     jobs = [row for row in rows if row["kind"] == "job"]
     model = fitted(rows)

@@ -41,8 +41,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
         print(f"{cores()} core(s) usable, load {load} at the start")
-        tell_library([child(args, folder) for _ in range(1 + args.runs)])
-        tell_program([program(args, Path(folder), i) for i in range(1 + args.runs)])
+        print_library([child(args, folder) for _ in range(1 + args.runs)])
+        print_program([program(args, Path(folder), i) for i in range(1 + args.runs)])
 
 
 def child(args: argparse.Namespace, folder: str) -> dict:
@@ -114,10 +114,10 @@ def default_edit(prior: Any, rows: int, steps: int | None = None) -> tuple[Any, 
 
 def peak_memory(device: object) -> int:
     """Peak bytes: of the device where it keeps count, else of the whole process."""
-    told = device.memory_stats() or {}
+    memory = device.memory_stats() or {}
     kilo = 1 if sys.platform == "darwin" else 1024
     return (
-        told.get("peak_bytes_in_use") or kilo * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        memory.get("peak_bytes_in_use") or kilo * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     )
 
 
@@ -133,7 +133,7 @@ def program(args: argparse.Namespace, folder: Path, number: int) -> float:
     return time.perf_counter() - start
 
 
-def tell_library(results: list[dict]) -> None:
+def print_library(results: list[dict]) -> None:
     """The table of compile time, edit and memory; the first result is the cold one."""
     cold, warm = results[0], results[1:]
     middle = {
@@ -154,7 +154,7 @@ def tell_library(results: list[dict]) -> None:
         print(f"| {label} | {cold[name]:.3g} {unit} | {middle[name]:.3g} {unit} |")
 
 
-def tell_program(seconds: list[float]) -> None:
+def print_program(seconds: list[float]) -> None:
     """The row of the whole program."""
     warm, label = statistics.median(seconds[1:]), f"main.py, {GUIDES * SAMPLES} pictures"
     print(f"| {label}, start to end | {seconds[0]:.3g} s | {warm:.3g} s |")

@@ -85,10 +85,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 def failures(row: dict[str, Any]) -> list[str]:
     """What is not as it must be; the memory of small models is that of the libraries."""
     sizes = {step: row[f"{step}_mib"] / row["file_mib"] for step in ("convert", "load")}
-    told = [f"{step}: {value:.2f} times the file" for step, value in sizes.items()
+    result = [f"{step}: {value:.2f} times the file" for step, value in sizes.items()
             if value > FACTOR and row["size"] == "full"]  # fmt: skip
     wrong = {name: row["errors"][name] for name in CHECKED}
-    return told + [f"{name}: error {v:.1e}" for name, v in wrong.items() if not v <= TOLERANCE]
+    return result + [f"{name}: error {v:.1e}" for name, v in wrong.items() if not v <= TOLERANCE]
 
 
 # --- the steps, each in a process of its own ------------------------------------------------------
@@ -112,8 +112,8 @@ def load_step(args: argparse.Namespace) -> dict[str, Any]:
 
     seconds, prior = clock(lambda: sj.load_prior(args.work / "prior"))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(prior.params))
-    told = {"load_s": round(seconds, 2), "load_mib": peak_memory(), "parameters": parameters}
-    return told | {"device": jax.devices()[0].device_kind}
+    result = {"load_s": round(seconds, 2), "load_mib": peak_memory(), "parameters": parameters}
+    return result | {"device": jax.devices()[0].device_kind}
 
 
 def evaluate_step(args: argparse.Namespace) -> dict[str, Any]:
@@ -136,17 +136,17 @@ def evaluate_step(args: argparse.Namespace) -> dict[str, Any]:
         "decoded": (lambda p, x: prior.codec.decode(p, scale * x), picture("x")),
     }
     ids = prior.text.tokenize(read_prompt()).ids
-    told: dict[str, Any] = {"same_tokens": bool((np.asarray(ids) == given["ids"][0]).all())}
-    told |= {"errors": {}, "std": {}, "compile_s": {}, "run_s": {}}
+    result: dict[str, Any] = {"same_tokens": bool((np.asarray(ids) == given["ids"][0]).all())}
+    result |= {"errors": {}, "std": {}, "compile_s": {}, "run_s": {}}
     for name, (run, x) in runs.items():
         wanted = given[name][0] if name == "text" else picture(name)
         lowered = jax.jit(run).lower(prior.params, x)
         compile_s, made = clock(lambda lowered=lowered: devices.compiled(lowered))
         run_s, found = clock(lambda made=made, x=x: np.asarray(made(prior.params, x)))
-        told["errors"][name] = float(np.abs(found - wanted).max() / np.abs(wanted).max())
-        told["std"][name] = round(float(wanted.std()), 3)
-        told["compile_s"][name], told["run_s"][name] = round(compile_s, 1), round(run_s, 2)
-    return told | {"evaluate_mib": peak_memory()}
+        result["errors"][name] = float(np.abs(found - wanted).max() / np.abs(wanted).max())
+        result["std"][name] = round(float(wanted.std()), 3)
+        result["compile_s"][name], result["run_s"][name] = round(compile_s, 1), round(run_s, 2)
+    return result | {"evaluate_mib": peak_memory()}
 
 
 STEPS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
@@ -224,23 +224,23 @@ def write(args: argparse.Namespace, work: Path, dtype: str) -> dict[str, Any]:
 
 def peer(args: argparse.Namespace, step: str, work: Path, *more: str) -> dict[str, Any]:
     """What a step of peer.py tells."""
-    return tell(args.peer_python, str(HERE / "peer.py"), step, str(work / "peer"), *more)
+    return run_step(args.peer_python, str(HERE / "peer.py"), step, str(work / "peer"), *more)
 
 
 def own(step: str, args: argparse.Namespace, work: Path) -> dict[str, Any]:
     """What a step of ours tells."""
-    return tell(sys.executable, __file__, f"--step={step}", f"--work={work}",
+    return run_step(sys.executable, __file__, f"--step={step}", f"--work={work}",
                 f"--dtype={args.dtype}")  # fmt: skip
 
 
-def tell(*command: str) -> dict[str, Any]:
+def run_step(*command: str) -> dict[str, Any]:
     """The JSON object in the last line of a program's output; its failure ends ours."""
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\n{done.stderr.strip()[-2000:]}")
-    told = json.loads(done.stdout.splitlines()[-1])
-    print(f"{Path(command[1]).name} {command[2]}: {told}", file=sys.stderr, flush=True)
-    return told
+    result = json.loads(done.stdout.splitlines()[-1])
+    print(f"{Path(command[1]).name} {command[2]}: {result}", file=sys.stderr, flush=True)
+    return result
 
 
 # --- the table ------------------------------------------------------------------------------------

@@ -185,8 +185,8 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
         found |= run(args.folder, found)
         seconds[f"peer_{part}_s"] = time.perf_counter() - start
     np.savez(args.out, **{name: value.numpy() for name, value in found.items()})
-    told = {name: round(value, 2) for name, value in seconds.items()}
-    return told | {"peer_mib": peak_memory(), "peer": versions()}
+    result = {name: round(value, 2) for name, value in seconds.items()}
+    return result | {"peer_mib": peak_memory(), "peer": versions()}
 
 
 def tokens(folder: Path) -> torch.Tensor:
@@ -221,13 +221,13 @@ def time_step(args: argparse.Namespace) -> dict[str, Any]:
     """Seconds of img2img, LEDITS++ and semantic guidance, on the GPU if there is one."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     kind = torch.cuda.get_device_name() if device == "cuda" else device
-    told = {"peer": versions(), "peer_device": kind, "peer_dtype": args.dtype}
+    result = {"peer": versions(), "peer_device": kind, "peer_dtype": args.dtype}
     edits = {"sdedit": img2img, "leditspp": leditspp, "ledits": semantic}
     for name in args.only.split(","):
-        told |= {f"peer_{name}_{what}": v for what, v in edits[name](args, device).items()}
+        result |= {f"peer_{name}_{what}": v for what, v in edits[name](args, device).items()}
     if device == "cuda":
-        told["peer_mib"] = round(torch.cuda.max_memory_allocated() / 2**20)
-    return told
+        result["peer_mib"] = round(torch.cuda.max_memory_allocated() / 2**20)
+    return result
 
 
 def img2img(args: argparse.Namespace, device: str) -> dict[str, float]:

@@ -60,7 +60,7 @@ def main() -> None:
         row = {"size": args.size, "compute": args.compute, "steps": args.steps, "runs": args.runs}
         if not (work / "peer").exists():
             row |= full_size.write(args, work, "float16")
-        row |= full_size.tell(sys.executable, __file__, "--ours", f"--work={work}",
+        row |= full_size.run_step(sys.executable, __file__, "--ours", f"--work={work}",
                               f"--compute={args.compute}", *numbers)  # fmt: skip
         row |= full_size.peer(args, "time", work, f"--dtype={args.compute}", *numbers)
     with args.out.open("a") as file:
@@ -79,7 +79,7 @@ def ours(args: argparse.Namespace) -> dict[str, Any]:
         sj.convert(args.work / "peer", args.work / "prior", dtype="float16", check=False)
     prior = sj.load_prior(args.work / "prior", args.compute)
     image = np.random.default_rng(0).integers(0, 256, prior.shape, np.uint8)
-    told = {"device": jax.devices()[0].device_kind, "jax": jax.__version__}
+    result = {"device": jax.devices()[0].device_kind, "jax": jax.__version__}
     edits: dict[str, dict[str, Callable[..., Any]]] = {
         "sdedit": {"edit": lambda: sj.text_edit(prior, image, PROMPT, **SDEDIT)},
         "leditspp": parts(
@@ -89,9 +89,9 @@ def ours(args: argparse.Namespace) -> dict[str, Any]:
     }
     for name in args.only.split(","):
         seconds = timed(edits[name], args.runs)
-        told |= {f"{name}_{what}": value for what, value in seconds.items()}
+        result |= {f"{name}_{what}": value for what, value in seconds.items()}
     on_device = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-    return told | {"mib": round(on_device / 2**20) if on_device else full_size.peak_memory()}
+    return result | {"mib": round(on_device / 2**20) if on_device else full_size.peak_memory()}
 
 
 def parts(prior: Any, image: Any, preset: dict[str, Any]) -> dict[str, Callable[..., Any]]:
@@ -115,11 +115,11 @@ def timed(parts: dict[str, Callable[[], Any]], runs: int) -> dict[str, float]:
     for _ in range(1 + runs):
         for name, run in parts.items():
             took[name].append(full_size.clock(run)[0])
-    told = {}
+    result = {}
     for name, seconds in took.items():
-        told[f"{name}_first_s"] = round(seconds[0], 2)
-        told[f"{name}_s"] = round(statistics.median(seconds[1:]), 3)
-    return told
+        result[f"{name}_first_s"] = round(seconds[0], 2)
+        result[f"{name}_s"] = round(statistics.median(seconds[1:]), 3)
+    return result
 
 
 def table(row: dict[str, Any]) -> list[str]:

@@ -51,14 +51,14 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", required=True, help="PRIOR=zip or folder of photos")
     args = parser.parse_args()
     oracle = lines(HERE / "oracle.jsonl")
-    tell_oracle(oracle)
-    tell_ranges(oracle)
+    print_oracle(oracle)
+    print_ranges(oracle)
     draw_oracle(oracle).savefig(HERE / "oracle.png", dpi=110)
     data = dict(given.split("=", 1) for given in args.data)
     rows = [row for prior in data for row in compared(args.workdir / prior, data[prior])]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (HERE / "pictures.jsonl").write_text(text, encoding="utf-8")
-    tell_pictures(rows)
+    print_pictures(rows)
     draw_pictures(rows).savefig(HERE / "pictures.png", dpi=110)
 
 
@@ -70,7 +70,7 @@ def lines(file: Path) -> list[dict[str, Any]]:
 # --- the oracle -----------------------------------------------------------------------------------
 
 
-def tell_oracle(rows: Sequence[dict[str, Any]]) -> None:
+def print_oracle(rows: Sequence[dict[str, Any]]) -> None:
     """A table for each process and t0: the distance in units of the distance of two exact sets."""
     for process, t0 in itertools.product(("ve", "vp"), (0.3, 0.5, 0.7)):
         own = [r for r in rows if r["process"] == process and r["t0"] == t0]
@@ -88,7 +88,7 @@ def tell_oracle(rows: Sequence[dict[str, Any]]) -> None:
             print(f"| {solver}, {grid} | {' | '.join(cells)} | {order(found, floor)} |")
 
 
-def tell_ranges(rows: Sequence[dict[str, Any]]) -> None:
+def print_ranges(rows: Sequence[dict[str, Any]]) -> None:
     """A table of the smallest and largest distance of some solvers, in units of two exact sets."""
     print("\n| process, t0 | " + " | ".join(RANGES) + " |\n|---" + "|---" * len(RANGES) + "|")
     for process, t0 in itertools.product(("ve", "vp"), (0.3, 0.5, 0.7)):
@@ -274,7 +274,7 @@ def energy(kernels: np.ndarray, order: np.ndarray) -> float:
     return (sum(own) / (n * (n - 1)) - 2 * k[:, :n, n:].sum() / n**2) / len(k)
 
 
-def tell_pictures(rows: Sequence[dict[str, Any]]) -> None:
+def print_pictures(rows: Sequence[dict[str, Any]]) -> None:
     """A table for each prior."""
     names = ["energy_hand", "energy_network", "energy_statistics", "kid_hand", "kid_network"]
     names += ["photos_network"]
