@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.experimental.pallas import tpu
 
 from sdedit_jax.nets import attention, kernels, resample, winograd
 
@@ -55,28 +54,6 @@ def test_every_dtype_and_size_is_the_formula_and_has_gradients(d, e, dtype):
     )
     total = jax.jit(jax.grad(lambda *a: attention.attend(*a).astype(jnp.float32).sum(), (0, 1, 2)))
     assert all(np.isfinite(np.asarray(g, np.float32)).all() for g in total(q, k, v))
-
-
-@pytest.mark.parametrize(("tokens", "d"), [((256, 640), 40), ((512, 512), 160)])
-def test_attention_of_a_tpu_is_the_formula(tokens, d, monkeypatch):
-    """Interpreted, with sums in two blocks of keys at least; the TPU's program holds the kernel."""
-    monkeypatch.setattr(attention, "_has_tpu", lambda: True)
-    n, m = tokens
-    q, k, v = drawn((1, n, 2, d), (1, m, 2, d), (1, m, 2, d))
-    with tpu.force_tpu_interpret_mode():
-        got = attention._by_pallas(q, k, v)
-    np.testing.assert_allclose(got, softmax_formula(q, k, v), atol=2e-6)
-    program = jax.export.export(jax.jit(attention.attend), platforms=("tpu",))(q, k, v)
-    assert "tpu_custom_call" in program.mlir_module()
-
-
-@pytest.mark.parametrize(("n", "m", "e"), [(500, 640, 40), (640, 500, 40), (640, 640, 24)])
-def test_a_tpu_computes_other_attention_at_once(n, m, e, monkeypatch):
-    monkeypatch.setattr(attention, "_has_tpu", lambda: True)
-    q, k, v = drawn((1, n, 2, 40), (1, m, 2, 40), (1, m, 2, e))
-    program = jax.export.export(jax.jit(attention.attend), platforms=("tpu",))(q, k, v)
-    assert "tpu_custom_call" not in program.mlir_module()
-    np.testing.assert_allclose(attention._by_pallas(q, k, v), softmax_formula(q, k, v), atol=2e-6)
 
 
 def test_large_logits_do_not_overflow():

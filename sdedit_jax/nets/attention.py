@@ -1,4 +1,4 @@
-"""Attention: softmax(q k^T / sqrt(d)) v, in pieces on CPU, by cuDNN on GPU, by Pallas on TPU.
+"""Attention: softmax(q k^T / sqrt(d)) v, in pieces on CPU, by cuDNN on GPU.
 
 One picture of 64 x 64 tokens has 16.8 million weights in each head. In pieces they are never in
 memory at once: a piece is a block of queries and a block of keys, and the softmax over the blocks
@@ -20,8 +20,6 @@ CUDNN = (jnp.bfloat16, jnp.float16)
 """Dtypes that cuDNN's attention takes."""
 AMPERE = 8.0
 """The least compute capability of a GPU for cuDNN's attention."""
-LANES = 128
-"""JAX's attention for TPUs takes multiples of LANES: of queries, of keys, and of d above LANES."""
 
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None) -> jax.Array:
@@ -38,8 +36,7 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = No
     """
     if mask is not None or q.shape[1] * k.shape[1] <= SMALL:
         return attend_weighed(q, k, v, mask)[0]
-    return lax.platform_dependent(q, k, v, cpu=_in_pieces, cuda=_by_cudnn, tpu=_by_pallas,
-                                  default=_at_once)  # fmt: skip
+    return lax.platform_dependent(q, k, v, cpu=_in_pieces, cuda=_fused, default=_at_once)
 
 
 def attend_weighed(
@@ -61,7 +58,7 @@ def _at_once(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     return attend_weighed(q, k, v)[0]
 
 
-def _by_cudnn(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+def _fused(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     """By cuDNN, for the GPUs, dtypes and head sizes that it takes."""
     d, e = q.shape[-1], v.shape[-1]
     sizes = d == e and d % 8 == 0 and d <= 128
@@ -71,26 +68,9 @@ def _by_cudnn(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
 
 
 def _has_cudnn() -> bool:
-    """Whether there is a GPU for cuDNN's attention; JAX traces `_by_cudnn` on every platform."""
+    """Whether there is a GPU for cuDNN's attention; JAX traces `_fused` on every platform."""
     capability = str(getattr(jax.local_devices()[0], "compute_capability", ""))
     return capability.replace(".", "").isdigit() and float(capability) >= AMPERE
-
-
-def _by_pallas(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-    """By JAX's kernel for TPUs, for the numbers of queries and keys that it takes."""
-    d, e = q.shape[-1], v.shape[-1]
-    if not _has_tpu() or q.shape[1] % LANES or k.shape[1] % LANES or d != e:
-        return _at_once(q, k, v)
-    from jax.experimental.pallas.ops.tpu import flash_attention
-
-    more = -d % LANES if d > LANES else 0  # zeros at the end of a head change no product
-    heads = [jnp.pad(a, ((0, 0),) * 3 + ((0, more),)).swapaxes(1, 2) for a in (q, k, v)]
-    h = flash_attention.flash_attention(*heads, sm_scale=d**-0.5)
-    return h.swapaxes(1, 2)[..., :e]
-
-
-def _has_tpu() -> bool:
-    return jax.local_devices()[0].platform == "tpu"
 
 
 # --- in pieces ------------------------------------------------------------------------------------

@@ -18,7 +18,6 @@ from jax import lax
 from sdedit_jax.nets.resample import NHWC
 
 LEAST_CHANNELS, LEAST_PIXELS, LARGE = 128, 256, 128**2
-"""Of a convolution with a form: channels, and pixels of all pictures. LARGE is one of two kinds."""
 STRIP = 2**26
 """Bytes of transformed inputs and products that are in memory at once."""
 
