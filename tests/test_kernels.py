@@ -1,5 +1,6 @@
 """Attention in pieces and convolutions by products, against plain formulas in float64."""
 
+import re
 from functools import partial
 
 import jax
@@ -109,13 +110,13 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("strip", [winograd.STRIP, 10_000])
+@pytest.mark.parametrize("strip", [winograd.STRIP, 250_000, 10_000])
 @pytest.mark.parametrize("shape", [(1, 8, 8), (2, 20, 12), (3, 4, 20)])
 @pytest.mark.parametrize("forms", FORMS.values(), ids=FORMS)
 def test_convolution_by_fewer_products_is_the_convolution(forms, shape, strip, monkeypatch):
-    """With and without strips, also where the last strip overlaps the one before.
+    """At once, and in strips of which the last one overlaps the one before or does not.
 
-    The RMS error is at most four times that of XLA's convolution, whose sums are the longest.
+    The RMS error was 0.7 to 2.6 times that of XLA's convolution in trials with 64 to 512 channels.
     """
     monkeypatch.setattr(winograd, "STRIP", strip)
     x, kernel = drawn((*shape, 64), (3, 3, 64, 48))
@@ -126,8 +127,35 @@ def test_convolution_by_fewer_products_is_the_convolution(forms, shape, strip, m
         for y in (program(x, kernel), kernels._direct(x, kernel, None))
     )
     assert error <= 4 * direct
-    strips = strip == 10_000 and forms[0] is not None and shape[1] > len(forms[0].outputs)
+    strips = winograd.rows_of_strip(x.shape, kernel.shape, forms) < shape[1]
     assert ("stablehlo.while" in program.lower(x, kernel).as_text()) == strips
+
+
+@pytest.mark.parametrize(
+    ("strip", "rows"), [(winograd.STRIP, (20, 20)), (250_000, (12, 6)), (10_000, (4, 2))]
+)
+def test_strips_are_of_whole_groups_of_rows(strip, rows, monkeypatch):
+    """By hand: 2 x 20 x 12 pixels of 64 + 48 channels, 1.5 or 4 numbers of 4 bytes for each."""
+    monkeypatch.setattr(winograd, "STRIP", strip)
+    forms = FORMS["rows"], FORMS["both"]
+    found = [winograd.rows_of_strip((2, 20, 12, 64), (3, 3, 64, 48), form) for form in forms]
+    assert tuple(found) == rows
+
+
+@pytest.mark.parametrize("strip", [winograd.STRIP, 2**21])
+def test_pictures_of_a_vmap_are_those_of_a_batch(strip, monkeypatch):
+    """In strips too; the two sides sum in other orders."""
+    monkeypatch.setattr(winograd, "STRIP", strip)
+    x, kernel = drawn((2, 128, 128, 128), (3, 3, 128, 128))
+    got = jax.jit(jax.vmap(lambda one: kernels.conv3x3(one[None], kernel)[0]))(x)
+    np.testing.assert_allclose(got, jax.jit(kernels.conv3x3)(x, kernel), atol=4e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 6, 8), (1, 8, 6)])
+def test_sides_are_multiples_of_the_form(shape):
+    x, kernel = drawn((*shape, 4), (3, 3, 4, 4))
+    with pytest.raises(ValueError, match="multiple of 4, got 6"):
+        winograd.conv3x3(x, kernel, (winograd.BY_FOUR,) * 2)
 
 
 @pytest.mark.parametrize("form", [winograd.BY_TWO, winograd.BY_FOUR])
@@ -143,7 +171,7 @@ def test_a_form_is_exact_in_exact_arithmetic(form):
 @pytest.mark.parametrize("size", [16, 128])
 def test_convolutions_by_fewer_products_have_the_gradients_of_the_direct_ones(size):
     x, kernel, weight = drawn((1, size, size, 128), (3, 3, 128, 128), (1, size, size, 128))
-    assert any(winograd.forms(x, kernel))
+    assert any(winograd.fastest(x, kernel))
     both = [
         jax.jit(jax.grad(lambda *a, f=f: (f(*a) * weight).sum(), (0, 1)))(x, kernel)
         for f in (kernels.conv3x3, lambda *a: kernels._direct(*a, None))
@@ -159,7 +187,8 @@ def test_convolutions_by_fewer_products_have_the_gradients_of_the_direct_ones(si
         ((1, 124, 128), (128, 128), jnp.float32, "both"),
         ((1, 128, 128), (128, 128), jnp.float32, "rows"),
         ((1, 128, 131), (128, 128), jnp.float32, "rows"),
-        ((1, 130, 128), (128, 128), jnp.float32, None),
+        ((1, 130, 128), (128, 128), jnp.float32, "both"),
+        ((1, 130, 129), (128, 128), jnp.float32, None),
         ((1, 16, 16), (127, 128), jnp.float32, None),
         ((1, 16, 16), (256, 64), jnp.float32, None),
         ((1, 15, 18), (256, 256), jnp.float32, None),
@@ -168,12 +197,13 @@ def test_convolutions_by_fewer_products_have_the_gradients_of_the_direct_ones(si
         ((1, 16, 16), (256, 256), jnp.bfloat16, None),
     ],
 )
-def test_forms_are_for_many_channels_even_sides_and_float32(shape, channels, dtype, taken):
+def test_forms_are_for_many_channels_whole_groups_and_float32(shape, channels, dtype, taken):
     x, kernel = jnp.zeros((*shape, channels[0]), dtype), jnp.zeros((3, 3, *channels), dtype)
-    assert winograd.forms(x, kernel) == FORMS.get(taken, (None, None))
+    found = winograd.fastest(x, kernel)
+    assert [id(form) for form in found] == [id(form) for form in FORMS.get(taken, (None, None))]
     program = jax.jit(kernels.conv3x3).lower(x, kernel).compile().as_text()
-    whole = program.count("window={size=3x3")
-    assert (whole == 0) == (taken is not None)
+    sizes = set(re.findall(r"window={size=(\dx\d)", program))
+    assert sizes == {"rows": {"1x3"}, "both": set(), None: {"3x3"}}[taken]
 
 
 @pytest.mark.parametrize("size", [(4, 4), (3, 5)])

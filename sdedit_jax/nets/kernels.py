@@ -15,8 +15,8 @@ from jax import lax
 from sdedit_jax.nets import winograd
 from sdedit_jax.nets.resample import NHWC, naive_downsample_2d, naive_upsample_2d
 
-FEW, LARGE = 512, 2**22
-"""On CPU, at most FEW pixels are convolved with a kernel of at least LARGE numbers by one product.
+FEW_PIXELS, LARGE_KERNEL = 512, 2**22
+"""On CPU, so few pixels are convolved with a kernel of so many numbers by one product.
 
 The convolution of XLA reads such a kernel, which no cache holds, more than once.
 """
@@ -51,9 +51,10 @@ def _plain_conv(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.A
     direct, columns, fewer = (
         partial(f, precision=precision) for f in (_direct, _by_columns, _by_fewer_products)
     )
-    if x.shape[0] * x.shape[1] * x.shape[2] <= FEW and kernel.size >= LARGE:
+    few = x.shape[0] * x.shape[1] * x.shape[2] <= FEW_PIXELS
+    if few and kernel.size >= LARGE_KERNEL:
         return lax.platform_dependent(x, kernel, cpu=columns, default=direct)
-    if any(winograd.forms(x, kernel)):
+    if any(winograd.fastest(x, kernel)):
         return lax.platform_dependent(x, kernel, cpu=fewer, default=direct)
     return direct(x, kernel)
 
@@ -64,7 +65,7 @@ def _direct(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array
 
 def _by_fewer_products(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:
     with jax.default_matmul_precision(precision):
-        return winograd.conv3x3(x, kernel, winograd.forms(x, kernel))
+        return winograd.conv3x3(x, kernel, winograd.fastest(x, kernel))
 
 
 def _by_columns(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:
@@ -143,7 +144,7 @@ _doubled.defvjp(_doubled_forward, _doubled_backward)
 def _by_conv(x: jax.Array, g: jax.Array, precision: str | None) -> jax.Array:
     """The kernel's gradient [3,3,I,O] as XLA derives it."""
     zeros = jnp.zeros((3, 3, x.shape[-1], g.shape[-1]), x.dtype)
-    return jax.vjp(lambda kernel: _plain_conv(x, kernel, precision), zeros)[1](g)[0]
+    return jax.vjp(lambda kernel: _direct(x, kernel, precision), zeros)[1](g)[0]
 
 
 def _by_products(x: jax.Array, g: jax.Array, precision: str | None) -> jax.Array:

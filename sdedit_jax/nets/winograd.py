@@ -3,7 +3,8 @@
 Winograd's F(m, 3) gives m neighbouring outputs y of a kernel g of 3 from m + 2 inputs d with m + 2
 products in place of 3 m: y = A^T [(G g) * (B^T d)] (Lavin and Gray, CVPR 2016). Along the rows of a
 picture, the columns, or both, the products are convolutions along the other side, or products over
-channels.
+channels. Rounding errors are a few times those of the direct sum. A value that is not finite
+spoils the outputs of its group of m, not only those around it.
 """
 
 import functools
@@ -17,9 +18,14 @@ from jax import lax
 
 from sdedit_jax.nets.resample import NHWC
 
-LEAST_CHANNELS, LEAST_PIXELS, LARGE = 128, 256, 128**2
+LEAST_CHANNELS = 128
+"""Of inputs and of outputs, for a convolution with a form."""
+LEAST_PIXELS = 256
+"""Of all pictures, for a convolution with a form."""
+LARGE_PICTURE = 128**2
+"""Pixels of a picture from which memory limits the speed."""
 STRIP = 2**26
-"""Bytes of transformed inputs and products that are in memory at once."""
+"""Bytes of transformed inputs and products that are in memory at once, of a picture under vmap."""
 
 
 class Form(NamedTuple):
@@ -57,19 +63,19 @@ def _form(*points: float) -> Form:
 BY_TWO, BY_FOUR = _form(0, 1, -1), _form(0, 0.75, -0.75, 1.5, -1.5)
 
 
-def forms(x: jax.Array, kernel: jax.Array) -> Forms:
-    """Those with which x [B,H,W,I] * kernel [3,3,I,O] is fastest; (None, None): XLA's own is.
+def fastest(x: jax.Array, kernel: jax.Array) -> Forms:
+    """The forms for x [B,H,W,I] and kernel [3,3,I,O]; (None, None): XLA's own convolution.
 
-    Measured on CPUs. Memory limits large pictures: half the products, and few arrays. Smaller ones
-    are in the cache: 16 of 36 products. Fewer channels gain little, and every form takes time to
-    compile.
+    Measured on CPUs. Large pictures are limited by memory: F(4, 3) along the height alone, 18 of 36
+    products. Small ones fit the cache: F(2, 3) along both, 16 of 36. Fewer channels gain little,
+    and every form takes time to compile.
     """
     b, h, w, _ = x.shape
     many = min(kernel.shape[2:]) >= LEAST_CHANNELS and b * h * w >= LEAST_PIXELS
     if many and x.dtype == kernel.dtype == jnp.float32:
-        if h * w >= LARGE and h % 4 == 0:
+        if h * w >= LARGE_PICTURE and h % 4 == 0:
             return BY_FOUR, None
-        if h * w < LARGE and h % 2 == w % 2 == 0:
+        if h % 2 == w % 2 == 0:
             return BY_TWO, BY_TWO
     return None, None
 
@@ -77,22 +83,24 @@ def forms(x: jax.Array, kernel: jax.Array) -> Forms:
 def conv3x3(x: jax.Array, kernel: jax.Array, forms: Forms) -> jax.Array:
     """x [B,H,W,I] with kernel [3,3,I,O], stride 1, zero padding -> [B,H,W,O], by these forms.
 
-    A side with a form is a multiple of its m. Large pictures go in strips of rows, so that about
-    STRIP bytes are needed.
+    Large pictures go in strips of rows, so that about STRIP bytes are needed, where the height has
+    a form.
+
+    Raises:
+        ValueError: for a side that is no multiple of the m of its form.
     """
-    b, h, w, n_in = x.shape
-    n_out = kernel.shape[3]
-    growth = math.prod(len(form.inputs) / len(form.outputs) for form in forms if form)
-    count = math.ceil(growth * x.dtype.itemsize * b * h * w * (n_in + n_out) / STRIP)
-    step = len(forms[0].outputs) if forms[0] else h
-    rows = step * math.ceil(h / count / step)
+    b, h, w, _ = x.shape
+    for side, form in zip((h, w), forms, strict=True):
+        if form and side % len(form.outputs):
+            raise ValueError(f"x: a side must be a multiple of {len(form.outputs)}, got {side}")
+    rows = rows_of_strip(x.shape, kernel.shape, forms)
     pads = [(0, 0), *((int(form is not None),) * 2 for form in forms), (0, 0)]
     if rows >= h:
         return _along(_padded(x, pads), kernel, forms)
     pads[1] = (0, 0)
 
-    def lines(first: jax.Array, count: int) -> jax.Array:
-        return lax.dynamic_slice_in_dim(x, first, count, 1)
+    def lines(first: jax.Array, n: int) -> jax.Array:
+        return lax.dynamic_slice_in_dim(x, first, n, 1)
 
     def edge(row: jax.Array) -> jax.Array:
         return jnp.where((row >= 0) & (row < h), lines(row, 1), 0)
@@ -103,9 +111,25 @@ def conv3x3(x: jax.Array, kernel: jax.Array, forms: Forms) -> jax.Array:
         part = _along(_padded(jnp.concatenate(part, 1), pads), kernel, forms)
         return lax.dynamic_update_slice_in_dim(y, part, first, 1)
 
-    # every row is written: zeros would be one array for all convolutions, and a copy for each
-    y = jnp.broadcast_to(x[0, 0, 0, 0], (b, h, w, n_out))
+    # every row is written. Zeros would be one constant, which XLA copies for every loop
+    y = jnp.broadcast_to(x[0, 0, 0, 0], (b, h, w, kernel.shape[3]))
     return lax.fori_loop(0, math.ceil(h / rows), strip, y)
+
+
+def rows_of_strip(x: tuple[int, ...], kernel: tuple[int, ...], forms: Forms) -> int:
+    """Rows for which the memory is about STRIP; those of the picture or more: no strips.
+
+    Args:
+        x: [B,H,W,I]. kernel: [3,3,I,O].
+        forms: of the height and the width.
+    """
+    b, h, w, _ = x
+    if forms[0] is None:
+        return h
+    m = len(forms[0].outputs)
+    growth = math.prod(len(form.inputs) / len(form.outputs) for form in forms if form)
+    count = math.ceil(growth * 4 * b * h * w * sum(kernel[2:]) / STRIP)
+    return m * math.ceil(h / count / m)
 
 
 def _padded(x: jax.Array, pads: list[tuple[int, int]]) -> jax.Array:
