@@ -11,7 +11,7 @@ import machine
 import numpy as np
 from jax import monitoring
 from machine import Seconds
-from peaks import Cost, cost
+from peaks import Cost, cost, direct_flop
 
 from sdedit_jax import devices
 from sdedit_jax.diffusion.solvers import Prediction
@@ -162,19 +162,21 @@ def evaluation(pipeline: Any, params: Any, request: Any) -> Evaluation:
     return Evaluation(fn, devices.compiled(jax.jit(fn).lower(*args)), args)
 
 
-def work(form: Form, whole: Timed, free: Timed, network: Any) -> dict[str, Any]:
+def work(form: Form, whole: Timed, free: Timed, network: Evaluation) -> dict[str, Any]:
     """FLOPs and bytes of an evaluation, of all else, and of the edit.
 
-    The edit has those of its evaluations and of the edit without a network. The compiler counts the
+    FLOPs of an evaluation are those of `direct_flop`. The edit has those of its evaluations and of
+    the edit without a network. The compiler counts the
     body of a loop once or as often as it runs, which depends on its version. "counted" is how many
     of the "loop" steps of a program it counts: the FLOPs of the program over those of a step.
     """
-    pipeline, one = form.pipeline, cost(network)
+    pipeline, one = form.pipeline, cost(network.program)
     loop, plan = next(executor.chunks(pipeline)).count, pipeline.plan
     step = one.flop * pipeline.evaluations or 1.0
     counted = max(1, round(cost(whole.programs["advance"]).flop / step))
     times = dict.fromkeys(PROGRAMS, 1.0) | {"advance": plan.n * plan.repeats / counted}
     costs = [(cost(program), times[part]) for part, program in free.programs.items()]
+    one = one._replace(flop=direct_flop(network.fn, *network.args))
     rest = Cost(*(sum(c[i] * n for c, n in costs) for i in range(2)))
     edit = Cost(*(plan.nfe * own + more for own, more in zip(one, rest, strict=True)))
     found = {"evaluation": one, "rest": rest, "edit": edit}

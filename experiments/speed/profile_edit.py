@@ -111,7 +111,7 @@ def profile(prior: Any, batch: int, steps: int | None, compute: str, runs: int) 
     found_parts = [edit_parts.parts(turn, pipeline.plan.nfe) for turn in turns]
     row["parts"] = machine.medians(found_parts)
     free = edit_parts.staged(reduced["no network"], params, keys)
-    row["work"] = edit_parts.work(form, whole, free, network.program)
+    row["work"] = edit_parts.work(form, whole, free, network)
     row["memory"] = edit_parts.memory(whole.programs["advance"])
     flop = {"evaluation": row["work"]["evaluation"]["flop"], "edit": row["work"]["edit"]["flop"]}
     flop |= {one.name: one.flop for one in products}
