@@ -85,7 +85,7 @@ def product(side: int, compute: str) -> Peak:
 
 
 def convolution(given: Convolution, compute: str) -> Peak:
-    """A convolution as the networks of the library compute it; the FLOPs are those of `direct_flop`.
+    """A convolution as the networks of the library compute it, with the FLOPs of `direct_flop`.
 
     Products with the zeros around the pictures are not counted.
     """
