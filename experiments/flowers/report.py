@@ -48,7 +48,7 @@ def main() -> None:
     print_errors(errors(prior, known, held_out))
     drawn = [sample(prior, k, args.steps) for k in range(SAMPLES)]
     found = nearest(drawn, known.images)
-    tell_distances(found, nearest(spread(held_out, SAMPLES), known.images))
+    print_distances(found, nearest(spread(held_out, SAMPLES), known.images))
     images.write_png(args.out, sheet(drawn, found, known.images), overwrite=True)
 
 
@@ -142,7 +142,7 @@ def disc() -> np.ndarray:
     return np.hypot(x, y) <= min(HALF / 2 * min(SCALES), HALF / 2 - max(SHIFTS))
 
 
-def tell_distances(samples: list[Nearest], photos: list[Nearest]) -> None:
+def print_distances(samples: list[Nearest], photos: list[Nearest]) -> None:
     """Print how near samples and held-out photos are to the training photos."""
     print("distance to the nearest training photo (RMS, [-1, 1] units; a copy has 0)")
     print("| | least | median | greatest |\n|---|---|---|---|")

@@ -38,8 +38,8 @@ def ordered(rows: Iterable[Row]) -> list[Row]:
 
     def place(row: Row) -> tuple[int, bool, float]:
         strength = row.get("strength", 0)
-        found = isinstance(strength, str)
-        return ways.index(tuple(row.get(n) for n in names)), found, 0 if found else strength
+        automatic = isinstance(strength, str)
+        return ways.index(tuple(row.get(n) for n in names)), automatic, 0 if automatic else strength
 
     return sorted(rows, key=place)
 

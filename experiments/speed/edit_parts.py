@@ -185,7 +185,7 @@ def work(form: Form, whole: Timed, free: Timed, network: Evaluation) -> dict[str
 
 
 def memory(program: Any) -> dict[str, int]:
-    """Bytes of a compiled program; empty where the compiler tells nothing."""
+    """Bytes of a compiled program; empty where the compiler knows nothing."""
     found = program.memory_analysis()
     names = {"arguments": "argument", "outputs": "output", "temporary": "temp"}
     read = {name: getattr(found, f"{field}_size_in_bytes", None) for name, field in names.items()}

@@ -223,14 +223,14 @@ def write(args: argparse.Namespace, work: Path, dtype: str) -> dict[str, Any]:
 
 
 def peer(args: argparse.Namespace, step: str, work: Path, *more: str) -> dict[str, Any]:
-    """What a step of peer.py tells."""
+    """The results of a step of peer.py."""
     return run_step(args.peer_python, str(HERE / "peer.py"), step, str(work / "peer"), *more)
 
 
 def own(step: str, args: argparse.Namespace, work: Path) -> dict[str, Any]:
-    """What a step of ours tells."""
-    return run_step(sys.executable, __file__, f"--step={step}", f"--work={work}",
-                f"--dtype={args.dtype}")  # fmt: skip
+    """The results of a step of ours."""
+    given = f"--step={step}", f"--work={work}", f"--dtype={args.dtype}"
+    return run_step(sys.executable, __file__, *given)
 
 
 def run_step(*command: str) -> dict[str, Any]:

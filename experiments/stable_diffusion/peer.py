@@ -93,7 +93,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 
 def main() -> None:
-    """One step; the last line of the output tells of it."""
+    """One step; its results are the last line of the output."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("step", choices=("write", "evaluate", "time"))
     parser.add_argument("folder", type=Path)

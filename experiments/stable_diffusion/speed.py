@@ -60,8 +60,8 @@ def main() -> None:
         row = {"size": args.size, "compute": args.compute, "steps": args.steps, "runs": args.runs}
         if not (work / "peer").exists():
             row |= full_size.write(args, work, "float16")
-        row |= full_size.run_step(sys.executable, __file__, "--ours", f"--work={work}",
-                              f"--compute={args.compute}", *numbers)  # fmt: skip
+        own = "--ours", f"--work={work}", f"--compute={args.compute}"
+        row |= full_size.run_step(sys.executable, __file__, *own, *numbers)
         row |= full_size.peer(args, "time", work, f"--dtype={args.compute}", *numbers)
     with args.out.open("a") as file:
         file.write(json.dumps(row) + "\n")
