@@ -526,8 +526,8 @@ class Visit:
         return self.page.locator("#result .sd-line").inner_text()
 
     def finish(self):
-        self.page.click("#finish")
         count = self.page.locator("#strip button").count()
+        self.page.click("#finish")
         self.page.wait_for_function(
             f"document.querySelectorAll('#strip button').length > {count}", timeout=WAIT
         )
