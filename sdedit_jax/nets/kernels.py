@@ -48,13 +48,13 @@ def group_norm(
 
 
 def _plain_conv(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:
-    direct, columns, fewer = (
-        partial(f, precision=precision) for f in (_direct, _by_columns, _by_fewer_products)
-    )
+    direct, columns = (partial(f, precision=precision) for f in (_direct, _by_columns))
     few = x.shape[0] * x.shape[1] * x.shape[2] <= FEW_PIXELS
     if few and kernel.size >= LARGE_KERNEL:
         return lax.platform_dependent(x, kernel, cpu=columns, default=direct)
-    if any(winograd.fastest(x, kernel)):
+    forms = winograd.fastest(x, kernel)
+    if any(forms):
+        fewer = partial(_by_fewer_products, forms=forms, precision=precision)
         return lax.platform_dependent(x, kernel, cpu=fewer, default=direct)
     return direct(x, kernel)
 
@@ -63,9 +63,11 @@ def _direct(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array
     return _padded(x, kernel, "SAME", precision)
 
 
-def _by_fewer_products(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:
+def _by_fewer_products(
+    x: jax.Array, kernel: jax.Array, forms: winograd.Forms, precision: str | None
+) -> jax.Array:
     with jax.default_matmul_precision(precision):
-        return winograd.conv3x3(x, kernel, winograd.fastest(x, kernel))
+        return winograd.conv3x3(x, kernel, forms)
 
 
 def _by_columns(x: jax.Array, kernel: jax.Array, precision: str | None) -> jax.Array:
