@@ -170,7 +170,7 @@ def test_a_form_is_exact_in_exact_arithmetic(form):
 
 @pytest.mark.parametrize("size", [16, 128])
 def test_convolutions_by_fewer_products_have_the_gradients_of_the_direct_ones(size):
-    x, kernel, weight = drawn((1, size, size, 128), (3, 3, 128, 128), (1, size, size, 128))
+    x, kernel, weight = drawn((2, size, size, 128), (3, 3, 128, 128), (2, size, size, 128))
     assert any(winograd.fastest(x, kernel))
     both = [
         jax.jit(jax.grad(lambda *a, f=f: (f(*a) * weight).sum(), (0, 1)))(x, kernel)
@@ -183,18 +183,18 @@ def test_convolutions_by_fewer_products_have_the_gradients_of_the_direct_ones(si
 @pytest.mark.parametrize(
     ("shape", "channels", "dtype", "taken"),
     [
-        ((1, 16, 16), (128, 256), jnp.float32, "both"),
+        ((2, 16, 16), (128, 256), jnp.float32, "both"),
         ((1, 124, 128), (128, 128), jnp.float32, "both"),
         ((1, 128, 128), (128, 128), jnp.float32, "rows"),
         ((1, 128, 131), (128, 128), jnp.float32, "rows"),
         ((1, 130, 128), (128, 128), jnp.float32, "both"),
         ((1, 130, 129), (128, 128), jnp.float32, None),
-        ((1, 16, 16), (127, 128), jnp.float32, None),
-        ((1, 16, 16), (256, 64), jnp.float32, None),
-        ((1, 15, 18), (256, 256), jnp.float32, None),
+        ((2, 16, 16), (127, 128), jnp.float32, None),
+        ((2, 16, 16), (256, 64), jnp.float32, None),
+        ((2, 15, 18), (256, 256), jnp.float32, None),
         ((4, 16, 17), (256, 256), jnp.float32, None),
-        ((3, 8, 8), (128, 128), jnp.float32, None),
-        ((1, 16, 16), (256, 256), jnp.bfloat16, None),
+        ((7, 8, 8), (128, 128), jnp.float32, None),
+        ((2, 16, 16), (256, 256), jnp.bfloat16, None),
     ],
 )
 def test_forms_are_for_many_channels_whole_groups_and_float32(shape, channels, dtype, taken):

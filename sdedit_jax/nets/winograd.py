@@ -20,8 +20,8 @@ from sdedit_jax.nets.resample import NHWC
 
 LEAST_CHANNELS = 128
 """Of inputs and of outputs, for a convolution with a form."""
-LEAST_PIXELS = 256
-"""Of all pictures, for a convolution with a form."""
+LEAST_PIXELS = 512
+"""Of all pictures, for a convolution with a form; fewer do not repay transforming the kernel."""
 LARGE_PICTURE = 128**2
 """Pixels of a picture from which memory limits the speed."""
 STRIP = 2**26
