@@ -23,6 +23,7 @@ SPEC.loader.exec_module(profile_edit)  # it puts its folder on the path of impor
 
 import edit as speed_edit  # noqa: E402
 import edit_parts  # noqa: E402
+import networks  # noqa: E402
 import peaks  # noqa: E402
 from peaks import Convolution  # noqa: E402
 
@@ -124,3 +125,13 @@ def test_profile_and_plot(monkeypatch, tmp_path, capsys):
     profile_edit.main()
     with Image.open(out.with_suffix(".png")) as picture:
         assert len(picture.convert("RGB").getcolors(10**6)) > 10
+
+
+def test_the_rates_of_networks_are_those_of_the_rows_with_a_rate_of_matrices(tmp_path):
+    sides = {"ours": {"wall": 0.5, "memory": 1.0}, "theirs": {"wall": 1.0, "memory": 1.0}}
+    row = {"name": "net", "compute": "float32", "batch": 4, "form": "eager", "compile": 2.0}
+    file = tmp_path / "networks.jsonl"
+    file.write_text(json.dumps(row | sides))
+    assert len(networks.table(file)) == 3
+    file.write_text(json.dumps(row | sides | {"gflop": 100.0, "matrix": 400.0}))
+    assert networks.table(file)[-1] == "| net | float32 | 4 | 8 | 200 | 50% |"

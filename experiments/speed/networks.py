@@ -26,9 +26,10 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
 
-from machine import limit_threads, rows, write  # noqa: E402
+import machine  # noqa: E402
 
 FORMS = ("eager", "channels_last", "compile")
+RATES = ("network", "compute", "batch", "pictures/s", "GFLOP/s", "of the matrix peak")
 WITHOUT_BATCHES = ("SD 1.5 U-Net", "SD 1.5 VAE encoder", "SD 1.5 VAE decoder")
 """Networks that run one picture at a time."""
 
@@ -58,7 +59,7 @@ def main() -> int:
     if args.table:
         print("\n".join(table(args.out)))
         return 0
-    limit_threads(args.threads)  # before the first import of jax and torch
+    machine.limit_threads(args.threads)  # before the first import of jax and torch
     if args.child:
         measure(args)
         return 0
@@ -84,6 +85,7 @@ def measure(args: argparse.Namespace) -> None:
     device = jax.devices()[0]
     where = {"device": device.device_kind, "cores": args.threads, "compute": args.compute}
     where |= {"jax": jax.__version__, "torch": torch.__version__}
+    where["matrix"] = matrix_rate(args.compute)
     ours = our_network(made, args.compute)
     for batch in [1] if name in WITHOUT_BATCHES else map(int, args.batches.split(",")):
         torch.manual_seed(batch)
@@ -93,10 +95,20 @@ def measure(args: argparse.Namespace) -> None:
         for form in filter(None, args.forms.split(",")):
             theirs = in_form(made, form, inputs, args.compute)
             row |= {"form": form, **compared(mine.run, theirs, args.runs)}
-            write(args.out, row)
+            machine.write(args.out, row)
         if not args.forms:
             runs = [timed(mine.run) for _ in range(args.runs + 1)][1:]
-            write(args.out, row | {"form": "", "ours": middle(runs)})
+            machine.write(args.out, row | {"form": "", "ours": middle(runs)})
+
+
+def matrix_rate(compute: str) -> float:
+    """GFLOP/s of the fastest product of two square matrices, the peak of the machine."""
+    import peaks
+
+    products = [peaks.product(side, compute) for side in peaks.sides()]
+    turns = machine.in_turns([machine.steady(one.name, one.run) for one in products], 3)
+    seconds = machine.medians(turns)
+    return round(max(one.flop / seconds[one.name] for one in products) / 1e9, 1)
 
 
 def compared(mine: Callable, theirs: Callable, runs: int) -> dict[str, Any]:
@@ -245,9 +257,12 @@ def in_form(made: Any, form: str, inputs: tuple, compute: str) -> Callable[[], n
 
 
 def table(file: Path) -> list[str]:
-    """A row for each network, compute mode and batch: the last measurement of each form."""
+    """Two tables, of times and of rates.
+
+    A row for each network, compute mode and batch: the last measurement of each form.
+    """
     found: dict[tuple[str, ...], dict[str, Any]] = {}
-    for row in rows(file):
+    for row in machine.rows(file):
         key = row["name"], row["compute"], str(row["batch"])
         found.setdefault(key, {})[row["form"]] = row
     head = [
@@ -261,7 +276,11 @@ def table(file: Path) -> list[str]:
         "best's",
         "compile, s",
     ]
-    return [bars(head), bars(["---"] * len(head)), *(bars(cells(k, v)) for k, v in found.items())]
+    times = [bars(head), bars(["---"] * len(head)), *(bars(cells(k, v)) for k, v in found.items())]
+    rates = [
+        bars(rate_cells(k, v)) for k, v in found.items() if any("matrix" in r for r in v.values())
+    ]
+    return [*times, "", bars(RATES), bars(["---"] * len(RATES)), *rates] if rates else times
 
 
 def bars(cells: list[str]) -> str:
@@ -281,6 +300,15 @@ def cells(key: tuple[str, ...], forms: Mapping[str, Mapping[str, Any]]) -> list[
     own = [f"{ratios[best]:.2f}", f"{memory:,.0f}"] if best else ["", f"{memory:,.0f}"]
     theirs = f"{forms[best]['theirs']['memory']:,.0f}" if best else ""
     return [*key, f"{ours:.2f}", *walls, *own, theirs, f"{last['compile']:.0f}"]
+
+
+def rate_cells(key: tuple[str, ...], forms: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The cells of RATES, from the median of the rows with the rate of matrices."""
+    measured = [row for row in forms.values() if "matrix" in row]
+    wall = statistics.median(row["ours"]["wall"] for row in measured)
+    matrix = statistics.median(row["matrix"] for row in measured)
+    rate = measured[-1]["gflop"] / wall
+    return [*key, f"{int(key[2]) / wall:.3g}", f"{rate:,.0f}", f"{rate / matrix:.0%}"]
 
 
 if __name__ == "__main__":
