@@ -1,8 +1,8 @@
 """Evaluation as in the SDEdit paper on LSUN church: simulated strokes, NCSN++ of score_sde.
 
 --config.prior=FOLDER, the converted checkpoint ve/church_ncsnpp_continuous of score_sde (see
-docs/checkpoints.md); --config.input=FOLDER with church_outdoor_val_lmdb of the LSUN release (the
-extra [lsun]); --config.features.inception=FILE for KID and FID that compare with published ones.
+docs/checkpoints.md); --config.input=FOLDER with church_outdoor_val_lmdb of the LSUN release;
+--config.features.inception=FILE for KID and FID that compare with published ones.
 """
 
 from ml_collections import ConfigDict

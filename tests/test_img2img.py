@@ -158,10 +158,12 @@ def recorded_case(files, case):
 
 
 def test_nine_channels(inpainting, folder, io):
-    """The inpainting U-Net with the recorded mask and masked picture; no blending."""
+    """The inpainting U-Net with the recorded mask and masked picture; the preset does not blend."""
     run, texts, case = programs(inpainting), programs(folder), "inpaint9_ddim_s06"
     told, (_, own) = io[0][case], recorded_case(io[1], case)
     grid, _ = preset_grid(run.prior, told)
+    assert resolved(run.prior, told, "diffusers").plan.hold is None
+    assert resolved(texts.prior, told, "diffusers").plan.hold == "level"
     shown = [
         conditioning.InpaintCond(texts.embed(text), own["latent_mask"], own["masked_image_latents"])
         for text in (told["prompt"], "")
@@ -332,11 +334,33 @@ def preset_grid(prior, told, preset=""):
     preset = preset or "diffusers" + SCHEDULERS[told["scheduler"]]
     eta = {"DDPMScheduler": 1.0}.get(told["scheduler"], told["eta"])
     preset += "-eta" if eta and preset == "diffusers" else ""
-    values, share = {"steps": told["num_inference_steps"]}, told["strength"]
-    sampling = settings.sampling(values, preset, strength=share)
-    plan = settings.resolve(settings.preset_process(prior, preset), sampling, 0.5).plan
+    plan = resolved(prior, told, preset).plan
     assert getattr(plan.solver, "eta", eta) == eta
     return plan.grid(prior.process, jnp.float32(0), plan.n), plan.solver
+
+
+def resolved(prior, told, preset):
+    """The settings of a case by a preset."""
+    values, share = {"steps": told["num_inference_steps"]}, told["strength"]
+    sampling = settings.sampling(values, preset, strength=share)
+    return settings.resolve(settings.preset_process(prior, preset), sampling, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("n", "config", "end"),
+    [
+        (14, {"final_sigmas_type": "sigma_min"}, 0.001),
+        (15, {"final_sigmas_type": "sigma_min"}, CLEAN),
+        (14, {"final_sigmas_type": "sigma_min", "lower_order_final": False}, CLEAN),
+        (14, {}, CLEAN),
+    ],
+)
+def test_short_runs_of_dpm_solver_end_with_a_step_of_first_order(n, config, end):
+    """diffusers' lower_order_final: in runs of fewer than 15 steps, of which strength runs some."""
+    prior = player([0], np.zeros((1, 1, 1, 1, 1))).replace(metadata={"scheduler": config})
+    told = {"num_inference_steps": n, "strength": 0.8}
+    solver = resolved(prior, told, "diffusers-dpmpp").plan.solver
+    assert solver.first_order_to == pytest.approx(end)
 
 
 def test_trailing_steps_of_every_number():

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from sdedit_jax import registry
 from sdedit_jax.diffusion import masking, sampler, timesteps
 from sdedit_jax.diffusion.grids import MakeGrid
-from sdedit_jax.diffusion.sde import VE, VP, Tabulated
-from sdedit_jax.diffusion.solvers import PLMS, AdaptiveSolver, Ancestral, Solver
+from sdedit_jax.diffusion.sde import CLEAN, VE, VP, Tabulated
+from sdedit_jax.diffusion.solvers import PLMS, AdaptiveSolver, Ancestral, DPMpp, Solver
 from sdedit_jax.diffusion.timesteps import TimestepGrid, Timesteps
 from sdedit_jax.edits.sdedit import NOISE_BY, SDEdit
 from sdedit_jax.priors.prior import Prior
@@ -101,6 +101,9 @@ VARIANCE_TYPES = {
 
 ATTEMPTS = 1000
 """The bound of the attempts of an adaptive solver, where none is given."""
+
+FEW = 15
+"""Steps below which diffusers' DPM-Solver++ ends with a step of first order, wherever it ends."""
 
 STRENGTH = 0.8
 """Of the presets of diffusers, where none is given; theirs."""
@@ -216,9 +219,14 @@ def resolve(prior: Prior, s: Sampling, t0: float) -> Resolved:
         s = dataclasses.replace(s, grid=dataclasses.replace(grid, spacing=own.spacing))
         if own.scheduler == "ddpm" and timesteps.steps(own, n)[-1] == 0:
             s = dataclasses.replace(s, final="mean")  # its step 0 draws no noise
+        if isinstance(solver, DPMpp):
+            solver = with_last_order(solver, own, n, prior)
         grid = TimestepGrid(own, n, grid.skip)
         n, t0 = grid.count, grid.start
-    end = (s.hold, s.repeats, s.corrector, s.final, s.noise_by)
+    hold = s.hold
+    if isinstance(s.grid, Scheduler) and prior.prepare_cond is not None and hold == "level":
+        hold = None  # the network sees the kept region: diffusers does not blend it
+    end = (hold, s.repeats, s.corrector, s.final, s.noise_by)
     plan = SDEdit(prior.static, solver, grid, n, *end)
     resolved = dataclasses.replace(s, rule=solver)
     return Resolved(prior, plan, t0, as_strings(resolved))
@@ -241,6 +249,18 @@ def schedule(scheduler: Scheduler, prior: Prior) -> Timesteps:
         clean = found.get("final_sigmas_type", "zero") == "zero"
     table = len(getattr(prior.process, "log_snrs", ())) or 1000
     return Timesteps(name, spacing, found.get("steps_offset", 0), clean, table)
+
+
+def with_last_order(solver: DPMpp, own: Timesteps, n: int, prior: Prior) -> DPMpp:
+    """The solver of a scheduler of n steps, whose last step is of first order.
+
+    diffusers takes it so where it ends clean, and elsewhere in a run of fewer than FEW steps
+    (lower_order_final).
+    """
+    lower = prior.metadata.get("scheduler", {}).get("lower_order_final", True)
+    if own.clean or n >= FEW or not lower or solver.first_order_to != CLEAN:
+        return solver
+    return dataclasses.replace(solver, first_order_to=float(timesteps.times(own, n)[1][-1]))
 
 
 def scheduler_step(given: SchedulerStep, prior: Prior) -> Ancestral:
