@@ -96,6 +96,7 @@ class Source:
     def __init__(self, name: str, path: Path, read: Callable[[], Pictures], recent: Recent) -> None:
         self.name, self.path, self.read, self.recent = name, path, read, recent
         self.files: dict[Path, str] | None = None
+        self.key = object()  # not this source, which refers to what keeps its pictures
 
     def __call__(self) -> Pictures:
         """The pictures.
@@ -103,7 +104,7 @@ class Source:
         Raises:
             ValueError: they cannot be read. Changed: they are not those of the first call.
         """
-        return self.recent.get(self, self._first if self.files is None else self._again)[0]
+        return self.recent.get(self.key, self._first if self.files is None else self._again)[0]
 
     def _first(self) -> Pictures:
         with door.noted() as files:
