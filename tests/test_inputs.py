@@ -84,9 +84,7 @@ ALL = {"output": "original", "sampler__steps": 2}
 
 
 def answered(monkeypatch):
-    monkeypatch.setattr(autotune, "LEAST", 2)
-    monkeypatch.setattr(autotune, "MOST", 16)
-    monkeypatch.setattr(autotune, "EACH", 1)
+    monkeypatch.setattr(autotune, "MOST", 32)
     monkeypatch.setattr("sys.stdin", iter_of("less\n", "done\n"))
 
 
