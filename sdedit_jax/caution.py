@@ -5,13 +5,28 @@ import inspect
 import sys
 import warnings
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 from sdedit_jax.files.wording import one_line
 
+_QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Within it, `warn` does nothing, because the same warning was given before."""
+    before = _QUIET.set(True)
+    try:
+        yield
+    finally:
+        _QUIET.reset(before)
+
 
 def warn(message: str) -> None:
     """Warn at the line of the caller that is outside of this package."""
+    if _QUIET.get():
+        return
     package = __name__.partition(".")[0]
     frame, level = inspect.currentframe(), 1
     while frame.f_back and frame.f_globals["__name__"].partition(".")[0] == package:

@@ -4,6 +4,7 @@ Libraries that open files by themselves get paths that `check` or `check_folder`
 """
 
 import contextlib
+import hashlib
 import itertools
 import os
 import stat
@@ -41,6 +42,7 @@ See = Callable[[Path, str], None]
 """Sees a path and the field that names it, before the path is opened; ValueError refuses it."""
 
 _SEE: ContextVar[See | None] = ContextVar("see", default=None)
+_SEEN: ContextVar[dict[Path, str] | None] = ContextVar("seen", default=None)
 
 
 @contextlib.contextmanager
@@ -51,6 +53,17 @@ def guarded(see: See) -> Iterator[None]:
         yield
     finally:
         _SEE.reset(before)
+
+
+@contextlib.contextmanager
+def noted() -> Iterator[dict[Path, str]]:
+    """Within it, the sha256 of each file that is read whole is noted by the file's path."""
+    found: dict[Path, str] = {}
+    before = _SEEN.set(found)
+    try:
+        yield found
+    finally:
+        _SEEN.reset(before)
 
 
 def pass_guard(path: str | Path, field: str = "") -> Path:
@@ -106,7 +119,10 @@ def read(path: str | Path, field: str = "", most: int = TEXT) -> bytes:
     Raises:
         ValueError: see `check`; or the file cannot be read.
     """
-    return b"".join(_pieces(path, field, most))
+    data, seen = b"".join(_pieces(path, field, most)), _SEEN.get()
+    if seen is not None:
+        seen[user_path(path)] = hashlib.sha256(data).hexdigest()
+    return data
 
 
 def _pieces(path: str | Path, field: str, most: int) -> Iterator[bytes]:

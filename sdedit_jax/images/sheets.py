@@ -99,7 +99,7 @@ def _starts(lengths: Sequence[int], first: int) -> list[int]:
 def _enlarge(cell: np.ndarray, scale: int) -> np.ndarray:
     if cell.ndim == 2:
         cell = np.repeat(cell[..., None], 3, axis=-1)
-    return np.repeat(np.repeat(cell, scale, axis=0), scale, axis=1)
+    return cell if scale == 1 else np.repeat(np.repeat(cell, scale, axis=0), scale, axis=1)
 
 
 def _width(font: ImageFont.ImageFont, text: str) -> int:

@@ -35,9 +35,10 @@ from sdedit_jax.modes.autotune_candidates import (
 )
 from sdedit_jax.modes.autotune_report import Results
 from sdedit_jax.modes.files import Target, list_inputs, needed, refuse_existing, spread
+from sdedit_jax.modes.inputs import Input
 from sdedit_jax.modes.jobs import Done
 from sdedit_jax.modes.sdedit import SDEditKind
-from sdedit_jax.modes.session import Input, Job, header, read_inputs
+from sdedit_jax.modes.session import Job, header, read_inputs
 from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.text.spelling import counted
 
@@ -158,7 +159,7 @@ def first_batch(
 ) -> Budget:
     """The budget, by the time that one batch of a candidate takes."""
     some = [Job(item, "", kind.config.seed) for item in spread(inputs, MOST // EACH)]
-    jobs, start = kind.with_strengths(some), time.perf_counter()
+    jobs, start = batches.with_strengths(kind, some), time.perf_counter()
     made = edits_of(kind, jobs, one, kind.config.batch, 0, cancel)
     whole = time.perf_counter() - start
     return Budget(

@@ -20,10 +20,20 @@ from sdedit_jax.modes.files import (
     refuse_own_folder,
     sheet,
 )
-from sdedit_jax.modes.jobs import Done, Failed, run
+from sdedit_jax.modes.inputs import Input
+from sdedit_jax.modes.jobs import Done, Failed, run, with_strengths
 from sdedit_jax.modes.report import of_edits
 from sdedit_jax.modes.resume import Earlier
-from sdedit_jax.modes.session import Input, Job, Kind, check_sheet, check_work, header, read_inputs
+from sdedit_jax.modes.session import (
+    Job,
+    Kind,
+    check_sheet,
+    check_work,
+    header,
+    leads,
+    read_inputs,
+    side_of_cells,
+)
 from sdedit_jax.modes.uncertainty import Spread
 from sdedit_jax.pipeline.base import Cancelled
 from sdedit_jax.pipeline.executor import Cancel
@@ -121,8 +131,7 @@ def finish(edits: Edits, target: Target) -> int:
     if done:
         spread, more = None, {}
         if kind.config.uncertainty:
-            spread = uncertainty.spread(edits.inputs, done)
-            more["uncertainty"] = uncertainty.write(spread, own)
+            spread, more["uncertainty"] = uncertainty.write(edits.inputs, done, own)
         shown = contact_sheet(kind, edits.inputs, done, spread)
         path = own.png(f"sheet{end}.png", shown, {images.PART: "sheet", summary_files.RUN: run})
         if kind.config.report:
@@ -151,7 +160,7 @@ def planned(kind: Kind, jobs: Sequence[Job], target: Target, ends: Sequence[str]
     """The files that jobs will write, and one with each of `ends` for an input."""
     inputs = list({id(job.input): job.input for job in jobs}.values())
     names = [job.name for job in jobs]
-    names += [one.name + end for one in inputs for end in (*kind.beside(one), *ends)]
+    names += [one.name + end for one in inputs for end in (*one.beside, *ends)]
     return [target.folder / f"{name}.png" for name in names]
 
 
@@ -197,9 +206,9 @@ def stored(kind: Kind, done: Done, target: Target, first: Done | None) -> Done:
     Args:
         first: a result of the same run; what its recipe has too is kept once.
     """
-    known, made = kind.inputs_beside(done.job.input), done.made
-    beside = {end: picture for end, picture in made.beside.items() if end not in known}
-    output = Stored(target.folder / f"{done.job.name}.png")
+    made, folder = done.made, target.folder
+    beside = {end: Stored(folder / f"{done.job.input.name}{end}.png") for end in made.beside}
+    output = Stored(folder / f"{done.job.name}.png")
     same = first.recipe if first else {}
     recipe = {
         name: same[name] if name in same and same[name] == value else value
@@ -211,7 +220,7 @@ def stored(kind: Kind, done: Done, target: Target, first: Done | None) -> Done:
 def strengths(kind: Kind, jobs: Sequence[Job], cancel: Cancel) -> Sequence[Job]:
     """The jobs with the strengths that the kind finds for them; none where it is stopped."""
     try:
-        jobs = kind.with_strengths(jobs, cancel) if jobs else []
+        jobs = with_strengths(kind, jobs, cancel)
     except Cancelled:
         return []
     print("\n".join(kind.lines([job for job in jobs if not job.failed])))
@@ -242,16 +251,16 @@ def contact_sheet(
     kind: Kind, inputs: Sequence[Input], done: Sequence[Done], spread: Spread | None = None
 ) -> np.ndarray:
     """A row for each input: the input itself, guide, mask, results and their uncertainty."""
-    count, rows, labels = kind.config.samples, [], {}
-    for one in inputs:
+
+    def row(one: Input) -> list[tuple[str, np.ndarray | None]]:
         own = [d for d in done if d.job.input.name == one.name]
-        at = {d.job.sample: on_background(d.made.output.picture, one.item) for d in own}
-        labels = kind.leads(*((own[0].job.input, own[0].made) if own else (one, None)))
-        maps = [spread.picture(one.name)] if spread else []
-        rows.append([*labels.values(), *(at.get(k) for k in range(count)), *maps])
-    columns = [*labels, *(f"sample {k}" for k in range(count))]
-    columns += [spread.column] if spread else []
-    return sheet(rows, [one.name for one in inputs], columns, kind.config.sheet_scale)
+        at = {d.job.sample: on_background(d.made.output.picture, one.background) for d in own}
+        before = leads(kind, *((own[0].job.input, own[0].made) if own else (one, None)))
+        samples = ((f"sample {k}", at.get(k)) for k in range(kind.config.samples))
+        maps = [(spread.column, spread.picture(one.name))] if spread else []
+        return [*before.items(), *samples, *maps]
+
+    return sheet(map(row, inputs), [one.name for one in inputs], side_of_cells(kind, inputs))
 
 
 def record(

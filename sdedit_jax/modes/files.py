@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -168,30 +168,36 @@ def list_inputs(config: ConfigDict) -> images.Listing:
 
 
 def sheet(
-    rows: Sequence[Sequence[np.ndarray | None]],
-    names: Sequence[str],
-    columns: Sequence[str],
-    scale: int,
+    rows: Iterable[Sequence[tuple[str, np.ndarray | None]]], names: Sequence[str], side: int
 ) -> np.ndarray:
-    """A contact sheet with cells of one size: that of the results, which stand last in a row.
+    """A contact sheet with cells of one size; of a row at a time the pictures are in memory.
 
     The column "mask" is left out where everything may change in every row.
 
     Args:
-        scale: pixels per pixel of a result; 0: results are at least 128 pixels long.
+        rows: labels of columns with pictures. A row that lacks the first columns is shorter.
+        side: pixels of the longest side of a cell, see `cell_side`.
     """
-    if "mask" in columns:
+    cells, columns, free = [], [], True
+    for row in rows:
+        labels = [label for label, _ in row]
+        columns = labels if len(labels) >= len(columns) else columns
+        mask = dict(row).get("mask")
+        free &= mask is None or bool((mask == 255).all())
+        cells.append([None if cell is None else images.to_cell(cell, side) for _, cell in row])
+    cells = [[None] * (len(columns) - len(row)) + row for row in cells]
+    if free and "mask" in columns:
         i = columns.index("mask")
-        if all(row[i] is None or (row[i] == 255).all() for row in rows):
-            columns, *rows = ([*line[:i], *line[i + 1 :]] for line in (columns, *rows))
-    last = [[cell for cell in row if cell is not None][-1] for row in rows]
-    side = cell_side(max(max(cell.shape[:2]) for cell in last), scale)
-    cells = [[None if cell is None else images.to_cell(cell, side) for cell in row] for row in rows]
+        columns, *cells = ([*line[:i], *line[i + 1 :]] for line in (columns, *cells))
     return images.contact_sheet(cells, names, columns)
 
 
 def cell_side(longest: int, scale: int) -> int:
-    """The longest side of a cell of a sheet, for pictures whose longest side is `longest`."""
+    """The longest side of a cell of a sheet, for results whose longest side is `longest`.
+
+    Args:
+        scale: pixels per pixel of a result; 0: results are at least 128 pixels long.
+    """
     longest = min(longest, CELL)
     return longest * (scale or max(1, 128 // longest))
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from sdedit_jax import devices
 from sdedit_jax.diffusion.noise import image_key
 from sdedit_jax.modes.files import plain
+from sdedit_jax.modes.inputs import Changed
 from sdedit_jax.modes.session import Job, Kind, Made, device_errors
 from sdedit_jax.pipeline import executor, recipes
 from sdedit_jax.pipeline.base import Event, Finished, total_evaluations
@@ -42,7 +43,8 @@ def run(
 ) -> Iterator[Done | Failed]:
     """Run the jobs, `config.batch` at a time, all in one program; the last batch is filled up.
 
-    Setting `cancel` stops after the current chunk; finished batches are kept.
+    Setting `cancel` stops after the current chunk; finished batches are kept. A job whose input has
+    changed since it was checked fails alone.
 
     Args:
         finished: names of jobs whose results are there. A batch of such jobs alone is left out.
@@ -59,7 +61,12 @@ def run(
         left = [(job, place) for job, place in batch if job.name not in finished]
         if not left:
             continue
-        made = run_batch(kind, [job for job, _ in batch], shapes, rows, cancel)
+        given, lost = readable([job for job, _ in batch])
+        yield from (Failed(job, lost[job.name]) for job, _ in left if job.name in lost)
+        left = [(job, place) for job, place in left if job.name not in lost]
+        if not left:
+            continue
+        made = run_batch(kind, given, shapes, rows, cancel)
         if made is None:
             return
         if made.compile_seconds > 0.01:
@@ -68,6 +75,41 @@ def run(
         for job, place in left:
             row = jax.tree.map(lambda a, i=place["row"]: a[i], made.result)
             yield done(kind, job, row, place, made.seconds / len(batch))
+
+
+def readable(batch: Sequence[Job]) -> tuple[list[Job], dict[str, str]]:
+    """The jobs of a batch, and why others cannot be made, by their names.
+
+    The pictures of these have changed since they were checked. Another job takes the place of each,
+    so that the rest have their rows; where there is no other, there are no jobs.
+    """
+    lost: dict[str, str] = {}
+    for job in batch:
+        try:
+            job.input.pictures()
+        except Changed as error:
+            lost[job.name] = str(error)
+    there = [job for job in batch if job.name not in lost]
+    return [there[0] if job.name in lost else job for job in batch if there], lost
+
+
+def with_strengths(
+    kind: Kind, jobs: Sequence[Job], cancel: executor.Cancel | None = None
+) -> list[Job]:
+    """See `Kind.with_strengths`; a job whose input has changed since it was checked fails alone."""
+    lost: dict[str, str] = {}
+    while True:
+        ready = [job for job in jobs if job.input.name not in lost]
+        try:
+            found = iter(kind.with_strengths(ready, cancel) if ready else ())
+        except Changed as error:
+            lost[error.name] = str(error)
+            continue
+        names = (job.input.name for job in jobs)
+        return [
+            job._replace(failed=lost[name]) if name in lost else next(found)
+            for job, name in zip(jobs, names, strict=True)
+        ]
 
 
 def places(kind: Kind, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
@@ -123,7 +165,7 @@ def events(
 
 def keys(batch: Sequence[Job]) -> jax.Array:
     """The keys of jobs, [B]."""
-    return jnp.stack([image_key(j.seed, j.input.item.id, j.sample) for j in batch])
+    return jnp.stack([image_key(j.seed, j.input.id, j.sample) for j in batch])
 
 
 def show(bar: tqdm, event: Event) -> None:
@@ -144,7 +186,7 @@ def done(kind: Kind, job: Job, row: Any, place: Mapping[str, Any], seconds: floa
         return Failed(job, str(error))
     entry = {
         "file": f"{job.name}.png",
-        "id": job.input.item.id,
+        "id": job.input.id,
         "seed": job.seed,
         "sample": job.sample,
         **made.entry,

@@ -15,8 +15,8 @@ from sdedit_jax.edits import inversion
 from sdedit_jax.edits.inversion import Request
 from sdedit_jax.images import Size, size_text
 from sdedit_jax.modes import prompt_files
+from sdedit_jax.modes.inputs import Input, Pictures, Source, opened, recent_pictures
 from sdedit_jax.modes.session import (
-    Input,
     Job,
     Made,
     check_common,
@@ -34,6 +34,7 @@ from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.pipeline.ledits import LEDITSPipeline
 from sdedit_jax.pipeline.ledits_settings import OWN, SCALES, Prompts
 from sdedit_jax.pipeline.outputs import check_opaque, check_visible, finished
+from sdedit_jax.pipeline.recent import Recent
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.tasks import TaskInput, common
@@ -48,10 +49,9 @@ FIELDS = ("source_prompt", "prompt", "negative_prompt", "concepts", "masks")
 
 @dataclasses.dataclass(frozen=True)
 class Extra:
-    """The prompts of a photo, and the masks [H, W, 1] of its concepts with their files."""
+    """The prompts of a photo, and the mask files of its concepts."""
 
     prompts: Prompts
-    masks: tuple[Any, ...] = ()
     files: tuple[str, ...] = ()
 
 
@@ -60,13 +60,15 @@ class LEDITSKind:
     """See session.Kind.
 
     Attributes:
-        resolved: preset and numbers with the plan. own: fields of inputs in the file of prompts.
+        resolved: preset and numbers with the plan. recent: keeps the pictures of inputs.
+        own: fields of inputs in the file of prompts.
     """
 
     config: ConfigDict
     prior: Prior
     size: Size
     resolved: ledits_settings.Resolved
+    recent: Recent
     own: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     sweep: ClassVar[tuple[str, str]] = ("scale", "scale")
     masked_beside: ClassVar[bool] = False
@@ -82,7 +84,7 @@ class LEDITSKind:
         extras = [job.input.extra for job in jobs]
         slots = max((len(extra.prompts.concepts) for extra in extras), default=0)
         guided = ledits_settings.guides(self.resolved.recipe, [one.prompts for one in extras])
-        masks = any(extra.masks for extra in extras)
+        masks = any(extra.files for extra in extras)
         return {"slots": slots, "masks": masks, "guided": guided}
 
     def pipeline(self, shapes: Mapping[str, Any]) -> LEDITSPipeline:
@@ -134,7 +136,7 @@ class LEDITSKind:
         texts = {name: getattr(example, name) for name in FIELDS[:4]}
         given = {field: text for field, text in texts.items() if text}
         prompts = self._prompts({**self._fields(example.id), **given})
-        return Input(item, name, Extra(prompts, (), ()))
+        return opened(name, lambda: Pictures(item), _beside, Extra(prompts))
 
     def candidates(self, recipe: Mapping[str, Any], path: Path) -> Iterator[Callable[[], Input]]:
         name, fields = path.stem.removesuffix(recipe["cut"]), recipe["prompts"]
@@ -150,26 +152,33 @@ class LEDITSKind:
         files = [path.with_name(f"{name}_mask_{k}.png") for k in numbers]
         masks = [str(file) if file.is_file() else "" for file in files]
         photo = path.with_name(f"{name}_photo.png")
-        found = self.read_with(photo, name, {**fields, "masks": masks})
+        found = self.read_with(photo, name, {**fields, "masks": masks}, recipe["id"])
         extra = dataclasses.replace(found.extra, files=tuple(fields["masks"]))
-        return found._replace(item=found.item._replace(id=recipe["id"]), extra=extra)
+        return found._replace(extra=extra)
 
-    def read_with(self, path: Path, name: str, fields: Mapping[str, Any]) -> Input:
-        """An input with its FIELDS."""
+    def read_with(self, path: Path, name: str, fields: Mapping[str, Any], id: str = "") -> Input:
+        """An input with its FIELDS.
+
+        Args:
+            id: "": the stem of its file.
+        """
+        prompts, files = self._prompts(fields), tuple(_files(fields["masks"]))
+        read = functools.partial(self._pictures, path, files, id)
+        found = opened(name, Source(name, path, read, self.recent), _beside, Extra(prompts, files))
+        conditioning.warn(self.prior, prompts.texts)
+        return found
+
+    def _pictures(self, path: Path, files: Sequence[str], id: str) -> Pictures:
+        """The pictures of an input, with the mask files of its concepts."""
         options = self.config.options.to_dict() | {"mask_suffix": ""}  # no mask bounds the edit
         item = registry.task("photo")(str(path), options, self.size, self.config.fit)
         item = check_visible(item.in_channels(self.prior.shape[-1]), self.config.output)
-        prompts, files = self._prompts(fields), tuple(_files(fields["masks"]))
         masks = tuple(_read_mask(file, item, path) for file in files)
-        conditioning.warn(self.prior, prompts.texts)
-        return Input(item, name, Extra(prompts, masks, files))
-
-    def beside(self, one: Input) -> list[str]:
-        return ["_reconstruction", "_photo", *_mask_endings(one.extra)]
+        return Pictures(item._replace(id=id or item.id), masks)
 
     def inputs_beside(self, one: Input) -> dict[str, np.ndarray]:
-        masks = [mask for mask in one.extra.masks if mask is not None]
-        named = zip(_mask_endings(one.extra), masks, strict=True)
+        masks = [mask for mask in one.masks if mask is not None]
+        named = zip(_mask_endings(one.masks), masks, strict=True)
         found = {end: images.to_levels(mask[..., 0]) for end, mask in named}
         return {"_photo": one.item.fitted, **found}
 
@@ -189,7 +198,7 @@ class LEDITSKind:
         found = ledits_settings.request(
             self.prior, made, prompts, job.input.item.guide.image, self.resolved.embed,
             guided=shapes["guided"], slots=shapes["slots"],
-            masks=extra.masks if shapes["masks"] else None,
+            masks=job.input.masks if shapes["masks"] else None,
         )  # fmt: skip
         return found._replace(t0=np.float32(made.t0))
 
@@ -215,7 +224,7 @@ class LEDITSKind:
     def recipe(self, job: Job) -> dict[str, Any]:
         extra, strength = job.input.extra, described(self.prior.process, self.resolved.t0)
         return recipes.ledits(
-            self.config.preset, strength, self.resolved, _fields_of(extra), extra.masks
+            self.config.preset, strength, self.resolved, _fields_of(extra), job.input.masks
         )
 
     def record(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,9 +235,9 @@ class LEDITSKind:
         }
 
     def leads(self, one: Input, made: Made | None) -> dict[str, np.ndarray | None]:
-        drawn = [mask for mask in one.extra.masks if mask is not None]
+        drawn = [mask for mask in one.masks if mask is not None]
         mask = np.max(drawn, axis=0)[..., 0] if drawn else one.item.mask
-        back = made.beside["_reconstruction"] if made else None
+        back = made.beside["_reconstruction"].picture if made else None
         row = {"input": one.item.original, "guide": one.item.fitted}
         return {**row, "mask": images.to_levels(mask), "reconstruction": back}
 
@@ -284,7 +293,7 @@ def open_kind(
     resolved = ledits_settings.resolve(prior, config.preset, numbers, config.maps, stored)
     size = size_of(config, prior)
     ledits_settings.check_maps(prior, resolved.recipe, (*size, prior.shape[-1]))
-    return LEDITSKind(config, prior, size, resolved, own)
+    return LEDITSKind(config, prior, size, resolved, recent_pictures(config.batch), own)
 
 
 def _fields(config: ConfigDict, own: Mapping[str, Any]) -> dict[str, Any]:
@@ -343,8 +352,13 @@ def restore(config: ConfigDict, recipe: Mapping[str, Any]) -> None:
     """Set the fields of a replay's config that the recipe has resolved: none but its prompts."""
 
 
-def _mask_endings(extra: Extra) -> list[str]:
-    return [f"_mask_{k}" for k, mask in enumerate(extra.masks, 1) if mask is not None]
+def _beside(pictures: Pictures) -> list[str]:
+    """The endings of the further files of an input."""
+    return ["_reconstruction", "_photo", *_mask_endings(pictures.masks)]
+
+
+def _mask_endings(masks: Sequence[np.ndarray | None]) -> list[str]:
+    return [f"_mask_{k}" for k, mask in enumerate(masks, 1) if mask is not None]
 
 
 def _line(prompts: Prompts) -> str:

@@ -19,9 +19,10 @@ from sdedit_jax.files.paths import shown, user_path
 from sdedit_jax.modes import kinds
 from sdedit_jax.modes.edit import report
 from sdedit_jax.modes.files import Target, plain, refuse_existing
-from sdedit_jax.modes.jobs import Done, Failed, done, run_batch
+from sdedit_jax.modes.inputs import Input
+from sdedit_jax.modes.jobs import Done, Failed, done, readable, run_batch
 from sdedit_jax.modes.reach import Reach, of_replay
-from sdedit_jax.modes.session import Input, Job, Kind
+from sdedit_jax.modes.session import Job, Kind
 from sdedit_jax.pipeline import recipes
 from sdedit_jax.pipeline.executor import Cancel
 from sdedit_jax.pipeline.outputs import given_out
@@ -72,6 +73,11 @@ class Result(NamedTuple):
     recipe: dict[str, Any]
 
     @property
+    def picture(self) -> np.ndarray | None:
+        """The picture; None: its file is gone."""
+        return images.read(self.path).pixels if self.path.is_file() else None
+
+    @property
     def file(self) -> str:
         """The name of the replayed file, a PNG whatever a record names."""
         return f"{self.path.name.removesuffix('.png')}.png"
@@ -81,11 +87,10 @@ class Ready(NamedTuple):
     """A result that can be made again.
 
     Attributes:
-        before: the picture; None: its file is gone. kind: of its settings. job: with its input.
+        kind: of its settings. job: with its input.
     """
 
     result: Result
-    before: np.ndarray | None
     kind: Kind
     job: Job
 
@@ -174,8 +179,7 @@ def ready(config: ConfigDict, result: Result, loaded: dict[str, Kind], reach: Re
     Args:
         loaded: kinds by their settings, so that results of equal ones load the prior once.
     """
-    path, recipe = result
-    before = images.read(path).pixels if path.is_file() else None
+    path, recipe, before = *result, result.picture
     if before is not None and provenance.digest(before) != recipe["picture"]["sha256"]:
         print(f"note      {path.name} was changed after it was made")
     then = recipe_config(config, recipe, path, reach)
@@ -183,7 +187,7 @@ def ready(config: ConfigDict, result: Result, loaded: dict[str, Kind], reach: Re
     if settings not in loaded:
         loaded[settings] = kinds.open_kind(then, recipe=recipe)
     kind = loaded[settings]
-    return Ready(result, before, kind, job_of(recipe, find_input(kind, recipe, path)))
+    return Ready(result, kind, job_of(recipe, find_input(kind, recipe, path)))
 
 
 def batches(found: Sequence[Ready]) -> list[list[Ready]]:
@@ -217,7 +221,7 @@ def judged(one: Ready, made: Done | Failed, target: Target | None) -> int:
         picture = given_out(made.made.output.picture, item)
         path = target.png(one.result.file, picture, text, item.photo.source)
         print(f"replayed  {path}")
-    return verdict(one.before, made.made.output.picture, one.result.recipe, one.kind)
+    return verdict(one.result.picture, made.made.output.picture, one.result.recipe, one.kind)
 
 
 def recipe_config(
@@ -297,14 +301,20 @@ def again(batch: Sequence[Ready], cancel: Cancel | None = None) -> list[Done | F
     jobs = [batch[0].job] * place["rows"]
     for one in batch:
         jobs[one.place["row"]] = one.job
+    jobs, lost = readable(jobs)
+    if not jobs:
+        return [Failed(one.job, lost[one.job.name]) for one in batch]
     finished = run_batch(kind, jobs, place["shapes"], place["rows"], cancel)
     if finished is None:
         return None
 
-    def row(i: int) -> Any:
-        return jax.tree.map(lambda a: a[i], finished.result)
+    def made(one: Ready) -> Done | Failed:
+        if one.job.name in lost:
+            return Failed(one.job, lost[one.job.name])
+        row = jax.tree.map(lambda a: a[one.place["row"]], finished.result)
+        return done(kind, one.job, row, one.place, 0.0)
 
-    return [done(kind, one.job, row(one.place["row"]), one.place, 0.0) for one in batch]
+    return [made(one) for one in batch]
 
 
 def verdict(

@@ -12,7 +12,7 @@ from sdedit_jax.evaluation.report import MOST, Picture, Report, Row, render
 from sdedit_jax.modes import files
 from sdedit_jax.modes.files import Target
 from sdedit_jax.modes.jobs import Done
-from sdedit_jax.modes.session import Kind
+from sdedit_jax.modes.session import Kind, leads
 from sdedit_jax.modes.uncertainty import Spread
 from sdedit_jax.pipeline.outputs import on_background
 from sdedit_jax.priors.prior import describe
@@ -89,7 +89,7 @@ def numbers(done: Done) -> dict[str, float]:
 
 def masked(done: Done) -> bool:
     """Whether the mask of a result keeps a pixel."""
-    return bool((done.job.input.item.original_mask < 1).any())
+    return done.job.input.masked
 
 
 def columns(measured: Sequence[Mapping[str, float]]) -> list[str]:
@@ -109,19 +109,19 @@ def pictures(
     if not shown:
         return None, None, ()
     one = done.job.input
-    leads = kind.leads(one, done.made)
-    mask = leads["mask"]
+    beside = leads(kind, one, done.made)
+    mask = beside.get("mask")
     if mask is not None and (mask == 255).all():
-        del leads["mask"]
+        del beside["mask"]
     if spread is not None:
-        leads[spread.column] = spread.picture(one.name)
+        beside[spread.column] = spread.picture(one.name)
     first = "input" if kind.config.output == "original" else "guide"
     found: dict[bytes, str] = {}
-    for label, own in sorted(leads.items(), key=lambda lead: lead[0] != first):
+    for label, own in sorted(beside.items(), key=lambda lead: lead[0] != first):
         if own is not None:
             found.setdefault(encoded(own), label)  # equal pictures once
-    before, *others = (Picture(label, data) for data, label in found.items())
-    result = Picture("result", encoded(on_background(done.made.output.picture, one.item)))
+    before, *others = [Picture(label, data) for data, label in found.items()] or [None]
+    result = Picture("result", encoded(on_background(done.made.output.picture, one.background)))
     return before, result, tuple(others)
 
 

@@ -11,8 +11,9 @@ from sdedit_jax.diffusion.noise import check_seed
 from sdedit_jax.files import door, json_file
 from sdedit_jax.modes import jobs as batches
 from sdedit_jax.modes.files import Target, check_file
+from sdedit_jax.modes.inputs import Input
 from sdedit_jax.modes.jobs import Done
-from sdedit_jax.modes.session import Input, Job, Kind, Made
+from sdedit_jax.modes.session import Job, Kind, Made
 from sdedit_jax.pipeline import recipes
 from sdedit_jax.pipeline.outputs import Stored, given_out
 
@@ -142,7 +143,8 @@ def compared(
     if _names(then["environment"]) != _names(now["environment"]):
         raise ValueError(f"workdir: the recipe in {file} is damaged; move it away")
     entry = {**entry_of(text, job, file), "seconds": None}
-    made = Made(Stored(file), _pictures(kind, job, file), entry, "")
+    beside = {end: Stored(file.with_name(f"{job.input.name}{end}.png")) for end in job.input.beside}
+    made = Made(Stored(file), beside, entry, "")
     kept = {name: then.get(name) for name in ("environment", *(() if place else FOUND))}
     return Done(job, made, entry, recipe | kept)
 
@@ -167,7 +169,7 @@ def entry_of(text: Mapping[str, str], job: Job, file: Path) -> dict[str, Any]:
     """
     try:
         entry = json_file.parse_text(text.get(provenance.ENTRY, ""), file, "workdir")
-        own = {"file": file.name, "id": job.input.item.id, "seed": job.seed, "sample": job.sample}
+        own = {"file": file.name, "id": job.input.id, "seed": job.seed, "sample": job.sample}
         whole = all(entry[name] == value for name, value in own.items())
         whole &= all(isinstance(entry[name], dict) for name in GROUPS if name in entry)
         whole &= all(isinstance(entry[name], int | float) for name in NUMBERS if name in entry)
@@ -193,7 +195,7 @@ def beside(kind: Kind, one: Input, target: Target, ends: Sequence[str]) -> bool:
         ValueError: one is no file of this program, or has another content.
     """
     known, whole = kind.inputs_beside(one), True
-    for end in (*kind.beside(one), *ends):
+    for end in (*one.beside, *ends):
         file = target.folder / f"{one.name}{end}.png"
         found = readable(file, images.PART) if file.exists() else None
         if file.exists() and found is None:
@@ -211,17 +213,6 @@ def _equal(found: np.ndarray, picture: np.ndarray, one: Input) -> bool:
     """Whether a file has the pixels of a picture."""
     data = images.png(given_out(picture, one.item))
     return np.array_equal(found, images.decode(data, one.name).pixels)
-
-
-def _pictures(kind: Kind, job: Job, file: Path) -> dict[str, np.ndarray]:
-    """The pictures beside a result, as far as sheets show them."""
-    known = kind.inputs_beside(job.input)
-    files = {end: file.with_name(f"{job.input.name}{end}.png") for end in kind.beside(job.input)}
-    return {
-        end: images.read(path).rgb
-        for end, path in files.items()
-        if end not in known and path.is_file()
-    }
 
 
 # --- recipes --------------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ from sdedit_jax.edits.sdedit import Request, proposition_1
 from sdedit_jax.edits.target import Found
 from sdedit_jax.images import Size
 from sdedit_jax.modes import prompt_files, targets
+from sdedit_jax.modes.inputs import Each, Input, Pictures, Source, opened, recent_pictures
 from sdedit_jax.modes.session import (
-    Input,
     Job,
     Made,
     change_outside_mask,
@@ -37,6 +37,7 @@ from sdedit_jax.pipeline import auto_strength, recipes, settings, target
 from sdedit_jax.pipeline.base import total_evaluations
 from sdedit_jax.pipeline.executor import Cancel, devices_for
 from sdedit_jax.pipeline.outputs import check_opaque, check_visible, finished
+from sdedit_jax.pipeline.recent import Recent
 from sdedit_jax.pipeline.sdedit import SDEditPipeline, warn_short
 from sdedit_jax.pipeline.target import Target
 from sdedit_jax.priors import conditioning
@@ -61,6 +62,7 @@ class SDEditKind:
 
     Attributes:
         resolved: the plan with its strength and sampling.
+        recent: keeps the pictures of inputs.
         goal: the distance that results shall have; None: none.
         cond: the class label of all edits. default, own: the prompts of inputs without and with
             their own, of a prior that reads prompts. guided: whether the predictor is guided; in a
@@ -71,6 +73,7 @@ class SDEditKind:
     prior: Prior
     size: Size
     resolved: settings.Resolved
+    recent: Recent
     cond: Any = None
     default: Prompt | None = None
     own: Mapping[str, Prompt] = dataclasses.field(default_factory=dict)
@@ -126,12 +129,20 @@ class SDEditKind:
                 conditioning.check_prompt(self._prompt(path.stem))
 
     def read(self, path: Path, name: str) -> Input:
+        return self._opened(name, path, functools.partial(self._pictures, path))
+
+    def _pictures(self, path: Path) -> Pictures:
+        """The pictures of an input."""
         config = self.config
         options = config.options.to_dict()
         item = registry.task(config.task)(str(path), options, self.size, config.fit)
         item = item.in_channels(self.prior.shape[-1])
         settings.check_strength_maps(config.preset, [item.guide.strength_map])
-        return Input(check_visible(item, config.output), name)
+        return Pictures(check_visible(item, config.output))
+
+    def _opened(self, name: str, path: Path, read: Callable[[], Pictures]) -> Input:
+        """An input whose pictures are read from files."""
+        return opened(name, Source(name, path, read, self.recent), self._beside)
 
     def take(self, example: Example, name: str) -> Input:
         config, given = self.config, None
@@ -145,7 +156,8 @@ class SDEditKind:
         elif example.label and getattr(registry.classes(self.prior), "count", None):
             guide = config.guidance
             given = registry.condition(self.prior, example.label, guide.against, guide.scale)
-        return Input(check_visible(item, config.output), name, given)
+        pictures = Pictures(check_visible(item, config.output))
+        return opened(name, lambda: pictures, self._beside, given)
 
     def candidates(self, recipe: Mapping[str, Any], path: Path) -> Iterator[Callable[[], Input]]:
         name = path.stem.removesuffix(recipe["cut"])
@@ -154,16 +166,26 @@ class SDEditKind:
             read = functools.partial(self.read, file, name)
             found = mapped and self.config.auto_t0 == "map"
             yield functools.partial(self._with_map_of, path, read) if found else read
-        yield functools.partial(self._read_guide, path, name, recipe["id"], mapped)
+        guide = functools.partial(self._guide, path, name, recipe["id"], mapped)
+        yield functools.partial(self._opened, name, path, guide)
 
     def _with_map_of(self, path: Path, read: Callable[[], Input]) -> Input:
         """An input with the strength map that was found and written beside a result."""
         one = read()
         file = path.with_name(f"{one.name}_strength.png")
-        shares = read_strength_map(str(file), path, one.item.fitted.shape[:2])
-        return one._replace(item=with_strength_map(one.item, shares))
+        shares = functools.partial(read_strength_map, str(file), path, self.size)
+        return self._with_map(one, shares)
 
-    def _read_guide(self, path: Path, name: str, id: str, mapped: bool) -> Input:
+    def _with_map(self, one: Input, shares: Callable[[], np.ndarray]) -> Input:
+        """An input with a strength map, float32 [h, w]."""
+
+        def pictures() -> Pictures:
+            found = one.pictures()
+            return found._replace(item=with_strength_map(found.item, shares()))
+
+        return self._opened(one.name, Path(one.name), pictures)
+
+    def _guide(self, path: Path, name: str, id: str, mapped: bool) -> Pictures:
         """The guide and mask that were written beside a result."""
         check_size_of_edit(self.config)
         fitted = images.read(path.with_name(f"{name}_guide.png")).rgb
@@ -175,11 +197,13 @@ class SDEditKind:
         photo = Photo(photo.rgb, photo, strength_map=shares)
         placement = images.place(fitted.shape[:2], self.size, "stretch")
         item = assemble(id, fitted, grey / np.float32(255), photo, placement)._replace(id=id)
-        return Input(item.in_channels(self.prior.shape[-1]), name)
+        return Pictures(item.in_channels(self.prior.shape[-1]))
 
-    def beside(self, one: Input) -> list[str]:
-        mapped = one.item.guide.strength_map is not None or self.config.auto_t0 == "map"
-        more = {"_strength": mapped, "_photo": _blends(one.item)}
+    def _beside(self, pictures: Pictures) -> list[str]:
+        """The endings of the further files of an input."""
+        item = pictures.item
+        mapped = item.guide.strength_map is not None or self.config.auto_t0 == "map"
+        more = {"_strength": mapped, "_photo": _blends(item)}
         more["_target"] = self.goal is not None
         return ["_guide", "_mask", *(end for end, there in more.items() if there)]
 
@@ -193,8 +217,12 @@ class SDEditKind:
         return found
 
     def with_strengths(self, jobs: Sequence[Job], cancel: Cancel | None = None) -> list[Job]:
-        if self.config.auto_t0:
-            found = self._found({job.input.name: job.input for job in jobs}, cancel)
+        config = self.config
+        if config.auto_t0:
+            every, batch = list({job.input.name: job.input for job in jobs}.values()), config.batch
+            found: dict[str, dict[str, Any]] = {}
+            for first in range(0, len(every), batch):
+                found |= self._found(every[first : first + batch], cancel)
             return [job._replace(**found[job.input.name]) for job in jobs]
         if self.goal is None:
             return list(jobs)
@@ -217,12 +245,13 @@ class SDEditKind:
 
     def _at_distance(self, jobs: Sequence[Job], cancel: Cancel | None) -> list[Found]:
         """The strengths at which jobs have the distance of the target from their guides."""
-        config, items = self.config, [job.input.item for job in jobs]
-        keys = [image_key(job.seed, job.input.item.id, job.sample) for job in jobs]
+        config = self.config
+        keys = [image_key(job.seed, job.input.id, job.sample) for job in jobs]
         with device_errors(self, config.batch):
             return target.find(
-                self.pipeline({}), self.prior.params, [self.request(job, {}) for job in jobs], keys,
-                self.goal, items, feather=config.feather, batch=config.batch,
+                self.pipeline({}), self.prior.params, Each(jobs, lambda job: self.request(job, {})),
+                keys, self.goal, Each(jobs, lambda job: job.input.item),
+                feather=config.feather, batch=config.batch,
                 devices=devices_for(config.batch, self.prior.params, config.devices),
                 cancel=cancel,
             )  # fmt: skip
@@ -290,23 +319,27 @@ class SDEditKind:
         l2 = np.mean([e["l2"] for e in entries] or [np.nan])
         return f"{value:g} s{described(self.prior.process, value).sigma:.2g} L2 {l2:.1f}"
 
-    def _found(
-        self, inputs: Mapping[str, Input], cancel: Cancel | None
-    ) -> dict[str, dict[str, Any]]:
+    def _found(self, batch: Sequence[Input], cancel: Cancel | None) -> dict[str, dict[str, Any]]:
         """Each input with its strength map, and the strength, by the prior's calibration."""
         config = self.config
-        items = [one.item for one in inputs.values()]
         with device_errors(self, config.batch):
-            found, t0s = auto_strength.applied(
-                self.prior, items, list(inputs), [self.cond_of(one) for one in inputs.values()],
-                config.auto_t0, batch=config.batch,
+            found = auto_strength.named(
+                self.prior, [one.item.guide for one in batch], [one.name for one in batch],
+                [self.cond_of(one) for one in batch], config.auto_t0, batch=config.batch,
                 devices=devices_for(config.batch, self.prior.params, config.devices),
                 cancel=cancel,
             )  # fmt: skip
         return {
-            name: {"input": inputs[name]._replace(item=item), "value": t0}
-            for name, item, t0 in zip(inputs, found, t0s, strict=True)
+            one.name: {"input": self._with_found(one, own.shares), "value": own.t0}
+            for one, own in zip(batch, found, strict=True)
         }
+
+    def _with_found(self, one: Input, shares: np.ndarray | None) -> Input:
+        """An input with the strength map that was found, in levels; None: without one."""
+        if shares is None:
+            return one
+        levels = images.to_levels(shares)
+        return self._with_map(one, lambda: images.in_levels(levels / 255))
 
     def _t0(self, job: Job) -> float:
         return self.resolved.t0 if job.value is None else job.value
@@ -315,7 +348,7 @@ class SDEditKind:
         return self.own.get(id, self.default)
 
     def _prompt_of(self, one: Input) -> Prompt:
-        return self._prompt(one.item.id) if one.extra is None else one.extra
+        return self._prompt(one.id) if one.extra is None else one.extra
 
     def cond_of(self, one: Input | None = None) -> Any:
         """The condition of an input; without one, that of the config."""
@@ -388,7 +421,8 @@ def open_kind(
     guided = isinstance(cond, CFGCond) or bool(prompts and prompts["guided"])
     used = registry.guided(prior, guide.name) if guided else prior
     resolved = settings.resolve(used, sampling, t0)
-    return SDEditKind(config, prior, size, resolved, cond, goal=goal, **(prompts or {}))
+    recent = recent_pictures(config.batch)
+    return SDEditKind(config, prior, size, resolved, recent, cond, goal=goal, **(prompts or {}))
 
 
 def check_sweep(config: ConfigDict) -> None:

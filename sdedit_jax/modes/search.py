@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
+from sdedit_jax import images
 from sdedit_jax.diffusion.strength import check_t0
 from sdedit_jax.edits.by_eye import ANSWERS, DONE, Bracket
 from sdedit_jax.files.wording import one_line
@@ -13,11 +14,11 @@ from sdedit_jax.modes import kinds
 from sdedit_jax.modes.edit import Edits, begun, finish
 from sdedit_jax.modes.files import Target, sheet
 from sdedit_jax.modes.jobs import Failed, run
-from sdedit_jax.modes.session import Input, Job, Kind
+from sdedit_jax.modes.session import Job, Kind, leads, side_of_cells
 from sdedit_jax.pipeline.outputs import on_background
 
 Shown = Mapping[str, np.ndarray]
-"""The name of a job -> its picture."""
+"""The name of a job -> its picture, as a cell of a sheet."""
 
 
 def search(config: ConfigDict, target: Target) -> int:
@@ -36,14 +37,13 @@ def search(config: ConfigDict, target: Target) -> int:
         jobs = [job._replace(value=found) for job in edits.jobs]
         return finish(edits._replace(jobs=jobs), target)
     bracket, answer, known, number = Bracket(), "", {}, 0
+    side = side_of_cells(edits.kind, edits.inputs)
     while answer != DONE:
         number += 1
         for t0 in bracket.candidates:
             if t0 not in known:
-                known[t0] = pictures(edits.kind, edits.jobs, t0)
-        shown = sheet_of(
-            edits.kind, edits.inputs, edits.jobs, {t: known[t] for t in bracket.candidates}
-        )
+                known[t0] = cells(edits.kind, edits.jobs, t0, side)
+        shown = sheet_of(edits.kind, edits.jobs, {t: known[t] for t in bracket.candidates}, side)
         while (name := f"search_{number}.png") in taken:
             number += 1
         path = target.png(target.free(name), shown)
@@ -66,8 +66,11 @@ def strength_of(edits: Edits) -> float | None:
     return next(map(check_t0, values), None)
 
 
-def pictures(kind: Kind, jobs: Sequence[Job], t0: float) -> Shown:
+def cells(kind: Kind, jobs: Sequence[Job], t0: float, side: int) -> Shown:
     """The results of the jobs at a strength; a line is printed about each job that fails.
+
+    Args:
+        side: pixels of the longest side of a cell.
 
     Raises:
         FloatingPointError: all fail.
@@ -77,7 +80,8 @@ def pictures(kind: Kind, jobs: Sequence[Job], t0: float) -> Shown:
         if isinstance(done, Failed):
             failed.append(f"{done.job.name}: {done.reason}")
         else:
-            found[done.job.name] = on_background(done.made.output.picture, done.job.input.item)
+            picture = on_background(done.made.output.picture, done.job.input.background)
+            found[done.job.name] = images.to_cell(picture, side)
     if not found:
         raise FloatingPointError(f"search: no edit of t0 {t0:g} could be made; {failed[0]}")
     for line in failed:
@@ -86,18 +90,15 @@ def pictures(kind: Kind, jobs: Sequence[Job], t0: float) -> Shown:
 
 
 def sheet_of(
-    kind: Kind, inputs: Sequence[Input], jobs: Sequence[Job], shown: Mapping[float, Shown]
+    kind: Kind, jobs: Sequence[Job], shown: Mapping[float, Shown], side: int
 ) -> np.ndarray:
     """A row for each job, a column for each strength, after the input and its guide."""
-    rows, names, leads = [], [], {}
-    for one in inputs:
-        leads = kind.leads(one, None)
-        for job in jobs:
-            if job.input is one:
-                rows.append([*leads.values(), *(own.get(job.name) for own in shown.values())])
-                names.append(job.name)
-    columns = [*leads, *(f"t0 {t0:g}" for t0 in shown)]
-    return sheet(rows, names, columns, kind.config.sheet_scale)
+
+    def row(job: Job) -> list[tuple[str, np.ndarray | None]]:
+        own = ((f"t0 {t0:g}", known.get(job.name)) for t0, known in shown.items())
+        return [*leads(kind, job.input, None).items(), *own]
+
+    return sheet(map(row, jobs), [job.name for job in jobs], side)
 
 
 def asked() -> str:

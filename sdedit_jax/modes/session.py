@@ -19,9 +19,10 @@ from sdedit_jax.data.examples import Example
 from sdedit_jax.diffusion import strength
 from sdedit_jax.diffusion.sde import SDE
 from sdedit_jax.diffusion.strength import Strength
-from sdedit_jax.files.paths import shown, user_path
+from sdedit_jax.files.paths import user_path
 from sdedit_jax.images import Size
 from sdedit_jax.modes.files import CELL, cell_side, mask_suffix
+from sdedit_jax.modes.inputs import Changed, Input, text_of
 from sdedit_jax.pipeline.base import Pipeline, total_evaluations
 from sdedit_jax.pipeline.cache import use_cache
 from sdedit_jax.pipeline.executor import Cancel, devices_for
@@ -35,14 +36,6 @@ from sdedit_jax.weights import load
 
 LONGEST = 200
 """Bytes of a result's name without its ending; file systems allow 255."""
-
-
-class Input(NamedTuple):
-    """An input with its output name, and what its kind of edit reads beside it (prompts, masks)."""
-
-    item: TaskInput
-    name: str
-    extra: Any = None
 
 
 class Job(NamedTuple):
@@ -76,12 +69,13 @@ class Made(NamedTuple):
 
     Attributes:
         output: the edit, in memory or in its file.
-        beside: ending -> picture of further files, the first sample's alone.
+        beside: ending -> picture of further files, the first sample's alone; in memory or in its
+            file.
         entry: measurements for the record. line: for the screen.
     """
 
     output: Output | Stored
-    beside: dict[str, np.ndarray]
+    beside: Mapping[str, np.ndarray | Stored]
     entry: dict[str, Any]
     line: str
 
@@ -128,16 +122,13 @@ class Kind(Protocol):
         """Check the settings for an input: a mistake in them stops the run."""
 
     def read(self, path: Path, name: str) -> Input:
-        """An input."""
+        """An input, whose pictures are read again when they are needed."""
 
     def take(self, example: Example, name: str) -> Input:
         """An input from a row of a data set."""
 
     def candidates(self, recipe: Mapping[str, Any], path: Path) -> Iterator[Callable[[], Input]]:
         """Functions that read the input of a recipe in the picture `path`, the likeliest first."""
-
-    def beside(self, one: Input) -> list[str]:
-        """The endings of the further files of an input."""
 
     def inputs_beside(self, one: Input) -> dict[str, np.ndarray]:
         """Ending -> picture of the files beside a result, from which `candidates` reads."""
@@ -164,7 +155,7 @@ class Kind(Protocol):
     def leads(self, one: Input, made: Made | None) -> dict[str, np.ndarray | None]:
         """Label -> picture of the columns before the results of an input on a sheet.
 
-        made: the input's first result, or None.
+        made: the input's first result, in its files, or None.
         """
 
     def label(self, value: float, entries: Sequence[dict[str, Any]]) -> str:
@@ -325,8 +316,7 @@ def read_inputs(kind: Kind, listing: images.Listing) -> tuple[list[Input], list[
             if kind.masked_beside:
                 used.add(images.mask_beside(path, mask_suffix(kind.config)))
         except (ValueError, OSError) as error:
-            own, text = shown(path), str(error)
-            bad.append(text if own in text else f"{own}: {text}")
+            bad.append(text_of(path, error))
             reasons.add(str(error))
     if not found and len(reasons) == 1:
         raise ValueError(reasons.pop())
@@ -383,6 +373,26 @@ def own_files(config: ConfigDict, id: str, result: Path) -> list[Path]:
         except OSError:  # no such folder
             continue
     return [file for file in dict.fromkeys(found) if file != result]
+
+
+def leads(kind: Kind, one: Input, made: Made | None) -> dict[str, np.ndarray | None]:
+    """See `Kind.leads`; none of an input that has changed.
+
+    Warns:
+        UserWarning: it has changed.
+    """
+    try:
+        return kind.leads(one, made)
+    except Changed as error:
+        warn(f"{error}; sheets and reports do not show it")
+        return {}
+
+
+def side_of_cells(kind: Kind, inputs: Sequence[Input]) -> int:
+    """The longest side of the cells of a sheet: that of the results, see `cell_side`."""
+    original = kind.config.output == "original"
+    sizes = [one.size for one in inputs] if original else [kind.size]
+    return cell_side(max(map(max, sizes)), kind.config.sheet_scale)
 
 
 def distances(picture: np.ndarray, item: TaskInput) -> dict[str, float]:

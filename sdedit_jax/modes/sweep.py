@@ -15,9 +15,18 @@ from sdedit_jax.modes.files import (
     refuse_own_folder,
     sheet,
 )
+from sdedit_jax.modes.inputs import Input
 from sdedit_jax.modes.jobs import Done
 from sdedit_jax.modes.report import of_edits
-from sdedit_jax.modes.session import Input, Job, Kind, check_sheet, check_work, read_inputs
+from sdedit_jax.modes.session import (
+    Job,
+    Kind,
+    check_sheet,
+    check_work,
+    leads,
+    read_inputs,
+    side_of_cells,
+)
 from sdedit_jax.pipeline.outputs import on_background
 
 END = "_sweep"
@@ -78,14 +87,21 @@ def sweep_sheet(kind: Kind, one: Input, done: Sequence[Done]) -> np.ndarray:
     """Rows are seeds, columns are values with their mean distance, after the input."""
     config = kind.config
     values, seeds = config.sweep[kind.sweep[0]], config.sweep.seeds
-    at = {(d.job.value, d.job.seed): on_background(d.made.output.picture, one.item) for d in done}
-    lead = kind.leads(one, done[0].made)
-    rows = [[*lead.values(), *(at.get((value, seed)) for value in values)] for seed in seeds]
+    at = {(d.job.value, d.job.seed): d.made.output for d in done}
+    lead = leads(kind, one, done[0].made)
     labels = [
         kind.label(value, [d.entry for d in done if d.job.value == value]) for value in values
     ]
-    names = [f"seed {seed}" for seed in seeds]
-    return sheet(rows, names, [*lead, *labels], config.sheet_scale)
+
+    def cell(value: float, seed: int) -> np.ndarray | None:
+        found = at.get((value, seed))
+        return None if found is None else on_background(found.picture, one.background)
+
+    rows = (
+        [*lead.items(), *zip(labels, (cell(value, seed) for value in values), strict=True)]
+        for seed in seeds
+    )
+    return sheet(rows, [f"seed {seed}" for seed in seeds], side_of_cells(kind, [one]))
 
 
 def _check_values(config: ConfigDict, field: str) -> None:

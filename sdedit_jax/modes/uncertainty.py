@@ -7,9 +7,9 @@ import numpy as np
 
 from sdedit_jax import images
 from sdedit_jax.modes.files import Target
+from sdedit_jax.modes.inputs import Input
 from sdedit_jax.modes.jobs import Done
-from sdedit_jax.modes.session import Input
-from sdedit_jax.pipeline.outputs import on_background
+from sdedit_jax.pipeline.outputs import Stored, on_background
 from sdedit_jax.text.spelling import counted
 
 END = "_uncertainty"
@@ -17,20 +17,15 @@ END = "_uncertainty"
 
 
 class Spread(NamedTuple):
-    """The uncertainty of inputs, on one colour scale.
+    """The uncertainty of inputs, as heat maps on one colour scale.
 
     Attributes:
-        values: name of an input -> its uncertainty [H, W], see images.uncertainty.
-        samples: name -> the number of its samples.
+        top: the value of the brightest colour: the largest of all inputs.
+        maps: name of an input -> its heat map.
     """
 
-    values: Mapping[str, np.ndarray]
-    samples: Mapping[str, int]
-
-    @property
-    def top(self) -> float:
-        """The value of the brightest colour: the largest of all inputs."""
-        return max((float(own.max()) for own in self.values.values()), default=0.0)
+    top: float
+    maps: Mapping[str, Stored]
 
     @property
     def column(self) -> str:
@@ -39,34 +34,36 @@ class Spread(NamedTuple):
 
     def picture(self, name: str) -> np.ndarray | None:
         """The heat map of an input, uint8 [H, W, 3]; None where it has none."""
-        return images.heat(self.values[name], self.top) if name in self.values else None
+        return self.maps[name].picture if name in self.maps else None
 
 
-def spread(inputs: Sequence[Input], done: Sequence[Done]) -> Spread:
-    """The uncertainty of each input with two or more results."""
-    values, samples = {}, {}
-    for one in inputs:
-        own = [
-            on_background(d.made.output.picture, d.job.input.item)
-            for d in done
-            if d.job.input.name == one.name
-        ]
-        if len(own) > 1:
-            values[one.name], samples[one.name] = images.uncertainty(own), len(own)
-    return Spread(values, samples)
+def write(
+    inputs: Sequence[Input], done: Sequence[Done], target: Target
+) -> tuple[Spread, list[dict[str, Any]]]:
+    """Write the heat map of each input with two or more results, and print their scale.
 
-
-def write(found: Spread, target: Target) -> list[dict[str, Any]]:
-    """Write the heat maps, and print their scale; the entries of the record."""
-    entries = []
-    for name, values in found.values.items():
-        picture = found.picture(name)
-        scale = f"standard deviation, black 0 to {images.BRIGHTEST} {found.top:.4g}"
+    Returns:
+        the heat maps, and the entries of the record.
+    """
+    results = {one.name: [d for d in done if d.job.input.name == one.name] for one in inputs}
+    results = {name: own for name, own in results.items() if len(own) > 1}
+    top = max((float(values(own).max()) for own in results.values()), default=0.0)
+    scale = f"standard deviation, black 0 to {images.BRIGHTEST} {top:.4g}"
+    maps, entries = {}, []
+    for name, own in results.items():
+        found = values(own)
         text = {images.PART: END.removeprefix("_"), "scale": scale}
-        path = target.png(f"{name}{END}.png", picture, text)
-        mean = float(values.mean())
-        samples = counted(found.samples[name], "sample")
-        print(f"{path}  {scale} on [0, 1] values, mean {mean:.4g}, {samples}")
-        entry = {"file": path.name, "samples": found.samples[name], "top": found.top}
-        entries.append({**entry, "mean": mean, "max": float(values.max())})
-    return entries
+        path = target.png(f"{name}{END}.png", images.heat(found, top), text)
+        mean = float(found.mean())
+        print(f"{path}  {scale} on [0, 1] values, mean {mean:.4g}, {counted(len(own), 'sample')}")
+        entry = {"file": path.name, "samples": len(own), "top": top}
+        entries.append({**entry, "mean": mean, "max": float(found.max())})
+        maps[name] = Stored(path)
+    return Spread(top, maps), entries
+
+
+def values(results: Sequence[Done]) -> np.ndarray:
+    """The uncertainty [H, W] of an input by its results, see images.uncertainty."""
+    return images.uncertainty(
+        [on_background(d.made.output.picture, d.job.input.background) for d in results]
+    )

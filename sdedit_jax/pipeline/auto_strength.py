@@ -130,14 +130,27 @@ def applied(
     Args:
         options: of `find`.
     """
-    every = find(prior, [item.guide for item in items], conds, way, **options)
-    for name, found in zip(names, every, strict=True):
-        print(f"found     {name}: {describe(prior.process, found.t0)}")
+    every = named(prior, [item.guide for item in items], names, conds, way, **options)
     made = [
         item if found.shares is None else with_strength_map(item, found.shares)
         for item, found in zip(items, every, strict=True)
     ]
     return made, [found.t0 for found in every]
+
+
+def named(
+    prior: Prior,
+    guides: Sequence[Guide],
+    names: Sequence[str],
+    conds: Sequence[Any],
+    way: str,
+    **options: Any,
+) -> list[Found]:
+    """The strengths of guides, which are printed; see `find`."""
+    every = find(prior, guides, conds, way, **options)
+    for name, found in zip(names, every, strict=True):
+        print(f"found     {name}: {describe(prior.process, found.t0)}")
+    return every
 
 
 def _found(prior: Prior, known: Calibration, guide: Guide, seen: Observed, way: str) -> Found:

@@ -106,8 +106,8 @@ def check_visible(item: TaskInput, output: str) -> TaskInput:
     return item
 
 
-def on_background(picture: np.ndarray, item: TaskInput) -> np.ndarray:
+def on_background(picture: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:
     """A result as it looks over the input's background: uint8 [H, W, 3]."""
     if picture.shape[-1] != 4:
         return picture
-    return images.flatten(images.Picture(picture[..., :3], picture[..., 3]), item.photo.background)
+    return images.flatten(images.Picture(picture[..., :3], picture[..., 3]), background)

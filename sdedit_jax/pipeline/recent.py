@@ -13,13 +13,21 @@ class Recent:
     Threads that need the same value wait for one of them to make it; other threads go on.
 
     Args:
-        size: values that are kept.
+        size: values that are kept; with `weigh` the sum of their weights.
         release: called after every `size` / 2 values that are forgotten, to free what else holds
             them.
+        weigh: the weight of a value. least: values that are kept whatever they weigh.
     """
 
-    def __init__(self, size: int, release: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        size: int,
+        release: Callable[[], None] = lambda: None,
+        weigh: Callable[[Any], int] = lambda value: 1,
+        least: int = 1,
+    ) -> None:
         self.size, self.kept, self.lock = size, OrderedDict(), threading.Lock()
+        self.weigh, self.least, self.weights = weigh, least, dict[Any, int]()
         self.forgotten, self.release = 0, release
         self.making: dict[Any, threading.Lock] = {}
 
@@ -45,9 +53,11 @@ class Recent:
     def keep(self, key: Any, value: Any) -> None:
         """Keep a value, which is not None."""
         with self.lock:
-            self.kept[key] = value
-            if len(self.kept) > self.size:
-                self.making.pop(self.kept.popitem(last=False)[0], None)
+            self.kept[key], self.weights[key] = value, self.weigh(value)
+            while sum(self.weights.values()) > self.size and len(self.kept) > self.least:
+                oldest, _ = self.kept.popitem(last=False)
+                self.weights.pop(oldest)
+                self.making.pop(oldest, None)
                 self.forgotten += 1
                 if self.forgotten % max(self.size // 2, 1) == 0:
                     self.release()
@@ -56,3 +66,4 @@ class Recent:
         """Forget all values."""
         with self.lock:
             self.kept.clear()
+            self.weights.clear()

@@ -16,7 +16,8 @@ from sdedit_jax.evaluation.opening import Measures
 from sdedit_jax.evaluation.paired import Paired
 from sdedit_jax.evaluation.plan import Edit, Plan
 from sdedit_jax.modes import jobs as batches
-from sdedit_jax.modes.session import Input, Job, Kind, device_errors
+from sdedit_jax.modes.inputs import Input
+from sdedit_jax.modes.session import Job, Kind, device_errors
 from sdedit_jax.pipeline import executor
 from sdedit_jax.pipeline.base import total_evaluations
 

@@ -65,6 +65,7 @@ def _write(
     """Write an edit, and with the first one of an id what a replay reads beside it."""
     name = file_name(line["id"])
     if name not in seen:
+        seen.clear()  # the edits of a row stand together
         seen[name] = Reader(run).one(row)
     if isinstance(seen[name], str):
         raise ValueError(seen[name])
