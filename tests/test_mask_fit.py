@@ -348,7 +348,7 @@ def test_an_evaluation_makes_the_edits_of_the_edit_mode(photos, tmp_path):
 def test_ledits_has_the_window_of_crop():
     prior, rgb = sj.load_prior(text_prior()), noise(11, (30, 40))
     given = {"steps": 2, "size": (10, 14)}
-    made = [sj.ledits(prior, rgb, "+cat", fit=fit, **given) for fit in ("mask", "crop")]
+    made = [sj.ledits(prior, rgb, "+a", fit=fit, **given) for fit in ("mask", "crop")]
     assert np.array_equal(*made)
 
 
