@@ -83,9 +83,9 @@ def place(source: Size, size: Size, rule: str, region: Region | None = None) -> 
     size = check_size(size)
     window, target = (0, 0, *source), (0, 0, *size)
     if rule in ("crop", "mask"):
-        most = _inside(source, size)
-        around = region is not None and rule == "mask"
-        window = window_around(region, source, size, most) if around else _centred(most, source)
+        window = _centred(_inside(source, size), source)
+    if rule == "mask" and region is not None:
+        window = window_around(region, source, size, window[2:])
     if rule == "pad":
         target = _centred(_inside(size, source), size)
     return Placement(rule, size, (source[0], source[1]), window, target)

@@ -338,17 +338,26 @@ def place(
     free = bounded(mask, photo.strength_map) if fit == "mask" else None
     region = None if free is None else images.region_of(free, grown)
     placement = images.place(photo.size, size, fit, region)
+    _warn_of_rest(path, placement, None if region is None else free)
+    return placement
+
+
+def _warn_of_rest(path: str | Path, placement: images.Placement, free: np.ndarray | None) -> None:
+    """Warn where a fit leaves out most of a picture, or any pixel that may change.
+
+    Args:
+        free: [H, W], above 0 where pixels may change, if the window was chosen by them.
+    """
     shown, least, what = images.share(placement), images.LEAST_SHARE, "its"
-    if region is not None:
+    if free is not None:
         inside = np.count_nonzero(images.in_window(free, placement))
         shown, least, what = inside / np.count_nonzero(free), 1, "what may change in its"
     if shown < least:
         warn(
-            f"{path or 'image'}: fit {fit!r} shows {shown:.1%} of {what}"
-            f" {images.size_text(photo.size)} pixels (height x width) at"
-            f" {images.size_text(size)}; 'pad' shows all"
+            f"{path or 'image'}: fit {placement.rule!r} shows {shown:.1%} of {what}"
+            f" {images.size_text(placement.source)} pixels (height x width) at"
+            f" {images.size_text(placement.size)}; 'pad' shows all"
         )
-    return placement
 
 
 def grow(mask: np.ndarray, width: float, placement: images.Placement) -> np.ndarray:
