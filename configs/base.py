@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
     # --mode=replay: open all files that a recipe names; for pictures of your own
     config.trust = False
     config.size = ""  # HxW of the edit, such as "64x96"; "": the prior's own
-    config.fit = "crop"  # crop | pad | stretch: how a picture is fitted to the size
+    config.fit = "crop"  # crop | pad | stretch | mask: how a picture is fitted to the size
     config.output = "prior"  # prior | original: the size of the result
     config.feather = 0  # pixels of soft seam, inside the editable region
     # the strength: t0, or one of the others instead

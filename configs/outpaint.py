@@ -17,6 +17,6 @@ def get_config() -> ConfigDict:
     config.options.bottom = 0
     config.options.fill = "smooth"  # smooth | mean | noise | edge
     config.options.overlap = 0  # width of the strip beside the border that may change too
-    config.fit = "pad"  # pad | stretch; crop would cut off the border
+    config.fit = "pad"  # pad | stretch | mask; crop would cut off the border
     config.t0 = 0.75
     return config

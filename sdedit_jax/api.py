@@ -118,7 +118,8 @@ def edit(
         cond: class of a class-conditional prior, by number or name, one for all or one for each.
         against, scale: classifier-free guidance from the class `against` ("null": the null label)
             to cond: scale 0 is `against` alone, 1 cond alone, above 1 leads away from `against`.
-        fit: how a picture of another size is fitted: "crop", "pad" or "stretch".
+        fit: how a picture of another size is fitted: "crop", "pad", "stretch", or "mask": a window
+            around what may change, as "crop" where that is everything.
         size: (H, W) of the edit, multiples of the network's stride; None: the prior's.
         output: "prior": results at the size of the edit; "original": at the picture's own, pasted,
             with its alpha channel if it has one.

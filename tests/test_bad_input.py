@@ -66,7 +66,7 @@ def at_root(monkeypatch):
         ("sampler__final", "foo", "sampler.final must be one of ['mean', 'sample'], got 'foo'"),
         ("task", "foo", "task must be one of ['composite', "),
         ("preset", "foo", "preset must be one of ['diffusers', 'diffusers-ddpm', "),
-        ("fit", "foo", "fit must be one of ['crop', 'pad', 'stretch'], got 'foo'"),
+        ("fit", "foo", "fit must be one of ['crop', 'mask', 'pad', 'stretch'], got 'foo'"),
         ("output", "foo", "output must be one of ['original', 'prior'], got 'foo'"),
         ("compute", "foo", "compute must be one of ['bfloat16', 'float32', 'tf32'], got 'foo'"),
         ("prior", "no/such", "no/such/prior.json does not exist"),

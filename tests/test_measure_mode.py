@@ -234,6 +234,9 @@ def test_the_config_and_fields_of_another_mode():
         check.check("measure", given, {"fit": "pad"})
     given.resize = "8x8"
     check.check("measure", given, {"fit": "pad", "a": "x"})
+    given.fit = "mask"
+    told = "fit must be one of ['crop', 'pad', 'stretch'], got 'mask'"
+    assert told in refused(given, None, "measure")
 
 
 # --- opening --------------------------------------------------------------------------------------

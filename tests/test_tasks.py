@@ -78,7 +78,7 @@ def square(size, top, left, side):
 @pytest.mark.parametrize("size", [(48, 48), (32, 56)])
 @pytest.mark.parametrize("name", RUNS)
 def test_every_task_keeps_the_contract(name, size, fit):
-    if name == "outpaint" and fit == "crop":
+    if name == "outpaint" and fit in ("crop", "mask"):
         size = (48, 48)  # a fit that cuts off the border is an error
     got = example(name, size, fit)
     assert got.guide.image.shape == (*size, 3) and got.guide.image.dtype == np.float32

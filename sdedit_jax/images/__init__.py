@@ -30,6 +30,7 @@ from sdedit_jax.images.files import (
 from sdedit_jax.images.fitting import (
     FITS,
     LEAST_SHARE,
+    UNMASKED_FITS,
     Placement,
     Size,
     agrees,
@@ -83,6 +84,7 @@ from sdedit_jax.images.pixels import (
     uncertainty,
 )
 from sdedit_jax.images.plots import BRIGHTEST, bars, heat, histograms, lines
+from sdedit_jax.images.region import Region, region_of
 from sdedit_jax.images.sheets import contact_sheet, grid
 
 __all__ = [
@@ -94,9 +96,11 @@ __all__ = [
     "Listing",
     "MASK_SUFFIX",
     "PART",
+    "UNMASKED_FITS",
     "WHITE",
     "Picture",
     "Placement",
+    "Region",
     "Size",
     "agrees",
     "bars",
@@ -145,6 +149,7 @@ __all__ = [
     "read_mask",
     "read_region",
     "read_text",
+    "region_of",
     "remove_parts",
     "resize",
     "resize_layer",

@@ -1,9 +1,10 @@
 """Fitting a picture of any size to the size of the edit, and pasting the edit into it.
 
-Sizes are (height, width) in pixels. There are three rules. `crop` keeps the largest centred window
+Sizes are (height, width) in pixels. There are four rules. `crop` keeps the largest centred window
 of the target's proportions. `pad` keeps everything and fills the margin. `stretch` keeps everything
-and changes the proportions. Each rule resizes one rectangle of the input (window) to one rectangle
-of the result (target). Both have whole pixels, so one placement serves pictures and masks.
+and changes the proportions. `mask` keeps a window of the target's proportions around the pixels
+that may change. Each rule resizes one rectangle of the input (window) to one rectangle of the
+result (target). Both have whole pixels, so one placement serves pictures and masks.
 """
 
 from collections.abc import Sequence
@@ -15,12 +16,13 @@ from PIL import Image
 from sdedit_jax.caution import warn
 from sdedit_jax.files.wording import brief
 from sdedit_jax.images.pixels import Picture, paste, size_text
+from sdedit_jax.images.region import Box, Region, Size, window_around
 
-FITS = ("crop", "pad", "stretch")
+UNMASKED_FITS = ("crop", "pad", "stretch")
+"""Rules that depend on sizes alone."""
+FITS = (*UNMASKED_FITS, "mask")
 MOST_PIXELS = 4096 * 4096
 """Pixels of an edit."""
-Size = tuple[int, int]
-Box = tuple[int, int, int, int]
 
 
 class Placement(NamedTuple):
@@ -69,14 +71,21 @@ def check_size(size: Sequence[int], stride: int = 1, field: str = "size") -> Siz
     raise ValueError(f"{field} must be height and width, two {numbers}, got {found}")
 
 
-def place(source: Size, size: Size, rule: str) -> Placement:
-    """The placement of a picture of (height, width) `source` at (height, width) `size`."""
+def place(source: Size, size: Size, rule: str, region: Region | None = None) -> Placement:
+    """The placement of a picture of (height, width) `source` at (height, width) `size`.
+
+    Args:
+        rule: one of FITS.
+        region: the pixels that may change, for "mask"; without one "mask" is "crop".
+    """
     if rule not in FITS:
         raise ValueError(f"fit must be one of {list(FITS)}, got {rule!r}")
     size = check_size(size)
     window, target = (0, 0, *source), (0, 0, *size)
-    if rule == "crop":
+    if rule in ("crop", "mask"):
         window = _centred(_inside(source, size), source)
+    if rule == "mask" and region is not None:
+        window = window_around(region, source, size, window[2:])
     if rule == "pad":
         target = _centred(_inside(size, source), size)
     return Placement(rule, size, (source[0], source[1]), window, target)
@@ -105,7 +114,7 @@ def fit(
     Args:
         rgb: uint8 [H, W, 3].
         size: (height, width) of the result.
-        rule: "crop", "pad" or "stretch".
+        rule: one of FITS; "mask" is "crop" here.
         background: colour of the margin of "pad"; None repeats the picture's edge.
 
     Returns:

@@ -27,7 +27,7 @@ from sdedit_jax.images import Size, size_text
 from sdedit_jax.modes.files import Target, plain, refuse_existing
 from sdedit_jax.modes.session import parse_size
 from sdedit_jax.pipeline.cache import use_cache
-from sdedit_jax.text.spelling import counted
+from sdedit_jax.text.spelling import counted, one_of
 
 FILE = "results.json"
 
@@ -40,6 +40,7 @@ def measure(config: ConfigDict, target: Target | None) -> int:
     """
     if "a" not in config or "features" not in config:
         raise ValueError("config: --mode=measure needs --config=measure")
+    one_of("fit", config.fit, images.UNMASKED_FITS)
     a, b = open_set(config.a, "a"), open_set(config.b, "b")
     if target:
         refuse_existing([target.folder / FILE], target.overwrite)

@@ -227,6 +227,6 @@ def item(
     flat = images.flatten(picture)
     photo = common.Photo(flat, picture, opaque=opaque, strength_map=strength_map)
     mask = common.bounded(mask, strength_map)
-    placement = common.place("", photo, size, fit)
+    placement = common.place("", photo, size, fit, mask)
     made = common.assemble("", flat, mask, photo, placement, detail=mask is not None)
     return made._replace(id=id)

@@ -316,20 +316,48 @@ def bounded(mask: np.ndarray | None, shares: np.ndarray | None) -> np.ndarray | 
     return free if mask is None else mask * free
 
 
-def place(path: str | Path, photo: Photo, size: Size, fit: str) -> images.Placement:
+def place(
+    path: str | Path,
+    photo: Photo,
+    size: Size,
+    fit: str,
+    mask: np.ndarray | None = None,
+    grown: float = 0,
+) -> images.Placement:
     """The placement of an input.
 
+    Args:
+        mask: [H, W], above 0 where the edit may change pixels, as far as the strength map lets it;
+            None is 1 everywhere. It matters to fit "mask".
+        grown: width by which the mask is grown later, in pixels at the size of the edit.
+
     Warns:
-        UserWarning: the fit shows less than a quarter of it.
+        UserWarning: the fit shows less than a quarter of the input, or fit "mask" leaves out pixels
+            that may change.
     """
-    placement = images.place(photo.size, size, fit)
-    if images.share(placement) < images.LEAST_SHARE:
-        warn(
-            f"{path or 'image'}: fit {fit!r} shows {images.share(placement):.1%} of its"
-            f" {images.size_text(photo.size)} pixels (height x width) at"
-            f" {images.size_text(size)}; 'pad' shows all"
-        )
+    free = bounded(mask, photo.strength_map) if fit == "mask" else None
+    region = None if free is None else images.region_of(free, grown)
+    placement = images.place(photo.size, size, fit, region)
+    _warn_of_rest(path, placement, None if region is None else free)
     return placement
+
+
+def _warn_of_rest(path: str | Path, placement: images.Placement, free: np.ndarray | None) -> None:
+    """Warn where a fit leaves out most of a picture, or any pixel that may change.
+
+    Args:
+        free: [H, W], above 0 where pixels may change, if the window was chosen by them.
+    """
+    shown, least, what = images.share(placement), images.LEAST_SHARE, "its"
+    if free is not None:
+        inside = np.count_nonzero(images.in_window(free, placement))
+        shown, least, what = inside / np.count_nonzero(free), 1, "what may change in its"
+    if shown < least:
+        warn(
+            f"{path or 'image'}: fit {placement.rule!r} shows {shown:.1%} of {what}"
+            f" {images.size_text(placement.source)} pixels (height x width) at"
+            f" {images.size_text(placement.size)}; 'pad' shows all"
+        )
 
 
 def grow(mask: np.ndarray, width: float, placement: images.Placement) -> np.ndarray:

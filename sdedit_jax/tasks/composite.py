@@ -59,7 +59,7 @@ def composed(
     guide, alpha = lay(photo.rgb, patch, _corner(photo.size, patch, chosen))
     if not alpha.any():
         raise ValueError(f"patch at x={chosen.x}, y={chosen.y} shows nothing on {path or 'image'}")
-    placement = common.place(path, photo, size, fit)
+    placement = common.place(path, photo, size, fit, alpha, chosen.seam)
     mask = common.grow(alpha > 0, chosen.seam, placement)
     return common.assemble(path, guide, mask, photo, placement)
 

@@ -83,8 +83,8 @@ def _with_guide(
     if painted.shape != given.rgb.shape:
         sizes = (images.size_text(p.shape[:2]) for p in (painted, given.rgb))
         raise ValueError("{}: the guide has {} pixels, the picture {}".format(example.id, *sizes))
-    placement = common.place("", given, size, fit)
     mask, detail = example.mask, example.mask is not None
+    placement = common.place("", given, size, fit, mask, seam)
     if detail and seam:
         mask = np.maximum(mask, common.grow(mask > 0, seam, placement))
     return common.assemble("", painted, mask, given, placement, detail=detail)

@@ -47,7 +47,7 @@ def inpainted(
     path: str, photo: common.Photo, mask: np.ndarray, fill: str, size: common.Size, fit: str
 ) -> common.TaskInput:
     """The input of a photo that is read, with its mask, float32 [H, W], and one of FILLS."""
-    placement = common.place(path, photo, size, fit)
+    placement = common.place(path, photo, size, fit, mask)
     guide = photo.rgb if fill == "original" else filled(photo.rgb, mask, fill)
     ready = common.assemble(path, guide, mask, photo, placement)
     return add_noise(ready) if fill == "noise" else ready

@@ -60,8 +60,8 @@ def outpainted(
     if chosen.fill != "edge":
         canvas = filled(canvas, border, chosen.fill)
     photo = photo._replace(rgb=canvas, source=_padded(photo.source, canvas, border > 0, chosen))
-    placement = common.place(path, photo, size, fit)
-    _check_window(placement)
+    placement = common.place(path, photo, size, fit, mask)
+    _check_window(placement, border)
     ready = common.assemble(path, canvas, mask, photo, placement)
     return add_noise(ready) if chosen.fill == "noise" else ready
 
@@ -135,11 +135,11 @@ def _check_canvas(size: common.Size, chosen: Options) -> None:
         )
 
 
-def _check_window(placement: images.Placement) -> None:
-    """Raise ValueError where the fit cuts off a part of the canvas, which would stay unpainted."""
-    if placement.window[2:] != placement.source:
+def _check_window(placement: images.Placement, border: np.ndarray) -> None:
+    """Raise ValueError where the fit cuts off a part of the border, which would stay unpainted."""
+    if (images.in_window(border, placement) != border).any():
         raise ValueError(
-            f"fit must be 'pad' or 'stretch' to paint the whole canvas of"
+            f"fit must be 'pad' or 'stretch' to paint the whole border of a canvas of"
             f" {images.size_text(placement.source)} pixels (height x width) at"
             f" {images.size_text(placement.size)}, got {placement.rule!r}"
         )

@@ -24,5 +24,5 @@ def bounded(
     path: str, photo: common.Photo, mask: np.ndarray | None, size: common.Size, fit: str
 ) -> common.TaskInput:
     """The input of a photo that is read, with its mask, float32 [H, W] or None."""
-    placement = common.place(path, photo, size, fit)
+    placement = common.place(path, photo, size, fit, mask)
     return common.assemble(path, photo.rgb, mask, photo, placement)

@@ -73,7 +73,7 @@ def recolored(
             " option threshold, or the task option mask"
         )
     guide = _recolored(path, photo.rgb, mask > 0, chosen)
-    placement = common.place(path, photo, size, fit)
+    placement = common.place(path, photo, size, fit, mask)
     return common.assemble(path, guide, mask, photo, placement)
 
 

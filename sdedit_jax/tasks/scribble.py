@@ -64,7 +64,8 @@ def scribbled(
     Args:
         strokes: bool [H, W], the painted pixels. mask: float32 [H, W]; None: the strokes, grown.
     """
-    placement = common.place(path, photo, size, fit)
+    region = (strokes, grow) if mask is None else (mask, 0)
+    placement = common.place(path, photo, size, fit, *region)
     if mask is None:
         mask = common.grow(strokes, grow, placement)
     if not mask.any():

@@ -42,7 +42,7 @@ def simulated(
     mask: np.ndarray | None = None,
 ) -> common.TaskInput:
     """The input of a photo that is read, with its mask, float32 [H, W] or None."""
-    placement = common.place(path, photo, size, fit)
+    placement = common.place(path, photo, size, fit, mask)
     ready = common.assemble(path, photo.rgb, mask, photo, placement, detail=False)
     return common.with_guide(ready, simulate(ready.fitted, chosen.colors, chosen.median))
 

@@ -47,7 +47,8 @@ def make(path: str, options: Mapping[str, object], size: common.Size, fit: str) 
     common.one_source("sketch", {"colors": chosen.colors, "hints": chosen.hints})
     drawing = common.read_photo(path, chosen)
     line = _lines(path, drawing.rgb, chosen.threshold)
-    placement = common.place(path, drawing, size, fit)
+    free = ~line if chosen.lines == "held" else None
+    placement = common.place(path, drawing, size, fit, free)
     guide = _filled(path, drawing.rgb, line, chosen)
     mask = None
     if chosen.lines == "held":

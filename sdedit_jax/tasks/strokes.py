@@ -23,5 +23,5 @@ def painted(
     mask: np.ndarray | None = None,
 ) -> common.TaskInput:
     """The input of a painting that is read, with its mask, float32 [H, W] or None."""
-    placement = common.place(path, painting, size, fit)
+    placement = common.place(path, painting, size, fit, mask)
     return common.assemble(path, painting.rgb, mask, painting, placement, detail=False)
