@@ -120,6 +120,18 @@ def test_nor_do_those_of_ledits_and_of_a_replay(tmp_path, reads, little):
     assert len(reads.files) >= 5 and reads.most <= 3
 
 
+def test_nor_do_those_of_a_replay_of_many_strengths(tmp_path, reads, little):
+    """Each strength that was found is a kind of its own."""
+    folder, out = photos(tmp_path / "in", 6), tmp_path / "out"
+    assert run(edits(folder, samples=1, **MODES["target"]), out) == 0
+    assert len({recipe(out / f"{k}_0.png")["strength"]["t0"] for k in range(6)}) == 6
+    reads.files.clear()
+    reads.most = 0
+    config = config_of("base", input=str(out / "record.json"), prior=exact_prior(), trust=True)
+    assert run(config, None, "replay") == 0
+    assert len(reads.files) >= 6 and reads.most <= 3
+
+
 @pytest.mark.parametrize("case", MODES)
 @pytest.mark.filterwarnings("ignore")
 def test_a_small_run_reads_each_photo_once(case, tmp_path, monkeypatch, reads):
@@ -246,6 +258,52 @@ def test_a_file_that_changes_before_its_replay(tmp_path, monkeypatch, capsys, li
     printed = capsys.readouterr()
     assert "6 of 7 pictures equal" in printed.out
     assert printed.err.count("1_0.png: ") == 1 and "1.png was changed after" in printed.err
+
+
+def test_a_file_that_changes_before_kept_results_are_compared(
+    tmp_path, monkeypatch, capsys, little
+):
+    """--resume leaves out the result of the changed file, and keeps the others."""
+    folder, out = photos(tmp_path / "in", 6), tmp_path / "out"
+    config = edits(folder, samples=1, **MODES["target"])
+    assert run(config, out) == 0
+    (out / "5_0.png").unlink()
+    when(monkeypatch, edit.resume, "again", lambda: changed(folder / "1.png"))
+    assert run(config, out, resume=True) == 1
+    assert "1.png was changed after its input was checked" in capsys.readouterr().err
+    made = [entry["file"] for entry in noted(out)["pictures"]]
+    assert made == [f"{k}_0.png" for k in (0, 2, 3, 4, 5)]
+
+
+def test_files_that_change_before_strengths_are_found_are_named_together(
+    tmp_path, monkeypatch, capsys, little
+):
+    """The strengths of the others are found once more, not once for each of them."""
+    folder = photos(tmp_path / "in", 6)
+    kind = edit.begun.__globals__["kinds"].KINDS["sdedit"].SDEditKind
+    calls, real = [], kind.with_strengths
+
+    def found(self, jobs, *rest):
+        calls.append(len(jobs))
+        return real(self, jobs, *rest)
+
+    monkeypatch.setattr(kind, "with_strengths", found)
+    gone = lambda: [changed(folder / f"{k}.png") for k in (1, 3, 4)]  # noqa: E731
+    when(monkeypatch, edit, "header", gone)
+    assert run(edits(folder, samples=1, **MODES["target"]), tmp_path / "out") == 1
+    err = capsys.readouterr().err
+    assert calls == [6, 3]
+    assert [f"{k}.png was changed" in err for k in range(6)] == [k in (1, 3, 4) for k in range(6)]
+
+
+def test_a_search_without_an_input_names_why(tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in "ab":
+        damaged(folder / f"{name}.png")
+    for output in ("prior", "original"):
+        assert run(edits(folder, samples=1, output=output), tmp_path / output, "search") == 1
+        assert "a.png" in (err := capsys.readouterr().err) and "b.png" in err
 
 
 def test_warnings_of_an_input_are_given_once(tmp_path, little, capsys):

@@ -364,6 +364,17 @@ def test_a_record_replays_results_whose_files_are_gone_or_changed(made, capsys):
     assert "note      apple_1.png was changed" in told and "1 of 2 pictures equal" in told
 
 
+def test_a_replay_into_the_folder_of_a_lost_result_is_judged_by_the_sha256(made, capsys):
+    """Not by the file that it writes itself."""
+    sha256 = recipe(made / "apple_0.png")["picture"]["sha256"]
+    (made / "apple_0.png").unlink()
+    record = made / "record.json"
+    record.write_text(record.read_text().replace(sha256, "0" * 64))
+    code, told = replayed(record, capsys, made, only="apple_0")
+    assert code == 1 and "bit-equal" not in told
+    assert (made / "apple_0.png").is_file()
+
+
 @pytest.mark.parametrize("mode", ["edit", "sweep"])
 def test_the_results_of_a_record_are_chosen_in_a_replay_alone(mode):
     config = config_of("base")

@@ -42,7 +42,7 @@ See = Callable[[Path, str], None]
 """Sees a path and the field that names it, before the path is opened; ValueError refuses it."""
 
 _SEE: ContextVar[See | None] = ContextVar("see", default=None)
-_SEEN: ContextVar[dict[Path, str] | None] = ContextVar("seen", default=None)
+_DIGESTS: ContextVar[dict[Path, str] | None] = ContextVar("digests", default=None)
 
 
 @contextlib.contextmanager
@@ -56,14 +56,14 @@ def guarded(see: See) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def noted() -> Iterator[dict[Path, str]]:
-    """Within it, the sha256 of each file that is read whole is noted by the file's path."""
+def digests() -> Iterator[dict[Path, str]]:
+    """Within it, the sha256 of each file that is read whole, by the file's path."""
     found: dict[Path, str] = {}
-    before = _SEEN.set(found)
+    before = _DIGESTS.set(found)
     try:
         yield found
     finally:
-        _SEEN.reset(before)
+        _DIGESTS.reset(before)
 
 
 def pass_guard(path: str | Path, field: str = "") -> Path:
@@ -119,9 +119,9 @@ def read(path: str | Path, field: str = "", most: int = TEXT) -> bytes:
     Raises:
         ValueError: see `check`; or the file cannot be read.
     """
-    data, seen = b"".join(_pieces(path, field, most)), _SEEN.get()
-    if seen is not None:
-        seen[user_path(path)] = hashlib.sha256(data).hexdigest()
+    data, found = b"".join(_pieces(path, field, most)), _DIGESTS.get()
+    if found is not None:
+        found[user_path(path)] = hashlib.sha256(data).hexdigest()
     return data
 
 

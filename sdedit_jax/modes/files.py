@@ -170,7 +170,7 @@ def list_inputs(config: ConfigDict) -> images.Listing:
 def sheet(
     rows: Iterable[Sequence[tuple[str, np.ndarray | None]]], names: Sequence[str], side: int
 ) -> np.ndarray:
-    """A contact sheet with cells of one size; of a row at a time the pictures are in memory.
+    """A contact sheet with cells of one size. Pictures of one row at a time are in memory.
 
     The column "mask" is left out where everything may change in every row.
 

@@ -74,7 +74,7 @@ class Input(NamedTuple):
 
 
 class Changed(ValueError):
-    """A file of an input has changed since the input was checked.
+    """A file of an input has changed since the input was checked, or cannot be read any more.
 
     Attributes:
         name: of the input.
@@ -107,14 +107,14 @@ class Source:
         return self.recent.get(self.key, self._first if self.files is None else self._again)[0]
 
     def _first(self) -> Pictures:
-        with door.noted() as files:
+        with door.digests() as files:
             found = self.read()
         self.files = files
         return found
 
     def _again(self) -> Pictures:
         try:
-            with caution.quiet(), door.noted() as files:
+            with caution.quiet(), door.digests() as files:
                 found = self.read()
         except Changed:
             raise

@@ -61,7 +61,7 @@ def run(
         left = [(job, place) for job, place in batch if job.name not in finished]
         if not left:
             continue
-        given, lost = readable([job for job, _ in batch])
+        given, lost = unchanged([job for job, _ in batch])
         yield from (Failed(job, lost[job.name]) for job, _ in left if job.name in lost)
         left = [(job, place) for job, place in left if job.name not in lost]
         if not left:
@@ -77,11 +77,11 @@ def run(
             yield done(kind, job, row, place, made.seconds / len(batch))
 
 
-def readable(batch: Sequence[Job]) -> tuple[list[Job], dict[str, str]]:
-    """The jobs of a batch, and why others cannot be made, by their names.
+def unchanged(batch: Sequence[Job]) -> tuple[list[Job], dict[str, str]]:
+    """The jobs to run, one for each row, and why others cannot be made, by their names.
 
-    The pictures of these have changed since they were checked. Another job takes the place of each,
-    so that the rest have their rows; where there is no other, there are no jobs.
+    A job cannot be made where a file of its input has changed since it was checked. The first other
+    job takes its row. Without another one there are no jobs to run.
     """
     lost: dict[str, str] = {}
     for job in batch:
@@ -99,16 +99,15 @@ def with_strengths(
     """See `Kind.with_strengths`; a job whose input has changed since it was checked fails alone."""
     lost: dict[str, str] = {}
     while True:
-        ready = [job for job in jobs if job.input.name not in lost]
+        ready = [job for job in jobs if job.name not in lost]
         try:
             found = iter(kind.with_strengths(ready, cancel) if ready else ())
         except Changed as error:
-            lost[error.name] = str(error)
+            lost |= {job.name: str(error) for job in ready if job.input.name == error.name}
+            lost |= unchanged(ready)[1]  # all at once, since strengths are found again
             continue
-        names = (job.input.name for job in jobs)
         return [
-            job._replace(failed=lost[name]) if name in lost else next(found)
-            for job, name in zip(jobs, names, strict=True)
+            job._replace(failed=lost[job.name]) if job.name in lost else next(found) for job in jobs
         ]
 
 

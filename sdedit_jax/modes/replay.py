@@ -4,6 +4,7 @@ A recipe is inside its PNG; record.json has the recipes of all results of a run.
 """
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from sdedit_jax.modes import kinds
 from sdedit_jax.modes.edit import report
 from sdedit_jax.modes.files import Target, plain, refuse_existing
 from sdedit_jax.modes.inputs import Input
-from sdedit_jax.modes.jobs import Done, Failed, done, readable, run_batch
+from sdedit_jax.modes.jobs import Done, Failed, done, run_batch, unchanged
 from sdedit_jax.modes.reach import Reach, of_replay
 from sdedit_jax.modes.session import Job, Kind
 from sdedit_jax.pipeline import recipes
@@ -185,7 +186,9 @@ def ready(config: ConfigDict, result: Result, loaded: dict[str, Kind], reach: Re
     then = recipe_config(config, recipe, path, reach)
     settings = provenance.dumps([plain(then), (recipe.get("prompts") or {}).get("guided")])
     if settings not in loaded:
-        loaded[settings] = kinds.open_kind(then, recipe=recipe)
+        kind = kinds.open_kind(then, recipe=recipe)
+        recent = next(iter(loaded.values()), kind).recent  # one bound for the pictures of all
+        loaded[settings] = dataclasses.replace(kind, recent=recent)
     kind = loaded[settings]
     return Ready(result, kind, job_of(recipe, find_input(kind, recipe, path)))
 
@@ -215,13 +218,14 @@ def judged(one: Ready, made: Done | Failed, target: Target | None) -> int:
     """Write a replayed result, if asked, and compare it; the exit code."""
     if isinstance(made, Failed):
         raise FloatingPointError(made.reason)
+    before = one.result.picture  # a replay may write the same file
     if target:
         text = provenance.chunks(made.recipe)
         item = made.job.input.item
         picture = given_out(made.made.output.picture, item)
         path = target.png(one.result.file, picture, text, item.photo.source)
         print(f"replayed  {path}")
-    return verdict(one.result.picture, made.made.output.picture, one.result.recipe, one.kind)
+    return verdict(before, made.made.output.picture, one.result.recipe, one.kind)
 
 
 def recipe_config(
@@ -301,7 +305,7 @@ def again(batch: Sequence[Ready], cancel: Cancel | None = None) -> list[Done | F
     jobs = [batch[0].job] * place["rows"]
     for one in batch:
         jobs[one.place["row"]] = one.job
-    jobs, lost = readable(jobs)
+    jobs, lost = unchanged(jobs)
     if not jobs:
         return [Failed(one.job, lost[one.job.name]) for one in batch]
     finished = run_batch(kind, jobs, place["shapes"], place["rows"], cancel)

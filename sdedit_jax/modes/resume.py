@@ -1,5 +1,6 @@
 """--resume: what an interrupted run has left, checked against the run that finishes it."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from sdedit_jax.diffusion.noise import check_seed
 from sdedit_jax.files import door, json_file
 from sdedit_jax.modes import jobs as batches
 from sdedit_jax.modes.files import Target, check_file
-from sdedit_jax.modes.inputs import Input
+from sdedit_jax.modes.inputs import Changed, Input
 from sdedit_jax.modes.jobs import Done
 from sdedit_jax.modes.session import Job, Kind, Made
 from sdedit_jax.pipeline import recipes
@@ -80,6 +81,8 @@ def results(
 def again(kind: Kind, jobs: Sequence[Job], earlier: Earlier, target: Target) -> Earlier:
     """The results with the strengths of their jobs, which are compared now.
 
+    Those of inputs that have changed meanwhile are left out: their jobs fail when they are run.
+
     Raises:
         ValueError: see `results`.
     """
@@ -88,8 +91,9 @@ def again(kind: Kind, jobs: Sequence[Job], earlier: Earlier, target: Target) -> 
         done = earlier.get(job.name)
         if done is not None and place is not None:
             file = target.folder / f"{job.name}.png"
-            picture = done.made.output.picture
-            found[job.name] = compared(kind, job, file, picture, place)
+            with contextlib.suppress(Changed):
+                picture = done.made.output.picture
+                found[job.name] = compared(kind, job, file, picture, place)
     return found
 
 

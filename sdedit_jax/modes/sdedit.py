@@ -323,7 +323,7 @@ class SDEditKind:
         """Each input with its strength map, and the strength, by the prior's calibration."""
         config = self.config
         with device_errors(self, config.batch):
-            found = auto_strength.named(
+            found = auto_strength.find_and_print(
                 self.prior, [one.item.guide for one in batch], [one.name for one in batch],
                 [self.cond_of(one) for one in batch], config.auto_t0, batch=config.batch,
                 devices=devices_for(config.batch, self.prior.params, config.devices),
@@ -421,7 +421,8 @@ def open_kind(
     guided = isinstance(cond, CFGCond) or bool(prompts and prompts["guided"])
     used = registry.guided(prior, guide.name) if guided else prior
     resolved = settings.resolve(used, sampling, t0)
-    recent = recent_pictures(config.batch)
+    layers = 2 if config.auto_t0 == "map" else 1  # an input with a map that was found counts twice
+    recent = recent_pictures(layers * config.batch)
     return SDEditKind(config, prior, size, resolved, recent, cond, goal=goal, **(prompts or {}))
 
 

@@ -31,6 +31,8 @@ def search(config: ConfigDict, target: Target) -> int:
         ValueError: the input ends before "done".
     """
     edits = begun(config, target, kinds.module_of(config).check_search)
+    if not edits.jobs:
+        return finish(edits, target)
     taken = {f"{job.name}.png" for job in edits.jobs}
     if (found := strength_of(edits)) is not None:
         print(f"strength  t0 {found:g}, of the interrupted run")

@@ -27,6 +27,7 @@ from sdedit_jax.pipeline.base import Pipeline, total_evaluations
 from sdedit_jax.pipeline.cache import use_cache
 from sdedit_jax.pipeline.executor import Cancel, devices_for
 from sdedit_jax.pipeline.outputs import OUTPUTS, Output, Stored
+from sdedit_jax.pipeline.recent import Recent
 from sdedit_jax.priors import conditioning
 from sdedit_jax.priors.prior import Prior, describe
 from sdedit_jax.registry import bounds
@@ -89,6 +90,7 @@ class Kind(Protocol):
         cuts: what the results of an input add to its name, one for each sample.
         sweep: (field of config.sweep, letter in names) of a sweep.
         memory_hint: what needs less memory beside a smaller batch.
+        recent: keeps the pictures of inputs.
     """
 
     config: ConfigDict
@@ -96,6 +98,7 @@ class Kind(Protocol):
     size: Size
     sweep: tuple[str, str]
     memory_hint: str
+    recent: Recent
 
     @property
     def masked_beside(self) -> bool:

@@ -130,7 +130,7 @@ def applied(
     Args:
         options: of `find`.
     """
-    every = named(prior, [item.guide for item in items], names, conds, way, **options)
+    every = find_and_print(prior, [item.guide for item in items], names, conds, way, **options)
     made = [
         item if found.shares is None else with_strength_map(item, found.shares)
         for item, found in zip(items, every, strict=True)
@@ -138,7 +138,7 @@ def applied(
     return made, [found.t0 for found in every]
 
 
-def named(
+def find_and_print(
     prior: Prior,
     guides: Sequence[Guide],
     names: Sequence[str],
@@ -146,7 +146,7 @@ def named(
     way: str,
     **options: Any,
 ) -> list[Found]:
-    """The strengths of guides, which are printed; see `find`."""
+    """The strengths of guides, with a line for each; see `find`."""
     every = find(prior, guides, conds, way, **options)
     for name, found in zip(names, every, strict=True):
         print(f"found     {name}: {describe(prior.process, found.t0)}")

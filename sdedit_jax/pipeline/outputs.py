@@ -7,6 +7,7 @@ import numpy as np
 
 from sdedit_jax import images
 from sdedit_jax.tasks import TaskInput
+from sdedit_jax.tasks.common import Color
 
 OUTPUTS = ("prior", "original")
 """The size of a result: that of the edit, or the input's own."""
@@ -106,7 +107,7 @@ def check_visible(item: TaskInput, output: str) -> TaskInput:
     return item
 
 
-def on_background(picture: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:
+def on_background(picture: np.ndarray, background: Color) -> np.ndarray:
     """A result as it looks over the input's background: uint8 [H, W, 3]."""
     if picture.shape[-1] != 4:
         return picture
