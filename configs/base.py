@@ -71,7 +71,8 @@ def get_config() -> ConfigDict:
     config.sampler.steps = config_dict.placeholder(int)
     config.sampler.grid = "karras"
     config.sampler.corrector = "none"  # none | langevin
-    config.sampler.hold = "level"  # noise of the kept region: level | paper | official | diffusers
+    # noise of the kept region: level | paper | official | diffusers; none: kept at the end alone
+    config.sampler.hold = "level"
     config.sampler.repeats = 1  # the paper's K
     config.sampler.final = "mean"  # mean | sample: the last step
     # step | time: by time, runs with other numbers of steps follow one Brownian path

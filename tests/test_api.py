@@ -154,6 +154,10 @@ def test_a_drawn_seed_is_printed_and_gives_the_same_again(exact, noise, capsys):
         ({"mask": np.zeros((16, 16), bool)}, "mask is black everywhere"),
         ({"mask": np.full((16, 16), 1e-4)}, "mask is black everywhere"),
         ({"strength_map": np.zeros((16, 16))}, "strength_map is black everywhere"),
+        (
+            {"strength_map": np.full((16, 16), 0.5), "hold": "none"},
+            "hold: a strength map needs one of .* got 'none'",
+        ),
         ({"strength_map": np.ones((3, 4))}, "strength_map has 3x4 pixels .* 16x16"),
         ({"strength_map": np.full((16, 16), 2.0)}, r"strength_map must be in \[0, 1\]"),
         ({"strength_map": [np.ones((16, 16))] * 2}, r"strength_map must be \(16, 16\) like"),
@@ -458,6 +462,16 @@ def test_recorded_noise_has_the_shapes_of_the_plan(exact, noise, rng):
             sj.edit(exact, noise, steps=3, noise=record)
     with pytest.raises(ValueError, match="^noise: .* leave out samples"):
         sj.edit(exact, noise, steps=3, noise=right, samples=2)
+
+
+def test_without_hold_the_kept_region_comes_back_at_the_end_alone(exact, noise):
+    """The region that may change is that of an edit without a mask; the other one is the input."""
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[:, : SIZE // 2] = True
+    free, held = (sj.edit(exact, noise, mask, steps=3, hold=hold) for hold in ("none", "level"))
+    whole = sj.edit(exact, noise, steps=3)
+    np.testing.assert_array_equal(free[:, : SIZE // 2], whole[:, : SIZE // 2])
+    np.testing.assert_array_equal(free[:, SIZE // 2 :], held[:, SIZE // 2 :])
 
 
 def test_a_prior_that_is_loaded_anew_compiles_nothing(prior, noise):

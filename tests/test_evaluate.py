@@ -363,6 +363,7 @@ def test_fields_on_which_no_result_depends_may_differ(data, done):
         ({"measures__subsets": 0}, "subsets must be at least 1"),
         ({"features__resize": "bogus"}, "features.resize"),
         ({"reference_split": "test"}, "reference_split: is of a reference"),
+        ({"fit": "mask", "reference": "examples"}, "the pictures of a reference have no masks"),
         ({"report_rows": 500}, "report_rows must be at most 200, got 500"),
         ({"options__colors": 0}, "options.colors must be at least 3, got 0"),
         ({"options__background": "nocolour"}, "nocolour"),

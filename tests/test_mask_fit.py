@@ -172,6 +172,20 @@ def test_tasks_that_grow_their_masks_have_them_in_the_window(tmp_path):
         assert np.array_equal(shown, got.original_mask)
 
 
+def test_a_seam_that_alone_may_change_is_in_the_window(tmp_path):
+    """The strength map is black on the patch; the mask grows before the map bounds it."""
+    path = write(tmp_path / "a.png", noise(2, (300, 300)))
+    patch = write(tmp_path / "patch.png", np.full((20, 20, 3), 90, np.uint8))
+    shares = 255 - 255 * (boxes((300, 300), (250, 40, 20, 20)) > 0).astype(np.uint8)
+    where = {"patch": patch, "x": 50.0, "y": 260.0, "units": "pixel", "seam": 6.0}
+    where["strength_map"] = write(tmp_path / "map.png", shares)
+    got = composite.make(path, where, (16, 16), "mask")
+    assert got.placement.window == (300 - 88, 50 - 44, 88, 88)
+    free = got.original_mask > 0
+    assert free.any() and not free[250:270, 40:60].any()
+    assert np.array_equal(images.in_window(free, got.placement), free)
+
+
 def test_a_sketch_with_held_lines_shows_what_is_free(tmp_path):
     drawing = np.zeros((120, 120, 3), np.uint8)
     drawing[30:50, 60:80] = 255

@@ -118,7 +118,8 @@ class SDEdit:
         prior: its static part counts; parameters come as an argument.
         solver, grid, n: the solver, the grid and the number of steps, all of which are run; for an
             adaptive solver the bound of its attempts.
-        hold: the level of noise of the kept region, one of masking.MODES; None: no mask anywhere.
+        hold: the level of noise of the kept region, one of masking.MODES; None: it is not kept
+            during the run.
         repeats: the paper's K.
         corrector: a hook before each step, such as correctors.Langevin, or None.
         final: whether the last step takes its mean or a sample.
@@ -264,7 +265,7 @@ def tally(seen: Observation) -> Attempts:
 
 def mix(plan: SDEdit, request: Request, x0: Array, x: Array) -> Array:
     """The guide of the next repeat: the result where it may change, x0 where it is kept."""
-    return x if plan.hold is None else request.guide.mask * x + (1 - request.guide.mask) * x0
+    return request.guide.mask * x + (1 - request.guide.mask) * x0
 
 
 def finish(

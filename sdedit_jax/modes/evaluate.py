@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from sdedit_jax import provenance, signals
+from sdedit_jax import images, provenance, signals
 from sdedit_jax.caution import warn
 from sdedit_jax.data.examples import DataSet
 from sdedit_jax.data.patches import pasted
@@ -23,7 +23,6 @@ from sdedit_jax.evaluation.cluster import Presence, Process
 from sdedit_jax.evaluation.flow import Times
 from sdedit_jax.evaluation.opening import Measures, open_measures
 from sdedit_jax.evaluation.report import MOST
-from sdedit_jax.images import MASK_SUFFIX
 from sdedit_jax.modes import kinds
 from sdedit_jax.modes.evaluating import reference, results, unpack
 from sdedit_jax.modes.evaluating.batches import TARGETS, Editor, Reader, Run, batches_of
@@ -125,6 +124,11 @@ def open_run(config: ConfigDict, target: Target) -> Run:
     check_rows(kind, count)
     other = None
     if config.reference:
+        if config.fit not in images.UNMASKED_FITS:
+            raise ValueError(
+                f"fit: the pictures of a reference have no masks; give one of"
+                f" {list(images.UNMASKED_FITS)}, got {config.fit!r}"
+            )
         other = open_data_set(config.reference, split=config.reference_split)
     plan = plans.plan(data.ids, config.samples, config.batch, config.shard_size or 4 * config.batch)
     store = shards.Store(target.folder / shards.FOLDER, plan.shards)
@@ -138,7 +142,7 @@ def open_run(config: ConfigDict, target: Target) -> Run:
 def _data(config: ConfigDict) -> DataSet:
     """The data set of a config, its first rows, with patches where these are wanted."""
     given, suffix = config.data, config.options.mask_suffix
-    masks = {} if suffix == MASK_SUFFIX else {"mask_suffix": suffix}
+    masks = {} if suffix == images.MASK_SUFFIX else {"mask_suffix": suffix}
     data = open_data_set(
         config.input, layout=given.layout, split=given.split, labels=given.labels, **masks
     )

@@ -137,7 +137,8 @@ class SDEditKind:
         options = config.options.to_dict()
         item = registry.task(config.task)(str(path), options, self.size, config.fit)
         item = item.in_channels(self.prior.shape[-1])
-        settings.check_strength_maps(config.preset, [item.guide.strength_map])
+        maps = [item.guide.strength_map]
+        settings.check_strength_maps(config.preset, maps, config.sampler.hold)
         return Pictures(check_visible(item, config.output))
 
     def _opened(self, name: str, path: Path, read: Callable[[], Pictures]) -> Input:
@@ -258,7 +259,8 @@ class SDEditKind:
 
     def request(self, job: Job, shapes: Mapping[str, Any]) -> Request:
         item = job.input.item
-        return Request(np.float32(self._t0(job)), item.guide.with_map(), self.cond_of(job.input))
+        guide = self.resolved.given(item.guide)
+        return Request(np.float32(self._t0(job)), guide, self.cond_of(job.input))
 
     def made(self, job: Job, row: Any) -> Made:
         item, config = job.input.item, self.config

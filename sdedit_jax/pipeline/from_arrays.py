@@ -122,7 +122,8 @@ def _sdedit_call(
     _check_output(given)
     default_cache()
     items, many = _items(prior, image, mask, given, strength_map)
-    settings.check_strength_maps(preset, [item.guide.strength_map for item in items])
+    maps = [item.guide.strength_map for item in items]
+    settings.check_strength_maps(preset, maps, given["hold"])
     prior, way = settings.preset_process(prior, preset), ""
     others = {name: given[name] for name in ("sigma", "snr_db", "step")}
     goal = target.given(target_l2, target_lpips, lpips)
@@ -144,7 +145,7 @@ def _sdedit_call(
 
     def made(items: Sequence[TaskInput], strengths: Sequence[float]) -> Call:
         requests = [
-            sdedit.Request(np.float32(own), item.guide.with_map(), c, z)
+            sdedit.Request(np.float32(own), resolved.given(item.guide), c, z)
             for own, item, c, z in zip(strengths, items, conds, recorded, strict=True)
             for _ in samples
         ]

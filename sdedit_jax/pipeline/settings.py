@@ -12,6 +12,7 @@ from sdedit_jax.diffusion.sde import CLEAN, VE, VP, Tabulated
 from sdedit_jax.diffusion.solvers import PLMS, AdaptiveSolver, Ancestral, DPMpp, Solver
 from sdedit_jax.diffusion.timesteps import TimestepGrid, Timesteps
 from sdedit_jax.edits.sdedit import NOISE_BY, SDEdit
+from sdedit_jax.images.guide import Guide
 from sdedit_jax.priors.prior import Prior
 from sdedit_jax.registry import bounds, sampler_parts
 from sdedit_jax.registry.fields import SDEDIT
@@ -28,7 +29,8 @@ class Sampling:
             attempts, ATTEMPTS where it is not given.
         grid: a string of GRIDS such as "karras(rho=7.0)", or a value.
         corrector: a string of CORRECTORS such as "langevin(snr=0.16)", or a value.
-        hold: the noise of the kept region, one of masking.MODES.
+        hold: the noise of the kept region, one of masking.MODES; "none": the region is not kept
+            during the run, for networks that see it, as those of nine channels do.
         repeats: the paper's K.
         final: whether the last step takes its mean or a sample, one of sampler.FINALS.
         noise_by: whether a step's number or its times decide its noise, one of sdedit.NOISE_BY.
@@ -56,6 +58,10 @@ class Resolved(NamedTuple):
     plan: SDEdit
     t0: float
     sampling: Sampling
+
+    def given(self, guide: Guide) -> Guide:
+        """A guide as the program takes it: with a strength map, if its region is kept in a run."""
+        return guide if self.plan.hold is None else guide.with_map()
 
 
 _DIFFUSERS = {"final": "sample", "steps": 50}
@@ -101,6 +107,9 @@ VARIANCE_TYPES = {
 
 ATTEMPTS = 1000
 """The bound of the attempts of an adaptive solver, where none is given."""
+
+NO_HOLD = "none"
+"""`hold` of a run without replacement of the kept region."""
 
 FEW = 15
 """Steps below which diffusers' DPM-Solver++ ends with a step of first order, wherever it ends."""
@@ -183,7 +192,7 @@ def _check(s: Sampling, prefix: str) -> None:
     if getattr(s.corrector, "mixes", False):
         raise ValueError(f"{prefix}corrector: norm 'batch' mixes the pictures; give norm='image'")
     bounds.work(_evaluations(s, prefix), bounds.MOST_EVALUATIONS, "evaluations a picture")
-    named = {"hold": masking.MODES, "final": sampler.FINALS, "noise_by": NOISE_BY}
+    named = {"hold": (*masking.MODES, NO_HOLD), "final": sampler.FINALS, "noise_by": NOISE_BY}
     for name, allowed in named.items():
         registry.pick(dict.fromkeys(allowed), getattr(s, name), f"{prefix}{name}")
 
@@ -219,14 +228,11 @@ def resolve(prior: Prior, s: Sampling, t0: float) -> Resolved:
         s = dataclasses.replace(s, grid=dataclasses.replace(grid, spacing=own.spacing))
         if own.scheduler == "ddpm" and timesteps.steps(own, n)[-1] == 0:
             s = dataclasses.replace(s, final="mean")  # its step 0 draws no noise
-        if isinstance(solver, DPMpp):
+        if isinstance(solver, DPMpp) and own.scheduler == "dpmpp":
             solver = with_last_order(solver, own, n, prior)
         grid = TimestepGrid(own, n, grid.skip)
         n, t0 = grid.count, grid.start
-    hold = s.hold
-    if isinstance(s.grid, Scheduler) and prior.prepare_cond is not None and hold == "level":
-        hold = None  # the network sees the kept region: diffusers does not blend it
-    end = (hold, s.repeats, s.corrector, s.final, s.noise_by)
+    end = (None if s.hold == NO_HOLD else s.hold, s.repeats, s.corrector, s.final, s.noise_by)
     plan = SDEdit(prior.static, solver, grid, n, *end)
     resolved = dataclasses.replace(s, rule=solver)
     return Resolved(prior, plan, t0, as_strings(resolved))
@@ -255,10 +261,12 @@ def with_last_order(solver: DPMpp, own: Timesteps, n: int, prior: Prior) -> DPMp
     """The solver of a scheduler of n steps, whose last step is of first order.
 
     diffusers takes it so where it ends clean, and elsewhere in a run of fewer than FEW steps
-    (lower_order_final).
+    (lower_order_final), or always (euler_at_final).
     """
-    lower = prior.metadata.get("scheduler", {}).get("lower_order_final", True)
-    if own.clean or n >= FEW or not lower or solver.first_order_to != CLEAN:
+    found = prior.metadata.get("scheduler", {})
+    lower = n < FEW and found.get("lower_order_final", True)
+    lower = lower or found.get("euler_at_final", False)
+    if own.clean or not lower or solver.first_order_to != CLEAN:
         return solver
     return dataclasses.replace(solver, first_order_to=float(timesteps.times(own, n)[1][-1]))
 
@@ -335,13 +343,18 @@ def check_moves(preset: str, grid: Any, user: str, prefix: str = "") -> None:
         raise ValueError(f'{prefix}grid "{text}" has no t0; {user} needs another grid')
 
 
-def check_strength_maps(preset: str, maps: Sequence[Any]) -> None:
-    """Check that strength maps go with a preset.
+def check_strength_maps(preset: str, maps: Sequence[Any], hold: str | None = None) -> None:
+    """Check that strength maps go with a preset and `hold`, None where it is not given.
 
     Raises:
-        ValueError: preset "official", which runs 1000 t0 steps, and a map that does not reach t0.
+        ValueError: preset "official", which runs 1000 t0 steps, and a map that does not reach t0;
+            or a map where nothing is kept during the run.
     """
     for shares in maps:
+        if hold == NO_HOLD and shares is not None:
+            raise ValueError(
+                f"hold: a strength map needs one of {list(masking.MODES)}, got {hold!r}"
+            )
         if preset == "official" and shares is not None and shares.max() < 1:
             raise ValueError(
                 f'strength_map: preset "official" runs 1000 t0 steps, so the map must be white'

@@ -328,14 +328,18 @@ def place(
 
     Args:
         mask: [H, W], above 0 where the edit may change pixels, as far as the strength map lets it;
-            None is 1 everywhere. It matters to fit "mask".
+            None is 1 everywhere. It matters to fit "mask". Where it grows later, the strength map
+            does not make the window smaller.
         grown: width by which the mask is grown later, in pixels at the size of the edit.
 
     Warns:
         UserWarning: the fit shows less than a quarter of the input, or fit "mask" leaves out pixels
             that may change.
     """
-    free = bounded(mask, photo.strength_map) if fit == "mask" else None
+    free = None
+    if fit == "mask":  # a mask grows before the strength map bounds it
+        grows = grown > 0 and mask is not None
+        free = mask if grows else bounded(mask, photo.strength_map)
     region = None if free is None else images.region_of(free, grown)
     placement = images.place(photo.size, size, fit, region)
     _warn_of_rest(path, placement, None if region is None else free)
