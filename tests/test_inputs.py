@@ -10,6 +10,7 @@ from test_resume import equal
 
 from sdedit_jax import images
 from sdedit_jax.modes import autotune, edit, inputs, replay
+from sdedit_jax.modes.sdedit import SDEditKind
 from sdedit_jax.pipeline.recent import Recent
 from sdedit_jax.tasks import common
 
@@ -280,14 +281,13 @@ def test_files_that_change_before_strengths_are_found_are_named_together(
 ):
     """The strengths of the others are found once more, not once for each of them."""
     folder = photos(tmp_path / "in", 6)
-    kind = edit.begun.__globals__["kinds"].KINDS["sdedit"].SDEditKind
-    calls, real = [], kind.with_strengths
+    calls, real = [], SDEditKind.with_strengths
 
     def found(self, jobs, *rest):
         calls.append(len(jobs))
         return real(self, jobs, *rest)
 
-    monkeypatch.setattr(kind, "with_strengths", found)
+    monkeypatch.setattr(SDEditKind, "with_strengths", found)
     gone = lambda: [changed(folder / f"{k}.png") for k in (1, 3, 4)]  # noqa: E731
     when(monkeypatch, edit, "header", gone)
     assert run(edits(folder, samples=1, **MODES["target"]), tmp_path / "out") == 1
