@@ -25,6 +25,8 @@ def get_config() -> ConfigDict:
     config.augment.turn_often = 0.5
     config.augment.brightness = 0.15
     config.augment.hue = 8.0
+    config.optimizer.method = "muon"
+    config.optimizer.rate = 8e-4
     config.optimizer.schedule = "constant"
     config.optimizer.ema = 0.999
     config.optimizer.longer = (0.9997, 0.9999)

@@ -3,9 +3,10 @@
 python experiments/flowers/edits.py --prior=FOLDER --data=flowers128.zip
 
 Guides are simulated from the held-out photos (tasks/simulate.py), edits are guides x seeds; the
-reference are the training photos, of which no guide was made. Every number names its features:
-colour_8x8 and gradients_8x8 (by hand, in units of the photos' standard deviations, both beside each
-other as `hand`), and the network of the prior `--network`.
+reference are the training photos, of which no guide was made. KID is over pairs of different
+guides, with the error of leaving out each guide; the spread is that of random subsets. Every number
+names its features: colour_8x8 and gradients_8x8 (by hand, in units of the photos' standard
+deviations, both beside each other as `hand`), and the network of the prior `--network`.
 """
 
 import argparse
@@ -18,13 +19,13 @@ import numpy as np
 import sdedit_jax as sj
 from sdedit_jax import images
 from sdedit_jax.data.pictures import Source, source
-from sdedit_jax.evaluation import features, kid
+from sdedit_jax.evaluation import features, kid, kid_groups
 from sdedit_jax.evaluation.network import prior_features
 from sdedit_jax.tasks.simulate import simulate
 
 SUBSET = 60
 """Rows of a subset: there are 69 guides."""
-Measure = Callable[[np.ndarray], dict[str, kid.Kid]]
+Measure = Callable[..., dict[str, kid.Kid]]
 
 
 def main() -> None:
@@ -49,34 +50,35 @@ def main() -> None:
         for t0 in args.t0:
             made = edits(prior, guides, t0, args.edits, args.steps)
             about = {"set": "edits", "colors": colors, "t0": t0, "prior": Path(args.prior).name}
-            write_kid(args.out, about, measure(made))
+            write_kid(args.out, about, measure(made, np.arange(len(made)) % len(guides)))
 
 
 def edits(prior: sj.Prior, guides: np.ndarray, t0: float, count: int, steps: int) -> np.ndarray:
     """Edits of guides uint8 [N, H, W, 3]: the k-th is of guide k mod N, with its own noise."""
-    n = len(guides)
-    return np.stack(
-        [
-            sj.edit(prior, guides[k % n], t0=t0, steps=steps, id=str(k % n), sample=k // n)
-            for k in range(count)
-        ]
-    )
+    ids = [str(k) for k in range(len(guides))]
+    samples = -(-count // len(guides))
+    made = sj.edit(prior, guides, t0=t0, steps=steps, id=ids, samples=samples)
+    return made.swapaxes(0, 1).reshape(-1, *guides.shape[1:])[:count]
 
 
 def measure_against(photos: Source, network: sj.Prior) -> Measure:
-    """uint8 [N, H, W, 3] -> KID against the photos, by the name of the features."""
+    """(uint8 [N, H, W, 3], guide of each [N], None: its own) -> KID by the name of the features."""
     sets = {
         "hand": features.hand_made,
         network.metadata["name"]: lambda x: prior_features(network, x),
     }
     reference = {name: make(images.to_unit(photos.images)) for name, make in sets.items()}
 
-    def measure(pictures: np.ndarray) -> dict[str, kid.Kid]:
+    def measure(pictures: np.ndarray, guides: np.ndarray | None = None) -> dict[str, kid.Kid]:
+        of = np.arange(len(pictures)) if guides is None else guides
+        alone = of.max() + 1 + np.arange(len(photos))
         found = {}
         for name, make in sets.items():
             base = reference[name]
             rows = [features.standardised(f, base) for f in (make(images.to_unit(pictures)), base)]
-            found[name] = kid.kid(*rows, size=SUBSET)
+            apart = kid_groups.between_groups(*rows, of, alone)
+            spread = kid.kid(*rows, size=SUBSET).spread
+            found[name] = kid.Kid(apart.value, spread, apart.error)
         return found
 
     return measure
