@@ -152,14 +152,14 @@ def print_distances(samples: list[Nearest], photos: list[Nearest]) -> None:
 
 
 def sheet(drawn: list[np.ndarray], found: list[Nearest], photos: np.ndarray) -> np.ndarray:
-    """Samples, the same turned to fit, and the nearest photos, in two blocks of three rows, 4x."""
+    """Samples, the same turned to fit, and the nearest photos, in two blocks of three rows, 2x."""
     rows, names = [], []
     for start in range(0, len(drawn), 8):
         part = slice(start, start + 8)
         rows += [drawn[part], [f.turned for f in found[part]]]
         rows += [[photos[f.number] for f in found[part]]]
         names += ["sample", "turned", "photo"]
-    return images.contact_sheet(rows, names, scale=4)
+    return images.contact_sheet(rows, names, scale=2)
 
 
 def spread(data: Source, count: int) -> list[np.ndarray]:
