@@ -59,8 +59,7 @@ def main() -> None:
 
 def write_kid(out: Path, prior: sj.Prior, about: dict, found: dict) -> None:
     """Print, and put into the file."""
-    numbers = {name: {k: round(v, 4) for k, v in f._asdict().items()} for name, f in found.items()}
-    choose.write(out, prior, {**about, "kid": numbers})
+    choose.write(out, prior, {**about, "kid": found})
 
 
 if __name__ == "__main__":
