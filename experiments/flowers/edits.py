@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="zip or folder with train/ and test/")
     parser.add_argument("--colors", type=int, nargs="+", default=[3, 6, 16, 50])
     parser.add_argument("--t0", type=float, nargs="+", default=[0.2, 0.3, 0.45, 0.6])
-    parser.add_argument("--edits", type=int, default=276, help="four of each of 69 guides")
+    parser.add_argument("--samples", type=int, default=4, help="edits of each guide")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("edits.jsonl"))
     args = parser.parse_args()
@@ -44,21 +44,16 @@ def main() -> None:
     known, held_out = (source(args.data, s, size=prior.shape[0]) for s in ("train", "test"))
     measure = measure_against(known, sj.load_prior(args.network))
     write_kid(args.out, {"set": "photos"}, measure(held_out.images))
+    ids = [str(k) for k in range(len(held_out))]
+    of = np.repeat(np.arange(len(held_out)), args.samples)
+    given = {"steps": args.steps, "id": ids, "samples": args.samples}
     for colors in args.colors:
         guides = np.stack([simulate(photo, colors) for photo in held_out.images])
         write_kid(args.out, {"set": "guides", "colors": colors}, measure(guides))
         for t0 in args.t0:
-            made = edits(prior, guides, t0, args.edits, args.steps)
+            made = sj.edit(prior, guides, t0=t0, **given).reshape(-1, *guides.shape[1:])
             about = {"set": "edits", "colors": colors, "t0": t0, "prior": Path(args.prior).name}
-            write_kid(args.out, about, measure(made, np.arange(len(made)) % len(guides)))
-
-
-def edits(prior: sj.Prior, guides: np.ndarray, t0: float, count: int, steps: int) -> np.ndarray:
-    """Edits of guides uint8 [N, H, W, 3]: the k-th is of guide k mod N, with its own noise."""
-    ids = [str(k) for k in range(len(guides))]
-    samples = -(-count // len(guides))
-    made = sj.edit(prior, guides, t0=t0, steps=steps, id=ids, samples=samples)
-    return made.swapaxes(0, 1).reshape(-1, *guides.shape[1:])[:count]
+            write_kid(args.out, about, measure(made, of))
 
 
 def measure_against(photos: Source, network: sj.Prior) -> Callable[..., Found]:
